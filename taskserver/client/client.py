@@ -1,0 +1,213 @@
+"""The client: hand jobs to the broker, and get handles to follow them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, Protocol, Self, TypeVar, Unpack, overload
+
+from taskserver.client.job import Job
+from taskserver.client.options import Defaults, SubmitOptions, build
+from taskserver.client.submitter import Submitter
+from taskserver.client.waiter import Waiter
+from taskserver.config.settings import settings
+from taskserver.domain.ids import job_id, new_key, new_route
+from taskserver.domain.job import NewJob
+from taskserver.domain.messages import BaseMessage, ToolExecutionMessage
+from taskserver.domain.names import check_queue_name, check_tool_name
+from taskserver.embedded import EmbeddedBroker
+from taskserver.errors import ToolInvalid
+from taskserver.store import submitting
+from taskserver.store.connection import Broker
+from taskserver.tools import Tool, tool_of
+from taskserver.tools import check as check_arguments
+
+T = TypeVar("T", covariant=True)
+Arguments = Mapping[str, Any]
+
+
+class _AsyncRunner(Protocol[T]):
+    @property
+    def run(self) -> Callable[..., Coroutine[Any, Any, T]]: ...
+
+
+class _Runner(Protocol[T]):
+    @property
+    def run(self) -> Callable[..., T]: ...
+
+
+class Client:
+    """Submits jobs and waits for them, any number over a few connections.
+
+    Use it as ``async with Client() as client``, or call ``close`` yourself. It connects on first use, and belongs
+    to the event loop that it is used in.
+
+    Args:
+        url: The broker; else ``TASKSERVER_BROKER_URL``; else an embedded broker is found or started.
+        queue: The queue for jobs whose options and tool name none.
+
+    Raises:
+        ConfigError: if the URL or the queue's name cannot work.
+    """
+
+    def __init__(self, url: str | None = None, *, queue: str | None = None) -> None:
+        known = settings()
+        if url is None and known.broker_url is not None:
+            url = known.broker_url.get_secret_value()
+        self.queue = check_queue_name(queue or known.queue)
+        self._settings = known
+        self._embedded: EmbeddedBroker | None = None
+        self._broker = Broker(url, patience=known.patience) if url is not None else None
+        self._submitter: Submitter | None = None
+        self._waiter: Waiter | None = None
+        self._connecting = asyncio.Lock()
+        self._route = new_route()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def connect(self) -> Broker:
+        """Find the broker, or start the embedded one; harmless when repeated. A broker that is down shows on use.
+
+        Raises:
+            BrokerUnavailable: if there is no URL and the embedded broker cannot be started.
+        """
+        async with self._connecting:
+            if self._broker is None:
+                self._embedded = await asyncio.to_thread(EmbeddedBroker.acquire)
+                self._broker = Broker(self._embedded.url, patience=self._settings.patience)
+            if self._submitter is None:
+                self._submitter = Submitter(self._broker)
+                self._waiter = Waiter(self._broker)
+        return self._broker
+
+    async def close(self) -> None:
+        """Let submits on their way arrive, and close every connection; harmless when repeated."""
+        if self._submitter and self._waiter and self._broker:
+            await self._submitter.close()
+            await self._waiter.close()
+            await self._broker.close()
+        self._submitter = self._waiter = None
+        if self._embedded:
+            self._embedded.release()
+
+    @overload
+    async def submit(
+        self, tool: type[_AsyncRunner[T]], args: Arguments | None = None, **options: Unpack[SubmitOptions]
+    ) -> Job[T]: ...
+    @overload
+    async def submit(
+        self, tool: type[_Runner[T]], args: Arguments | None = None, **options: Unpack[SubmitOptions]
+    ) -> Job[T]: ...
+    @overload
+    async def submit(
+        self,
+        tool: Callable[..., Coroutine[Any, Any, T]],
+        args: Arguments | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> Job[T]: ...
+    @overload
+    async def submit(
+        self, tool: Callable[..., T], args: Arguments | None = None, **options: Unpack[SubmitOptions]
+    ) -> Job[T]: ...
+    @overload
+    async def submit(
+        self, tool: str, args: Arguments | None = None, **options: Unpack[SubmitOptions]
+    ) -> Job[Any]: ...
+    async def submit(self, tool: Any, args: Arguments | None = None, **options: Unpack[SubmitOptions]) -> Job[Any]:
+        """Hand a tool call to the workers; returns when the broker has it.
+
+        Args:
+            tool: A decorated tool (its arguments are checked here, its result will be typed), or a tool's name.
+            args: The tool's arguments by name.
+            **options: See ``SubmitOptions``.
+
+        Raises:
+            ArgumentsInvalid: if they do not fit a tool passed as function.
+            ConfigError: for an option that cannot work.
+            MessageTooLarge: if the arguments are too large.
+            BrokerFull: if the broker refused the job.
+            BrokerUnavailable: if it is *unknown* whether the broker has it: submit again with an idempotency key.
+        """
+        message, defaults, returns = self._call(tool, args or {})
+        return await self._send(message, defaults, returns, options)
+
+    async def submit_many(
+        self,
+        calls: Iterable[tuple[Callable[..., Any] | str, Arguments]],
+        **options: Unpack[SubmitOptions],
+    ) -> list[Job[Any]]:
+        """Submit many calls in as few round trips as their size allows; handles come back in order.
+
+        Args:
+            calls: ``(tool, args)`` pairs, each as in ``submit``.
+            **options: For all of them. An ``idempotency_key`` is made unique by each call's position.
+
+        Raises:
+            As ``submit``; calls are checked before the first is sent.
+        """
+        broker = await self.connect()
+        key = options.pop("idempotency_key", None)
+        jobs: list[Job[Any]] = []
+        by_queue: dict[str, list[NewJob]] = {}
+        for position, (tool, args) in enumerate(calls):
+            if key is not None:
+                options["idempotency_key"] = f"{key}/{position}"
+            message, defaults, returns = self._call(tool, args)
+            queue, new = build(message, options, defaults, self._new_key, self._settings.max_message_bytes)
+            by_queue.setdefault(queue, []).append(new)
+            jobs.append(self.job(job_id(queue, new.key), returns))
+        for queue, batch in by_queue.items():
+            await submitting.submit(broker, queue, batch)
+        return jobs
+
+    async def send(self, message: BaseMessage, **options: Unpack[SubmitOptions]) -> Job[Any]:
+        """Hand a message of any type to the workers; a consumer of its type processes it.
+
+        Raises:
+            As ``submit``.
+        """
+        return await self._send(message, Defaults(self.queue), Any, options)
+
+    def job(self, job_id: str, returns: Any = Any) -> Job[Any]:
+        """The handle of a job by its id, from any process.
+
+        Args:
+            job_id: The id.
+            returns: Type to decode the result to.
+
+        Raises:
+            ConfigError: if ``job_id`` does not have the form of an id.
+        """
+        if self._broker is None or self._waiter is None:
+            raise RuntimeError("connect first: use `async with Client() as client`, or await client.connect()")
+        return Job(self._broker, self._waiter, job_id, returns)
+
+    async def _send(
+        self, message: BaseMessage, defaults: Defaults, returns: Any, options: SubmitOptions
+    ) -> Job[Any]:
+        queue, new = build(message, options, defaults, self._new_key, self._settings.max_message_bytes)
+        if self._submitter is None:
+            await self.connect()
+        assert self._submitter is not None  # noqa: S101 - connect made it
+        await self._submitter.submit(queue, new)
+        return self.job(job_id(queue, new.key), returns)
+
+    def _call(self, tool: Any, args: Arguments) -> tuple[ToolExecutionMessage, Defaults, Any]:
+        if isinstance(tool, str):
+            message = ToolExecutionMessage(tool_name=check_tool_name(tool), tool_args=dict(args))
+            return message, Defaults(self.queue), Any
+        known: Tool | None = tool_of(tool)
+        if known is None:
+            raise ToolInvalid(f"{getattr(tool, '__name__', tool)!r} is not a tool: put @tool in front of it")
+        check_arguments(known, args)
+        message = ToolExecutionMessage(tool_name=known.name, tool_args=dict(args))
+        defaults = Defaults(known.queue or self.queue, known.lane, known.retry.max_attempts)
+        return message, defaults, known.returns
+
+    def _new_key(self) -> str:
+        return new_key(self._route)

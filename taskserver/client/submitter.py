@@ -1,0 +1,58 @@
+"""Concurrent submits share round trips.
+
+What is submitted in one turn of the event loop, or while an earlier batch is on its way, goes out as one script
+call. Nobody waits for a batch to fill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from taskserver.domain.job import NewJob
+from taskserver.errors import TaskServerError
+from taskserver.store import submitting
+from taskserver.store.connection import Broker
+
+
+class Submitter:
+    """Gathers jobs per queue and submits them in batches."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._waiting: dict[str, list[tuple[NewJob, asyncio.Future[None]]]] = {}
+        self._flushes: dict[str, asyncio.Task[None]] = {}
+
+    async def submit(self, queue: str, job: NewJob) -> None:
+        """Submit one job, together with whatever else is being submitted; return when the broker has it.
+
+        Raises:
+            BrokerError: as ``store.submitting.submit``.
+        """
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(queue, []).append((job, written))
+        if queue not in self._flushes:
+            self._flushes[queue] = asyncio.create_task(self._flush(queue), name=f"submit to {queue}")
+        await written
+
+    async def _flush(self, queue: str) -> None:
+        try:
+            while batch := self._waiting.pop(queue, None):
+                await self._send(queue, batch)
+        finally:
+            del self._flushes[queue]
+
+    async def _send(self, queue: str, batch: list[tuple[NewJob, asyncio.Future[None]]]) -> None:
+        try:
+            await submitting.submit(self._broker, queue, [job for job, _ in batch])
+        except TaskServerError as error:
+            for _, written in batch:
+                if not written.done():
+                    written.set_exception(type(error)(*error.args))
+        else:
+            for _, written in batch:
+                if not written.done():
+                    written.set_result(None)
+
+    async def close(self) -> None:
+        """Let the batches on their way arrive."""
+        await asyncio.gather(*self._flushes.values(), return_exceptions=True)

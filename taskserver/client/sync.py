@@ -1,0 +1,158 @@
+"""The client for scripts and notebooks: the same calls without ``await``, from any thread.
+
+An event loop runs in a thread of its own; each call hands a coroutine to it and waits. So it also works where a
+loop is already running in the caller's thread, as in notebooks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from typing import Any, Generic, Self, TypeVar, Unpack, overload
+
+from taskserver.client.client import Client
+from taskserver.client.job import Job
+from taskserver.client.options import SubmitOptions
+from taskserver.domain.events import Event
+from taskserver.domain.job import JobStatus, State
+from taskserver.domain.messages import BaseMessage
+
+T = TypeVar("T")
+
+
+class SyncJob(Generic[T]):
+    """A job's handle whose calls wait; see ``Job`` for what each does and raises."""
+
+    def __init__(self, job: Job[T], loop: asyncio.AbstractEventLoop) -> None:
+        self._job = job
+        self._loop = loop
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self._job.id
+
+    def __repr__(self) -> str:
+        return f"SyncJob({self.id!r})"
+
+    def status(self) -> JobStatus:
+        """Everything that is known of the job now."""
+        return _run(self._loop, self._job.status())
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait until the job has ended, at most ``timeout`` seconds, and return its result."""
+        return _run(self._loop, self._job.result(timeout))
+
+    def cancel(self) -> State:
+        """Ask for the job's end."""
+        return _run(self._loop, self._job.cancel())
+
+    def retry(self) -> None:
+        """Run an ended job again."""
+        _run(self._loop, self._job.retry())
+
+    def events(self, after: str = "0") -> Iterator[Event]:
+        """Follow the job's progress and output until it has ended."""
+        events = self._job.events(after)
+        while (event := _run(self._loop, _next(events))) is not None:
+            yield event
+
+
+class SyncClient:
+    """A client whose calls wait; see ``Client`` for what each does and raises.
+
+    ::
+
+        with SyncClient() as client:
+            print(client.submit("summarize", {"url": url}).result())
+
+    Args:
+        url: The broker; else ``TASKSERVER_BROKER_URL``; else an embedded broker is found or started.
+        queue: The queue for jobs whose options and tool name none.
+    """
+
+    def __init__(self, url: str | None = None, *, queue: str | None = None) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="taskserver client", daemon=True)
+        self._thread.start()
+        try:
+            self._client = _run(self._loop, _build(url, queue))
+        except BaseException:
+            self._end_loop()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection and end the thread; harmless when repeated."""
+        if not self._loop.is_closed():
+            _run(self._loop, self._client.close())
+            self._end_loop()
+
+    @overload
+    def submit(
+        self,
+        tool: Callable[..., Coroutine[Any, Any, T]],
+        args: Mapping[str, Any] | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> SyncJob[T]: ...
+    @overload
+    def submit(
+        self, tool: Callable[..., T], args: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
+    ) -> SyncJob[T]: ...
+    @overload
+    def submit(
+        self, tool: str, args: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
+    ) -> SyncJob[Any]: ...
+    def submit(
+        self, tool: Any, args: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
+    ) -> SyncJob[Any]:
+        """Hand a tool call to the workers."""
+        return SyncJob(_run(self._loop, self._client.submit(tool, args, **options)), self._loop)
+
+    def submit_many(
+        self,
+        calls: Iterable[tuple[Callable[..., Any] | str, Mapping[str, Any]]],
+        **options: Unpack[SubmitOptions],
+    ) -> list[SyncJob[Any]]:
+        """Submit many calls in as few round trips as their size allows."""
+        jobs = _run(self._loop, self._client.submit_many(calls, **options))
+        return [SyncJob(job, self._loop) for job in jobs]
+
+    def send(self, message: BaseMessage, **options: Unpack[SubmitOptions]) -> SyncJob[Any]:
+        """Hand a message of any type to the workers."""
+        return SyncJob(_run(self._loop, self._client.send(message, **options)), self._loop)
+
+    def job(self, job_id: str, returns: Any = Any) -> SyncJob[Any]:
+        """The handle of a job by its id."""
+        return SyncJob(self._client.job(job_id, returns), self._loop)
+
+    def _end_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _build(url: str | None, queue: str | None) -> Client:
+    client = Client(url, queue=queue)
+    await client.connect()
+    return client
+
+
+async def _next(events: AsyncIterator[Event]) -> Event | None:
+    return await anext(events, None)
+
+
+def _run(loop: asyncio.AbstractEventLoop, call: Coroutine[Any, Any, T]) -> T:
+    """Run the coroutine in the client's thread and wait; an interrupt from the keyboard cancels it there."""
+    future = asyncio.run_coroutine_threadsafe(call, loop)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise

@@ -1,0 +1,1 @@
+"""Settings: from the environment (``TASKSERVER_*``), checked once, with defaults that work."""

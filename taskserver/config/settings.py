@@ -1,0 +1,54 @@
+"""Every setting of the package, its environment variable, its unit and its default."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from taskserver.domain.limits import MAX_BYTES
+from taskserver.errors import ConfigError
+
+
+class Settings(BaseSettings):
+    """Settings, each read from ``TASKSERVER_`` and its name in capitals.
+
+    Attributes:
+        broker_url: The broker; none means an embedded one under ``.taskserver/``.
+        queue: The queue for submits and workers that name none.
+        concurrency: Slots of a worker: attempts that run at once.
+        lease: Seconds after which a job whose worker fell silent runs elsewhere; renewed three times as often.
+        grace_period: Seconds that a stopping worker lets its jobs go on before it hands them back.
+        unknown_tool_wait: Seconds that a job waits for a worker that knows its tool before it is a dead letter.
+        max_message_bytes: The largest message that is submitted, and the largest result that is kept.
+        patience: Seconds for which a client repeats a call that the broker did not answer.
+        loglevel: Of the worker's own log: debug, info, warning or error.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="TASKSERVER_", extra="ignore", frozen=True)
+
+    broker_url: SecretStr | None = None
+    queue: str = "default"
+    concurrency: int = Field(default=4, ge=1, le=10_000)
+    lease: float = Field(default=15.0, ge=0.3, le=3600)
+    grace_period: float = Field(default=30.0, ge=0, le=86_400)
+    unknown_tool_wait: float = Field(default=300.0, ge=0)
+    max_message_bytes: int = Field(default=MAX_BYTES, ge=1024, le=MAX_BYTES)
+    patience: float = Field(default=5.0, ge=0, le=3600)
+    loglevel: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        ConfigError: naming the variable that cannot be used.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = "TASKSERVER_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigError(f"the environment variable {name} cannot be used: {first['msg'].lower()}") from None

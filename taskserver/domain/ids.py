@@ -1,0 +1,81 @@
+"""Job ids: sortable by time, unguessable, and enough by themselves to find the job.
+
+``<queue>-<24 characters>``, for example ``default-01jd3kq8r0m4vv9tq2h5n7c1``. The 24 characters are base 32
+(RFC 4648 section 7, lower case), 5 bits each:
+
+=========  ============================================================================
+first 10   milliseconds since 1970 by the submitter's clock (50 bits), so ids sort by time
+next 6     the submitter's *route*: where it listens for news of its jobs
+last 8     random
+=========  ============================================================================
+
+A job submitted with an idempotency key gets its 24 characters from a hash of the key and a leading ``k``:
+the same key in the same queue *is* the same job, so nothing else has to remember the key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from base64 import b32hexencode
+from functools import lru_cache
+
+from taskserver.domain.names import check_queue_name
+from taskserver.errors import ConfigError
+
+LENGTH = 24
+ROUTE = slice(10, 16)
+_ALPHABET = "0123456789abcdefghijklmnopqrstuv"
+
+
+def new_route() -> str:
+    """A random route: the 6 characters by which news of a submitter's jobs find their way back to it."""
+    return _encode(os.urandom(5))[:6]
+
+
+def new_key(route: str) -> str:
+    """A fresh id without its queue: 24 characters that start with the time and hold ``route``."""
+    return _time(time.time_ns() // 1_000_000) + route + _encode(os.urandom(5))
+
+
+def key_for(idempotency_key: str) -> str:
+    """The id without its queue that stands for ``idempotency_key``: the same key, the same 24 characters."""
+    digest = hashlib.blake2b(idempotency_key.encode("utf-8", "surrogatepass"), digest_size=15).digest()
+    return "k" + _encode(digest)[1:]
+
+
+def job_id(queue: str, key: str) -> str:
+    """The whole id of the job that is named ``key`` inside ``queue``."""
+    return f"{queue}-{key}"
+
+
+def parse(job_id: str) -> tuple[str, str]:
+    """Split a whole id into its queue and its 24 characters.
+
+    Raises:
+        ConfigError: if ``job_id`` does not have the form of a job id.
+    """
+    queue, dash, key = job_id.rpartition("-")
+    if not dash or len(key) != LENGTH or not key.isalnum() or not key.isascii():
+        raise ConfigError(f"{job_id!r} is not a job id: expected a queue's name, '-' and {LENGTH} characters")
+    return check_queue_name(queue), key
+
+
+def route_of(key: str) -> str:
+    """The route inside a 24-character id."""
+    return key[ROUTE]
+
+
+def _time(milliseconds: int) -> str:
+    """Ten digits of base 32; the last two change with every millisecond, the first eight once in 1024."""
+    return _time_high(milliseconds >> 10) + _ALPHABET[(milliseconds >> 5) & 31] + _ALPHABET[milliseconds & 31]
+
+
+@lru_cache(maxsize=4)
+def _time_high(value: int) -> str:
+    return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(35, -1, -5))
+
+
+def _encode(raw: bytes) -> str:
+    return b32hexencode(raw).decode().lower()

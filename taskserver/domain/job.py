@@ -1,0 +1,219 @@
+"""The job: its states, and the one table of everything that may happen to it.
+
+A job is a durable record in the broker. It moves only by a transition, and every transition is one Lua
+script in ``taskserver/store/lua`` that runs atomically there. The table below is the whole state machine:
+scripts, store and docs are tested against it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+
+
+class State(StrEnum):
+    """Where a job stands. The value is the word that people and the broker see."""
+
+    QUEUED = "queued"
+    """In a lane of its queue, for any worker to claim."""
+    DELAYED = "delayed"
+    """Out of the lanes until its time: submitted for later, or between two attempts."""
+    RUNNING = "running"
+    """Claimed: one worker holds the lease and runs an attempt."""
+    WAITING = "waiting"
+    """Stopped for an answer from outside; holds no slot and no lease."""
+    SUCCEEDED = "succeeded"
+    """Ended with a result."""
+    FAILED = "failed"
+    """Ended by an error that another attempt would not mend."""
+    DEAD = "dead"
+    """A dead letter: its attempts are used up, or its message cannot be run. Kept for a person to look at."""
+    CANCELLED = "cancelled"
+    """Ended because somebody asked for it."""
+    EXPIRED = "expired"
+    """Ended because it was not started in time."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether this state is terminal: it never changes by itself again."""
+        return self in ENDED
+
+
+ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.DEAD, State.CANCELLED, State.EXPIRED})
+
+
+class Transition(NamedTuple):
+    """One row of the table: what happens, in which script, from which states, to which."""
+
+    name: str
+    sources: frozenset[State]
+    targets: frozenset[State]
+    meaning: str
+
+
+def _row(name: str, sources: str, targets: str, meaning: str) -> Transition:
+    def states(words: str) -> frozenset[State]:
+        return frozenset(map(State, words.split()))
+
+    return Transition(name, states(sources), states(targets), meaning)
+
+
+TRANSITIONS = {
+    row.name: row
+    for row in (
+        _row("submit", "", "queued delayed", "a producer hands a message over; the same id again changes nothing"),
+        _row("claim", "queued", "running dead expired", "a worker with a free slot begins an attempt"),
+        _row("renew", "running", "running", "the worker is alive and keeps its lease"),
+        _row("report", "running", "running", "the attempt tells of progress or partial output"),
+        _row("finish", "running", "succeeded failed dead cancelled", "the attempt ended, and so does the job"),
+        _row("retry", "running", "delayed", "the attempt failed; another follows after a delay"),
+        _row("release", "running", "queued delayed", "the worker hands the job back without spending the attempt"),
+        _row("reclaim", "running queued", "queued cancelled", "the lease was not renewed: the attempt is lost"),
+        _row("promote", "delayed", "queued", "the time of a delayed job has come"),
+        _row("cancel", "queued delayed waiting running", "cancelled running", "somebody asks the job to end"),
+        _row("expire", "queued delayed waiting", "expired", "the job was not started in time"),
+        _row("wait", "running", "waiting", "the attempt needs an answer from outside and gives up its slot"),
+        _row("answer", "waiting", "queued", "the answer is there: another attempt goes on with it"),
+        _row("requeue", "succeeded failed dead cancelled expired", "queued", "a person runs an ended job again"),
+    )
+}
+
+
+class NewJob(NamedTuple):
+    """What a submit writes.
+
+    Attributes:
+        key: The job's id without its queue, 24 characters.
+        payload: The packed message (see ``domain.messages``).
+        lane: Name of the lane it waits in.
+        max_attempts: Attempts at most; None leaves it to the tool.
+        delay_ms: Milliseconds until it may start; 0 for now.
+        due_ms: Or the instant, in milliseconds since 1970 by the broker's clock; 0 for none.
+        expires_ms: Milliseconds from the submit within which it must start; 0 for no limit.
+        result_ttl_ms: How long its record is kept after it ended; 0 for the default.
+    """
+
+    key: str
+    payload: bytes
+    lane: str = "normal"
+    max_attempts: int | None = None
+    delay_ms: int = 0
+    due_ms: int = 0
+    expires_ms: int = 0
+    result_ttl_ms: int = 0
+
+
+class ClaimedJob(NamedTuple):
+    """A job whose attempt has begun on this worker.
+
+    Attributes:
+        queue: The job's queue.
+        key: Its id without the queue.
+        attempt: Number of this attempt, from 1.
+        fence: Rises with every claim and every lost lease; only the newest may write.
+        max_attempts: Attempts at most, as the submitter said; None leaves it to the tool.
+        payload: The packed message.
+    """
+
+    queue: str
+    key: str
+    attempt: int
+    fence: int
+    max_attempts: int | None
+    payload: bytes
+
+    @property
+    def id(self) -> str:
+        """The job's whole id."""
+        return f"{self.queue}-{self.key}"
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True):
+    """An error as data: what is stored and shown; nothing is ever imported from it.
+
+    Attributes:
+        type: Name of the exception's type.
+        message: Its text.
+        traceback: Its traceback as text; empty when no user code ran.
+    """
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class AttemptRecord(msgspec.Struct, frozen=True, array_like=True):
+    """One line of a job's history: an attempt that did not end the job as wished.
+
+    Attributes:
+        attempt: Its number; 0 for an entry that is not an attempt (a requeue).
+        at_ms: When it ended, milliseconds since 1970 by the broker's clock.
+        worker: Who ran it.
+        event: What came of it: ``retry``, ``dead``, ``failed``, ``lost``, ``released`` or ``requeue``.
+        error: Why, if there was an error.
+    """
+
+    attempt: int
+    at_ms: int
+    worker: str
+    event: str
+    error: Failure | None = None
+
+
+class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is known of a job at one moment. Times are seconds since 1970 by the broker's clock.
+
+    Attributes:
+        id: The whole job id.
+        queue: Its queue.
+        state: Where it stands.
+        tool: Name of the tool, or of the message type for other messages; empty if the message is gone.
+        attempt: The current or last attempt's number, from 1; 0 before the first.
+        max_attempts: Attempts at most; None where the submitter left it to the tool.
+        progress: Last reported progress, from 0 to 1; None if the tool reports none.
+        progress_text: What was said with it.
+        lane: ``high``, ``normal`` or ``low``.
+        submitted_at: When it was submitted, by the submitter's clock; None if the message is gone.
+        due_at: When a delayed job may start.
+        started_at: When the current or last attempt began.
+        ended_at: When it ended.
+        worker: Who runs it or ran it last.
+        cancel_requested: Whether a running job was asked to end.
+        error: The last attempt's error, also of a job that will be tried again.
+        history: Attempts that failed or were lost, oldest first, at most 50.
+        session_id: As given at submit.
+        tags: As given at submit.
+        idempotency_key: As given at submit.
+        arguments: The tool's arguments, or the message's fields.
+    """
+
+    id: str
+    queue: str
+    state: State
+    tool: str = ""
+    attempt: int = 0
+    max_attempts: int | None = None
+    progress: float | None = None
+    progress_text: str = ""
+    lane: str = "normal"
+    submitted_at: float | None = None
+    due_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    worker: str = ""
+    cancel_requested: bool = False
+    error: Failure | None = None
+    history: list[AttemptRecord] = []
+    session_id: str | None = None
+    tags: list[str] = []
+    idempotency_key: str | None = None
+    arguments: Any = None
+
+
+class Outcome(NamedTuple):
+    """How a job stands for somebody who waits for it: its state and, once it ended, the packed result or error."""
+
+    state: State
+    data: bytes

@@ -1,0 +1,123 @@
+"""Messages: what producers send, and how it is packed.
+
+A message is a msgspec struct. On the wire it stands inside an *envelope*, a MessagePack array whose first
+element is the message type's tag and whose second is the message as a map. Both are versioned by tolerance:
+a reader ignores fields that it does not know, and every field added later has a default, so that old and new
+workers share a queue. Which class a tag stands for is decided by the worker's own list, never by the message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Self
+
+import msgspec
+
+from taskserver.domain.limits import MAX_BYTES, check_cost
+from taskserver.errors import MessageInvalid
+
+
+class BaseMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Base of every message. Subclass it with typed fields; give fields that you add later a default.
+
+    ::
+
+        class SendReport(BaseMessage):
+            address: str
+            pages: list[int] = []
+    """
+
+    message_type: ClassVar[str] = "BaseMessage"
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Name the type on the wire: the class's own name, unless it sets ``message_type`` itself."""
+        super().__init_subclass__(**options)
+        if "message_type" not in cls.__dict__:
+            cls.message_type = cls.__name__
+
+
+class ToolExecutionMessage(BaseMessage):
+    """Runs a tool by name.
+
+    Attributes:
+        tool_name: The tool, one of those that the worker was told to load.
+        tool_args: Its arguments by name.
+        context_data: Whatever the agent wants to find again; not read by the queue.
+        agent_id: The agent that asked.
+    """
+
+    tool_name: str
+    tool_args: dict[str, Any] = {}
+    context_data: dict[str, Any] = {}
+    agent_id: str | None = None
+
+
+class Envelope(msgspec.Struct, array_like=True, omit_defaults=True):
+    """A message on its way, with what is said about it rather than in it.
+
+    New fields are appended, with a default.
+
+    Attributes:
+        type: Tag of the message's type.
+        body: The message itself, still packed.
+        submitted_ms: When it was sent, milliseconds since 1970 by the submitter's clock.
+        timeout: Seconds that one attempt may take; None leaves it to the tool.
+        idempotency_key: As given at submit.
+        session_id: As given at submit.
+        tags: As given at submit.
+    """
+
+    type: str
+    body: msgspec.Raw
+    submitted_ms: int = 0
+    timeout: float | None = None
+    idempotency_key: str | None = None
+    session_id: str | None = None
+    tags: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, message: BaseMessage, body: bytes, **about: Any) -> Self:
+        """The envelope for ``message``, whose packed form is ``body``."""
+        return cls(message.message_type, msgspec.Raw(body), **about)
+
+
+_encoder = msgspec.msgpack.Encoder()
+_envelope_decoder = msgspec.msgpack.Decoder(Envelope)
+
+
+def pack(envelope: Envelope, max_bytes: int = MAX_BYTES) -> bytes:
+    """The bytes that go to the broker.
+
+    Raises:
+        MessageTooLarge: if they are more than the limits allow.
+    """
+    data = _encoder.encode(envelope)
+    check_cost(data, max_bytes=max_bytes)
+    return data
+
+
+def unpack(data: bytes) -> Envelope:
+    """Read an envelope from bytes that nobody vouches for.
+
+    Raises:
+        MessageTooLarge: if it would cost too much to decode.
+        MessageInvalid: if it is not an envelope.
+    """
+    check_cost(data)
+    try:
+        return _envelope_decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise MessageInvalid(f"not a message of taskserver: {error}") from None
+
+
+def message_types(classes: Iterable[type[BaseMessage]]) -> dict[str, type[BaseMessage]]:
+    """The classes by their tag.
+
+    Raises:
+        MessageInvalid: if two different classes share a tag.
+    """
+    known: dict[str, type[BaseMessage]] = {}
+    for cls in classes:
+        if known.setdefault(cls.message_type, cls) is not cls:
+            raise MessageInvalid(f"two message types are called {cls.message_type!r}; set message_type on one of them")
+    return known

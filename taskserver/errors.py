@@ -1,0 +1,160 @@
+"""Every error that taskserver raises, in one tree.
+
+::
+
+    TaskServerError
+    ├── ConfigError                 a setting, URL, name or option that cannot work
+    ├── BrokerError                 the server behind the queue
+    │   ├── BrokerUnavailable       not reached, or the answer was lost: what was asked may have happened
+    │   ├── BrokerDenied            wrong password, or a user that may not do this
+    │   ├── BrokerUnsuitable        too old, lacks a command, or would evict jobs
+    │   └── BrokerFull              out of memory: nothing was written
+    ├── MessageError                what a producer sends
+    │   ├── MessageInvalid          cannot be encoded or decoded, or nobody consumes its type
+    │   └── MessageTooLarge         more bytes, depth or elements than the limits allow
+    ├── ToolError                   tools and their arguments
+    │   ├── ToolInvalid             a declaration that cannot become a tool
+    │   ├── ToolNotFound            no tool of that name here
+    │   ├── ArgumentsInvalid        arguments that do not fit the tool's signature
+    │   └── ResultInvalid           a result that cannot be encoded, decoded or is too large
+    ├── JobError                    one job
+    │   ├── JobNotFound             unknown id, or its record has expired
+    │   ├── JobFailed               it ended without a result; carries the remote error as text
+    │   ├── JobCancelled            it was cancelled
+    │   ├── JobExpired              it was not started in time
+    │   ├── JobConflict             the job's state does not allow what was asked
+    │   └── ResultTimeout           it has not ended yet (also a ``TimeoutError``)
+    └── PermanentError              raised *by a tool*: fail now, do not try again
+
+Messages are one sentence for people: what was wrong, where, and what to do. They never hold a secret.
+"""
+
+from __future__ import annotations
+
+
+class TaskServerError(Exception):
+    """Base of every error here; catch it to catch them all."""
+
+
+class ConfigError(TaskServerError):
+    """A setting, URL, name or option that cannot work; the message says which and what to write instead."""
+
+
+class BrokerError(TaskServerError):
+    """Something about the Redis-compatible server behind the queue."""
+
+
+class BrokerUnavailable(BrokerError):
+    """The broker was not reached, or its answer was lost.
+
+    What was asked is *unknown*: it may have happened. Every operation of this package is safe to repeat;
+    for a submit, repeat it with the same idempotency key.
+    """
+
+
+class BrokerDenied(BrokerError):
+    """The broker refused the user or password, or the user may not run a command."""
+
+
+class BrokerUnsuitable(BrokerError):
+    """The broker is too old, lacks a command, or is set up so that it would lose jobs."""
+
+
+class BrokerFull(BrokerError):
+    """The broker is out of memory and refused a write; nothing was written."""
+
+
+class MessageError(TaskServerError):
+    """Something about a message that a producer sends."""
+
+
+class MessageInvalid(MessageError):
+    """The message cannot be encoded or decoded, or its type has no consumer."""
+
+
+class MessageTooLarge(MessageError):
+    """The message has more bytes, depth or elements than the limits allow."""
+
+
+class ToolError(TaskServerError):
+    """Something about a tool or its arguments."""
+
+
+class ToolInvalid(ToolError):
+    """A declaration that cannot become a tool."""
+
+
+class ToolNotFound(ToolError):
+    """No tool of that name is known here."""
+
+
+class ArgumentsInvalid(ToolError):
+    """The arguments do not fit the tool's signature; the message names each place, for people and for models."""
+
+
+class ResultInvalid(ToolError):
+    """A tool's result cannot be encoded or decoded, or is too large."""
+
+
+class JobError(TaskServerError):
+    """Something about one job.
+
+    Attributes:
+        job_id: The job's id.
+    """
+
+    def __init__(self, job_id: str, message: str) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class JobNotFound(JobError):
+    """No record of this job: the id is unknown, or the record has expired."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id, f"no job {job_id!r}: the id is unknown, or its record has expired")
+
+
+class JobFailed(JobError):
+    """The job ended without a result: state ``failed`` or ``dead``.
+
+    Attributes:
+        error_type: Name of the remote exception's type, as text; it is never imported.
+        error_message: The remote exception's message.
+        traceback: The remote traceback as text; empty when no code of a tool ran.
+    """
+
+    def __init__(self, job_id: str, error_type: str, error_message: str, traceback: str = "") -> None:
+        super().__init__(job_id, f"job {job_id} failed: {error_type}: {error_message}")
+        self.error_type = error_type
+        self.error_message = error_message
+        self.traceback = traceback
+
+
+class JobCancelled(JobError):
+    """The job was cancelled, so it has no result."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id, f"job {job_id} was cancelled")
+
+
+class JobExpired(JobError):
+    """The job was not started before its ``expires``, so it has no result."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id, f"job {job_id} expired before a worker started it")
+
+
+class JobConflict(JobError):
+    """The job's state does not allow what was asked of it."""
+
+
+class ResultTimeout(JobError, TimeoutError):
+    """The job has not ended within the time given; it goes on, and can be awaited again."""
+
+    def __init__(self, job_id: str, seconds: float) -> None:
+        super().__init__(job_id, f"job {job_id} has not ended after {seconds:g} s; it goes on")
+
+
+class PermanentError(TaskServerError):
+    """Raise it from a tool or consumer to fail the job at once: trying again would not help."""

@@ -1,0 +1,117 @@
+"""Claiming jobs for free slots, and waiting for some to come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from redis.exceptions import ResponseError
+
+from taskserver.domain.job import ClaimedJob
+from taskserver.domain.lanes import LANES, RETURNED
+from taskserver.store.connection import BLOCK_SECONDS, Broker
+
+
+class Entry(NamedTuple):
+    """A stream entry that a blocking read brought; its job has not begun. ``key`` is empty if it names none."""
+
+    lane: str
+    id: str
+    key: str
+
+
+class Claim(NamedTuple):
+    """What a claim gave: jobs that have begun, whether the queue is paused, and entries that were thrown away."""
+
+    jobs: list[ClaimedJob]
+    paused: bool
+    refused: list[tuple[str, str]]
+
+
+async def claim(
+    broker: Broker,
+    queue: str,
+    worker: str,
+    quotas: tuple[int, int, int],
+    attempts_cap: int,
+    entries: Sequence[Entry] = (),
+) -> Claim:
+    """Begin attempts for as many jobs as the lanes' quotas add up to, those of ``entries`` first.
+
+    Args:
+        broker: Where.
+        queue: Which queue.
+        worker: Who claims.
+        quotas: Jobs from the high, normal and low lane; lanes without jobs pass theirs on.
+        attempts_cap: Attempts at most for jobs whose submitter did not say.
+        entries: What a blocking read of this worker brought.
+
+    Raises:
+        BrokerUnavailable: if the answer was lost; jobs that had begun come back when their lease runs out.
+    """
+    args: list[Any] = [worker, sum(quotas), *quotas, attempts_cap]
+    for entry in entries:
+        args += entry
+    gate, flat, refused = await broker.run("claim", queue, *args, once=True)
+    jobs = [
+        ClaimedJob(queue, flat[i].decode(), flat[i + 1], flat[i + 2], int(flat[i + 3]) if flat[i + 3] else None, flat[i + 4])
+        for i in range(0, len(flat), 5)
+    ]  # fmt: skip
+    thrown_away = [(_text(refused[i]), _text(refused[i + 1])) for i in range(0, len(refused), 2)]
+    return Claim(jobs, gate == b"paused", thrown_away)
+
+
+class WakeUp:
+    """Waits at the broker until a queue has a job: one blocking read at a time, on a connection of its own.
+
+    A read in flight is never cancelled, for the entries in its answer would be pending and unseen. To stop one
+    early, ``interrupt`` asks the server to answer it now.
+    """
+
+    def __init__(self, broker: Broker, queue: str, worker: str) -> None:
+        self._broker = broker
+        self._worker = worker
+        self._keys = broker.keys(queue)
+        self._streams = {self._keys.lane(lane): ">" for lane in (RETURNED, *LANES)}
+        self._client = broker.reader()
+        self._connection_id: int | None = None
+        self._reading = False
+
+    async def read(self) -> list[Entry]:
+        """Up to one entry a lane, as soon as there is one; nothing after ``BLOCK_SECONDS`` or an interrupt.
+
+        Raises:
+            BrokerUnavailable: if the broker was lost meanwhile.
+        """
+        with self._broker.translated():
+            if self._connection_id is None:
+                self._connection_id = await self._client.client_id()
+            self._reading = True
+            try:
+                answer = await self._client.xreadgroup(
+                    "workers", self._worker, self._streams, count=1, block=int(BLOCK_SECONDS * 1000)
+                )
+            except BaseException:
+                self._connection_id = None
+                raise
+            finally:
+                self._reading = False
+        return [
+            Entry(_text(stream).rpartition(":")[2], _text(id_), _text((fields or {}).get(b"job", b"")))
+            for stream, items in answer or ()
+            for id_, fields in items
+        ]
+
+    async def interrupt(self) -> None:
+        """Make a read that is under way return; harmless when there is none."""
+        if not self._reading or self._connection_id is None:
+            return
+        with self._broker.translated():
+            try:
+                await self._broker.redis.client_unblock(self._connection_id)
+            except ResponseError:  # the connection is gone, and the read with it
+                return
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")

@@ -1,0 +1,234 @@
+"""Reaching the broker: connections, script calls, and the server's errors in our words.
+
+The client library's own retries are switched off. A plain command that is retried after a lost answer may
+happen twice; our scripts may be repeated, so ``Broker.run`` is the one place that does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ConnectionError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
+from redis.retry import Retry
+
+from taskserver.domain.lanes import LANES, RETURNED
+from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, BrokerUnsuitable, ConfigError
+from taskserver.store.keys import GROUP, QUEUES, Keys
+from taskserver.store.scripts import Script, script
+
+ANSWER_SECONDS = 5.0
+"""How long a command may take to be answered."""
+BLOCK_SECONDS = 5.0
+"""How long a blocking read waits at the server; its socket allows ``ANSWER_SECONDS`` more."""
+SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")
+
+_UNANSWERED = (ConnectionError, TimeoutError, OSError, BusyLoadingError, ReadOnlyError)
+
+
+class Broker:
+    """One process's way to a broker.
+
+    Args:
+        url: ``redis://``, ``rediss://``, ``valkey://``, ``valkeys://`` or ``unix://``.
+        patience: Seconds for which ``run`` repeats a call that was not answered.
+        connections: Connections for commands at most; each blocking reader and listener has one of its own.
+
+    Raises:
+        ConfigError: if the URL cannot be one of a broker.
+    """
+
+    def __init__(self, url: str, *, patience: float = 5.0, connections: int = 8) -> None:
+        self.url = check_url(url)
+        self.shown = without_secrets(url)
+        self.patience = patience
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            self.url, max_connections=connections, timeout=ANSWER_SECONDS, **_options(ANSWER_SECONDS, AsyncRetry)
+        )
+        # Any: the client library types every answer as bytes or str or more; ours are bytes.
+        self.redis: Any = redis.asyncio.Redis(connection_pool=pool)
+        self._owned: list[Any] = [self.redis]
+        self._keys: dict[str, Keys] = {}
+        self._prepared: set[str] = set()
+
+    def keys(self, queue: str) -> Keys:
+        """The keys of ``queue``."""
+        keys = self._keys.get(queue)
+        if keys is None:
+            keys = self._keys[queue] = Keys(queue)
+        return keys
+
+    def reader(self) -> Any:
+        """A client for blocking reads: its socket outlasts them, and it never repeats one by itself."""
+        options = _options(ANSWER_SECONDS + BLOCK_SECONDS, AsyncRetry)
+        client = redis.asyncio.Redis.from_url(self.url, max_connections=2, **options)
+        self._owned.append(client)
+        return client
+
+    def threaded(self) -> redis.Redis:
+        """A client for a thread of its own, with connections of its own."""
+        return redis.Redis.from_url(self.url, max_connections=1, **_options(ANSWER_SECONDS, Retry))
+
+    async def run(self, name: str, queue: str, *args: Any, once: bool = False) -> Any:
+        """Call a script on a queue and return its raw answer.
+
+        Unless ``once``, a call that was not answered is repeated with jittered back-off for ``patience`` seconds.
+
+        Raises:
+            BrokerUnavailable: if it was not answered; it may have happened.
+            BrokerDenied, BrokerFull, BrokerUnsuitable, BrokerError: if the server refused it.
+        """
+        prefix = self.keys(queue).prefix
+        given_up = time.monotonic() + (0 if once else self.patience)
+        pause = 0.05
+        while True:
+            try:
+                with self.translated():
+                    return await call(self.redis, script(name), prefix, args)
+            except BrokerUnavailable:
+                if time.monotonic() + pause > given_up:
+                    raise
+                await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
+                pause = min(1.0, pause * 2)
+            except GroupMissing:
+                await self.prepare(queue, again=True)
+
+    async def prepare(self, queue: str, *, again: bool = False) -> None:
+        """Make sure that the queue's streams and groups exist and that it is listed.
+
+        Groups start at the beginning of their streams, so that jobs submitted before are not missed.
+        """
+        if queue in self._prepared and not again:
+            return
+        keys = self.keys(queue)
+        with self.translated():
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for lane in (RETURNED, *LANES):
+                    pipe.xgroup_create(keys.lane(lane), GROUP, id="0", mkstream=True)
+                pipe.sadd(QUEUES, queue)
+                for answer in await pipe.execute(raise_on_error=False):
+                    if isinstance(answer, Exception) and "BUSYGROUP" not in str(answer):
+                        raise answer
+        self._prepared.add(queue)
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Raise the client library's errors as ours, with the broker named and secrets left out."""
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            raise self._in_our_words(error) from error
+
+    def _in_our_words(self, error: Exception) -> BrokerError:
+        text = str(error)
+        if isinstance(error, AuthenticationError | AuthorizationError) or "WRONGPASS" in text or "NOAUTH" in text:
+            return BrokerDenied(f"the broker at {self.shown} refused the user or password: check the broker URL")
+        if isinstance(error, NoPermissionError):
+            return BrokerDenied(f"the user in the broker URL for {self.shown} may not do this: {text}")
+        if isinstance(error, OutOfMemoryError) or text.startswith(("OOM", "MISCONF")):
+            return BrokerFull(f"the broker at {self.shown} takes no more writes: {text}")
+        if isinstance(error, _UNANSWERED) or text.startswith(("BUSY", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN")):
+            return BrokerUnavailable(f"the broker at {self.shown} does not answer: {_reason(error)}")
+        if "NOGROUP" in text or "no such key" in text:
+            return GroupMissing(f"a stream or consumer group is missing at {self.shown}")
+        if "shebang" in text or "#!lua" in text or "Error compiling script" in text:
+            return BrokerUnsuitable(
+                f"the broker at {self.shown} cannot run our scripts: use Redis 7.0 or newer, or Valkey 8 or newer"
+            )
+        return BrokerError(f"the broker at {self.shown} answered: {text}")
+
+    async def close(self) -> None:
+        """Close every connection; harmless when repeated."""
+        for client in self._owned:
+            await client.aclose()
+
+
+class GroupMissing(BrokerError):
+    """A queue's stream or group was deleted under us; ``Broker.prepare`` makes it anew."""
+
+
+async def call(client: Any, called: Script, prefix: str, args: Sequence[Any]) -> Any:
+    """EVALSHA, with the script's text where the server does not have it yet."""
+    try:
+        return await client.evalsha(called.sha, 1, prefix, *args)
+    except NoScriptError:
+        return await client.eval(called.text, 1, prefix, *args)
+
+
+def call_in_thread(client: redis.Redis, called: Script, prefix: str, args: Sequence[Any]) -> Any:
+    """The same from a thread."""
+    try:
+        return client.evalsha(called.sha, 1, prefix, *args)
+    except NoScriptError:
+        return client.eval(called.text, 1, prefix, *args)
+
+
+def check_url(url: str) -> str:
+    """Return the URL in the form that the client library takes.
+
+    Raises:
+        ConfigError: naming what is wrong with it, without its secrets.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ConfigError(f"{without_secrets(url)!r} is not a broker URL: the port must be a number") from None
+    if parts.scheme not in SCHEMES:
+        raise ConfigError(
+            f"{without_secrets(url)!r} is not a broker URL: it must start with one of "
+            + ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        )
+    if parts.scheme == "unix" and not parts.path:
+        raise ConfigError(f"{without_secrets(url)!r} is not a broker URL: write unix:///path/to/socket")
+    return url.replace("valkey", "redis", 1) if parts.scheme.startswith("valkey") else url
+
+
+def without_secrets(url: str) -> str:
+    """The URL as it may be shown: without user, password and query."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url.rpartition("@")[2]
+    place = rest.partition("?")[0].rpartition("@")[2]
+    return f"{scheme}://{place}"
+
+
+def _options(socket_timeout: float, retry: type[Any]) -> dict[str, Any]:
+    return {
+        "socket_timeout": socket_timeout,
+        "socket_connect_timeout": ANSWER_SECONDS,
+        "retry": retry(NoBackoff(), 0),
+        "retry_on_timeout": False,
+        "health_check_interval": 0,
+        "protocol": 2,
+    }
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return without_secrets(str(error)) or type(error).__name__
+
+
+__all__ = ["Broker", "GroupMissing", "ResponseError", "call", "call_in_thread", "check_url", "without_secrets"]

@@ -1,0 +1,160 @@
+"""Is this broker fit to hold jobs? What is probed at a worker's start and by ``taskserver doctor``."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+from taskserver.errors import BrokerError, BrokerUnsuitable
+from taskserver.store.connection import Broker
+from taskserver.store.queues import names
+
+NEEDED_COMMANDS = ("XAUTOCLAIM", "XREADGROUP", "XGROUP", "EVALSHA", "ZRANGE", "UNLINK", "CLIENT")
+CLOCK_SECONDS = 5.0
+"""A difference between the clocks of this machine and the broker that is worth telling."""
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at.
+
+    Attributes:
+        subject: What.
+        level: ``ok``, ``warning`` (works, but) or ``error`` (jobs would be lost or cannot run).
+        text: What was found.
+        advice: What to do; empty when all is well.
+    """
+
+    subject: str
+    level: str
+    text: str
+    advice: str = ""
+
+
+async def check_fit(broker: Broker) -> None:
+    """Refuse a broker that cannot run our scripts or would throw jobs away.
+
+    Raises:
+        BrokerUnsuitable: naming the fix.
+        BrokerUnavailable, BrokerDenied: if it cannot be asked.
+    """
+    info = await _info(broker)
+    for finding in (_commands(await _missing(broker)), _eviction(info)):
+        if finding.level == "error":
+            raise BrokerUnsuitable(f"the broker at {broker.shown} does not fit: {finding.text}; {finding.advice}")
+
+
+async def examine(broker: Broker) -> list[Finding]:
+    """Look at everything that matters for jobs.
+
+    Raises:
+        BrokerUnavailable, BrokerDenied: if it cannot be asked at all.
+    """
+    info = await _info(broker)
+    findings = [
+        Finding("server", "ok", f"{_product(info)} at {broker.shown}"),
+        _commands(await _missing(broker)),
+        _eviction(info),
+        _persistence(info),
+        _memory(info),
+        await _clock(broker),
+    ]
+    for queue in await names(broker):
+        findings.append(await _groups(broker, queue))
+    return findings
+
+
+async def _info(broker: Broker) -> dict[str, Any]:
+    with broker.translated():
+        info: dict[str, Any] = await broker.redis.info()
+    return info
+
+
+async def _missing(broker: Broker) -> list[str]:
+    """Versions lie (Valkey tells Redis' number), so the commands themselves are asked for."""
+    with broker.translated():
+        known = await broker.redis.execute_command("COMMAND", "INFO", *NEEDED_COMMANDS)
+        found = {str(entry["name"] if isinstance(entry, dict) else entry[0]).upper() for entry in _entries(known)}
+        try:
+            await broker.redis.eval("#!lua flags=no-writes\nreturn 1", 1, "ts:{probe}:")
+        except Exception as error:
+            if "shebang" not in str(error) and "compiling" not in str(error):
+                raise
+            return ["script flags"]
+    return [name for name in NEEDED_COMMANDS if name not in found]
+
+
+def _entries(known: Any) -> list[Any]:
+    if isinstance(known, dict):
+        return [{"name": name.decode() if isinstance(name, bytes) else name} for name in known]
+    return [[entry[0].decode() if isinstance(entry[0], bytes) else entry[0]] for entry in known if entry]
+
+
+def _product(info: dict[str, Any]) -> str:
+    if "valkey_version" in info:
+        return f"Valkey {info['valkey_version']}"
+    return f"Redis {info.get('redis_version', '(unknown version)')}"
+
+
+def _commands(missing: list[str]) -> Finding:
+    if missing:
+        return Finding("commands", "error", f"it lacks {', '.join(missing)}", "use Redis 7.0 or newer, or Valkey 8 or newer")
+    return Finding("commands", "ok", "all that are needed")
+
+
+def _eviction(info: dict[str, Any]) -> Finding:
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        return Finding(
+            "eviction",
+            "error",
+            f"maxmemory-policy is {policy}: it would throw jobs away when memory is short",
+            "set it with: CONFIG SET maxmemory-policy noeviction (and in the server's configuration)",
+        )
+    return Finding("eviction", "ok", "noeviction")
+
+
+def _persistence(info: dict[str, Any]) -> Finding:
+    if info.get("aof_enabled"):
+        if info.get("aof_last_write_status", "ok") != "ok":
+            return Finding("persistence", "error", "the append-only file cannot be written", "free disk space")
+        return Finding("persistence", "ok", "append-only file")
+    return Finding(
+        "persistence",
+        "warning",
+        "no append-only file: jobs since the last snapshot are lost when the server stops",
+        "set it with: CONFIG SET appendonly yes (and in the server's configuration)",
+    )
+
+
+def _memory(info: dict[str, Any]) -> Finding:
+    used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    text = f"{used / 2**20:,.1f} MiB used" + (f" of {limit / 2**20:,.1f} MiB" if limit else ", no limit set")
+    if limit and used > 0.9 * limit:
+        return Finding("memory", "warning", text, "raise maxmemory, or shorten result_ttl")
+    return Finding("memory", "ok", text)
+
+
+async def _clock(broker: Broker) -> Finding:
+    before = time.time()
+    with broker.translated():
+        seconds, micros = await broker.redis.time()
+    apart = seconds + micros / 1e6 - (before + time.time()) / 2
+    text = f"{abs(apart):.3f} s {'ahead of' if apart > 0 else 'behind'} this machine's"
+    if abs(apart) > CLOCK_SECONDS:
+        return Finding(
+            "clock", "warning", text, "set both clocks by NTP; jobs go by the broker's, only submit(at=…) by yours"
+        )
+    return Finding("clock", "ok", text)
+
+
+async def _groups(broker: Broker, queue: str) -> Finding:
+    subject = f"queue {queue}"
+    keys = broker.keys(queue)
+    try:
+        with broker.translated():
+            count = 0
+            for lane in ("returned", "high", "normal", "low"):
+                count += len(await broker.redis.xinfo_consumers(keys.lane(lane), "workers"))
+    except BrokerError as error:
+        return Finding(subject, "error", f"{error}", "start a worker on this queue: it makes them anew")
+    return Finding(subject, "ok", f"streams and groups are there, {count} consumers")

@@ -1,0 +1,82 @@
+"""Every key and channel that taskserver uses, each with its type and its time to live.
+
+All keys of a queue share the hash tag ``{queue}``, so they live in one slot of a cluster.
+"""
+
+from __future__ import annotations
+
+QUEUES = "ts:queues"
+"""Set of the names of all queues. No time to live: one of the queue's own structures."""
+
+GROUP = "workers"
+"""The consumer group on every lane."""
+
+
+class Keys:
+    """The keys of one queue, as the scripts in ``lua/`` build them too.
+
+    ===================  ========  =====================================================================
+    key                  type      time to live
+    ===================  ========  =====================================================================
+    ``lane:<lane>``      stream    none: one of the queue's own structures
+    ``delayed``          zset      none; score is the due time in ms
+    ``expiring``         zset      none; score is the time in ms until which the job must have started
+    ``dead``             zset      none; score is when the job died, in ms; trimmed with the jobs
+    ``meta``             hash      none; ``paused``, and the sweeper's cursors
+    ``job:<key>``        hash      none while the job lives, then its result's time to live
+    ``msg:<key>``        string    the same
+    ``out:<key>``        string    30 days while the job lives, then the same
+    ``events:<key>``     stream    30 days since the last event, then the same
+    ``history:<key>``    list      30 days since the last line, then the same
+    ``worker:<worker>``  string    three heartbeats
+    ``sweeper``          string    one sweep
+    ===================  ========  =====================================================================
+    """
+
+    __slots__ = ("dead", "delayed", "expiring", "meta", "prefix", "queue", "sweeper")
+
+    def __init__(self, queue: str) -> None:
+        self.queue = queue
+        self.prefix = f"ts:{{{queue}}}:"
+        self.delayed = f"{self.prefix}delayed"
+        self.expiring = f"{self.prefix}expiring"
+        self.dead = f"{self.prefix}dead"
+        self.meta = f"{self.prefix}meta"
+        self.sweeper = f"{self.prefix}sweeper"
+
+    def lane(self, lane: str) -> str:
+        """Stream of the jobs that wait in one lane; an entry is ``job`` → key."""
+        return f"{self.prefix}lane:{lane}"
+
+    def job(self, key: str) -> str:
+        """Hash with the truth about one job (see ``store.reading`` for its fields)."""
+        return f"{self.prefix}job:{key}"
+
+    def message(self, key: str) -> str:
+        """The job's packed envelope."""
+        return f"{self.prefix}msg:{key}"
+
+    def outcome(self, key: str) -> str:
+        """The job's packed result or last error, when too long for the hash."""
+        return f"{self.prefix}out:{key}"
+
+    def events(self, key: str) -> str:
+        """Stream of the job's progress and output; an entry is ``attempt``, ``report``."""
+        return f"{self.prefix}events:{key}"
+
+    def history(self, key: str) -> str:
+        """List of the job's packed ``AttemptRecord``."""
+        return f"{self.prefix}history:{key}"
+
+    def worker(self, worker: str) -> str:
+        """What a live worker says of itself."""
+        return f"{self.prefix}worker:{worker}"
+
+    def done(self, route: str) -> str:
+        """Channel on which a submitter hears news of its jobs."""
+        return f"{self.prefix}done:{route}"
+
+    @property
+    def control(self) -> str:
+        """Channel on which workers hear what cannot wait for their next heartbeat."""
+        return f"{self.prefix}control"

@@ -1,0 +1,46 @@
+"""Keeping leases from a thread: heartbeats go on while the event loop is busy or blocked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from taskserver.store.connection import Broker, call_in_thread
+from taskserver.store.scripts import script
+
+
+class Attention(NamedTuple):
+    """A running job that needs the worker's attention: it was ``lost`` to another, or asked to ``cancel``."""
+
+    key: str
+    reason: str
+
+
+class LeaseKeeper:
+    """Renews leases over a connection that nothing else uses. Use it from one thread."""
+
+    def __init__(self, broker: Broker, worker: str) -> None:
+        self._broker = broker
+        self._worker = worker
+        self._client = broker.threaded()
+
+    def renew(self, queue: str, running: Sequence[tuple[str, int]], about: bytes, valid_ms: int) -> list[Attention]:
+        """Renew the leases of ``running`` (key, fence) and say that the worker is alive.
+
+        Args:
+            queue: The jobs' queue.
+            running: Keys and fences.
+            about: What the worker says of itself, packed.
+            valid_ms: For how long that holds, in milliseconds.
+
+        Raises:
+            BrokerUnavailable: if the broker did not answer; try again soon.
+        """
+        args = [self._worker, about, valid_ms, *(value for pair in running for value in pair)]
+        with self._broker.translated():
+            answer = call_in_thread(self._client, script("renew"), self._broker.keys(queue).prefix, args)
+        return [Attention(answer[i].decode(), answer[i + 1].decode()) for i in range(0, len(answer), 2)]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()

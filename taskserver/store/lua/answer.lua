@@ -1,0 +1,20 @@
+#!lua flags=allow-oom
+-- answer: what a waiting job waited for is there; the first answer counts, and the job goes back to the workers.
+-- Transition: waiting -> queued
+-- KEYS[1] queue prefix
+-- ARGV    per job: key, packed answer
+-- Returns per job that was refused: key, the state it is in ('' if it is unknown).
+
+local refused = {}
+for i = 1, #ARGV, 2 do
+  local key, answer = ARGV[i], ARGV[i + 1]
+  local job = read_job(key, 'expires')
+  if job and job.state == 'waiting' then
+    if job.expires then redis.call('ZREM', EXPIRING, key) end
+    redis.call('HDEL', job_key(key), 'expires')
+    redis.call('HSET', job_key(key), 'state', 'queued', 'answer', answer, 'entry', enqueue(key, 'returned'))
+  else
+    refused[#refused + 1], refused[#refused + 2] = key, job and job.state or ''
+  end
+end
+return refused

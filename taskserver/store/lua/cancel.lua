@@ -1,0 +1,27 @@
+#!lua flags=allow-oom
+-- cancel: a job that has not begun ends; the worker of a running one is asked to end it.
+-- Transition: queued | delayed | waiting -> cancelled; running -> running
+-- KEYS[1] queue prefix
+-- ARGV    keys
+-- Returns per job the state it is in now, or '' if it is unknown.
+
+local states = {}
+local now = clock()
+for i, key in ipairs(ARGV) do
+  local job = read_job(key, unpack(ENDING))
+  if not job then
+    states[i] = ''
+  elseif job.state == 'running' then
+    redis.call('HSET', job_key(key), 'cancel', now)
+    control('cancel', key)
+    states[i] = 'running'
+  elseif job.state == 'queued' or job.state == 'delayed' or job.state == 'waiting' then
+    redis.call('ZREM', DELAYED, key)
+    end_job(key, job, 'cancelled', '', now)
+    states[i] = 'cancelled'
+  else
+    states[i] = job.state
+  end
+end
+flush()
+return states

@@ -1,0 +1,101 @@
+#!lua flags=allow-oom
+-- claim: begin attempts for up to `slots` queued jobs. Attempt and fence rise before any code of the job runs,
+-- so that a job which kills its worker is counted.
+-- Transition: queued -> running | dead | expired
+-- KEYS[1] queue prefix
+-- ARGV[1] worker   ARGV[2] slots   ARGV[3..5] quota of high, normal, low
+-- ARGV[6] attempts at most for a job that does not say so itself
+-- ARGV[7..] entries that the worker's blocking read has brought: lane, entry id, job key ('' if it has none)
+-- Returns { 'paused' or 'open', { per job: key, attempt, fence, max or '', message }, { per refused entry: entry, reason } }
+
+local worker, slots, cap = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[6])
+local now = clock()
+local jobs, refused = {}, {}
+
+local function refuse(entry, reason)
+  drop_entry(entry)
+  refused[#refused + 1] = entry
+  refused[#refused + 1] = reason
+end
+
+local function bury(key, kind, text)
+  local job = read_job(key, unpack(ENDING))
+  local error = cmsgpack.pack({ kind, text, '' }) -- as the domain's Failure is packed
+  remember(key, job.attempt, job.worker, 'dead', error, now)
+  job.history = true
+  end_job(key, job, 'dead', error, now)
+end
+
+local function begin(key, job)
+  local payload = redis.call('GET', message_key(key))
+  local attempt = tonumber(job.attempt) or 0
+  if not payload then return bury(key, 'MessageLost', 'the message of this job is gone from the broker') end
+  if job.expires and now > tonumber(job.expires) then
+    return end_job(key, read_job(key, unpack(ENDING)), 'expired', '', now)
+  end
+  if attempt >= (tonumber(job.max) or cap) then
+    local text = string.format('all %d attempts are used up, the last by a worker that died or was lost', attempt)
+    return bury(key, 'WorkerLost', text)
+  end
+  local fence = (tonumber(job.fence) or 0) + 1
+  attempt = attempt + 1
+  redis.call('HSET', job_key(key), 'state', 'running', 'attempt', attempt, 'fence', fence, 'worker', worker,
+    'started', now)
+  if job.expires then redis.call('ZREM', EXPIRING, key) end
+  local n = #jobs
+  jobs[n + 1], jobs[n + 2], jobs[n + 3] = key, attempt, fence
+  jobs[n + 4], jobs[n + 5] = job.max or '', payload
+end
+
+local function take(entry, key)
+  if not key or key == '' then return refuse(entry, 'it names no job') end
+  local job = read_job(key, 'entry', 'attempt', 'fence', 'max', 'expires')
+  if not job then return refuse(entry, 'it names an unknown job') end
+  if job.entry ~= entry then return refuse(entry, 'it is not the live entry of its job') end
+  -- Running with this very entry: the group was rebuilt under a live worker. Its next heartbeat takes the entry
+  -- back; if it is dead, the sweeper will.
+  if job.state == 'running' then return end
+  if job.state ~= 'queued' then return refuse(entry, 'its job is ' .. job.state) end
+  return begin(key, job)
+end
+
+-- The worker has no slot for an entry that its blocking read brought: back to those who have.
+local function give_back(entry, key)
+  local job = key ~= '' and read_job(key, 'entry')
+  drop_entry(entry)
+  if job and job.state == 'queued' and job.entry == entry then
+    redis.call('HSET', job_key(key), 'entry', enqueue(key, 'returned'))
+  end
+end
+
+local function read_lane(lane, count)
+  if count <= 0 then return 0 end
+  local reply = redis.call('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', count, 'STREAMS', lane_key(lane), '>')
+  local entries = reply and reply[1][2] or {}
+  for _, item in ipairs(entries) do
+    local fields = item[2]
+    take(lane .. '/' .. item[1], fields and fields[1] == 'job' and fields[2])
+  end
+  return #entries
+end
+
+local paused = redis.call('HGET', META, 'paused')
+local begun = 0
+for i = 7, #ARGV, 3 do
+  local entry, key = ARGV[i] .. '/' .. ARGV[i + 1], ARGV[i + 2]
+  if paused or begun >= slots then give_back(entry, key) else take(entry, key) end
+  begun = #jobs / 5
+end
+
+if not paused then
+  local free = slots - begun
+  free = free - read_lane('returned', free)
+  for turn = 1, 2 do -- first each lane its quota, then whatever is left in the order of the lanes
+    for i, lane in ipairs({ 'high', 'normal', 'low' }) do
+      local quota = turn == 1 and math.min(free, tonumber(ARGV[2 + i])) or free
+      free = free - read_lane(lane, quota)
+    end
+  end
+end
+flush()
+return { paused and 'paused' or 'open', jobs, refused }

@@ -1,0 +1,43 @@
+#!lua flags=allow-oom
+-- defer: this worker cannot run the job (it does not know the tool or message type). The job is left for a worker
+-- that does: it comes back after a delay that grows with the time it has been waiting, and is dead after `patience`.
+-- Transition: running -> delayed | dead | cancelled
+-- KEYS[1] queue prefix
+-- ARGV[1] patience, milliseconds   ARGV[2] shortest delay   ARGV[3] longest delay
+-- ARGV[4..] per job: key, fence, packed error
+-- Returns per job that was refused: key, reason ('done', 'stale' or 'gone').
+
+local patience, shortest, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local refused = {}
+local now = clock()
+
+local function leave(key, job, error)
+  local since = tonumber(job.unknown) or now
+  job.attempt = tonumber(job.attempt) - 1
+  redis.call('HSET', job_key(key), 'attempt', job.attempt)
+  if job.cancel then return end_job(key, job, 'cancelled', '', now) end
+  if now - since >= patience then
+    remember(key, job.attempt, job.worker, 'dead', error, now)
+    job.history = true
+    return end_job(key, job, 'dead', error, now)
+  end
+  local due = now + math.min(longest, math.max(shortest, (now - since) / 2), math.max(1, patience - (now - since)))
+  redis.call('HSET', job_key(key), 'state', 'delayed', 'due', due, 'unknown', since)
+  redis.call('HDEL', job_key(key), 'entry')
+  store_outcome(key, error, 2, LIVE_TTL)
+  delay(key, due)
+  drop_entry(job.entry)
+end
+
+for i = 4, #ARGV, 3 do
+  local key, fence, error = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local job = read_job(key, 'fence', 'cancel', 'unknown', unpack(ENDING))
+  local why = refusal(job, fence)
+  if why == '' then
+    leave(key, job, error)
+  else
+    refused[#refused + 1], refused[#refused + 2] = key, why
+  end
+end
+flush()
+return refused

@@ -1,0 +1,21 @@
+#!lua flags=allow-oom
+-- expire: jobs that were not started in time end.
+-- Transition: queued | delayed | waiting -> expired
+-- KEYS[1] queue prefix
+-- ARGV[1] jobs at most
+-- Returns { how many, milliseconds until the next one expires, or -1 if none waits }.
+
+local now = clock()
+local due = redis.call('ZRANGE', EXPIRING, '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
+for _, key in ipairs(due) do
+  local job = read_job(key, unpack(ENDING))
+  if job and (job.state == 'queued' or job.state == 'delayed' or job.state == 'waiting') then
+    redis.call('ZREM', DELAYED, key)
+    end_job(key, job, 'expired', '', now)
+  else
+    redis.call('ZREM', EXPIRING, key)
+  end
+end
+flush()
+local next = redis.call('ZRANGE', EXPIRING, 0, 0, 'WITHSCORES')[2]
+return { #due, next and math.max(0, tonumber(next) - now) or -1 }

@@ -1,0 +1,18 @@
+#!lua flags=allow-oom
+-- leave: a worker that has stopped takes its consumers out of the groups, but never one that still has entries
+-- pending: those would be dropped with it, and nobody would take them back.
+-- Transition: (none)
+-- KEYS[1] queue prefix
+-- ARGV[1] worker
+-- Returns how many consumers had to stay.
+
+local stayed = 0
+for _, lane in ipairs(LANES) do
+  if #redis.call('XPENDING', lane_key(lane), GROUP, '-', '+', 1, ARGV[1]) == 0 then
+    redis.call('XGROUP', 'DELCONSUMER', lane_key(lane), GROUP, ARGV[1])
+  else
+    stayed = stayed + 1
+  end
+end
+redis.call('DEL', QUEUE .. 'worker:' .. ARGV[1])
+return stayed

@@ -1,0 +1,19 @@
+#!lua flags=allow-oom
+-- promote: delayed jobs whose time has come go back into their lanes.
+-- Transition: delayed -> queued
+-- KEYS[1] queue prefix
+-- ARGV[1] jobs at most
+-- Returns { how many, milliseconds until the next one is due, or -1 if none waits }.
+
+local now = clock()
+local due = redis.call('ZRANGE', DELAYED, '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
+for _, key in ipairs(due) do
+  local job = read_job(key, 'lane')
+  if job and job.state == 'delayed' then
+    redis.call('HSET', job_key(key), 'state', 'queued', 'entry', enqueue(key, job.lane or 'normal'))
+    redis.call('HDEL', job_key(key), 'due')
+  end
+end
+if #due > 0 then redis.call('ZREM', DELAYED, unpack(due)) end
+local next = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
+return { #due, next and math.max(0, tonumber(next) - now) or -1 }

@@ -1,0 +1,43 @@
+#!lua flags=allow-oom
+-- reclaim: take back jobs whose lease was not renewed, one sweeper at a time. The fence rises, so the worker that
+-- had the lease can no longer write; the attempt stays spent. An entry that was read but never begun costs none.
+-- Transition: running | queued -> queued | cancelled
+-- KEYS[1] queue prefix
+-- ARGV[1] worker that sweeps   ARGV[2] lease, milliseconds   ARGV[3] how long others leave the sweep to it, milliseconds
+-- ARGV[4] entries looked at per lane
+-- Returns { per job: key, worker that lost it ('' if it had not begun) }, or false where another one sweeps.
+
+local me, lease, hold, count = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local lock = QUEUE .. 'sweeper'
+if not redis.call('SET', lock, me, 'NX', 'PX', hold) and redis.call('GET', lock) ~= me then return false end
+
+local now = clock()
+local taken = {}
+
+local function take_back(entry, key)
+  local job = key and read_job(key, 'fence', 'cancel', unpack(ENDING))
+  drop_entry(entry)
+  if not job or job.entry ~= entry then return end
+  local running = job.state == 'running'
+  if not running and job.state ~= 'queued' then return end
+  if running then
+    redis.call('HSET', job_key(key), 'fence', tonumber(job.fence) + 1, 'history', 1)
+    remember(key, job.attempt, job.worker, 'lost', '', now)
+    job.history = true
+    if job.cancel then return end_job(key, job, 'cancelled', '', now) end
+  end
+  redis.call('HSET', job_key(key), 'state', 'queued', 'entry', enqueue(key, 'returned'))
+  taken[#taken + 1], taken[#taken + 2] = key, running and job.worker or ''
+end
+
+for _, lane in ipairs(LANES) do
+  local cursor = redis.call('HGET', META, 'cursor:' .. lane) or '0-0'
+  local reply = redis.call('XAUTOCLAIM', lane_key(lane), GROUP, 'sweeper', lease, cursor, 'COUNT', count)
+  if reply[1] ~= cursor then redis.call('HSET', META, 'cursor:' .. lane, reply[1]) end
+  for _, item in ipairs(reply[2]) do
+    local fields = item[2]
+    take_back(lane .. '/' .. item[1], fields and fields[1] == 'job' and fields[2])
+  end
+end
+flush()
+return taken

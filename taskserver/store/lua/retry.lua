@@ -1,0 +1,32 @@
+#!lua flags=allow-oom
+-- retry: an attempt failed and another follows after a delay; or none, if the job was asked to end meanwhile.
+-- Transition: running -> delayed | cancelled
+-- KEYS[1] queue prefix
+-- ARGV    per job: key, fence, delay in milliseconds, packed error
+-- Returns per job that was refused: key, reason ('done', 'stale' or 'gone').
+
+local refused = {}
+local now = clock()
+for i = 1, #ARGV, 4 do
+  local key, fence, wait, error = unpack(ARGV, i, i + 3)
+  local job = read_job(key, 'fence', 'cancel', unpack(ENDING))
+  local why = refusal(job, fence)
+  if why == '' then
+    remember(key, job.attempt, job.worker, 'retry', error, now)
+    job.history = true
+    if job.cancel then
+      end_job(key, job, 'cancelled', '', now)
+    else
+      local due = now + tonumber(wait)
+      redis.call('HSET', job_key(key), 'state', 'delayed', 'due', due, 'history', 1)
+      redis.call('HDEL', job_key(key), 'entry', 'unknown')
+      store_outcome(key, error, 2, LIVE_TTL) -- 2: whichever place held the last error, it goes
+      delay(key, due)
+      drop_entry(job.entry)
+    end
+  else
+    refused[#refused + 1], refused[#refused + 2] = key, why
+  end
+end
+flush()
+return refused

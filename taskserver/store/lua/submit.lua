@@ -1,0 +1,48 @@
+#!lua
+-- submit: write new jobs, each with its message; a job that is known already stays as it is.
+-- Transition: (new) -> queued | delayed
+-- KEYS[1] queue prefix
+-- ARGV    per job: key, packed message, options ('' or a MessagePack map of lane, max, ttl, delay, due, expires)
+-- Returns the 0-based positions of those that were known before.
+-- Declares no allow-oom: out of memory, the server refuses it before anything is written.
+
+local known = {}
+local now
+
+local function add(key, payload, options)
+  now = now or clock()
+  local fields = { 'state', 'queued' }
+  local function set(name, value) fields[#fields + 1] = name; fields[#fields + 1] = value end
+  local lane = options.lane or 'normal'
+  if options.lane then set('lane', lane) end
+  if options.max then set('max', options.max) end
+  if options.ttl then set('ttl', options.ttl) end
+  if options.expires then
+    set('expires', now + options.expires)
+    redis.call('ZADD', EXPIRING, now + options.expires, key)
+  end
+  local due = options.due or (options.delay and now + options.delay)
+  if due and due > now then
+    fields[2] = 'delayed'
+    set('due', due)
+    delay(key, due)
+  else
+    set('entry', enqueue(key, lane))
+  end
+  redis.call('HSET', job_key(key), unpack(fields))
+end
+
+for i = 1, #ARGV, 3 do
+  local key, payload, options = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  if redis.call('EXISTS', job_key(key)) == 1 then
+    known[#known + 1] = (i - 1) / 3
+  else
+    redis.call('SET', message_key(key), payload)
+    if options == '' then
+      redis.call('HSET', job_key(key), 'state', 'queued', 'entry', enqueue(key, 'normal'))
+    else
+      add(key, payload, cmsgpack.unpack(options))
+    end
+  end
+end
+return known

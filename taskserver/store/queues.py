@@ -1,0 +1,85 @@
+"""Looking at queues and workers: what waits, what runs, who is there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from taskserver.domain.lanes import LANES, RETURNED
+from taskserver.store.connection import Broker
+from taskserver.store.keys import GROUP, QUEUES
+
+
+class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One queue at one moment.
+
+    Attributes:
+        name: The queue.
+        paused: Whether workers may claim from it.
+        ready: Jobs in its lanes that no worker has claimed, by lane.
+        running: Jobs that workers have claimed and not ended.
+        delayed: Jobs that wait for their time.
+        dead: Dead letters.
+        oldest_age: Seconds that the oldest unclaimed job has waited; None when none waits.
+        workers: Workers that are alive, by their names.
+    """
+
+    name: str
+    paused: bool
+    ready: dict[str, int]
+    running: int
+    delayed: int
+    dead: int
+    oldest_age: float | None
+    workers: list[str]
+
+
+async def names(broker: Broker) -> list[str]:
+    """The names of all queues, sorted."""
+    with broker.translated():
+        return sorted(name.decode() for name in await broker.redis.smembers(QUEUES))
+
+
+async def info(broker: Broker, queue: str) -> QueueInfo:
+    """What waits and runs in a queue, and who works on it."""
+    await broker.prepare(queue)
+    keys = broker.keys(queue)
+    lanes = (RETURNED, *LANES)
+    with broker.translated():
+        async with broker.redis.pipeline(transaction=False) as pipe:
+            for lane in lanes:
+                pipe.xinfo_groups(keys.lane(lane))
+                pipe.xlen(keys.lane(lane))
+            pipe.zcard(keys.delayed)
+            pipe.zcard(keys.dead)
+            pipe.hget(keys.meta, "paused")
+            answers = await pipe.execute()
+        groups = {lane: _group(answers[2 * i]) for i, lane in enumerate(lanes)}
+        lengths = {lane: answers[2 * i + 1] for i, lane in enumerate(lanes)}
+        ages = [await _oldest(broker, keys.lane(lane), groups[lane]["last-delivered-id"]) for lane in lanes]
+        workers = [name async for name in broker.redis.scan_iter(match=keys.worker("*"), count=500)]
+    delayed, dead, paused = answers[-3:]
+    return QueueInfo(
+        name=queue,
+        paused=paused is not None,
+        ready={lane: max(0, lengths[lane] - groups[lane]["pending"]) for lane in lanes},
+        running=sum(group["pending"] for group in groups.values()),
+        delayed=delayed,
+        dead=dead,
+        oldest_age=max((age for age in ages if age is not None), default=None),
+        workers=sorted(name.decode()[len(keys.worker("")) :] for name in workers),
+    )
+
+
+async def _oldest(broker: Broker, stream: str, last_delivered: bytes) -> float | None:
+    entries = await broker.redis.xrange(stream, min=f"({last_delivered.decode()}", count=1)
+    if not entries:
+        return None
+    seconds, micros = await broker.redis.time()
+    return max(0.0, seconds + micros / 1e6 - int(entries[0][0].partition(b"-")[0]) / 1000)
+
+
+def _group(groups: list[dict[str, Any]]) -> dict[str, Any]:
+    wanted = GROUP.encode()
+    return next((group for group in groups if group["name"] == wanted), {"pending": 0, "last-delivered-id": b"0-0"})

@@ -1,0 +1,155 @@
+"""Looking at jobs: outcomes for those who wait, status, events, lists.
+
+Fields of a job's hash (all optional but ``state``; times in milliseconds by the broker's clock):
+
+``state``; ``entry`` (its live stream entry, ``lane/id``); ``lane``; ``max`` (attempts); ``ttl``; ``due``;
+``expires``; ``attempt``; ``fence``; ``worker``; ``started``; ``cancel`` (when it was asked for); ``progress``
+(packed); ``ended``; ``data`` (packed result or error, if short); ``said`` (fence and number of the last report);
+``history`` (1 if there is any); ``unknown`` (since when no worker could run it); ``question`` and ``answer`` (packed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import msgspec
+
+from taskserver.domain.events import Event, Report
+from taskserver.domain.job import AttemptRecord, Failure, JobStatus, Outcome, State
+from taskserver.domain.messages import Envelope, unpack
+from taskserver.errors import MessageError
+from taskserver.store.connection import Broker
+
+PAGE = 500
+
+_records = msgspec.msgpack.Decoder(AttemptRecord)
+_failures = msgspec.msgpack.Decoder(Failure)
+_reports = msgspec.msgpack.Decoder(Report)
+_progress = msgspec.msgpack.Decoder(tuple[float, str])
+
+
+async def outcomes(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
+    """How jobs stand for those who wait for them; None for an unknown job."""
+    answer = await broker.run("outcomes", queue, *keys)
+    return [
+        Outcome(State(answer[i].decode()), answer[i + 1]) if answer[i] else None for i in range(0, len(answer), 2)
+    ]
+
+
+async def statuses(broker: Broker, queue: str, keys: Sequence[str]) -> list[JobStatus | None]:
+    """Everything that is known of jobs, in one round trip; None for an unknown job."""
+    names = broker.keys(queue)
+    with broker.translated():
+        async with broker.redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.hgetall(names.job(key))
+                pipe.get(names.message(key))
+                pipe.get(names.outcome(key))
+                pipe.lrange(names.history(key), 0, -1)
+            answers = await pipe.execute()
+    return [_status(queue, key, *answers[4 * i : 4 * i + 4]) for i, key in enumerate(keys)]
+
+
+async def events(broker: Broker, queue: str, key: str, after: str = "0") -> list[Event]:
+    """The job's events behind the cursor ``after``, oldest first, at most ``PAGE`` of them."""
+    with broker.translated():
+        entries = await broker.redis.xrange(broker.keys(queue).events(key), min=f"({after}", count=PAGE)
+    found = []
+    for id_, fields in entries:
+        report = _reports.decode(fields[b"report"])
+        found.append(
+            Event(
+                cursor=id_.decode(),
+                kind=report.kind,
+                attempt=int(fields[b"attempt"]),
+                text=report.text,
+                progress=report.progress,
+                at=int(id_.partition(b"-")[0]) / 1000,
+            )
+        )
+    return found
+
+
+async def scan(broker: Broker, queue: str) -> AsyncIterator[list[str]]:
+    """The keys of all jobs of a queue, in no order, page by page; SCAN's promises: none that stays is missed."""
+    prefix = broker.keys(queue).job("")
+    cursor = 0
+    while True:
+        with broker.translated():
+            cursor, found = await broker.redis.scan(cursor, match=f"{prefix}*", count=PAGE)
+        yield [name.decode()[len(prefix) :] for name in found]
+        if cursor == 0:
+            return
+
+
+async def dead_letters(broker: Broker, queue: str, limit: int, offset: int = 0) -> list[str]:
+    """Keys of the queue's dead letters, newest first."""
+    with broker.translated():
+        found = await broker.redis.zrevrange(broker.keys(queue).dead, offset, offset + limit - 1)
+    return [key.decode() for key in found]
+
+
+def failure(data: bytes) -> Failure:
+    """A packed error; one that cannot be read is told as such."""
+    try:
+        return _failures.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return Failure("Unreadable", "the recorded error cannot be read")
+
+
+def _status(
+    queue: str, key: str, fields: dict[bytes, bytes], payload: bytes | None, long: bytes | None, history: list[bytes]
+) -> JobStatus | None:
+    if b"state" not in fields:
+        return None
+    state = State(fields[b"state"].decode())
+    data = fields.get(b"data") or long
+    progress, text = _progress.decode(fields[b"progress"]) if b"progress" in fields else (None, "")
+    attempt, limit = int(fields.get(b"attempt", 0)), fields.get(b"max")
+    return JobStatus(
+        id=f"{queue}-{key}",
+        queue=queue,
+        state=state,
+        attempt=attempt,
+        max_attempts=int(limit) if limit else None,
+        progress=progress,
+        progress_text=text,
+        lane=fields.get(b"lane", b"normal").decode(),
+        due_at=_seconds(fields, b"due"),
+        started_at=_seconds(fields, b"started"),
+        ended_at=_seconds(fields, b"ended"),
+        worker=fields.get(b"worker", b"").decode("utf-8", "replace"),
+        cancel_requested=b"cancel" in fields,
+        error=failure(data) if data and state is not State.SUCCEEDED else None,
+        history=[_records.decode(line) for line in history],
+        **_about(payload),
+    )
+
+
+def _about(payload: bytes | None) -> dict[str, Any]:
+    """What the message says of its job; nothing if it is gone or unreadable."""
+    try:
+        envelope = unpack(payload or b"")
+        body = msgspec.msgpack.decode(envelope.body)
+    except (MessageError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {}
+    tool, arguments = _call(envelope, body)
+    return {
+        "tool": tool,
+        "arguments": arguments,
+        "submitted_at": envelope.submitted_ms / 1000,
+        "session_id": envelope.session_id,
+        "tags": list(envelope.tags),
+        "idempotency_key": envelope.idempotency_key,
+    }
+
+
+def _call(envelope: Envelope, body: Any) -> tuple[str, Any]:
+    if envelope.type == "ToolExecutionMessage" and isinstance(body, dict):
+        return str(body.get("tool_name", "")), body.get("tool_args", {})
+    return envelope.type, body
+
+
+def _seconds(fields: dict[bytes, bytes], name: bytes) -> float | None:
+    return int(fields[name]) / 1000 if name in fields else None

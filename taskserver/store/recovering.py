@@ -1,0 +1,62 @@
+"""What brings jobs back or ends them without a worker asking: lost leases, due times, expiry, departures."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from taskserver.store.connection import Broker
+
+BATCH = 100
+
+
+class Lost(NamedTuple):
+    """A job taken back: its key, and the worker whose lease ran out (empty if no attempt had begun)."""
+
+    key: str
+    worker: str
+
+
+class Due(NamedTuple):
+    """How many jobs moved, and milliseconds until the next one is due; None if none waits."""
+
+    moved: int
+    next_ms: int | None
+
+
+async def reclaim(broker: Broker, queue: str, worker: str, lease_ms: int, hold_ms: int) -> list[Lost] | None:
+    """Take back jobs whose lease was not renewed for ``lease_ms``.
+
+    Args:
+        broker: Where.
+        queue: Which queue.
+        worker: Who sweeps.
+        lease_ms: The lease.
+        hold_ms: For how long other workers leave the sweep to this one.
+
+    Returns:
+        The jobs that are queued again; None where another worker is the sweeper.
+    """
+    answer = await broker.run("reclaim", queue, worker, lease_ms, hold_ms, BATCH)
+    if answer is None:
+        return None
+    return [Lost(answer[i].decode(), answer[i + 1].decode()) for i in range(0, len(answer), 2)]
+
+
+async def promote(broker: Broker, queue: str) -> Due:
+    """Put delayed jobs whose time has come back into their lanes, a batch at a time."""
+    return _due(await broker.run("promote", queue, BATCH))
+
+
+async def expire(broker: Broker, queue: str) -> Due:
+    """End jobs that were not started in time, a batch at a time."""
+    return _due(await broker.run("expire", queue, BATCH))
+
+
+async def leave(broker: Broker, queue: str, worker: str) -> None:
+    """Take a stopped worker out of the queue's groups, except where entries are still pending for it."""
+    await broker.run("leave", queue, worker)
+
+
+def _due(answer: list[int]) -> Due:
+    moved, next_ms = answer
+    return Due(moved, None if next_ms < 0 else next_ms)

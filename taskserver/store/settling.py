@@ -1,0 +1,83 @@
+"""Telling the broker how attempts went: reports first, then how they ended, in one round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from taskserver.domain.settlement import Defer, Finish, Patience, Refusal, Release, Report, Retry, Settlement
+from taskserver.store.connection import Broker, call
+from taskserver.store.scripts import Script, script
+
+EVENTS_KEPT = 2_000
+"""Events kept per job, about; older ones are trimmed."""
+
+Call = tuple[Script, list[Any]]
+
+
+async def settle(
+    broker: Broker, queue: str, reports: Sequence[Report], settlements: Sequence[Settlement], patience: Patience
+) -> list[Refusal]:
+    """Write reports and settlements of one queue. Safe to repeat when the answer was lost.
+
+    Returns:
+        The settlements that were not taken because their job had moved on without this worker.
+
+    Raises:
+        BrokerUnavailable: if it is unknown whether they were written.
+    """
+    calls = _calls(reports, settlements, patience)
+    prefix = broker.keys(queue).prefix
+    with broker.translated():
+        answers = await _send(broker, prefix, calls)
+    return [
+        Refusal(answer[i].decode(), answer[i + 1].decode())
+        for (called, _), answer in zip(calls, answers, strict=True)
+        if called.name != "report"
+        for i in range(0, len(answer), 2)
+        if answer[i + 1] != b"done"
+    ]
+
+
+def _calls(reports: Sequence[Report], settlements: Sequence[Settlement], patience: Patience) -> list[Call]:
+    finish: list[Any] = []
+    retry: list[Any] = []
+    release: list[Any] = []
+    defer: list[Any] = []
+    for settlement in settlements:
+        match settlement:
+            case Finish():
+                finish += settlement
+            case Retry():
+                retry += settlement
+            case Release():
+                release += settlement
+            case Defer():
+                defer += settlement
+    calls: list[Call] = []
+    if reports:
+        calls.append((script("report"), [EVENTS_KEPT, *(value for report in reports for value in report)]))
+    calls += [
+        (script(name), args) for name, args in (("finish", finish), ("retry", retry), ("release", release)) if args
+    ]
+    if defer:
+        calls.append((script("defer"), [*patience, *defer]))
+    return calls
+
+
+async def _send(broker: Broker, prefix: str, calls: list[Call]) -> list[Any]:
+    """One call goes alone; several share a round trip, in order, and those the server did not know yet go again."""
+    if len(calls) == 1:
+        return [await call(broker.redis, calls[0][0], prefix, calls[0][1])]
+    async with broker.redis.pipeline(transaction=False) as pipe:
+        for called, args in calls:
+            pipe.evalsha(called.sha, 1, prefix, *args)
+        answers = await pipe.execute(raise_on_error=False)
+    for position, (called, args) in enumerate(calls):
+        if isinstance(answers[position], NoScriptError):
+            answers[position] = await call(broker.redis, called, prefix, args)
+        elif isinstance(answers[position], Exception):
+            raise answers[position]
+    return answers

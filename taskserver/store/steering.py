@@ -1,0 +1,73 @@
+"""What people do to jobs and queues: cancel, run again, pause, resume, purge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taskserver.domain.job import State
+from taskserver.store.connection import Broker
+
+BATCH = 500
+
+
+async def cancel(broker: Broker, queue: str, keys: Sequence[str]) -> list[State | None]:
+    """Cancel jobs: those that have not begun end now, running ones are asked to end.
+
+    Returns:
+        The state of each afterwards; None for an unknown job.
+    """
+    answer = await broker.run("cancel", queue, *keys)
+    return [State(word.decode()) if word else None for word in answer]
+
+
+async def requeue(broker: Broker, queue: str, keys: Sequence[str]) -> list[str]:
+    """Run ended jobs again: attempts from zero, history kept.
+
+    Returns:
+        For each '' if it is queued now; else its state, or ``gone`` if its record or message is.
+    """
+    return [word.decode() for word in await broker.run("requeue", queue, *keys)]
+
+
+async def pause(broker: Broker, queue: str) -> None:
+    """Let no worker claim from the queue until ``resume``; running jobs go on."""
+    with broker.translated():
+        await broker.redis.hset(broker.keys(queue).meta, "paused", "1")
+
+
+async def resume(broker: Broker, queue: str) -> None:
+    """Let workers claim again, at once."""
+    keys = broker.keys(queue)
+    with broker.translated():
+        await broker.redis.hdel(keys.meta, "paused")
+        await broker.redis.publish(keys.control, "resume")
+
+
+async def purge(broker: Broker, queue: str) -> int:
+    """Cancel every job that waits in the queue's lanes or for its time; running jobs go on.
+
+    Returns:
+        How many.
+    """
+    total = 0
+    while seen := await broker.run("purge", queue, BATCH):
+        total += seen
+    return total
+
+
+async def bury_for_good(broker: Broker, queue: str, keys: Sequence[str]) -> int:
+    """Delete dead letters with everything that is kept of them.
+
+    Returns:
+        How many there were.
+    """
+    names = broker.keys(queue)
+    with broker.translated():
+        async with broker.redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.zrem(names.dead, key)
+                pipe.unlink(
+                    names.job(key), names.message(key), names.outcome(key), names.events(key), names.history(key)
+                )
+            answers = await pipe.execute()
+    return sum(answers[::2])

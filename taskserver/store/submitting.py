@@ -1,0 +1,64 @@
+"""Submitting jobs: many at once, one script call a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from taskserver.domain.job import NewJob
+from taskserver.domain.lanes import DEFAULT_LANE
+from taskserver.store.connection import Broker
+
+BATCH_JOBS = 500
+BATCH_BYTES = 1024 * 1024
+"""A script call holds up the whole server, so batches are bounded in number and bytes."""
+
+
+async def submit(broker: Broker, queue: str, jobs: Sequence[NewJob]) -> set[str]:
+    """Write jobs; one that is known already stays as it is, so this may be repeated.
+
+    Returns:
+        The keys of those that were known before.
+
+    Raises:
+        BrokerUnavailable: if it is unknown whether they were written.
+        BrokerFull: if the server is out of memory; earlier batches of a large call are written.
+    """
+    await broker.prepare(queue)
+    known: set[str] = set()
+    for batch in _batches(jobs):
+        args: list[Any] = []
+        for job in batch:
+            args += (job.key, job.payload, _options(job))
+        known.update(batch[position].key for position in await broker.run("submit", queue, *args))
+    return known
+
+
+def _batches(jobs: Sequence[NewJob]) -> list[Sequence[NewJob]]:
+    batches, start, size = [], 0, 0
+    for position, job in enumerate(jobs):
+        if position > start and (position - start >= BATCH_JOBS or size + len(job.payload) > BATCH_BYTES):
+            batches.append(jobs[start:position])
+            start, size = position, 0
+        size += len(job.payload)
+    return [*batches, jobs[start:]]
+
+
+def _options(job: NewJob) -> bytes:
+    """What differs from the defaults; nothing, mostly, and then nothing is sent or stored."""
+    if job[2:] == _PLAIN:
+        return b""
+    options = {
+        "lane": job.lane if job.lane != DEFAULT_LANE else None,
+        "max": job.max_attempts,
+        "delay": job.delay_ms,
+        "due": job.due_ms,
+        "expires": job.expires_ms,
+        "ttl": job.result_ttl_ms,
+    }
+    return msgspec.msgpack.encode({name: value for name, value in options.items() if value})
+
+
+_PLAIN = NewJob("", b"")[2:]
