@@ -1,0 +1,62 @@
+"""taskserver: the job queue that AI agents hand their slow and heavy work to."""
+
+from importlib.metadata import version
+
+from taskserver.client.client import Client
+from taskserver.client.job import Job
+from taskserver.client.sync import SyncClient, SyncJob
+from taskserver.domain.events import Event, EventKind
+from taskserver.domain.job import JobStatus, State
+from taskserver.domain.messages import BaseMessage, ToolExecutionMessage
+from taskserver.domain.retry import RetryPolicy
+from taskserver.errors import (
+    ArgumentsInvalid,
+    BrokerError,
+    BrokerUnavailable,
+    ConfigError,
+    JobCancelled,
+    JobError,
+    JobExpired,
+    JobFailed,
+    JobNotFound,
+    PermanentError,
+    ResultTimeout,
+    TaskServerError,
+)
+from taskserver.tools import BaseConsumer, Context, Toolbox, tool
+from taskserver.worker.worker import Worker, WorkerConfig
+
+__version__ = version("taskserver")
+
+__all__ = [
+    "ArgumentsInvalid",
+    "BaseConsumer",
+    "BaseMessage",
+    "BrokerError",
+    "BrokerUnavailable",
+    "Client",
+    "ConfigError",
+    "Context",
+    "Event",
+    "EventKind",
+    "Job",
+    "JobCancelled",
+    "JobError",
+    "JobExpired",
+    "JobFailed",
+    "JobNotFound",
+    "JobStatus",
+    "PermanentError",
+    "ResultTimeout",
+    "RetryPolicy",
+    "State",
+    "SyncClient",
+    "SyncJob",
+    "TaskServerError",
+    "ToolExecutionMessage",
+    "Toolbox",
+    "Worker",
+    "WorkerConfig",
+    "__version__",
+    "tool",
+]

@@ -1,0 +1,134 @@
+"""One attempt while it runs: what is known of it, and the one place where it is settled."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import Any, NamedTuple
+
+
+import msgspec
+
+from taskserver.domain.events import EventKind, Report as Said
+from taskserver.domain.job import ClaimedJob, Failure, State
+from taskserver.domain.messages import BaseMessage, Envelope
+from taskserver.domain.settlement import Defer, Finish, Release, Report, Retry, Settlement
+from taskserver.tools import BaseConsumer, Context, Plan
+from taskserver.worker.settler import Settler
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Stop(Enum):
+    """Why a running attempt is told to end."""
+
+    CANCEL = "cancelled"
+    """Somebody cancelled the job."""
+    TIMEOUT = "timed out"
+    """It took longer than it may."""
+    LOST = "lost"
+    """The lease went to another worker; nothing that this one writes counts any more."""
+    RELEASE = "released"
+    """The worker stops and hands the job back."""
+
+
+class Opened(NamedTuple):
+    """A job whose message has been read and whose consumer is known."""
+
+    envelope: Envelope
+    consumer: BaseConsumer[Any]
+    message: BaseMessage
+    plan: Plan
+    max_attempts: int
+
+    @property
+    def limit(self) -> float | None:
+        """Seconds that the attempt may take: as submitted, else as the tool says."""
+        return self.envelope.timeout or self.plan.timeout
+
+    def timed_out(self) -> TimeoutError:
+        """The error of an attempt that took longer."""
+        return TimeoutError(f"the attempt took longer than its timeout of {self.limit or 0:g} s")
+
+    def verdict(self, attempt: int, error: BaseException) -> State | None:
+        """The state that the job ends in when this attempt failed so; None if another attempt follows."""
+        if not self.consumer.should_retry(error, self.message):
+            return State.FAILED
+        return State.DEAD if attempt >= self.max_attempts else None
+
+
+class Attempt:
+    """A claimed job on this worker. Where its tool's reports go, and settled at most once."""
+
+    __slots__ = ("_numbered", "context", "deadline", "job", "label", "opened", "settled", "settler", "started", "stop", "task")
+
+    def __init__(self, job: ClaimedJob, settler: Settler, started: float) -> None:
+        self.job = job
+        self.settler = settler
+        self.started = started
+        self.label = ""
+        self.stop: Stop | None = None
+        self.settled = False
+        self.deadline: float | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.context: Context | None = None
+        self.opened: Opened | None = None
+        self._numbered = 0
+
+    def put(self, said: Said) -> bool:
+        """Take a report of the tool, from any thread; False if it should wait for room (``tools.context.Sink``)."""
+        if self.settled:
+            return True
+        self._numbered += 1
+        progress = _encode((said.progress, said.text)) if said.kind is EventKind.PROGRESS else b""
+        key, fence, attempt = self.job.key, self.job.fence, self.job.attempt
+        return self.settler.report(Report(key, fence, attempt, self._numbered, _encode(said), progress))
+
+    async def room(self) -> None:
+        """Wait until the broker has taken enough reports."""
+        await self.settler.room()
+
+    def wait_for_room(self) -> None:
+        """The same, in a thread."""
+        self.settler.wait_for_room()
+
+    def finish(self, state: State, data: bytes, attempts: int | None = None) -> None:
+        """The job ends with this attempt."""
+        self._settle(Finish(self.job.key, self.job.fence, self.job.attempt if attempts is None else attempts, state, data))
+
+    def retry(self, delay: float, failure: Failure) -> None:
+        """Another attempt follows after ``delay`` seconds."""
+        self._settle(Retry(self.job.key, self.job.fence, max(1, round(delay * 1000)), _encode(failure)))
+
+    def release(self) -> None:
+        """The job goes back, the attempt unspent."""
+        self._settle(Release(self.job.key, self.job.fence))
+
+    def defer(self, failure: Failure) -> None:
+        """The job is left for a worker that can run it."""
+        self._settle(Defer(self.job.key, self.job.fence, _encode(failure)))
+
+    def abandon(self) -> None:
+        """Nothing more is written for this attempt: it is another worker's now."""
+        self.settled = True
+
+    def _settle(self, settlement: Settlement) -> None:
+        if not self.settled:
+            self.settled = True
+            self.settler.settle(settlement)
+
+    def end(self, why: Stop) -> None:
+        """Tell the attempt to end; the first reason counts."""
+        if self.stop is None and self.task is not None:
+            self.stop = why
+            if self.context is not None:
+                self.context._cancel()
+            self.task.cancel()
+
+
+def pack_failure(failure: Failure) -> bytes:
+    """A failure as the broker keeps it."""
+    return _encode(failure)
+
+
+

@@ -1,0 +1,56 @@
+"""Control: hears what cannot wait for the next heartbeat (a cancelled job, an earlier due time, a queue that goes on).
+
+A word that is lost costs little: cancellations come with the heartbeat's answer too, and the others are looked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from taskserver.store.connection import Broker
+from taskserver.store.following import Listener
+from taskserver.worker.service import LoopService, log
+
+
+class Control(LoopService):
+    """Listens to the control channels of a worker's queues.
+
+    Args:
+        broker: Where.
+        handlers: For each queue, what to do for each word; it gets what follows the word.
+    """
+
+    name = "control"
+
+    def __init__(self, broker: Broker, handlers: Mapping[str, Mapping[str, Callable[[str], None]]]) -> None:
+        super().__init__()
+        self._listener = Listener(broker)
+        self._handlers = {broker.keys(queue).control: words for queue, words in handlers.items()}
+
+    async def start(self) -> None:
+        """Begin to listen."""
+        await super().start()
+
+    async def turn(self) -> None:
+        """Listen until the connection breaks."""
+        await self._listener.subscribe(self._handlers)
+        async for channel, message in self._listener.news():
+            if self.stopping:
+                return
+            word, _, rest = message.decode("utf-8", "replace").partition(" ")
+            handler = self._handlers[channel].get(word)
+            if handler:
+                handler(rest)
+            elif word:
+                log.debug("unknown word on %s: %s", channel, word)
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._task:
+            self._stopping.set()
+            self._task.cancel()  # nothing is lost with a read of news
+            try:
+                await self._task
+            except BaseException as error:
+                log.debug("control ends: %r", error)
+        await self._listener.close()

@@ -1,0 +1,242 @@
+"""Running attempts: each is a task of its own that goes through the steps below and gives its slot back at the end.
+
+    open → check attempts → run with a time limit → tell the consumer → settle
+
+Whatever a tool does (returns nonsense, raises anything, ignores its cancellation), the attempt is settled once
+and only its own job is concerned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from taskserver.domain.job import ClaimedJob, State
+from taskserver.domain.messages import unpack
+from taskserver.errors import MessageError, MessageInvalid, ResultInvalid, ToolNotFound
+from taskserver.tools import Context, Toolbox, codec
+from taskserver.worker.attempt import Attempt, Opened, Stop, pack_failure
+from taskserver.worker.failures import failure_of
+from taskserver.worker.settler import Settler
+from taskserver.worker.slots import Slots
+
+UNWIND_SECONDS = 5.0
+"""How long an attempt that was told to end may take to clean up before it is settled without it."""
+
+log = logging.getLogger("taskserver.worker")
+
+
+class WorkerLost(Exception):
+    """Told of a job whose attempts were all begun and none ended."""
+
+
+class Executor:
+    """Runs claimed jobs in the worker's slots.
+
+    Attributes:
+        running: The attempts that hold a lease, by job id. Other threads read it.
+    """
+
+    def __init__(self, toolbox: Toolbox, slots: Slots, settlers: Mapping[str, Settler], max_result_bytes: int) -> None:
+        self._toolbox = toolbox
+        self._slots = slots
+        self._settlers = settlers
+        self._max_result_bytes = max_result_bytes
+        self.running: dict[str, Attempt] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def start(self, job: ClaimedJob) -> None:
+        """Run a claimed job in a slot."""
+        self._slots.take()
+        self._idle.clear()
+        attempt = Attempt(job, self._settlers[job.queue], time.monotonic())
+        self.running[job.id] = attempt
+        attempt.task = asyncio.create_task(self._live(attempt))
+
+    async def wait_idle(self) -> None:
+        """Wait until nothing runs."""
+        await self._idle.wait()
+
+    def end_all(self, why: Stop) -> None:
+        """Tell every running attempt to end."""
+        for attempt in list(self.running.values()):
+            self.end(attempt, why)
+
+    def end(self, attempt: Attempt, why: Stop) -> None:
+        """Tell an attempt to end, and settle it without its help if it does not."""
+        attempt.end(why)
+        asyncio.get_running_loop().call_later(UNWIND_SECONDS, self._give_up_on, attempt)
+
+    async def _live(self, attempt: Attempt) -> None:
+        try:
+            await self._attempt(attempt)
+        except asyncio.CancelledError:  # told to end before the tool had begun, or while it was being settled
+            self._settle_stopped(attempt)
+        except BaseException as error:
+            # Not the tool's (those are caught where it runs): a consumer's hook, or a bug of ours.
+            log.exception("job %s: its attempt could not be carried out", attempt.job.id)
+            attempt.finish(State.FAILED, pack_failure(failure_of(error)))
+        finally:
+            self._forget(attempt)
+            outlived = attempt.context.outlived if attempt.context else None
+            if outlived is None:
+                self._slots.give()
+            else:  # its thread cannot be killed, so it keeps the slot
+                outlived.add_done_callback(lambda _: self._slots.give())
+
+    def _forget(self, attempt: Attempt) -> None:
+        if self.running.get(attempt.job.id) is attempt:
+            del self.running[attempt.job.id]
+        if not self.running:
+            self._idle.set()
+
+    async def _attempt(self, attempt: Attempt) -> None:
+        opened = self._open(attempt)
+        if opened is None:
+            return
+        if attempt.job.attempt > opened.max_attempts:
+            await self._bury_unrun(attempt, opened)
+            return
+        attempt.opened = opened
+        attempt.context = context = _context(attempt, opened)
+        timer = self._arm(attempt, opened.limit)
+        try:
+            result = await opened.consumer.process(opened.message, context)
+        except BaseException as error:
+            await self._failed(attempt, opened, error)
+        else:
+            await self._returned(attempt, opened, result)
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _open(self, attempt: Attempt) -> Opened | None:
+        """Read the message and find who runs it; if that cannot be, settle the attempt and return nothing."""
+        try:
+            envelope = unpack(attempt.job.payload)
+            try:
+                consumer = self._toolbox.consumer_for(envelope.type)
+            except MessageInvalid as unknown:
+                attempt.label = envelope.type
+                return self._leave(attempt, unknown)
+            message = consumer.decode(envelope.body)
+            plan = consumer.plan(message)
+        except ToolNotFound as unknown:
+            return self._leave(attempt, unknown)
+        except MessageError as error:
+            log.warning("job %s is a dead letter: %s", attempt.job.id, error)
+            attempt.finish(State.DEAD, pack_failure(failure_of(error)))
+            return None
+        attempt.label = plan.name
+        return Opened(envelope, consumer, message, plan, attempt.job.max_attempts or plan.retry.max_attempts)
+
+    def _leave(self, attempt: Attempt, unknown: Exception) -> None:
+        log.info("job %s is left for another worker: %s", attempt.job.id, unknown)
+        attempt.defer(failure_of(unknown))
+
+    def _arm(self, attempt: Attempt, limit: float | None) -> asyncio.TimerHandle | None:
+        if limit is None:
+            return None
+        attempt.deadline = time.monotonic() + limit
+        return asyncio.get_running_loop().call_later(limit, self.end, attempt, Stop.TIMEOUT)
+
+    async def _returned(self, attempt: Attempt, opened: Opened, result: Any) -> None:
+        """The tool returned; but one that was told to end and caught its cancellation has not succeeded by that."""
+        if attempt.stop is Stop.TIMEOUT:
+            await self._conclude(attempt, opened, opened.timed_out())
+        elif attempt.stop in (Stop.CANCEL, Stop.LOST):
+            self._settle_stopped(attempt)
+        else:
+            await self._succeeded(attempt, opened, result)
+
+    async def _succeeded(self, attempt: Attempt, opened: Opened, result: Any) -> None:
+        try:
+            data = codec.encode(result, max_bytes=self._max_result_bytes)
+        except ResultInvalid as error:
+            await self._conclude(attempt, opened, error)
+            return
+        await self._tell(opened.consumer.on_success(result, opened.message), attempt)
+        attempt.finish(State.SUCCEEDED, data)
+
+    async def _failed(self, attempt: Attempt, opened: Opened, error: BaseException) -> None:
+        if not isinstance(error, asyncio.CancelledError):
+            await self._conclude(attempt, opened, error)
+        elif attempt.stop is Stop.TIMEOUT:
+            await self._conclude(attempt, opened, opened.timed_out())
+        elif attempt.stop is None:
+            await self._conclude(attempt, opened, RuntimeError("the tool was cancelled by its own code"))
+        else:
+            self._settle_stopped(attempt)
+
+    async def _conclude(self, attempt: Attempt, opened: Opened, error: BaseException) -> None:
+        """Settle an attempt that failed; the consumer hears of it when it was the last."""
+        state = opened.verdict(attempt.job.attempt, error)
+        if state is not None and not attempt.settled:
+            await self._tell(opened.consumer.on_failure(error, opened.message), attempt)
+        self._settle_failed(attempt, opened, error, state)
+
+    def _settle_failed(self, attempt: Attempt, opened: Opened, error: BaseException, state: State | None) -> None:
+        job = attempt.job
+        if state is None:
+            wait = opened.plan.retry.wait(job.attempt)
+            log.info("job %s: attempt %d failed, the next follows in %.2f s: %r", job.id, job.attempt, wait, error)
+            attempt.retry(wait, failure_of(error))
+        else:
+            log.warning("job %s is %s after %d attempts: %r", job.id, state, job.attempt, error)
+            attempt.finish(state, pack_failure(failure_of(error)))
+
+    async def _bury_unrun(self, attempt: Attempt, opened: Opened) -> None:
+        """Its attempts all began and none ended: it may be what killed those workers, so it is not run again."""
+        spent = opened.max_attempts
+        error = WorkerLost(f"all {spent} attempts are used up, the last by a worker that died or was lost")
+        log.warning("job %s is a dead letter: %s", attempt.job.id, error)
+        await self._tell(opened.consumer.on_failure(error, opened.message), attempt)
+        attempt.finish(State.DEAD, pack_failure(failure_of(error)), spent)
+
+    async def _tell(self, hook: Any, attempt: Attempt) -> None:
+        """A consumer's hook may fail without changing how the job ended."""
+        try:
+            await hook
+        except Exception:
+            log.exception("job %s: the consumer's hook failed", attempt.job.id)
+
+    def _settle_stopped(self, attempt: Attempt) -> None:
+        match attempt.stop:
+            case Stop.CANCEL:
+                attempt.finish(State.CANCELLED, b"")
+            case Stop.LOST:
+                attempt.abandon()
+            case _:
+                attempt.release()
+
+    def _give_up_on(self, attempt: Attempt) -> None:
+        """The attempt was told to end and goes on all the same: its job goes on without it."""
+        if attempt.settled or attempt.stop is None:
+            return
+        log.warning("job %s %s but does not end: its slot stays taken", attempt.job.id, attempt.stop.value)
+        if attempt.stop is Stop.TIMEOUT and attempt.opened is not None:
+            error = attempt.opened.timed_out()
+            state = attempt.opened.verdict(attempt.job.attempt, error)
+            self._settle_failed(attempt, attempt.opened, error, state)
+        else:
+            self._settle_stopped(attempt)
+        self._forget(attempt)
+
+
+def _context(attempt: Attempt, opened: Opened) -> Context:
+    job, envelope = attempt.job, opened.envelope
+    return Context(
+        job_id=job.id,
+        queue=job.queue,
+        attempt=job.attempt,
+        max_attempts=opened.max_attempts,
+        idempotency_key=envelope.idempotency_key or job.id,
+        session_id=envelope.session_id,
+        tags=envelope.tags,
+        sink=attempt,
+    )
+

@@ -1,0 +1,52 @@
+"""Exceptions as data: what is told of an attempt that failed."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from taskserver.domain.job import Failure
+
+MESSAGE_CHARACTERS = 4_000
+TRACEBACK_CHARACTERS = 16_000
+_OURS = str(Path(__file__).resolve().parents[1])
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What is kept of an exception: its type's name, its text, and the traceback from the tool's own code on."""
+    return Failure(_name(type(error)), _cut(_text(error), MESSAGE_CHARACTERS), _traceback(error))
+
+
+def _name(kind: type[BaseException]) -> str:
+    return kind.__qualname__ if kind.__module__ in ("builtins", "taskserver.errors") else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error).encode("utf-8", "replace").decode()
+    except Exception:
+        return "(its text cannot be shown)"
+
+
+def _traceback(error: BaseException) -> str:
+    outside = _skip_ours(error.__traceback__)
+    if outside is None:
+        return ""
+    lines = traceback.format_exception(type(error), error, outside)
+    return _cut("".join(lines).encode("utf-8", "replace").decode(), TRACEBACK_CHARACTERS)
+
+
+def _skip_ours(frame: TracebackType | None) -> TracebackType | None:
+    """The first frame that is not the worker's: what people look for is in their code."""
+    while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.tb_next
+    return frame
+
+
+def _cut(text: str, limit: int) -> str:
+    """The end of a traceback says most, so the middle goes."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"

@@ -1,0 +1,99 @@
+"""Fetching: claims jobs for free slots, and waits at the broker when there are none."""
+
+from __future__ import annotations
+
+import logging
+
+from taskserver.domain.lanes import LaneShare
+from taskserver.errors import BrokerError
+from taskserver.store.claiming import Entry, WakeUp, claim
+from taskserver.store.connection import Broker, GroupMissing
+from taskserver.worker.executor import Executor
+from taskserver.worker.service import LoopService
+from taskserver.worker.settler import Settler
+from taskserver.worker.slots import Slots
+
+BACKLOG = 1_000
+"""Settlements that may wait for the broker before no more jobs are claimed."""
+PAUSED_SECONDS = 1.0
+"""How soon a paused queue is looked at again if the word that it goes on was lost."""
+
+log = logging.getLogger("taskserver.worker")
+
+
+class Fetcher(LoopService):
+    """Claims the jobs of one queue.
+
+    It never asks for more than there are free slots, so no job waits in a worker while another is idle.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        queue: str,
+        worker: str,
+        *,
+        slots: Slots,
+        executor: Executor,
+        settler: Settler,
+        attempts_cap: int,
+    ) -> None:
+        super().__init__()
+        self.name = f"fetcher of {queue}"
+        self._broker = broker
+        self._queue = queue
+        self._worker = worker
+        self._slots = slots
+        self._executor = executor
+        self._settler = settler
+        self._attempts_cap = attempts_cap
+        self._share = LaneShare()
+        self._wake_up = WakeUp(broker, queue, worker)
+        self._read: list[Entry] = []
+
+    async def turn(self) -> None:
+        """Wait for a free slot, claim as many jobs as there are, and wait for more when that was not all."""
+        await self._slots.wait()
+        if self.stopping:
+            return
+        if self._settler.backlog > BACKLOG:
+            await self.rest(0.05)
+            return
+        try:
+            await self._claim()
+        except GroupMissing:
+            log.warning("the groups of queue %s are gone: making them anew", self._queue)
+            await self._broker.prepare(self._queue, again=True)
+
+    async def _claim(self) -> None:
+        wanted = max(0, self._slots.free)
+        read, self._read = self._read, []
+        claimed = await claim(
+            self._broker, self._queue, self._worker, self._share.next(wanted), self._attempts_cap, read
+        )
+        for job in claimed.jobs:
+            self._executor.start(job)
+        for entry, reason in claimed.refused:
+            log.warning("queue %s: threw away stream entry %s: %s", self._queue, entry, reason)
+        if claimed.paused:
+            await self.rest(PAUSED_SECONDS)
+        elif len(claimed.jobs) < wanted and not claimed.refused and not self.stopping:
+            self._read = await self._wake_up.read()
+
+    async def interrupt(self) -> None:
+        """Make a blocking read return."""
+        self._slots.wake()
+        try:
+            await self._wake_up.interrupt()
+        except BrokerError as error:
+            log.debug("%s: %s", self.name, error)
+
+    async def stop(self) -> None:
+        """Claim no more, and give back what the last read brought."""
+        await super().stop()
+        if self._read:
+            read, self._read = self._read, []
+            try:
+                await claim(self._broker, self._queue, self._worker, (0, 0, 0), self._attempts_cap, read)
+            except BrokerError as error:
+                log.warning("%s: entries come back when their lease runs out: %s", self.name, error)

@@ -1,0 +1,120 @@
+"""The heart: a thread that renews the leases of all running jobs, whatever the event loop is doing.
+
+A tool that blocks the event loop (a forgotten ``time.sleep``, a long parse) would stop renewals made there, and its
+job would be run a second time while it still runs. From a thread with its own connection, renewals go on. Code that
+holds the interpreter lock stops this thread too; then the lease is lost, and the fence keeps this worker from
+writing.
+
+When the event loop is blocked even past its jobs' timeouts, which only it could enforce, the process ends itself:
+its jobs go to others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from taskserver.errors import BrokerError
+from taskserver.store.connection import Broker
+from taskserver.store.leasing import Attention, LeaseKeeper
+from taskserver.worker.attempt import Attempt
+from taskserver.worker.service import Service
+
+BEATS_PER_LEASE = 3
+RETRY_SECONDS = 0.5
+EXIT_BLOCKED = 70
+"""Exit code of a worker whose event loop was blocked past its jobs' timeouts (EX_SOFTWARE in sysexits.h)."""
+
+log = logging.getLogger("taskserver.worker")
+
+
+class Pulse(NamedTuple):
+    """What the heart needs to know of its worker: running attempts, a packed word about itself, and who listens."""
+
+    running: Callable[[], Sequence[Attempt]]
+    about: Callable[[], bytes]
+    attend: Callable[[str, Attention], None]
+
+
+class Heart(Service):
+    """Renews the leases of a worker's jobs, a few times per lease."""
+
+    def __init__(self, broker: Broker, worker: str, queues: Sequence[str], lease: float, pulse: Pulse) -> None:
+        self._keeper = LeaseKeeper(broker, worker)
+        self._queues = queues
+        self._lease = lease
+        self._beat_seconds = lease / BEATS_PER_LEASE
+        self._pulse = pulse
+        self._loop = asyncio.get_running_loop()
+        self._loop_seen = time.monotonic()
+        self._stopped = threading.Event()
+        self._first_beat = asyncio.Event()
+        self._thread: threading.Thread | None = None
+
+    async def start(self) -> None:
+        """Start the thread, and return after the first beat: the worker is known to the broker then."""
+        self._thread = threading.Thread(target=self._live, name="taskserver heart", daemon=True)
+        self._thread.start()
+        await self._first_beat.wait()
+
+    async def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+        if self._thread:
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
+
+    def _live(self) -> None:
+        failures = 0
+        pause = 0.0
+        while not self._stopped.wait(pause):
+            try:
+                self._beat()
+                failures = 0
+                pause = self._beat_seconds
+            except BrokerError as error:
+                failures += 1
+                log.log(logging.WARNING if failures == 1 else logging.DEBUG, "leases are not renewed: %s", error)
+                pause = min(RETRY_SECONDS, self._beat_seconds)
+            self._say(self._first_beat.set)
+            self._watch_loop()
+        self._keeper.close()
+
+    def _beat(self) -> None:
+        attempts = self._pulse.running()
+        about = self._pulse.about()
+        valid_ms = round(self._lease * 1000)
+        for queue in self._queues:
+            held = [(attempt.job.key, attempt.job.fence) for attempt in attempts if attempt.job.queue == queue]
+            for attention in self._keeper.renew(queue, held, about, valid_ms):
+                self._say(self._pulse.attend, queue, attention)
+
+    def _watch_loop(self) -> None:
+        """End the process if the event loop has been silent for a lease and longer than any job may take."""
+        now = time.monotonic()
+        self._say(self._note_loop)
+        silent = now - self._loop_seen
+        overdue = [a for a in self._pulse.running() if a.deadline and now > a.deadline + self._lease]
+        if silent > self._lease and overdue:
+            log.critical(
+                "the event loop has been blocked for %.0f s, past the timeout of job %s (%s): this worker ends itself",
+                silent,
+                overdue[0].job.id,
+                overdue[0].label,
+            )
+            logging.shutdown()
+            os._exit(EXIT_BLOCKED)
+
+    def _note_loop(self) -> None:
+        self._loop_seen = time.monotonic()
+
+    def _say(self, callback: Callable[..., object], *args: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:  # the loop is closed: the worker has stopped
+            self._stopped.set()

@@ -1,0 +1,95 @@
+"""What every service of a worker has in common: it starts, it stops, and its loop outlives the broker's troubles."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from abc import ABC, abstractmethod
+
+from taskserver.errors import BrokerError
+
+log = logging.getLogger("taskserver.worker")
+
+BACKOFF_FIRST = 0.1
+BACKOFF_LAST = 5.0
+
+
+class Service(ABC):
+    """A part of the worker with a life of its own. ``stop`` is harmless when repeated or never started."""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Begin."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """End, and return when nothing of it is left."""
+
+
+class LoopService(Service):
+    """A service that does one thing over and over: ``turn``.
+
+    When the broker does not answer, the next turn waits: longer each time, and by a random part of it, so that
+    two hundred workers do not come back together.
+    """
+
+    name = "service"
+
+    def __init__(self) -> None:
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @abstractmethod
+    async def turn(self) -> None:
+        """Do the thing once, waiting as long as there is nothing to do."""
+
+    async def start(self) -> None:
+        """Begin the loop."""
+        self._task = asyncio.create_task(self._loop(), name=self.name)
+
+    async def stop(self) -> None:
+        """Let the turn that is under way end, and no other begin."""
+        self._stopping.set()
+        await self.interrupt()
+        if self._task:
+            await self._task
+
+    async def interrupt(self) -> None:
+        """Make a waiting turn return early. Nothing to do where turns wait with ``rest``."""
+
+    async def rest(self, seconds: float) -> None:
+        """Wait, but not past the stop."""
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+    @property
+    def stopping(self) -> bool:
+        """Whether ``stop`` has been called."""
+        return self._stopping.is_set()
+
+    async def _loop(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                await self.turn()
+                if failures:
+                    log.info("%s goes on", self.name)
+                failures = 0
+            except BrokerError as error:
+                failures += 1
+                log.log(logging.WARNING if failures == 1 else logging.DEBUG, "%s waits: %s", self.name, error)
+                await self.rest(backoff(failures))
+            except Exception:
+                # A bug must not end the loop: the queue would stand still behind a worker that looks alive.
+                failures += 1
+                log.exception("%s failed, and goes on", self.name)
+                await self.rest(backoff(failures))
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait after so many failures in a row; half of it random, so that nobody hammers a broker coming up."""
+    bound = min(BACKOFF_LAST, BACKOFF_FIRST * 2 ** min(failures - 1, 16))
+    return random.uniform(bound / 2, bound)  # noqa: S311 - jitter

@@ -1,0 +1,137 @@
+"""Settling: what the attempts report and how they ended goes to the broker, batch after batch.
+
+One batch is on its way at a time; what comes up meanwhile makes the next one. So an idle worker settles at once,
+and a busy one settles many with one script call. Until the broker has taken a settlement it is kept and repeated:
+the fence makes that safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from itertools import islice
+
+from taskserver.domain.settlement import Patience, Report, Settlement
+from taskserver.errors import BrokerError
+from taskserver.store.connection import Broker
+from taskserver.store.settling import settle
+from taskserver.worker.service import LoopService
+
+BATCH = 500
+BATCH_BYTES = 1024 * 1024
+REPORTS_ROOM = 1_000
+"""Reports that may wait for the broker before those who report are slowed down."""
+GIVE_UP_SECONDS = 5.0
+"""How long a stopping worker tries to bring its last settlements to a broker that does not answer."""
+
+log = logging.getLogger("taskserver.worker")
+
+
+class Settler(LoopService):
+    """Brings the reports and settlements of one queue to the broker, reports first."""
+
+    def __init__(self, broker: Broker, queue: str, patience: Patience) -> None:
+        super().__init__()
+        self.name = f"settler of {queue}"
+        self._broker = broker
+        self._queue = queue
+        self._patience = patience
+        self._reports: deque[Report] = deque()
+        self._settlements: deque[Settlement] = deque()
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._thread_room = threading.Event()
+        self._thread_room.set()
+        self._loop_of = asyncio.get_running_loop()
+
+    @property
+    def backlog(self) -> int:
+        """Settlements that the broker does not have yet."""
+        return len(self._settlements)
+
+    def settle(self, settlement: Settlement) -> None:
+        """Take a settlement; from the event loop's thread."""
+        self._settlements.append(settlement)
+        self._work.set()
+
+    def report(self, report: Report) -> bool:
+        """Take a report, from any thread; False if those who report should wait for ``room``."""
+        self._reports.append(report)
+        full = len(self._reports) >= REPORTS_ROOM
+        if full:
+            self._thread_room.clear()
+        self._loop_of.call_soon_threadsafe(self._note_report)
+        return not full
+
+    async def room(self) -> None:
+        """Wait until there is room for reports."""
+        await self._room.wait()
+
+    def wait_for_room(self) -> None:
+        """The same, in a thread."""
+        self._thread_room.wait()
+
+    async def turn(self) -> None:
+        """Send one batch."""
+        await self._work.wait()
+        await asyncio.sleep(0)  # let the attempts that end in this turn of the event loop come along
+        await self._send()
+
+    async def interrupt(self) -> None:
+        """Wake the loop, so that it sees the stop."""
+        self._work.set()
+
+    async def stop(self) -> None:
+        """Bring what is left to the broker, if it answers, and end."""
+        await super().stop()
+        try:
+            async with asyncio.timeout(GIVE_UP_SECONDS):
+                while self._reports or self._settlements:
+                    await self._send()
+        except (TimeoutError, BrokerError) as error:
+            log.warning("%d settlements did not reach the broker: %s", self.backlog, error)
+        self._open()
+
+    def _note_report(self) -> None:
+        if len(self._reports) >= REPORTS_ROOM:
+            self._room.clear()
+        self._work.set()
+
+    async def _send(self) -> None:
+        """Send what is there. It is taken off only when the broker has it, so that nothing is lost on the way.
+
+        A job's reports go before its settlement: they were taken first, and the settlements are cut off together
+        with the reports that were there when they were.
+        """
+        reports = self._cut()
+        settlements = list(islice(self._settlements, BATCH)) if len(reports) == len(self._reports) else []
+        if reports or settlements:
+            refused = await settle(self._broker, self._queue, reports, settlements, self._patience)
+            for refusal in refused:
+                log.warning("job %s-%s had moved on (%s): its late outcome is dropped", self._queue, *refusal)
+        for _ in reports:
+            self._reports.popleft()
+        for _ in settlements:
+            self._settlements.popleft()
+        if len(self._reports) < REPORTS_ROOM // 2:
+            self._open()
+        if not self._reports and not self._settlements and not self.stopping:
+            self._work.clear()
+
+    def _cut(self) -> list[Report]:
+        size, reports = 0, []
+        for report in islice(tuple(self._reports), BATCH):
+            size += len(report.report)
+            if reports and size > BATCH_BYTES:
+                break
+            reports.append(report)
+        return reports
+
+    def _open(self) -> None:
+        self._room.set()
+        self._thread_room.set()
+
+

@@ -1,0 +1,34 @@
+"""Sweeping: jobs whose worker fell silent are taken back, by one worker at a time, also when all are idle."""
+
+from __future__ import annotations
+
+import logging
+
+from taskserver.store.connection import Broker
+from taskserver.store.recovering import reclaim
+from taskserver.worker.service import LoopService
+
+SWEEPS_PER_LEASE = 3
+
+log = logging.getLogger("taskserver.worker")
+
+
+class Sweeper(LoopService):
+    """Takes back the jobs of one queue whose leases ran out."""
+
+    def __init__(self, broker: Broker, queue: str, worker: str, lease: float) -> None:
+        super().__init__()
+        self.name = f"sweeper of {queue}"
+        self._broker = broker
+        self._queue = queue
+        self._worker = worker
+        self._lease_ms = round(lease * 1000)
+        self._pause = lease / SWEEPS_PER_LEASE
+
+    async def turn(self) -> None:
+        """Sweep once. The next sweeper may take over when this one has missed two turns."""
+        lost = await reclaim(self._broker, self._queue, self._worker, self._lease_ms, round(self._pause * 2000))
+        for job in lost or ():
+            if job.worker:
+                log.warning("job %s-%s is queued again: worker %s was lost", self._queue, job.key, job.worker)
+        await self.rest(self._pause)

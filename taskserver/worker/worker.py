@@ -1,0 +1,259 @@
+"""A worker: one process that claims and runs jobs. Here its services are built, listed, started and stopped.
+
+========== ==============================================================  =================
+service    what it does                                                    one per
+========== ==============================================================  =================
+heart      renews leases from a thread                                     worker
+control    hears of cancelled jobs at once                                 worker
+settler    brings reports and outcomes to the broker                       queue
+sweeper    takes back the jobs of workers that fell silent                 queue
+scheduler  puts delayed jobs back on time                                  queue
+fetcher    claims jobs for free slots                                      queue
+========== ==============================================================  =================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from taskserver.domain.names import check_queue_name
+from taskserver.domain.retry import RetryPolicy
+from taskserver.domain.settlement import Patience
+from taskserver.errors import BrokerError, BrokerUnavailable, ConfigError
+from taskserver.store.connection import Broker
+from taskserver.store.health import check_fit
+from taskserver.store.leasing import Attention
+from taskserver.store.recovering import leave
+from taskserver.tools import Toolbox
+from taskserver.worker.attempt import Attempt, Stop
+from taskserver.worker.control import Control
+from taskserver.worker.executor import Executor
+from taskserver.worker.fetcher import Fetcher
+from taskserver.worker.heart import Heart, Pulse
+from taskserver.worker.scheduler import Scheduler
+from taskserver.worker.service import Service, backoff
+from taskserver.worker.settler import Settler
+from taskserver.worker.slots import Slots
+from taskserver.worker.sweeper import Sweeper
+
+log = logging.getLogger("taskserver.worker")
+
+
+class WorkerConfig(NamedTuple):
+    """What a worker is told.
+
+    Attributes:
+        queues: Queues to work on.
+        concurrency: Slots.
+        lease: Seconds after which a job whose worker fell silent runs elsewhere.
+        grace_period: Seconds that jobs may go on when the worker stops, before they are handed back.
+        unknown_tool_wait: Seconds that a job waits for a worker that knows its tool.
+        max_result_bytes: The largest result that is kept.
+    """
+
+    queues: tuple[str, ...] = ("default",)
+    concurrency: int = 4
+    lease: float = 15.0
+    grace_period: float = 30.0
+    unknown_tool_wait: float = 300.0
+    max_result_bytes: int = 4 * 1024 * 1024
+
+
+class About(msgspec.Struct, frozen=True):
+    """What a worker says of itself with every heartbeat."""
+
+    name: str
+    host: str
+    pid: int
+    python: str
+    started_at: float
+    concurrency: int
+    busy: int
+    queues: list[str]
+    tools: list[str]
+
+
+class Worker:
+    """Runs jobs until it is told to stop. Build it inside a running event loop.
+
+    Args:
+        broker: Where; the worker does not close it.
+        toolbox: The tools and consumers it may run, and nothing else.
+        config: How.
+
+    Raises:
+        ConfigError: if the configuration or toolbox cannot work.
+    """
+
+    def __init__(self, broker: Broker, toolbox: Toolbox, config: WorkerConfig | None = None) -> None:
+        self.config = config or WorkerConfig()
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._check()
+        self._broker = broker
+        self._toolbox = toolbox
+        self._started_at = time.time()
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._build()
+
+    def _check(self) -> None:
+        if not self.config.queues:
+            raise ConfigError("a worker needs at least one queue")
+        for queue in self.config.queues:
+            check_queue_name(queue)
+        if self.config.concurrency < 1:
+            raise ConfigError(f"concurrency must be at least 1, not {self.config.concurrency}")
+
+    def _build(self) -> None:
+        config, broker, queues = self.config, self._broker, self.config.queues
+        patience = Patience(round(config.unknown_tool_wait * 1000))
+        self._slots = Slots(config.concurrency)
+        self._settlers = {queue: Settler(broker, queue, patience) for queue in queues}
+        self._executor = Executor(self._toolbox, self._slots, self._settlers, config.max_result_bytes)
+        self._schedulers = {queue: Scheduler(broker, queue) for queue in queues}
+        self._sweepers = [Sweeper(broker, queue, self.name, config.lease) for queue in queues]
+        self._fetchers = [self._fetcher(queue) for queue in queues]
+        pulse = Pulse(lambda: list(self._executor.running.values()), self._about, self._attend)
+        self._heart = Heart(broker, self.name, queues, config.lease, pulse)
+        self._control = Control(broker, {queue: self._words(queue) for queue in queues})
+
+    def _fetcher(self, queue: str) -> Fetcher:
+        return Fetcher(
+            self._broker,
+            queue,
+            self.name,
+            slots=self._slots,
+            executor=self._executor,
+            settler=self._settlers[queue],
+            attempts_cap=_attempts_cap(self._toolbox),
+        )
+
+    def stop(self) -> None:
+        """Stop claiming, let running jobs go on for the grace period, hand the rest back. Again: do not wait."""
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Work until ``stop`` is called; a broker that is down is waited for.
+
+        Raises:
+            BrokerUnsuitable, BrokerDenied: if this broker will not do.
+        """
+        if not await self._wait_for_broker():
+            return
+        services = self._services()
+        try:
+            for service in services:
+                await service.start()
+            log.info("worker %s is ready: %s", self.name, _summary(self.config, self._toolbox))
+            await self._stop.wait()
+        finally:
+            await self._shut_down()
+
+    def _services(self) -> list[Service]:
+        """In the order of starting: what running jobs need comes before what brings them."""
+        return [self._heart, *self._settlers.values(), self._control, *self._schedulers.values(), *self._sweepers, *self._fetchers]
+
+    async def _shut_down(self) -> None:
+        """No new jobs first; then the running ones, whose leases and outcomes need the rest until the end."""
+        log.info("worker %s stops: %d jobs are running", self.name, self._slots.busy)
+        await asyncio.gather(*(service.stop() for service in (*self._fetchers, *self._sweepers, *self._schedulers.values())))
+        await self._drain()
+        for service in (*self._settlers.values(), self._control, self._heart):
+            await service.stop()
+        for queue in self.config.queues:
+            try:
+                await leave(self._broker, queue, self.name)
+            except BrokerError as error:
+                log.debug("could not leave queue %s: %s", queue, error)
+        log.info("worker %s has stopped", self.name)
+
+    async def _drain(self) -> None:
+        idle = asyncio.create_task(self._executor.wait_idle())
+        hurry = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait((idle, hurry), timeout=self.config.grace_period, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if not idle.done():
+            log.info("handing %d jobs back", len(self._executor.running))
+            self._executor.end_all(Stop.RELEASE)
+            await asyncio.wait((idle,), timeout=6.0)
+        idle.cancel()
+
+    async def _wait_for_broker(self) -> bool:
+        """Wait until the broker answers and check that it is fit; False if the worker was stopped meanwhile."""
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                await check_fit(self._broker)
+                for queue in self.config.queues:
+                    await self._broker.prepare(queue)
+                return True
+            except BrokerUnavailable as error:
+                failures += 1
+                wait = backoff(failures)
+                log.warning("waiting for the broker, trying again in %.1f s: %s", wait, error)
+                try:
+                    await asyncio.wait_for(self._stop.wait(), wait)
+                except TimeoutError:
+                    continue
+        return False
+
+    def _words(self, queue: str) -> dict[str, object]:
+        return {
+            "cancel": lambda key: self._attend(queue, Attention(key, "cancel")),
+            "due": lambda _: self._schedulers[queue].look_again(),
+        }
+
+    def _attend(self, queue: str, attention: Attention) -> None:
+        attempt: Attempt | None = self._executor.running.get(f"{queue}-{attention.key}")
+        if attempt is None:
+            return
+        if attention.reason == "lost":
+            log.warning("job %s was taken from this worker: its lease had run out", attempt.job.id)
+            self._executor.end(attempt, Stop.LOST)
+        else:
+            self._executor.end(attempt, Stop.CANCEL)
+
+    def _about(self) -> bytes:
+        return msgspec.msgpack.encode(
+            About(
+                name=self.name,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                python=sys.version.split()[0],
+                started_at=self._started_at,
+                concurrency=self.config.concurrency,
+                busy=self._slots.busy,
+                queues=list(self.config.queues),
+                tools=sorted(self._toolbox.tools),
+            )
+        )
+
+
+def _attempts_cap(toolbox: Toolbox) -> int:
+    """Attempts that any job of this worker may have if its submitter did not say: its tools' own limits are stricter."""
+    policies: Sequence[RetryPolicy] = [
+        RetryPolicy(),
+        *(tool.retry for tool in toolbox.tools.values()),
+        *(consumer.retry for consumer in toolbox.consumers.values()),
+    ]
+    return max(policy.max_attempts for policy in policies)
+
+
+def _summary(config: WorkerConfig, toolbox: Toolbox) -> str:
+    tools = ", ".join(sorted(toolbox.tools)) or "none"
+    return f"queues {', '.join(config.queues)}; {config.concurrency} slots; tools {tools}"
+
+
+__all__ = ["About", "Worker", "WorkerConfig"]
