@@ -1,0 +1,64 @@
+"""A process's hold on the embedded broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from taskserver.embedded import locks
+from taskserver.embedded.home import Home
+from taskserver.embedded.launch import ensure_running
+
+
+class EmbeddedBroker:
+    """One user's hold on the embedded broker: while any is held, the server runs.
+
+    Each hold counts by itself, also several in one process. It ends with :meth:`release`, with the ``with``
+    block, or with the process, however that ends. Programs that the process starts do not hold it; a fork
+    that starts no program does, until it ends.
+
+    Attributes:
+        home: The folder of the broker.
+    """
+
+    def __init__(self, home: Home, lock: BinaryIO) -> None:
+        self.home = home
+        self._lock = lock
+
+    @classmethod
+    def acquire(cls, home: Path | None = None) -> Self:
+        """Find or start the broker of ``home``, and hold it. Blocks: from async code, call it in a thread.
+
+        Args:
+            home: Folder of the broker; by default the one of :meth:`Home.locate`.
+
+        Raises:
+            BrokerUnavailable: if there is no server program, or it does not start.
+            ConfigError: if the folder cannot be used, or ``TASKSERVER_REDIS_BIN`` is wrong.
+        """
+        place = Home.locate(home).create()
+        lock = locks.share(place.users_lock)
+        try:
+            ensure_running(place)
+        except BaseException:
+            lock.close()
+            raise
+        return cls(place, lock)
+
+    @property
+    def url(self) -> str:
+        """The broker URL, ``unix:///path/to.sock``."""
+        return self.home.url
+
+    def release(self) -> None:
+        """Let go of the broker; harmless when repeated. The server stops soon after its last user let go."""
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()

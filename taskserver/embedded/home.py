@@ -1,0 +1,131 @@
+"""The ``.taskserver/`` folder: where the embedded broker keeps its data, socket, log and locks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote
+
+from taskserver.errors import ConfigError
+
+HOME_VARIABLE = "TASKSERVER_HOME"
+FOLDER = ".taskserver"
+_PROJECT_MARKS = (FOLDER, "pyproject.toml", ".git")
+
+SOCKET_PATH_LIMIT = 103
+"""Most bytes in the path of a unix socket: macOS has room for 104 with the final NUL, Linux for 108."""
+
+# Not tempfile.gettempdir(): TMPDIR may differ between processes that have to meet at the same socket.
+_SHORT_FOLDER = "/tmp/taskserver-{uid}"  # noqa: S108 - private to the user, and checked to be
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folder of one embedded broker, and the names inside it.
+
+    Attributes:
+        root: The folder itself, as an absolute path.
+    """
+
+    root: Path
+
+    @classmethod
+    def locate(cls, folder: Path | None = None) -> Self:
+        """The home at ``folder``, else at ``TASKSERVER_HOME``, else ``.taskserver`` of the current project.
+
+        The project is the nearest folder, from the current one upwards, that has a ``.taskserver``, a
+        ``pyproject.toml`` or a ``.git``; without one it is the current folder. Nothing is created.
+        """
+        configured = folder or os.environ.get(HOME_VARIABLE) or _project() / FOLDER
+        return cls(Path(configured).expanduser().resolve())
+
+    @property
+    def data(self) -> Path:
+        """The server's own folder, with its append-only file."""
+        return self.root / "data"
+
+    @property
+    def log(self) -> Path:
+        """What server and keeper had to say."""
+        return self.root / "broker.log"
+
+    @property
+    def users_lock(self) -> Path:
+        """Shared by every user of the broker."""
+        return self.root / "users.lock"
+
+    @property
+    def keeper_lock(self) -> Path:
+        """Held by the keeper."""
+        return self.root / "keeper.lock"
+
+    @property
+    def data_lock(self) -> Path:
+        """Held by the server."""
+        return self.root / "data.lock"
+
+    @property
+    def stay(self) -> Path:
+        """The mark that keeps the server running without users."""
+        return self.root / "stay"
+
+    @property
+    def socket(self) -> Path:
+        """The server's unix socket: in the home, or where its path is short enough for a socket."""
+        path = self.root / "broker.sock"
+        if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
+            return path
+        digest = hashlib.blake2b(os.fsencode(self.root), digest_size=12).hexdigest()
+        return Path(_SHORT_FOLDER.format(uid=os.geteuid())) / f"{digest}.sock"
+
+    @property
+    def url(self) -> str:
+        """The broker URL of the socket."""
+        return f"unix://{quote(str(self.socket))}"
+
+    def create(self) -> Self:
+        """Make the folders that are missing, for this user alone, and return the home.
+
+        Raises:
+            ConfigError: if that is not possible, or others could tamper with a folder.
+        """
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.data.mkdir(mode=0o700, exist_ok=True)
+            ignore = self.root / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n")
+        except OSError as error:
+            raise ConfigError(
+                f"cannot use {str(self.root)!r} for the embedded broker ({error.strerror}): "
+                f"set {HOME_VARIABLE} to a folder that you may write to, or TASKSERVER_BROKER_URL to a broker"
+            ) from error
+        if self.socket.parent != self.root:
+            _make_private(self.socket.parent)
+        return self
+
+
+def _project() -> Path:
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if any((folder / mark).exists() for mark in _PROJECT_MARKS):
+            return folder
+    return here
+
+
+def _make_private(folder: Path) -> None:
+    """Make ``folder``, or check that the one found there is this user's alone: anyone may write beside it."""
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if found.st_uid == os.geteuid() and found.st_mode == stat.S_IFDIR | 0o700:
+            return
+    raise ConfigError(
+        f"{str(folder)!r}, where the socket goes because the path of the home is too long for one, is not "
+        f"a private folder of this user: remove it, or set {HOME_VARIABLE} to a shorter path"
+    )

@@ -1,0 +1,233 @@
+"""The keeper: the parent of the embedded server, which starts, restarts and stops it.
+
+Run by path as a program of its own, with the keeper lock as standard input and the log as standard error::
+
+    python -I -S keeper.py SOCKET KEEPER_LOCK USERS_LOCK DATA_LOCK STAY SERVER [ARGUMENT ...]
+
+It imports nothing but the standard library, and so starts fast. The locks and the understudy are explained
+in :mod:`taskserver.embedded`.
+
+Three threads wait, each for one thing: a signal, the last user's leaving, the server's end. They put what
+happened in a queue, and the main thread acts on one event at a time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum, auto
+from queue import SimpleQueue
+from threading import Thread
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+STOP_SECONDS = 5.0
+"""How long a server may take to end when asked, before it is killed; its data is safe in both cases."""
+CRASHES_ALLOWED = 5
+STEADY_SECONDS = 60.0
+"""A server that ran this long before it crashed starts a new count of crashes."""
+
+# Reads a word from the keeper and ends, or the end of the pipe: then it becomes the keeper of lock $0.
+_UNDERSTUDY = 'read -r _ || exec "$@" <>"$0"'
+
+
+class Event(Enum):
+    """What the keeper waits for."""
+
+    TOLD_TO_STOP = auto()
+    NO_USERS = auto()
+    SERVER_ENDED = auto()
+
+
+def shut_down(socket_path: str, seconds: float) -> bool:
+    """Ask the server at ``socket_path`` to end and wait for it at most that long; whether there was one."""
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(seconds)
+        try:
+            link.connect(socket_path)
+        except OSError:
+            return False
+        with suppress(OSError):
+            link.sendall(b"SHUTDOWN\r\n")
+            while link.recv(1024):  # an ending server says nothing, and closes the connection as its last act
+                pass
+    return True
+
+
+class Server:
+    """The server process: started, waited for in a thread, stopped."""
+
+    def __init__(self, socket_path: str, data_lock: str, command: list[str]) -> None:
+        self._socket = socket_path
+        self._data_lock = data_lock
+        self._command = command
+        self._pid = 0
+        self._waiter: Thread | None = None
+        self.exit_code = 0
+        self.started_at = 0.0
+
+    def start(self, on_end: Callable[[], None]) -> None:
+        """Start the server, which inherits the data lock; a thread calls ``on_end`` when it ended."""
+        lock = self._own_data()
+        inherit = [(os.POSIX_SPAWN_DUP2, lock, 0)]
+        self._pid = os.posix_spawn(self._command[0], self._command, os.environ, file_actions=inherit, setsigmask=())
+        os.close(lock)
+        self.started_at = time.monotonic()
+        self._waiter = Thread(target=self._wait, args=(on_end,), daemon=True)
+        self._waiter.start()
+
+    def stop(self, first: signal.Signals = signal.SIGTERM) -> None:
+        """End the server and wait for it; unless ``first`` is SIGKILL, it writes its data out before."""
+        if self._waiter is None:
+            return
+        for number in (first, signal.SIGKILL):
+            if self._waiter.is_alive():
+                os.kill(self._pid, number)
+                self._waiter.join(STOP_SECONDS)
+
+    def _own_data(self) -> int:
+        """Take the data lock, telling the server of an earlier keeper to end if one still has it."""
+        lock = os.open(self._data_lock, os.O_RDWR | os.O_CREAT, 0o600)
+        deadline = time.monotonic() + STOP_SECONDS
+        while not _own(lock):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the server at {self._socket} does not end when asked to: end it by hand")
+            if not shut_down(self._socket, 1.0):
+                time.sleep(0.02)
+        return lock
+
+    def _wait(self, on_end: Callable[[], None]) -> None:
+        _, status = os.waitpid(self._pid, 0)
+        self.exit_code = os.waitstatus_to_exitcode(status)
+        on_end()
+
+
+class Understudy:
+    """The shell that becomes the keeper when this one is killed; inside its ``with`` block it stands by."""
+
+    def __init__(self, keeper_lock: str) -> None:
+        self._keeper_lock = keeper_lock
+        self._pipe = -1
+        self._pid = 0
+
+    def __enter__(self) -> None:
+        reading, self._pipe = os.pipe()
+        keeper = [sys.executable, "-I", "-S", *sys.argv]
+        command = ["sh", "-c", _UNDERSTUDY, self._keeper_lock, *keeper]
+        inherit = [(os.POSIX_SPAWN_DUP2, reading, 0)]
+        self._pid = os.posix_spawn("/bin/sh", command, os.environ, file_actions=inherit, setsigmask=())
+        os.close(reading)
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(BrokenPipeError):  # it was killed before
+            os.write(self._pipe, b"dismissed\n")
+        os.waitpid(self._pid, 0)
+
+
+class Keeper:
+    """Keeps one server running while it has users or is to stay."""
+
+    def __init__(self, server: Server, users_lock: str, keeper_lock: str, stay: str) -> None:
+        self._server = server
+        self._users = os.open(users_lock, os.O_RDWR | os.O_CREAT, 0o600)
+        self._keeper_lock = keeper_lock
+        self._stay = stay
+        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._crashes = 0
+
+    def run(self) -> int:
+        """Keep the server until it is not needed or cannot go on, and return the exit code for that."""
+        for watch in (self._await_signal, self._await_no_users):
+            Thread(target=watch, daemon=True).start()
+        self._start_server()
+        while True:
+            event = self._events.get()
+            if event is Event.SERVER_ENDED:
+                if not self._may_restart():
+                    return min(abs(self._server.exit_code), 1)
+                self._start_server()
+            elif event is Event.NO_USERS and os.path.exists(self._stay):
+                fcntl.flock(self._users, fcntl.LOCK_UN)  # never asked for again: only a stop ends it now
+            else:
+                _say(f"stopping the server: {event.name.lower().replace('_', ' ')}")
+                self._server.stop(signal.SIGTERM if self._has_folder() else signal.SIGKILL)
+                return 0
+
+    def _start_server(self) -> None:
+        self._server.start(lambda: self._events.put(Event.SERVER_ENDED))
+
+    def _may_restart(self) -> bool:
+        """Whether to start the ended server again, after a short wait: if it crashed, but not for ever."""
+        code = self._server.exit_code
+        if code >= 0:
+            return False  # 0: it was told to end; more: it gave up, and its own last words say why
+        if time.monotonic() - self._server.started_at > STEADY_SECONDS:
+            self._crashes = 0
+        self._crashes += 1
+        if self._crashes > CRASHES_ALLOWED:
+            _say(f"the server crashed {self._crashes} times in a row, the last time by signal {-code}")
+            return False
+        _say(f"the server was ended by signal {-code}: starting it again")
+        time.sleep(0.05 * 2**self._crashes)
+        return True
+
+    def _has_folder(self) -> bool:
+        """Whether the home is still the one that this keeper was started in.
+
+        A server that ends in peace removes the socket by its path. If the folder was deleted meanwhile, that
+        may be the socket of a new server, and there is no data left to write out.
+        """
+        try:
+            return os.path.samestat(os.stat(self._keeper_lock), os.fstat(0))
+        except OSError:
+            return False
+
+    def _await_signal(self) -> None:
+        signal.sigwait(STOP_SIGNALS)
+        self._events.put(Event.TOLD_TO_STOP)
+
+    def _await_no_users(self) -> None:
+        fcntl.flock(self._users, fcntl.LOCK_EX)
+        self._events.put(Event.NO_USERS)
+
+
+def _own(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"keeper {os.getpid()}: {text}\n")
+    sys.stderr.flush()
+
+
+def main() -> int:
+    """Detach from whoever started this, and keep the server that the arguments describe."""
+    socket_path, keeper_lock, users_lock, data_lock, stay, *command = sys.argv[1:]
+    if not _own(0):
+        return 0  # another keeper was faster
+    if os.fork():
+        os._exit(0)  # the starter goes on, and has no child to wait for later
+    os.setsid()  # Ctrl-C in the starter's terminal is not meant for this
+    # Blocked in every thread, so that only sigwait() sees them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    os.ftruncate(0, 0)
+    os.write(0, b"%d" % os.getpid())
+    server = Server(socket_path, data_lock, command)
+    with Understudy(keeper_lock):
+        try:
+            return Keeper(server, users_lock, keeper_lock, stay).run()
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

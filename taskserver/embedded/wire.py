@@ -1,0 +1,38 @@
+"""Just enough of the server's protocol to ask how it is: one inline command on a connection of its own."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+_TIMEOUT = 1.0
+
+
+def ask(path: Path, command: str) -> str | None:
+    """Send one command, whose words need no quotes, to the socket ``path``, and return the reply.
+
+    Returns:
+        The text of a bulk reply, or the line of any other with its ``+`` or ``-``; None when nobody answers.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX) as link:
+            link.settimeout(_TIMEOUT)
+            link.connect(str(path))
+            link.sendall(f"{command}\r\n".encode())
+            with link.makefile("rb") as replies:
+                first = replies.readline()
+                body = replies.read(int(first[1:])) if first.startswith(b"$") else first.strip()
+    except OSError:
+        return None
+    return body.decode(errors="replace")
+
+
+def is_ready(path: Path) -> bool:
+    """Whether a server answers at the socket ``path`` and has loaded its data."""
+    return ask(path, "PING") == "+PONG"
+
+
+def info(path: Path) -> dict[str, str]:
+    """The ``server`` section of the server's INFO; empty when nobody answers."""
+    lines = (ask(path, "INFO server") or "").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
