@@ -1,0 +1,37 @@
+"""Tools and consumers: declaring them, checking their arguments, describing them, loading and running them.
+
+A newcomer starts at ``tool.py`` (the decorator and its record) and ``consumer.py`` (what a worker calls).
+"""
+
+from taskserver.tools.arguments import check
+from taskserver.tools.codec import convert, decode, encode
+from taskserver.tools.consumer import BaseConsumer, Plan, ToolExecutionConsumer
+from taskserver.tools.context import Accepted, Context, Sink
+from taskserver.tools.loading import Toolbox, load
+from taskserver.tools.schema import FORMATS, describe, json_schema
+from taskserver.tools.text import parse_text
+from taskserver.tools.threads import run_in_thread
+from taskserver.tools.tool import Tool, tool, tool_of
+
+__all__ = [
+    "FORMATS",
+    "Accepted",
+    "BaseConsumer",
+    "Context",
+    "Plan",
+    "Sink",
+    "Tool",
+    "ToolExecutionConsumer",
+    "Toolbox",
+    "check",
+    "convert",
+    "decode",
+    "describe",
+    "encode",
+    "json_schema",
+    "load",
+    "parse_text",
+    "run_in_thread",
+    "tool",
+    "tool_of",
+]

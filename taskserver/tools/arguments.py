@@ -1,0 +1,97 @@
+"""Checks the arguments of a tool call, and says what is wrong so that a model can repair it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice
+from typing import Any
+
+import msgspec
+
+from taskserver.domain.names import did_you_mean
+from taskserver.errors import ArgumentsInvalid
+from taskserver.tools.codec import convert
+from taskserver.tools.tool import Tool
+
+MOST_PROBLEMS = 10
+"""Problems named in one error; somebody may send a hundred thousand unknown arguments."""
+
+_PATH = re.compile(r" - at (`key` in )?`\$(.*)`$")
+
+
+def check(tool: Tool, arguments: Mapping[str, Any]) -> msgspec.Struct:
+    """The arguments as an instance of ``tool.arguments``, with the defaults filled in.
+
+    Types are taken strictly: "5" is no int, but 5 is a float.
+
+    Raises:
+        ArgumentsInvalid: naming every argument that is missing, unknown or of the wrong type.
+        ToolInvalid: if the tool's annotations cannot be resolved.
+    """
+    expected = tool.arguments
+    try:
+        return convert(arguments, expected)
+    except Exception as error:  # noqa: BLE001 - a type's own code may raise anything
+        problems = "; ".join(islice(_problems(tool, arguments), MOST_PROBLEMS)) or _readable("arguments", error)
+        raise ArgumentsInvalid(f"tool {tool.name!r}: {problems}") from None
+
+
+def _problems(tool: Tool, arguments: object) -> Iterator[str]:
+    if not isinstance(arguments, Mapping):
+        return iter([f"expected the arguments as an object with names, got {type(arguments).__name__}"])
+    fields = msgspec.structs.fields(tool.arguments)
+    return chain(_missing(fields, arguments), _misfits(fields, arguments), _unknown(fields, arguments))
+
+
+def _missing(fields: tuple[Any, ...], arguments: Mapping[Any, Any]) -> Iterator[str]:
+    return (f"argument {each.name!r} is missing" for each in fields if each.required and each.name not in arguments)
+
+
+def _misfits(fields: tuple[Any, ...], arguments: Mapping[Any, Any]) -> Iterator[str]:
+    for field in fields:
+        if field.name in arguments:
+            try:
+                convert(arguments[field.name], field.type)
+            except Exception as error:  # noqa: BLE001 - a type's own code may raise anything
+                yield _readable(f"argument {field.name!r}", error) + _choices(field.type, arguments[field.name])
+
+
+def _unknown(fields: tuple[Any, ...], arguments: Mapping[Any, Any]) -> Iterator[str]:
+    names = [field.name for field in fields]
+    for name in arguments:
+        if not isinstance(name, str):
+            yield f"names of arguments are text, got {type(name).__name__}"
+        elif name not in names:
+            known = f"; it takes {', '.join(names)}" if names else "; it takes none"
+            yield f"unknown argument {name[:100]!r}{did_you_mean(name[:100], names) or known}"
+
+
+def _readable(what: str, error: BaseException) -> str:
+    """An error of msgspec as a sentence: "argument 'pages': expected int, got str, at [2].number"."""
+    if isinstance(error, RecursionError):
+        return f"{what}: nested too deep"
+    if isinstance(error, UnicodeError):
+        return f"{what}: has text with a lone surrogate, which is not a character"
+    text = " ".join(str(error).split())
+    path = _PATH.search(text)
+    text = _PATH.sub("", text).replace("`", "")
+    where = ""
+    if path:
+        where = f", in a key of {path[2].lstrip('.') or 'it'}" if path[1] else f", at {path[2].lstrip('.')}"
+    return f"{what}: {text[:1].lower()}{text[1:]}{where}"
+
+
+def _choices(type_: Any, value: Any) -> str:
+    """The values that an enum or Literal allows, as a tail for the sentence."""
+    info = msgspec.inspect.type_info(type_)
+    while isinstance(info, msgspec.inspect.Metadata):
+        info = info.type
+    options = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
+    allowed: list[Any] = []
+    for option in options:
+        if isinstance(option, msgspec.inspect.EnumType):
+            allowed += [member.value for member in option.cls]
+        elif isinstance(option, msgspec.inspect.LiteralType):
+            allowed += option.values
+    return f"; use one of {', '.join(map(repr, allowed))}" if allowed else ""

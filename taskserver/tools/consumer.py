@@ -1,0 +1,179 @@
+"""Consumers: what a worker does with each type of message."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, get_args, get_origin
+
+import msgspec
+
+from taskserver.domain.messages import BaseMessage, ToolExecutionMessage
+from taskserver.domain.names import did_you_mean
+from taskserver.domain.retry import RetryPolicy
+from taskserver.errors import (
+    ArgumentsInvalid,
+    MessageError,
+    MessageInvalid,
+    PermanentError,
+    ResultInvalid,
+    ToolInvalid,
+    ToolNotFound,
+)
+from taskserver.tools.codec import dec_hook
+from taskserver.tools.context import Context
+from taskserver.tools.form import place_of
+from taskserver.tools.options import DEFAULT_TIMEOUT, check_timeout
+from taskserver.tools.runner import Runner
+from taskserver.tools.tool import Tool
+
+M = TypeVar("M", bound=BaseMessage)
+
+_HOPELESS = (PermanentError, ArgumentsInvalid, ResultInvalid, MessageError)
+
+
+class Plan(NamedTuple):
+    """How a message is to be run, unless its submitter said otherwise.
+
+    Attributes:
+        name: Of the tool, or of the message type: for status, metrics and logs.
+        timeout: Seconds that one attempt may take; None for no limit.
+        retry: How a failed attempt is followed by another.
+    """
+
+    name: str
+    timeout: float | None
+    retry: RetryPolicy
+
+
+def _is_generic(cls: type) -> bool:
+    return bool(getattr(cls, "__parameters__", ()))
+
+
+def _message_type(cls: type[BaseConsumer[Any]], place: str) -> type[BaseMessage]:
+    """The type in the brackets of a base class, or the one that is inherited or set."""
+    for base in cls.__dict__.get("__orig_bases__", ()):
+        if isinstance(get_origin(base), type) and issubclass(get_origin(base), BaseConsumer):
+            (found, *_) = get_args(base)
+            if isinstance(found, type) and issubclass(found, BaseMessage):
+                return found
+            raise ToolInvalid(f"{place}: {found!r} in the brackets is not a BaseMessage class defined above it")
+    inherited: type[BaseMessage] | None = getattr(cls, "message_type", None)
+    if inherited is None:
+        raise ToolInvalid(f"{place}: says no message type; write class {cls.__name__}(BaseConsumer[MyMessage])")
+    return inherited
+
+
+class BaseConsumer(ABC, Generic[M]):
+    """Processes one type of message. Subclass it with the type, and tell the worker the module.
+
+    ::
+
+        class MailConsumer(BaseConsumer[Mail]):
+            timeout = 30
+
+            async def process(self, message: Mail, ctx: Context) -> str: ...
+
+    Attributes:
+        timeout: Seconds that one attempt may take; None for no limit.
+        retry: How a failed attempt is followed by another.
+        message_type: The type of message, taken from the brackets.
+    """
+
+    timeout: float | None = DEFAULT_TIMEOUT
+    retry: RetryPolicy = RetryPolicy()
+    message_type: ClassVar[type[BaseMessage]]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Find the message type.
+
+        Raises:
+            ToolInvalid: if there is none in brackets, or ``timeout`` or ``retry`` cannot work.
+        """
+        super().__init_subclass__(**options)
+        place = place_of(cls)
+        if not _is_generic(cls):
+            cls.message_type = _message_type(cls, place)
+        check_timeout(place, cls.timeout)
+        if not isinstance(cls.retry, RetryPolicy):
+            raise ToolInvalid(f"{place}: retry must be a RetryPolicy, not {cls.retry!r}")
+
+    @abstractmethod
+    async def process(self, message: M, ctx: Context) -> Any:
+        """Do the work of one attempt. What it returns is the job's result; an error fails the attempt."""
+
+    async def on_success(self, result: Any, message: M) -> None:
+        """Called after the job has succeeded; by default nothing."""
+
+    async def on_failure(self, error: BaseException, message: M) -> None:
+        """Called when the job has finally failed, not after an attempt that is tried again; by default nothing."""
+
+    def should_retry(self, error: BaseException, message: M) -> bool:
+        """Whether a failed attempt may be tried again: not if the same message must fail the same way."""
+        return not isinstance(error, _HOPELESS)
+
+    def decode(self, body: bytes | msgspec.Raw) -> M:
+        """Read the message from bytes that nobody vouches for; their cost was checked with the envelope's.
+
+        Raises:
+            MessageInvalid: if they are not a message of this type.
+        """
+        try:
+            message: M = self._decoder.decode(body)
+        except Exception as error:  # noqa: BLE001 - a type's own code may raise anything
+            name = self.message_type.message_type
+            raise MessageInvalid(f"not a message of type {name!r}: {error}") from None
+        return message
+
+    def plan(self, message: M) -> Plan:
+        """How to run this message."""
+        return Plan(self.message_type.message_type, self.timeout, self.retry)
+
+    @cached_property
+    def _decoder(self) -> msgspec.msgpack.Decoder[Any]:
+        return msgspec.msgpack.Decoder(self.message_type, dec_hook=dec_hook)
+
+
+class ToolExecutionConsumer(BaseConsumer[ToolExecutionMessage]):
+    """Runs the tools it was made with, and no others.
+
+    Args:
+        tools: The tools by name.
+
+    Raises:
+        ToolInvalid: if one of them cannot be run.
+    """
+
+    def __init__(self, tools: Mapping[str, Tool]) -> None:
+        self._runners = {name: Runner(tool) for name, tool in tools.items()}
+        self._plans = {name: Plan(name, tool.timeout, tool.retry) for name, tool in tools.items()}
+
+    async def process(self, message: ToolExecutionMessage, ctx: Context) -> Any:
+        """Check the arguments and run the tool: async ones on the event loop, sync ones in a thread.
+
+        Raises:
+            ToolNotFound: if the tool is not among those it was made with.
+            ArgumentsInvalid: if the arguments do not fit; the tool was not called.
+        """
+        runner = self._runners.get(message.tool_name)
+        if runner is None:
+            raise tool_not_found(message.tool_name, self._runners)
+        return await runner.run(message.tool_args, ctx)
+
+    def plan(self, message: ToolExecutionMessage) -> Plan:
+        """How to run the tool that the message names.
+
+        Raises:
+            ToolNotFound: if it is not among those it was made with.
+        """
+        plan = self._plans.get(message.tool_name)
+        if plan is None:
+            raise tool_not_found(message.tool_name, self._plans)
+        return plan
+
+
+def tool_not_found(name: str, known: Mapping[str, Any]) -> ToolNotFound:
+    """The error for a tool that is not among those ``known`` here."""
+    hint = did_you_mean(name[:200], known) or "; load the module that declares it"
+    return ToolNotFound(f"no tool {name[:200]!r} here{hint}")

@@ -1,0 +1,95 @@
+"""The form of what becomes a tool: which function runs, and whether its parameters can be given by name.
+
+All of it can be known when the decorator runs. The types of the parameters cannot: they may name what is defined
+further down in the module. ``signature.py`` resolves them later.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from inspect import Parameter
+from typing import Any
+
+from taskserver.errors import ToolInvalid
+
+_REFUSED = {
+    Parameter.POSITIONAL_ONLY: "is positional-only; tools are called by name, so remove the '/'",
+    Parameter.VAR_POSITIONAL: "takes any number of values; declare one list instead",
+    Parameter.VAR_KEYWORD: "takes any name; declare each argument, or one dict",
+}
+
+
+def place_of(target: Any) -> str:
+    """Name and file of a function or class, for an error message."""
+    name = getattr(target, "__qualname__", None) or repr(target)
+    code = getattr(inspect.unwrap(target), "__code__", None) if callable(target) else None
+    if code is not None:
+        return f"'{name}' ({code.co_filename}:{code.co_firstlineno})"
+    module = getattr(target, "__module__", None) or "unknown"
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return f"'{name}' ({file or f'module {module}'})"
+
+
+def function_of(target: Any) -> Callable[..., Any]:
+    """The function that runs when the tool does: the target, or its method ``run`` if it is a class.
+
+    Raises:
+        ToolInvalid: if the target is something else, or a class that has no ``run``.
+    """
+    function = getattr(target, "run", None) if inspect.isclass(target) else target
+    if inspect.isfunction(function) or (inspect.isclass(target) and inspect.ismethod(function)):
+        return function
+    if inspect.isclass(target):
+        raise ToolInvalid(f"{place_of(target)}: a class becomes a tool by a method 'run', which it does not have")
+    raise ToolInvalid(
+        f"@tool goes on a function or a class, not on {target!r}; options have names, as in @tool(name=...)"
+    )
+
+
+def check_form(target: Any) -> None:
+    """Refuse what cannot become a tool whatever its types are.
+
+    Raises:
+        ToolInvalid: naming function, file and parameter.
+    """
+    function = function_of(target)
+    place = place_of(target)
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise ToolInvalid(f"{place}: a generator cannot be a tool; return the whole, and send pieces by ctx.emit()")
+    for parameter in parameters_of(target):
+        if parameter.kind in _REFUSED:
+            raise ToolInvalid(f"{place}: parameter '{parameter}' {_REFUSED[parameter.kind]}")
+        if parameter.name in ("self", "cls"):
+            raise ToolInvalid(f"{place}: a method cannot be a tool; put @tool on the class and call the method 'run'")
+    if inspect.isclass(target):
+        _check_class(target, place)
+
+
+def parameters_of(target: Any) -> list[Parameter]:
+    """The parameters that a caller gives, without the ``self`` of a class's ``run``."""
+    parameters = list(inspect.signature(function_of(target)).parameters.values())
+    if inspect.isclass(target) and inspect.isfunction(inspect.getattr_static(target, "run")):
+        return parameters[1:]
+    return parameters
+
+
+def _check_class(target: type, place: str) -> None:
+    if inspect.isabstract(target):
+        raise ToolInvalid(f"{place}: an abstract class cannot be a tool; decorate the class that implements it")
+    required = required_parameters(target)
+    if required:
+        raise ToolInvalid(f"{place}: a worker makes it without arguments, so __init__ needs a default for {required}")
+
+
+def required_parameters(target: type) -> str:
+    """Names of what the class cannot be made without; empty if there is nothing."""
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):  # some classes written in C do not say
+        return ""
+    optional = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    return ", ".join(
+        repr(each.name) for each in parameters if each.default is Parameter.empty and each.kind not in optional
+    )

@@ -1,0 +1,119 @@
+"""Describes tools to agents: JSON Schema, and the forms that OpenAI, Anthropic and MCP want it in."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from taskserver.domain.names import did_you_mean
+from taskserver.errors import ConfigError, ToolInvalid
+from taskserver.tools.codec import is_model
+from taskserver.tools.tool import Tool
+
+FORMATS = ("json-schema", "openai", "anthropic", "mcp")
+
+_REF = "#/$defs/{name}"
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def json_schema(tool: Tool) -> dict[str, Any]:
+    """The tool's arguments as one self-contained JSON Schema (2020-12) of type object.
+
+    Raises:
+        ToolInvalid: if a type has no JSON Schema, or an annotation cannot be resolved.
+    """
+    try:
+        schema = _schema(tool.arguments)
+    except (TypeError, ValueError) as error:
+        raise ToolInvalid(f"tool {tool.name!r}: its arguments have no JSON Schema: {error}") from error
+    definitions = schema.pop("$defs")
+    own: dict[str, Any] = definitions.pop(schema["$ref"].removeprefix(_REF.format(name="")))
+    del own["title"]
+    return own | ({"$defs": definitions} if definitions else {})
+
+
+def describe(tool: Tool, format: str = "json-schema") -> dict[str, Any]:  # noqa: A002 - the option's name
+    """The tool as an agent's framework wants to be told of it.
+
+    Args:
+        tool: The tool.
+        format: One of ``FORMATS``.
+
+    Raises:
+        ConfigError: for another format.
+        ToolInvalid: if the format does not allow the tool's name, or its arguments have no schema.
+    """
+    match format:
+        case "json-schema":
+            return _json_schema_form(tool)
+        case "openai":
+            return _openai_form(tool)
+        case "anthropic":
+            _check_name(tool, "Anthropic", 128)
+            return {"name": tool.name, "description": tool.description, "input_schema": json_schema(tool)}
+        case "mcp":
+            return _mcp_form(tool)
+    raise ConfigError(f"format {format!r} is not one of {', '.join(FORMATS)}{did_you_mean(format, FORMATS)}")
+
+
+def _json_schema_form(tool: Tool) -> dict[str, Any]:
+    described = {"name": tool.name, "description": tool.description, "parameters": json_schema(tool)}
+    returns = _return_schema(tool)
+    return described | ({"returns": returns} if returns else {})
+
+
+def _openai_form(tool: Tool) -> dict[str, Any]:
+    _check_name(tool, "OpenAI", 64)
+    function = {"name": tool.name, "description": tool.description, "parameters": json_schema(tool)}
+    return {"type": "function", "function": function}
+
+
+def _mcp_form(tool: Tool) -> dict[str, Any]:
+    described = {"name": tool.name, "description": tool.description, "inputSchema": json_schema(tool)}
+    returns = _return_schema(tool)
+    return described | ({"outputSchema": returns} if returns.get("type") == "object" else {})
+
+
+def _check_name(tool: Tool, whose: str, longest: int) -> None:
+    if not _PLAIN_NAME.fullmatch(tool.name) or len(tool.name) > longest:
+        raise ToolInvalid(
+            f"tool {tool.name!r}: {whose} allows 1 to {longest} letters, digits, '_' and '-' in a name; "
+            "give it another by @tool(name=...)"
+        )
+
+
+def _return_schema(tool: Tool) -> dict[str, Any]:
+    """The schema of the result; empty if it can be anything, or has none."""
+    if tool.returns is Any:
+        return {}
+    try:
+        schema = _schema(tool.returns)
+    except (TypeError, ValueError):
+        return {}
+    definitions = schema.pop("$defs")
+    # MCP looks for the type at the top, so what is only a reference is replaced by what it refers to.
+    own = schema.pop("$ref", "").removeprefix(_REF.format(name=""))
+    found: dict[str, Any] = definitions.get(own, {}) | schema
+    return found | ({"$defs": definitions} if "$ref" in str(found) else {})
+
+
+def _schema(type_: Any) -> dict[str, Any]:
+    """The schema of any type, all its ``$defs`` at the top."""
+    models: dict[str, Any] = {}
+    owners: dict[str, Any] = {}
+
+    def foreign(cls: Any) -> dict[str, Any]:
+        if not is_model(cls):  # signature.py lets nothing through but these two; an empty schema msgspec refuses
+            return {"title": "Any"} if cls is object else {"type": "string", "format": "path"}
+        # Two models may share a name, and each brings definitions of its own: keep them apart by a prefix.
+        prefix = cls.__name__
+        while owners.setdefault(prefix, cls) is not cls:
+            prefix += "_"
+        schema: dict[str, Any] = cls.model_json_schema(ref_template=f"#/$defs/{prefix}.{{model}}")
+        models.update({f"{prefix}.{name}": definition for name, definition in schema.pop("$defs", {}).items()})
+        return schema
+
+    (schema,), definitions = msgspec.json.schema_components([type_], ref_template=_REF, schema_hook=foreign)
+    return {**schema, "$defs": definitions | models}

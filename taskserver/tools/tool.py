@@ -1,0 +1,194 @@
+"""The ``tool`` decorator, and the record of a tool that it attaches."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+from taskserver.domain.lanes import lane_for
+from taskserver.domain.names import check_queue_name, check_tool_name, did_you_mean
+from taskserver.domain.retry import DEFAULT_MAX_RETRIES, RetryPolicy
+from taskserver.errors import ConfigError, ToolInvalid
+from taskserver.tools.docstrings import summary
+from taskserver.tools.form import check_form, function_of, place_of
+from taskserver.tools.options import DEFAULT_TIMEOUT, check_timeout, retry_policy
+from taskserver.tools.signature import Signature, signature_of
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_WAYS = ("async", "thread", "process")
+
+
+class Tool:
+    """What is known of one tool. It is made by ``@tool``; its attributes are for reading.
+
+    Attributes:
+        name: By which agents call it.
+        description: First paragraph of its docstring.
+        target: The decorated function or class.
+        timeout: Seconds that one attempt may take; None for no limit.
+        retry: How a failed attempt is followed by another.
+        queue: The queue its jobs go to unless the submitter names one; None for the submitter's default.
+        lane: The lane its jobs go to unless the submitter gives a priority; None for the default.
+        runs_in: ``async`` on the event loop, or ``thread``.
+    """
+
+    def __init__(
+        self,
+        target: Callable[..., Any],
+        *,
+        name: str,
+        timeout: float | None,
+        retry: RetryPolicy,
+        queue: str | None,
+        lane: str | None,
+        runs_in: str,
+    ) -> None:
+        self.name = name
+        self.description = summary(target.__doc__) or summary(function_of(target).__doc__)
+        self.target = target
+        self.timeout = timeout
+        self.retry = retry
+        self.queue = queue
+        self.lane = lane
+        self.runs_in = runs_in
+
+    def __repr__(self) -> str:
+        return f"<Tool {self.name}, {place_of(self.target)}>"
+
+    @cached_property
+    def _signature(self) -> Signature:
+        return signature_of(self.target, self.name)
+
+    @cached_property
+    def arguments(self) -> type[msgspec.Struct]:
+        """A struct type with one field for each argument; the annotations are resolved at first use.
+
+        Raises:
+            ToolInvalid: if an annotation cannot be resolved, or names a type that cannot be sent.
+        """
+        return self._signature.arguments
+
+    @property
+    def context_parameter(self) -> str | None:
+        """Name of the parameter that takes the Context; None if the tool does not ask for it."""
+        return self._signature.context_parameter
+
+    @property
+    def returns(self) -> Any:
+        """The type of the result as annotated; Any if the function does not say."""
+        return self._signature.returns
+
+
+@overload
+def tool(target: F, /) -> F: ...
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    timeout: float | None = DEFAULT_TIMEOUT,
+    max_retries: int = DEFAULT_MAX_RETRIES,
+    retry_delay: float = 2.0,
+    retry_cap: float = 300.0,
+    exponential_backoff: bool = True,
+    queue: str | None = None,
+    priority: int | str | None = None,
+    runs_in: str | None = None,
+) -> Callable[[F], F]: ...
+def tool(
+    target: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    timeout: float | None = DEFAULT_TIMEOUT,
+    max_retries: int = DEFAULT_MAX_RETRIES,
+    retry_delay: float = 2.0,
+    retry_cap: float = 300.0,
+    exponential_backoff: bool = True,
+    queue: str | None = None,
+    priority: int | str | None = None,
+    runs_in: str | None = None,
+) -> F | Callable[[F], F]:
+    """Make a function, or a class with a method ``run``, a tool that agents may call by name.
+
+    The decorated object is returned as it is, so it stays callable as before. A parameter annotated with
+    ``Context`` receives the context of the attempt; all others are the tool's arguments.
+
+    Args:
+        target: What is decorated, when the decorator is used bare.
+        name: The tool's name; by default that of the function or class.
+        timeout: Seconds that one attempt may take; None for no limit.
+        max_retries: Attempts after the first.
+        retry_delay: Seconds that the first wait between two attempts may last.
+        retry_cap: Seconds that any wait may last.
+        exponential_backoff: Whether the bound of the wait doubles with each attempt.
+        queue: Where its jobs go unless the submitter says otherwise.
+        priority: 1 (most urgent) to 10, or ``high``, ``normal``, ``low``.
+        runs_in: ``async`` or ``thread``; by default what the function is made for.
+
+    Raises:
+        ToolInvalid: if the declaration cannot become a tool; the message names function, file and remedy.
+    """
+
+    def declare(target: F) -> F:
+        check_form(target)
+        place = place_of(target)
+        if isinstance(vars(target).get("__tool__"), Tool):
+            raise ToolInvalid(f"{place} is a tool already, {vars(target)['__tool__'].name!r}; decorate it once")
+        try:
+            record = Tool(
+                target,
+                name=check_tool_name(_text("name", name) or target.__name__),
+                timeout=check_timeout(place, timeout),
+                retry=retry_policy(place, max_retries, retry_delay, retry_cap, exponential_backoff),
+                queue=None if _text("queue", queue) is None else check_queue_name(str(queue)),
+                lane=None if priority is None else lane_for(priority),
+                runs_in=_way(target, runs_in),
+            )
+        except ConfigError as error:
+            raise ToolInvalid(f"{place}: {error}") from None
+        target.__tool__ = record  # type: ignore[attr-defined]
+        return target
+
+    return declare if target is None else declare(target)
+
+
+def tool_of(target: object) -> Tool | None:
+    """The tool that was declared on this function or class; None if it is none.
+
+    A subclass of a tool is none itself until it is decorated too.
+
+    Raises:
+        ToolInvalid: if another decorator was put around the tool: which of the two should run?
+    """
+    if not (inspect.isfunction(target) or inspect.isclass(target)):
+        return None
+    found = vars(target).get("__tool__")
+    if not isinstance(found, Tool):
+        return None
+    if found.target is not target:
+        raise ToolInvalid(f"{place_of(found.target)}: another decorator stands above @tool; put @tool on top")
+    return found
+
+
+def _text(option: str, value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise ConfigError(f"{option} must be text, not {value!r}")
+
+
+def _way(target: Any, asked: str | None) -> str:
+    """Where the tool runs, as asked for or as its function is made for."""
+    natural = "async" if inspect.iscoroutinefunction(function_of(target)) else "thread"
+    if asked is None or asked == natural:
+        return natural
+    if asked not in _WAYS:
+        raise ConfigError(f"runs_in={asked!r} is not one of {', '.join(_WAYS)}{did_you_mean(str(asked), _WAYS)}")
+    if asked == "process":
+        raise ConfigError("runs_in='process' is not available yet; use a thread, or start a process from the tool")
+    kind = "an async function" if natural == "async" else "a sync function"
+    raise ConfigError(f"runs_in={asked!r} does not suit {kind}; leave it out, or declare the function accordingly")

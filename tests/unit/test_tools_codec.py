@@ -1,0 +1,182 @@
+"""Results as bytes and back, and what is refused on either side."""
+
+import sys
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+import msgspec
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+
+from taskserver.errors import ResultInvalid
+from taskserver.tools import decode, encode
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Point(msgspec.Struct):
+    x: int
+
+
+@dataclass
+class Box:
+    corners: list[Point]
+
+
+class Person(BaseModel):
+    name: str
+    born: date | None = None
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+    when: date
+    number: int
+
+
+class Aliased(BaseModel):
+    kind: str = Field(alias="type")
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Count(int): ...
+
+
+@pytest.mark.parametrize(
+    ("value", "type_"),
+    [
+        (None, None),
+        (1.5, float),
+        ("ä", str),
+        (b"\x00", bytes),
+        ([1, None], list[int | None]),
+        ({1: "a"}, dict[int, str]),
+        ({1, 2}, set[int]),
+        (frozenset({1}), frozenset[int]),
+        ((1, "a"), tuple[int, str]),
+        (datetime(2030, 1, 2, tzinfo=UTC), datetime),
+        (timedelta(seconds=3), timedelta),
+        (Decimal("1.10"), Decimal),
+        (UUID(int=5), UUID),
+        (Colour.RED, Colour),
+        ("a", Literal["a", "b"]),
+        (Path("a/b"), Path),
+        (Point(1), Point),
+        (Box([Point(1)]), Box),
+        (Person(name="Ada", born=date(1815, 12, 10)), Person),
+        ({"a": [Person(name="Ada")]}, dict[str, list[Person]]),
+        (Strict(when=date(2030, 1, 2), number=5), Strict),
+        (Aliased(type="x"), Aliased),
+        (5, Annotated[int, msgspec.Meta(ge=1)]),
+    ],
+)
+def test_a_value_comes_back_as_it_was(value: Any, type_: Any):
+    back = decode(encode(value), type_)
+    assert back == value
+    assert type(back) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (Person(name="Ada"), {"name": "Ada", "born": None}),
+        (Box([Point(1)]), {"corners": [{"x": 1}]}),
+        (Text("a"), "a"),
+        (Count(5), 5),
+        (OrderedDict(a=1), {"a": 1}),
+        (MappingProxyType({"a": 1}), {"a": 1}),
+        (deque([1, 2]), [1, 2]),
+        (range(3), [0, 1, 2]),
+    ],
+)
+def test_without_a_type_there_is_plain_data(value: Any, plain: Any):
+    assert decode(encode(value), Any) == plain
+
+
+def itself() -> list[Any]:
+    loop: list[Any] = []
+    loop.append(loop)
+    return loop
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (object(), "a value of type object cannot be sent"),
+        ([{"a": ValueError("x")}], "a value of type ValueError cannot be sent"),
+        (2**70, "an integer of more than 64 bits"),
+        ("\ud800", "a lone surrogate"),
+        (itself(), "nested too deep, or contains itself"),
+        ("x" * 5_000_000, "at most 4,194,304 are allowed"),
+        ([[]] * 300_000, "more than 200,000 elements"),
+    ],
+)
+def test_what_cannot_be_sent_is_named(value: Any, says: str):
+    with pytest.raises(ResultInvalid, match=says):
+        encode(value)
+
+
+class Touchy(BaseModel):
+    @model_validator(mode="after")
+    def refuse(self) -> Self:
+        raise KeyError("no")
+
+    @model_serializer
+    def fail(self) -> Any:
+        raise KeyError("no")
+
+
+def test_whatever_a_type_raises_is_about_the_result():
+    with pytest.raises(ResultInvalid, match="result cannot be encoded"):
+        encode(Touchy.model_construct())
+    with pytest.raises(ResultInvalid, match=r"result is not of type .*Touchy"):
+        decode(encode({}), Touchy)
+
+
+def test_the_largest_size_can_be_set():
+    assert encode("a" * 10, max_bytes=11)
+    with pytest.raises(ResultInvalid, match="report of 12 bytes"):
+        encode("a" * 11, what="report", max_bytes=11)
+    with pytest.raises(ResultInvalid, match="report of 12 bytes"):
+        decode(encode("a" * 11), str, what="report", max_bytes=11)
+
+
+@pytest.mark.parametrize(
+    ("data", "type_", "says"),
+    [
+        (encode("5"), int, "result is not of type int: Expected `int`, got `str`"),
+        (encode({"name": 5}), Person, "not of type .*Person: name: Input should be a valid string"),
+        (encode({"number": "5", "when": "2030-01-02"}), Strict, "number: Input should be a valid integer"),
+        (b"", int, "result is not of type int"),
+        (b"\xc1", Any, "result is not of type"),
+        (b"\xa1\xff", str, "result is not of type str"),
+        (b"\x91" * 10_000, Any, "result is not of type"),
+        (b"\x91" * 100_000, Any, "nested more than 64 deep"),
+        (b"\x00" * 5_000_000, Any, "at most"),
+    ],
+)
+def test_bytes_that_do_not_fit_are_refused(data: bytes, type_: Any, says: str):
+    with pytest.raises(ResultInvalid, match=says):
+        decode(data, type_)
+
+
+def test_a_type_that_cannot_be_hashed_still_decodes():
+    assert decode(encode(5), Annotated[int, ["not", "hashable"]]) == 5
+
+
+def test_pydantic_is_not_imported_for_those_who_do_not_use_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delitem(sys.modules, "pydantic")
+    encode(Path("a"))
+    assert "pydantic" not in sys.modules

@@ -1,0 +1,234 @@
+"""Loading: which modules, what is collected from them, and what is said when it fails."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from taskserver.domain.messages import BaseMessage, ToolExecutionMessage
+from taskserver.errors import ConfigError, MessageInvalid, ToolInvalid, ToolNotFound
+from taskserver.tools import BaseConsumer, Context, Toolbox, ToolExecutionConsumer, load, tool
+
+
+@tool
+async def fetch() -> None: ...
+
+
+@tool(name="fetch")
+async def another_fetch() -> None: ...
+
+
+class Ping(BaseMessage): ...
+
+
+class PingConsumer(BaseConsumer[Ping]):
+    def __init__(self, host: str = "here") -> None:
+        self.host = host
+
+    async def process(self, message: Ping, ctx: Context) -> None: ...
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder; what is imported from it is forgotten again."""
+    modules, path = set(sys.modules), list(sys.path)
+    yield tmp_path
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+def write(folder: Path, name: str, text: str) -> None:
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(
+        "from taskserver.tools import *\nfrom taskserver.domain.messages import BaseMessage\n" + dedent(text)
+    )
+
+
+TOOL = """
+@tool
+async def {0}(x: int) -> int:
+    return x
+"""
+
+
+def test_a_toolbox_knows_its_tools_and_consumers():
+    box = Toolbox.of(fetch, PingConsumer)
+    assert box.tool("fetch").target is fetch
+    assert isinstance(box.consumer_for("Ping"), PingConsumer)
+    assert isinstance(box.consumer_for("ToolExecutionMessage"), ToolExecutionConsumer)
+
+
+def test_an_empty_toolbox_still_runs_tools():
+    assert set(Toolbox.of().consumers) == {ToolExecutionMessage.message_type}
+
+
+def test_a_consumer_may_be_an_instance():
+    consumer = Toolbox.of(PingConsumer("there")).consumer_for("Ping")
+    assert isinstance(consumer, PingConsumer)
+    assert consumer.host == "there"
+
+
+def test_ones_own_tool_consumer_takes_the_place_of_ours():
+    class Audited(ToolExecutionConsumer): ...
+
+    assert isinstance(Toolbox.of(fetch, Audited).consumer_for("ToolExecutionMessage"), Audited)
+
+
+def test_the_same_tool_twice_is_one_tool():
+    assert list(Toolbox.of(fetch, fetch).tools) == ["fetch"]
+
+
+def test_two_tools_of_one_name_are_refused():
+    with pytest.raises(ToolInvalid, match=r"two tools are called 'fetch': 'fetch' \(.*:\d+\) and 'another_fetch' \("):
+        Toolbox.of(fetch, another_fetch)
+
+
+def test_two_consumers_of_one_message_are_refused():
+    with pytest.raises(ToolInvalid, match="two consumers for messages of type 'Ping'"):
+        Toolbox.of(PingConsumer, PingConsumer("there"))
+
+
+@pytest.mark.parametrize("stranger", [len, int, "fetch", BaseConsumer])
+def test_strangers_are_refused(stranger: Any):
+    with pytest.raises(ToolInvalid, match="neither a tool nor a consumer"):
+        Toolbox.of(stranger)
+
+
+def test_a_consumer_that_needs_arguments_is_refused():
+    class Demanding(PingConsumer):
+        def __init__(self, host: str) -> None: ...
+
+    with pytest.raises(ToolInvalid, match="give 'host' a default"):
+        Toolbox.of(Demanding)
+
+
+def test_a_consumer_that_cannot_be_made_is_refused():
+    class Broken(PingConsumer):
+        def __init__(self) -> None:
+            raise OSError("no network")
+
+    with pytest.raises(ToolInvalid, match="cannot be made: OSError: no network"):
+        Toolbox.of(Broken)
+
+
+def test_what_is_missing_is_not_found():
+    with pytest.raises(ToolNotFound, match=r"no tool 'fetsh' here; did you mean 'fetch'\?"):
+        Toolbox.of(fetch).tool("fetsh")
+    with pytest.raises(MessageInvalid, match="nobody here consumes messages of type 'Pong', only Ping, Tool"):
+        Toolbox.of(PingConsumer).consumer_for("Pong")
+
+
+# Modules
+
+
+def test_a_module_is_loaded_by_its_dotted_name(folder: Path):
+    write(folder, "agent_a/__init__.py", "")
+    write(folder, "agent_a/tools.py", TOOL.format("one") + TOOL.format("two"))
+    assert list(load(["agent_a.tools"], folder).tools) == ["one", "two"]
+
+
+@pytest.mark.parametrize("name", ["tools_b.py", "./tools_b.py", "{folder}/tools_b.py"])
+def test_a_module_is_loaded_by_its_file(folder: Path, name: str):
+    write(folder, "tools_b.py", TOOL.format("one"))
+    assert list(load([name.format(folder=folder)], folder).tools) == ["one"]
+
+
+def test_a_file_in_a_package_is_that_packages_module(folder: Path):
+    write(folder, "agent_c/__init__.py", "")
+    write(folder, "agent_c/shared.py", TOOL.format("one"))
+    write(folder, "agent_c/tools.py", "from .shared import one")
+    box = load(["agent_c/tools.py", "agent_c.shared"], folder)
+    assert box.tool("one").target.__module__ == "agent_c.shared"
+
+
+def test_the_current_folder_is_searched_by_default(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    write(folder, "tools_d.py", TOOL.format("one"))
+    monkeypatch.chdir(folder)
+    assert list(load(["tools_d"]).tools) == ["one"]
+
+
+def test_consumers_are_collected_but_not_their_bases(folder: Path):
+    write(
+        folder,
+        "tools_e.py",
+        """
+        from abc import abstractmethod
+        from typing import TypeVar
+        M = TypeVar("M", bound=BaseMessage)
+        class Mail(BaseMessage): ...
+        class Abstract(BaseConsumer[Mail]): ...
+        class Generic(BaseConsumer[M]):
+            async def process(self, message, ctx): ...
+        class Mailer(Generic[Mail]): ...
+        """,
+    )
+    consumers = load(["tools_e"], folder).consumers
+    assert {tag: type(consumer).__name__ for tag, consumer in consumers.items()} == {
+        "Mail": "Mailer",
+        "ToolExecutionMessage": "ToolExecutionConsumer",
+    }
+
+
+def test_a_tool_with_a_bad_annotation_is_refused_when_it_is_loaded(folder: Path):
+    write(folder, "tools_f.py", "@tool\ndef run(x: 'Missing'): ...")
+    with pytest.raises(ToolInvalid, match=r"'run' \(.*tools_f.py:3\): an annotation cannot be resolved"):
+        load(["tools_f"], folder)
+
+
+def test_a_bad_declaration_says_where_it_is(folder: Path):
+    write(folder, "tools_g.py", "@tool(timeout=0)\ndef run(): ...")
+    with pytest.raises(ToolInvalid, match=r"tools_g.py:3\): timeout must be"):
+        load(["tools_g"], folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("tools_hh", r"no module 'tools_hh'; did you mean 'tools_h'\?"),
+        ("pack_h.tolls", r"no module 'pack_h.tolls'; did you mean 'pack_h.tools'\?"),
+        ("zzz.yyy", "no module 'zzz.yyy'; looked in .* and the installed packages"),
+        ("./tool_h.py", r"no file .*tool_h.py to load tools from; did you mean 'tools_h.py'\?"),
+        ("os:system", "'os:system' is not a module: write its dotted name"),
+        ("..tools_h", "is not a module"),
+        ("", "'' is not a module"),
+    ],
+)
+def test_a_missing_module_is_named_with_the_nearest(folder: Path, name: str, says: str):
+    write(folder, "tools_h.py", "")
+    write(folder, "pack_h/__init__.py", "")
+    write(folder, "pack_h/tools.py", "")
+    with pytest.raises(ConfigError, match=says):
+        load([name], folder)
+
+
+def test_a_file_that_shares_its_name_with_a_loaded_module_is_refused(folder: Path):
+    write(folder, "json.py", "")
+    with pytest.raises(ConfigError, match="another module is called 'json'; rename the file"):
+        load(["./json.py"], folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("import missing_library_i", ModuleNotFoundError),
+        ("1 / 0", ZeroDivisionError),
+        ("def", SyntaxError),
+        ("raise SystemExit(2)", SystemExit),
+    ],
+)
+def test_a_module_that_fails_shows_its_own_traceback(folder: Path, text: str, cause: type[BaseException]):
+    write(folder, "tools_i.py", text)
+    with pytest.raises(ConfigError) as caught:
+        load(["tools_i"], folder)
+    message = str(caught.value)
+    assert type(caught.value.__cause__) is cause
+    assert message.startswith("module 'tools_i' failed when it was imported:\n")
+    assert 'tools_i.py", line 3' in message
+    assert cause.__name__ in message
+    assert "importlib" not in message
+    assert "modules.py" not in message
