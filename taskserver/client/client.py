@@ -115,9 +115,7 @@ class Client:
         self, tool: Callable[..., T], args: Arguments | None = None, **options: Unpack[SubmitOptions]
     ) -> Job[T]: ...
     @overload
-    async def submit(
-        self, tool: str, args: Arguments | None = None, **options: Unpack[SubmitOptions]
-    ) -> Job[Any]: ...
+    async def submit(self, tool: str, args: Arguments | None = None, **options: Unpack[SubmitOptions]) -> Job[Any]: ...
     async def submit(self, tool: Any, args: Arguments | None = None, **options: Unpack[SubmitOptions]) -> Job[Any]:
         """Hand a tool call to the workers; returns when the broker has it.
 
@@ -187,9 +185,7 @@ class Client:
             raise RuntimeError("connect first: use `async with Client() as client`, or await client.connect()")
         return Job(self._broker, self._waiter, job_id, returns)
 
-    async def _send(
-        self, message: BaseMessage, defaults: Defaults, returns: Any, options: SubmitOptions
-    ) -> Job[Any]:
+    async def _send(self, message: BaseMessage, defaults: Defaults, returns: Any, options: SubmitOptions) -> Job[Any]:
         queue, new = build(message, options, defaults, self._new_key, self._settings.max_message_bytes)
         if self._submitter is None:
             await self.connect()

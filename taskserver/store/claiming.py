@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError
 from taskserver.domain.job import ClaimedJob
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.connection import BLOCK_SECONDS, Broker
+from taskserver.store.replies import grouped, text, text_pairs
 
 
 class Entry(NamedTuple):
@@ -54,11 +55,10 @@ async def claim(
         args += entry
     gate, flat, refused = await broker.run("claim", queue, *args, once=True)
     jobs = [
-        ClaimedJob(queue, flat[i].decode(), flat[i + 1], flat[i + 2], int(flat[i + 3]) if flat[i + 3] else None, flat[i + 4])
-        for i in range(0, len(flat), 5)
-    ]  # fmt: skip
-    thrown_away = [(_text(refused[i]), _text(refused[i + 1])) for i in range(0, len(refused), 2)]
-    return Claim(jobs, gate == b"paused", thrown_away)
+        ClaimedJob(queue, key.decode(), attempt, fence, int(limit) if limit else None, payload)
+        for key, attempt, fence, limit, payload in grouped(flat, 5)
+    ]
+    return Claim(jobs, gate == b"paused", list(text_pairs(refused)))
 
 
 class WakeUp:
@@ -97,7 +97,7 @@ class WakeUp:
             finally:
                 self._reading = False
         return [
-            Entry(_text(stream).rpartition(":")[2], _text(id_), _text((fields or {}).get(b"job", b"")))
+            Entry(text(stream).rpartition(":")[2], text(id_), text((fields or {}).get(b"job", b"")))
             for stream, items in answer or ()
             for id_, fields in items
         ]
@@ -111,7 +111,3 @@ class WakeUp:
                 await self._broker.redis.client_unblock(self._connection_id)
             except ResponseError:  # the connection is gone, and the read with it
                 return
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "backslashreplace")

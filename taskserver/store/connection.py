@@ -16,21 +16,9 @@ from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
+from redis import exceptions as redis_said
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    BusyLoadingError,
-    ConnectionError,
-    NoPermissionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TimeoutError,
-)
 from redis.retry import Retry
 
 from taskserver.domain.lanes import LANES, RETURNED
@@ -44,7 +32,13 @@ BLOCK_SECONDS = 5.0
 """How long a blocking read waits at the server; its socket allows ``ANSWER_SECONDS`` more."""
 SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")
 
-_UNANSWERED = (ConnectionError, TimeoutError, OSError, BusyLoadingError, ReadOnlyError)
+_UNANSWERED = (
+    redis_said.ConnectionError,
+    redis_said.TimeoutError,
+    OSError,
+    redis_said.BusyLoadingError,
+    redis_said.ReadOnlyError,
+)
 
 
 class Broker:
@@ -137,16 +131,20 @@ class Broker:
         """Raise the client library's errors as ours, with the broker named and secrets left out."""
         try:
             yield
-        except (RedisError, OSError) as error:
+        except (redis_said.RedisError, OSError) as error:
             raise self._in_our_words(error) from error
 
     def _in_our_words(self, error: Exception) -> BrokerError:
         text = str(error)
-        if isinstance(error, AuthenticationError | AuthorizationError) or "WRONGPASS" in text or "NOAUTH" in text:
+        if (
+            isinstance(error, redis_said.AuthenticationError | redis_said.AuthorizationError)
+            or "WRONGPASS" in text
+            or "NOAUTH" in text
+        ):
             return BrokerDenied(f"the broker at {self.shown} refused the user or password: check the broker URL")
-        if isinstance(error, NoPermissionError):
+        if isinstance(error, redis_said.NoPermissionError):
             return BrokerDenied(f"the user in the broker URL for {self.shown} may not do this: {text}")
-        if isinstance(error, OutOfMemoryError) or text.startswith(("OOM", "MISCONF")):
+        if isinstance(error, redis_said.OutOfMemoryError) or text.startswith(("OOM", "MISCONF")):
             return BrokerFull(f"the broker at {self.shown} takes no more writes: {text}")
         if isinstance(error, _UNANSWERED) or text.startswith(("BUSY", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN")):
             return BrokerUnavailable(f"the broker at {self.shown} does not answer: {_reason(error)}")
@@ -161,7 +159,7 @@ class Broker:
     async def close(self) -> None:
         """Close every connection; harmless when repeated."""
         for client in self._owned:
-            await client.aclose()
+            await client.aclose(close_connection_pool=True)
 
 
 class GroupMissing(BrokerError):
@@ -172,7 +170,7 @@ async def call(client: Any, called: Script, prefix: str, args: Sequence[Any]) ->
     """EVALSHA, with the script's text where the server does not have it yet."""
     try:
         return await client.evalsha(called.sha, 1, prefix, *args)
-    except NoScriptError:
+    except redis_said.NoScriptError:
         return await client.eval(called.text, 1, prefix, *args)
 
 
@@ -180,7 +178,7 @@ def call_in_thread(client: redis.Redis, called: Script, prefix: str, args: Seque
     """The same from a thread."""
     try:
         return client.evalsha(called.sha, 1, prefix, *args)
-    except NoScriptError:
+    except redis_said.NoScriptError:
         return client.eval(called.text, 1, prefix, *args)
 
 
@@ -226,9 +224,6 @@ def _options(socket_timeout: float, retry: type[Any]) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
+    if isinstance(error, redis_said.TimeoutError):
         return "no answer in time"
     return without_secrets(str(error)) or type(error).__name__
-
-
-__all__ = ["Broker", "GroupMissing", "ResponseError", "call", "call_in_thread", "check_url", "without_secrets"]

@@ -51,4 +51,4 @@ class Listener:
 
     async def close(self) -> None:
         """Close the connection."""
-        await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+        await self._pubsub.aclose()

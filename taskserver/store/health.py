@@ -50,17 +50,15 @@ async def examine(broker: Broker) -> list[Finding]:
         BrokerUnavailable, BrokerDenied: if it cannot be asked at all.
     """
     info = await _info(broker)
-    findings = [
+    return [
         Finding("server", "ok", f"{_product(info)} at {broker.shown}"),
         _commands(await _missing(broker)),
         _eviction(info),
         _persistence(info),
         _memory(info),
         await _clock(broker),
+        *[await _groups(broker, queue) for queue in await names(broker)],
     ]
-    for queue in await names(broker):
-        findings.append(await _groups(broker, queue))
-    return findings
 
 
 async def _info(broker: Broker) -> dict[str, Any]:
@@ -97,7 +95,9 @@ def _product(info: dict[str, Any]) -> str:
 
 def _commands(missing: list[str]) -> Finding:
     if missing:
-        return Finding("commands", "error", f"it lacks {', '.join(missing)}", "use Redis 7.0 or newer, or Valkey 8 or newer")
+        return Finding(
+            "commands", "error", f"it lacks {', '.join(missing)}", "use Redis 7.0 or newer, or Valkey 8 or newer"
+        )
     return Finding("commands", "ok", "all that are needed")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from taskserver.store.connection import Broker, call_in_thread
+from taskserver.store.replies import text_pairs
 from taskserver.store.scripts import script
 
 
@@ -39,7 +40,7 @@ class LeaseKeeper:
         args = [self._worker, about, valid_ms, *(value for pair in running for value in pair)]
         with self._broker.translated():
             answer = call_in_thread(self._client, script("renew"), self._broker.keys(queue).prefix, args)
-        return [Attention(answer[i].decode(), answer[i + 1].decode()) for i in range(0, len(answer), 2)]
+        return [Attention(key, reason) for key, reason in text_pairs(answer)]
 
     def close(self) -> None:
         """Close the connection."""

@@ -9,6 +9,7 @@ import msgspec
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.connection import Broker
 from taskserver.store.keys import GROUP, QUEUES
+from taskserver.store.replies import milliseconds_of
 
 
 class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +78,8 @@ async def _oldest(broker: Broker, stream: str, last_delivered: bytes) -> float |
     if not entries:
         return None
     seconds, micros = await broker.redis.time()
-    return max(0.0, seconds + micros / 1e6 - int(entries[0][0].partition(b"-")[0]) / 1000)
+    now: float = seconds + micros / 1e6
+    return max(0.0, now - milliseconds_of(entries[0][0]) / 1000)
 
 
 def _group(groups: list[dict[str, Any]]) -> dict[str, Any]:

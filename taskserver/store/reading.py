@@ -20,6 +20,7 @@ from taskserver.domain.job import AttemptRecord, Failure, JobStatus, Outcome, St
 from taskserver.domain.messages import Envelope, unpack
 from taskserver.errors import MessageError
 from taskserver.store.connection import Broker
+from taskserver.store.replies import grouped, milliseconds_of
 
 PAGE = 500
 
@@ -32,9 +33,7 @@ _progress = msgspec.msgpack.Decoder(tuple[float, str])
 async def outcomes(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
     """How jobs stand for those who wait for them; None for an unknown job."""
     answer = await broker.run("outcomes", queue, *keys)
-    return [
-        Outcome(State(answer[i].decode()), answer[i + 1]) if answer[i] else None for i in range(0, len(answer), 2)
-    ]
+    return [Outcome(State(state.decode()), data) if state else None for state, data in grouped(answer, 2)]
 
 
 async def statuses(broker: Broker, queue: str, keys: Sequence[str]) -> list[JobStatus | None]:
@@ -65,7 +64,7 @@ async def events(broker: Broker, queue: str, key: str, after: str = "0") -> list
                 attempt=int(fields[b"attempt"]),
                 text=report.text,
                 progress=report.progress,
-                at=int(id_.partition(b"-")[0]) / 1000,
+                at=milliseconds_of(id_) / 1000,
             )
         )
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from taskserver.store.connection import Broker
+from taskserver.store.replies import text_pairs
 
 BATCH = 100
 
@@ -39,7 +40,7 @@ async def reclaim(broker: Broker, queue: str, worker: str, lease_ms: int, hold_m
     answer = await broker.run("reclaim", queue, worker, lease_ms, hold_ms, BATCH)
     if answer is None:
         return None
-    return [Lost(answer[i].decode(), answer[i + 1].decode()) for i in range(0, len(answer), 2)]
+    return [Lost(key, loser) for key, loser in text_pairs(answer)]
 
 
 async def promote(broker: Broker, queue: str) -> Due:

@@ -9,6 +9,7 @@ from redis.exceptions import NoScriptError
 
 from taskserver.domain.settlement import Defer, Finish, Patience, Refusal, Release, Report, Retry, Settlement
 from taskserver.store.connection import Broker, call
+from taskserver.store.replies import text_pairs
 from taskserver.store.scripts import Script, script
 
 EVENTS_KEPT = 2_000
@@ -33,11 +34,11 @@ async def settle(
     with broker.translated():
         answers = await _send(broker, prefix, calls)
     return [
-        Refusal(answer[i].decode(), answer[i + 1].decode())
+        Refusal(key, reason)
         for (called, _), answer in zip(calls, answers, strict=True)
         if called.name != "report"
-        for i in range(0, len(answer), 2)
-        if answer[i + 1] != b"done"
+        for key, reason in text_pairs(answer)
+        if reason != "done"
     ]
 
 
@@ -74,7 +75,7 @@ async def _send(broker: Broker, prefix: str, calls: list[Call]) -> list[Any]:
     async with broker.redis.pipeline(transaction=False) as pipe:
         for called, args in calls:
             pipe.evalsha(called.sha, 1, prefix, *args)
-        answers = await pipe.execute(raise_on_error=False)
+        answers: list[Any] = await pipe.execute(raise_on_error=False)
     for position, (called, args) in enumerate(calls):
         if isinstance(answers[position], NoScriptError):
             answers[position] = await call(broker.redis, called, prefix, args)

@@ -6,15 +6,17 @@ import asyncio
 from enum import Enum
 from typing import Any, NamedTuple
 
-
 import msgspec
 
-from taskserver.domain.events import EventKind, Report as Said
+from taskserver.domain.events import EventKind
+from taskserver.domain.events import Report as Said
 from taskserver.domain.job import ClaimedJob, Failure, State
 from taskserver.domain.messages import BaseMessage, Envelope
 from taskserver.domain.settlement import Defer, Finish, Release, Report, Retry, Settlement
 from taskserver.tools import BaseConsumer, Context, Plan
 from taskserver.worker.settler import Settler
+
+ROOM_SECONDS = 0.5
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -60,7 +62,19 @@ class Opened(NamedTuple):
 class Attempt:
     """A claimed job on this worker. Where its tool's reports go, and settled at most once."""
 
-    __slots__ = ("_numbered", "context", "deadline", "job", "label", "opened", "settled", "settler", "started", "stop", "task")
+    __slots__ = (
+        "_numbered",
+        "context",
+        "deadline",
+        "job",
+        "label",
+        "opened",
+        "settled",
+        "settler",
+        "started",
+        "stop",
+        "task",
+    )
 
     def __init__(self, job: ClaimedJob, settler: Settler, started: float) -> None:
         self.job = job
@@ -79,22 +93,27 @@ class Attempt:
         """Take a report of the tool, from any thread; False if it should wait for room (``tools.context.Sink``)."""
         if self.settled:
             return True
-        self._numbered += 1
         progress = _encode((said.progress, said.text)) if said.kind is EventKind.PROGRESS else b""
-        key, fence, attempt = self.job.key, self.job.fence, self.job.attempt
-        return self.settler.report(Report(key, fence, attempt, self._numbered, _encode(said), progress))
+        with self.settler.reporting:  # numbers must rise in the order in which reports go out
+            self._numbered += 1
+            return self.settler.report(
+                Report(self.job.key, self.job.fence, self.job.attempt, self._numbered, _encode(said), progress)
+            )
 
     async def room(self) -> None:
         """Wait until the broker has taken enough reports."""
         await self.settler.room()
 
     def wait_for_room(self) -> None:
-        """The same, in a thread."""
-        self.settler.wait_for_room()
+        """The same, in a thread; not for longer than the attempt lasts."""
+        while not self.settled and not self.settler.wait_for_room(ROOM_SECONDS):
+            continue
 
     def finish(self, state: State, data: bytes, attempts: int | None = None) -> None:
         """The job ends with this attempt."""
-        self._settle(Finish(self.job.key, self.job.fence, self.job.attempt if attempts is None else attempts, state, data))
+        self._settle(
+            Finish(self.job.key, self.job.fence, self.job.attempt if attempts is None else attempts, state, data)
+        )
 
     def retry(self, delay: float, failure: Failure) -> None:
         """Another attempt follows after ``delay`` seconds."""
@@ -129,6 +148,3 @@ class Attempt:
 def pack_failure(failure: Failure) -> bytes:
     """A failure as the broker keeps it."""
     return _encode(failure)
-
-
-

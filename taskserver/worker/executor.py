@@ -122,11 +122,13 @@ class Executor:
                 consumer = self._toolbox.consumer_for(envelope.type)
             except MessageInvalid as unknown:
                 attempt.label = envelope.type
-                return self._leave(attempt, unknown)
+                self._leave(attempt, unknown)
+                return None
             message = consumer.decode(envelope.body)
             plan = consumer.plan(message)
         except ToolNotFound as unknown:
-            return self._leave(attempt, unknown)
+            self._leave(attempt, unknown)
+            return None
         except MessageError as error:
             log.warning("job %s is a dead letter: %s", attempt.job.id, error)
             attempt.finish(State.DEAD, pack_failure(failure_of(error)))
@@ -239,4 +241,3 @@ def _context(attempt: Attempt, opened: Opened) -> Context:
         tags=envelope.tags,
         sink=attempt,
     )
-

@@ -30,7 +30,11 @@ log = logging.getLogger("taskserver.worker")
 
 
 class Settler(LoopService):
-    """Brings the reports and settlements of one queue to the broker, reports first."""
+    """Brings the reports and settlements of one queue to the broker, reports first.
+
+    Attributes:
+        reporting: Held by whoever numbers and adds a report.
+    """
 
     def __init__(self, broker: Broker, queue: str, patience: Patience) -> None:
         super().__init__()
@@ -38,6 +42,7 @@ class Settler(LoopService):
         self._broker = broker
         self._queue = queue
         self._patience = patience
+        self.reporting = threading.Lock()
         self._reports: deque[Report] = deque()
         self._settlements: deque[Settlement] = deque()
         self._work = asyncio.Event()
@@ -70,9 +75,9 @@ class Settler(LoopService):
         """Wait until there is room for reports."""
         await self._room.wait()
 
-    def wait_for_room(self) -> None:
-        """The same, in a thread."""
-        self._thread_room.wait()
+    def wait_for_room(self, seconds: float) -> bool:
+        """The same in a thread, for so many seconds; False if there is no room yet."""
+        return self._thread_room.wait(seconds)
 
     async def turn(self) -> None:
         """Send one batch."""
@@ -122,7 +127,7 @@ class Settler(LoopService):
             self._work.clear()
 
     def _cut(self) -> list[Report]:
-        size, reports = 0, []
+        size, reports = 0, list[Report]()
         for report in islice(tuple(self._reports), BATCH):
             size += len(report.report)
             if reports and size > BATCH_BYTES:
@@ -133,5 +138,3 @@ class Settler(LoopService):
     def _open(self) -> None:
         self._room.set()
         self._thread_room.set()
-
-

@@ -21,7 +21,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -163,12 +163,21 @@ class Worker:
 
     def _services(self) -> list[Service]:
         """In the order of starting: what running jobs need comes before what brings them."""
-        return [self._heart, *self._settlers.values(), self._control, *self._schedulers.values(), *self._sweepers, *self._fetchers]
+        return [
+            self._heart,
+            *self._settlers.values(),
+            self._control,
+            *self._schedulers.values(),
+            *self._sweepers,
+            *self._fetchers,
+        ]
 
     async def _shut_down(self) -> None:
         """No new jobs first; then the running ones, whose leases and outcomes need the rest until the end."""
         log.info("worker %s stops: %d jobs are running", self.name, self._slots.busy)
-        await asyncio.gather(*(service.stop() for service in (*self._fetchers, *self._sweepers, *self._schedulers.values())))
+        await asyncio.gather(
+            *(service.stop() for service in (*self._fetchers, *self._sweepers, *self._schedulers.values()))
+        )
         await self._drain()
         for service in (*self._settlers.values(), self._control, self._heart):
             await service.stop()
@@ -209,7 +218,7 @@ class Worker:
                     continue
         return False
 
-    def _words(self, queue: str) -> dict[str, object]:
+    def _words(self, queue: str) -> dict[str, Callable[[str], None]]:
         return {
             "cancel": lambda key: self._attend(queue, Attention(key, "cancel")),
             "due": lambda _: self._schedulers[queue].look_again(),
@@ -242,7 +251,7 @@ class Worker:
 
 
 def _attempts_cap(toolbox: Toolbox) -> int:
-    """Attempts that any job of this worker may have if its submitter did not say: its tools' own limits are stricter."""
+    """Attempts at most for a job whose submitter did not say; its tool's own limit may be stricter."""
     policies: Sequence[RetryPolicy] = [
         RetryPolicy(),
         *(tool.retry for tool in toolbox.tools.values()),
