@@ -1,0 +1,27 @@
+"""Reading the scripts' answers: flat arrays, a fixed number of values per item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+
+def grouped(flat: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:
+    """The values of a flat answer, ``size`` at a time."""
+    values = iter(flat)
+    return zip(*[values] * size, strict=True)
+
+
+def text_pairs(flat: Sequence[bytes]) -> Iterator[tuple[str, str]]:
+    """The same for pairs of texts. What is not UTF-8, since somebody wrote it by hand, is shown as escapes."""
+    return ((text(first), text(second)) for first, second in grouped(flat, 2))
+
+
+def text(raw: bytes) -> str:
+    """Bytes from the broker as text that can be shown."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def milliseconds_of(stream_id: bytes) -> int:
+    """The milliseconds in a stream entry's id."""
+    return int(stream_id.partition(b"-")[0])
