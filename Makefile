@@ -1,0 +1,63 @@
+# Each target sets up what it needs on first use, with nothing but Python and make.
+#
+#   make demo    the main job: an agent, two workers, an embedded broker      make bench   speed of this checkout, two minutes
+#   make test    every test                                                   make docs    the documentation as a site in site/
+#   make check   linter, types, architecture                                  make clean   remove all that these made
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 4
+ARGS ?=
+
+.PHONY: help demo test check format bench docs clean
+
+help:
+	@sed -n 's/^# \{0,1\}//; 3,5p' Makefile
+
+demo: $(VENV)/run
+	$(BIN)/taskserver demo $(ARGS)
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+check: $(VENV)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/architecture
+
+format: $(VENV)/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/run
+	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/docs
+	$(BIN)/zensical build --clean
+
+clean:
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# The three stages of the environment: to run, to develop, to write documentation.
+
+$(VENV)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "taskserver needs Python 3.11 or newer; say which with: make PYTHON=python3.13 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	@touch $@
+
+$(VENV)/run: $(VENV)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/run
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev
+	@touch $@
+
+$(VENV)/docs: $(VENV)/run
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group docs
+	@touch $@
