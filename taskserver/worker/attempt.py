@@ -78,6 +78,7 @@ class Attempt:
 
     def __init__(self, job: ClaimedJob, settler: Settler, started: float) -> None:
         self.job = job
+        self.id = job.id
         self.settler = settler
         self.started = started
         self.label = ""

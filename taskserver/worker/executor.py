@@ -54,7 +54,7 @@ class Executor:
         self._slots.take()
         self._idle.clear()
         attempt = Attempt(job, self._settlers[job.queue], time.monotonic())
-        self.running[job.id] = attempt
+        self.running[attempt.id] = attempt
         attempt.task = asyncio.create_task(self._live(attempt))
 
     async def wait_idle(self) -> None:
@@ -78,7 +78,7 @@ class Executor:
             self._settle_stopped(attempt)
         except BaseException as error:
             # Not the tool's (those are caught where it runs): a consumer's hook, or a bug of ours.
-            log.exception("job %s: its attempt could not be carried out", attempt.job.id)
+            log.exception("job %s: its attempt could not be carried out", attempt.id)
             attempt.finish(State.FAILED, pack_failure(failure_of(error)))
         finally:
             self._forget(attempt)
@@ -89,8 +89,8 @@ class Executor:
                 outlived.add_done_callback(lambda _: self._slots.give())
 
     def _forget(self, attempt: Attempt) -> None:
-        if self.running.get(attempt.job.id) is attempt:
-            del self.running[attempt.job.id]
+        if self.running.get(attempt.id) is attempt:
+            del self.running[attempt.id]
         if not self.running:
             self._idle.set()
 
@@ -130,14 +130,14 @@ class Executor:
             self._leave(attempt, unknown)
             return None
         except MessageError as error:
-            log.warning("job %s is a dead letter: %s", attempt.job.id, error)
+            log.warning("job %s is a dead letter: %s", attempt.id, error)
             attempt.finish(State.DEAD, pack_failure(failure_of(error)))
             return None
         attempt.label = plan.name
         return Opened(envelope, consumer, message, plan, attempt.job.max_attempts or plan.retry.max_attempts)
 
     def _leave(self, attempt: Attempt, unknown: Exception) -> None:
-        log.info("job %s is left for another worker: %s", attempt.job.id, unknown)
+        log.info("job %s is left for another worker: %s", attempt.id, unknown)
         attempt.defer(failure_of(unknown))
 
     def _arm(self, attempt: Attempt, limit: float | None) -> asyncio.TimerHandle | None:
@@ -195,7 +195,7 @@ class Executor:
         """Its attempts all began and none ended: it may be what killed those workers, so it is not run again."""
         spent = opened.max_attempts
         error = WorkerLost(f"all {spent} attempts are used up, the last by a worker that died or was lost")
-        log.warning("job %s is a dead letter: %s", attempt.job.id, error)
+        log.warning("job %s is a dead letter: %s", attempt.id, error)
         await self._tell(opened.consumer.on_failure(error, opened.message), attempt)
         attempt.finish(State.DEAD, pack_failure(failure_of(error)), spent)
 
@@ -204,7 +204,7 @@ class Executor:
         try:
             await hook
         except Exception:
-            log.exception("job %s: the consumer's hook failed", attempt.job.id)
+            log.exception("job %s: the consumer's hook failed", attempt.id)
 
     def _settle_stopped(self, attempt: Attempt) -> None:
         match attempt.stop:
@@ -219,7 +219,7 @@ class Executor:
         """The attempt was told to end and goes on all the same: its job goes on without it."""
         if attempt.settled or attempt.stop is None:
             return
-        log.warning("job %s %s but does not end: its slot stays taken", attempt.job.id, attempt.stop.value)
+        log.warning("job %s %s but does not end: its slot stays taken", attempt.id, attempt.stop.value)
         if attempt.stop is Stop.TIMEOUT and attempt.opened is not None:
             error = attempt.opened.timed_out()
             state = attempt.opened.verdict(attempt.job.attempt, error)
@@ -232,11 +232,11 @@ class Executor:
 def _context(attempt: Attempt, opened: Opened) -> Context:
     job, envelope = attempt.job, opened.envelope
     return Context(
-        job_id=job.id,
+        job_id=attempt.id,
         queue=job.queue,
         attempt=job.attempt,
         max_attempts=opened.max_attempts,
-        idempotency_key=envelope.idempotency_key or job.id,
+        idempotency_key=envelope.idempotency_key or attempt.id,
         session_id=envelope.session_id,
         tags=envelope.tags,
         sink=attempt,

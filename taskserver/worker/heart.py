@@ -104,7 +104,7 @@ class Heart(Service):
             log.critical(
                 "the event loop has been blocked for %.0f s, past the timeout of job %s (%s): this worker ends itself",
                 silent,
-                overdue[0].job.id,
+                overdue[0].id,
                 overdue[0].label,
             )
             logging.shutdown()

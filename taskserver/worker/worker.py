@@ -229,7 +229,7 @@ class Worker:
         if attempt is None:
             return
         if attention.reason == "lost":
-            log.warning("job %s was taken from this worker: its lease had run out", attempt.job.id)
+            log.warning("job %s was taken from this worker: its lease had run out", attempt.id)
             self._executor.end(attempt, Stop.LOST)
         else:
             self._executor.end(attempt, Stop.CANCEL)

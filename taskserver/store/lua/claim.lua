@@ -8,6 +8,7 @@
 -- ARGV[7..] entries that the worker's blocking read has brought: lane, entry id, job key ('' if it has none)
 -- Returns { 'paused' or 'open', { per job: key, attempt, fence, max or '', message }, { per refused entry: entry, reason } }
 
+local CLAIMED = { 'state', 'entry', 'attempt', 'fence', 'max', 'expires' }
 local worker, slots, cap = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[6])
 local now = clock()
 local jobs, refused = {}, {}
@@ -19,7 +20,7 @@ local function refuse(entry, reason)
 end
 
 local function bury(key, kind, text)
-  local job = read_job(key, unpack(ENDING))
+  local job = read_job(key, ALL)
   local error = cmsgpack.pack({ kind, text, '' }) -- as the domain's Failure is packed
   remember(key, job.attempt, job.worker, 'dead', error, now)
   job.history = true
@@ -31,7 +32,7 @@ local function begin(key, job)
   local attempt = tonumber(job.attempt) or 0
   if not payload then return bury(key, 'MessageLost', 'the message of this job is gone from the broker') end
   if job.expires and now > tonumber(job.expires) then
-    return end_job(key, read_job(key, unpack(ENDING)), 'expired', '', now)
+    return end_job(key, read_job(key, ALL), 'expired', '', now)
   end
   if attempt >= (tonumber(job.max) or cap) then
     local text = string.format('all %d attempts are used up, the last by a worker that died or was lost', attempt)
@@ -49,7 +50,7 @@ end
 
 local function take(entry, key)
   if not key or key == '' then return refuse(entry, 'it names no job') end
-  local job = read_job(key, 'entry', 'attempt', 'fence', 'max', 'expires')
+  local job = read_job(key, CLAIMED)
   if not job then return refuse(entry, 'it names an unknown job') end
   if job.entry ~= entry then return refuse(entry, 'it is not the live entry of its job') end
   -- Running with this very entry: the group was rebuilt under a live worker. Its next heartbeat takes the entry
@@ -61,7 +62,7 @@ end
 
 -- The worker has no slot for an entry that its blocking read brought: back to those who have.
 local function give_back(entry, key)
-  local job = key ~= '' and read_job(key, 'entry')
+  local job = key ~= '' and read_job(key, { 'state', 'entry' })
   drop_entry(entry)
   if job and job.state == 'queued' and job.entry == entry then
     redis.call('HSET', job_key(key), 'entry', enqueue(key, 'returned'))

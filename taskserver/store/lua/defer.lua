@@ -22,16 +22,15 @@ local function leave(key, job, error)
     return end_job(key, job, 'dead', error, now)
   end
   local due = now + math.min(longest, math.max(shortest, (now - since) / 2), math.max(1, patience - (now - since)))
-  redis.call('HSET', job_key(key), 'state', 'delayed', 'due', due, 'unknown', since)
+  store_outcome(key, error, false, LIVE_TTL, 'state', 'delayed', 'due', due, 'unknown', since)
   redis.call('HDEL', job_key(key), 'entry')
-  store_outcome(key, error, 2, LIVE_TTL)
   delay(key, due)
   drop_entry(job.entry)
 end
 
 for i = 4, #ARGV, 3 do
   local key, fence, error = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local job = read_job(key, 'fence', 'cancel', 'unknown', unpack(ENDING))
+  local job = read_job(key, ALL)
   local why = refusal(job, fence)
   if why == '' then
     leave(key, job, error)

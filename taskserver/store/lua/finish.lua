@@ -9,7 +9,7 @@ local refused = {}
 local now = clock()
 for i = 1, #ARGV, 5 do
   local key, fence, attempt, state, data = unpack(ARGV, i, i + 4)
-  local job = read_job(key, 'fence', unpack(ENDING))
+  local job = read_job(key, ALL)
   local why = refusal(job, fence)
   if why == '' then
     if job.attempt ~= attempt then redis.call('HSET', job_key(key), 'attempt', attempt) end

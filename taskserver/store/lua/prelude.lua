@@ -29,14 +29,17 @@ local function clock()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- The named fields of a job as a table; nil if it has no record, or if the key holds something else.
-local function read_job(key, ...)
-  local values = redis.pcall('HMGET', job_key(key), 'state', ...)
+-- The named fields of a job, 'state' the first, as a table; nil if it has no record, or the key holds something else.
+local function read_job(key, fields)
+  local values = redis.pcall('HMGET', job_key(key), unpack(fields))
   if values.err or not values[1] then return nil end
-  local job = { state = values[1] }
-  for i, field in ipairs({ ... }) do job[field] = values[i + 1] or nil end
+  local job = {}
+  for i = 1, #fields do job[fields[i]] = values[i] or nil end
   return job
 end
+
+-- What a script must know of a job that it may end.
+local ALL = { 'state', 'fence', 'entry', 'attempt', 'ttl', 'said', 'history', 'expires', 'worker', 'cancel', 'unknown' }
 
 -- A job's live entry is written "lane/id": the one stream entry that stands for it. Any other is a leftover.
 local function enqueue(key, lane)
@@ -85,14 +88,19 @@ local function delay(key, due)
   if redis.call('ZRANGE', DELAYED, 0, 0)[1] == key then control('due', string.format('%d', due)) end
 end
 
--- A result or error: short ones inside the job's hash, longer ones in a string of their own.
-local function store_outcome(key, data, attempt, ttl)
+-- Whether no earlier attempt can have left an outcome; a deferred one does so without being counted.
+local function is_first(job) return job.attempt == '1' and not job.unknown end
+
+-- A result or error: short ones inside the job's hash (with the other fields to set), longer ones in a string of
+-- their own. What an earlier attempt left in the other place goes.
+local function store_outcome(key, data, first, ttl, ...)
   if #data > SMALL then
     redis.call('SET', outcome_key(key), data, 'PX', ttl)
-    if attempt > 1 then redis.call('HDEL', job_key(key), 'data') end
+    redis.call('HSET', job_key(key), ...)
+    if not first then redis.call('HDEL', job_key(key), 'data') end
   else
-    redis.call('HSET', job_key(key), 'data', data)
-    if attempt > 1 then redis.call('UNLINK', outcome_key(key)) end
+    redis.call('HSET', job_key(key), 'data', data, ...)
+    if not first then redis.call('UNLINK', outcome_key(key)) end
   end
 end
 
@@ -106,21 +114,19 @@ local function remember(key, attempt, worker, event, packed, now)
   redis.call('PEXPIRE', history_key(key), LIVE_TTL)
 end
 
--- The end of a job, whichever way: outcome, time to live for all its keys, news. The first write is the HSET.
--- `job` must hold what ENDING names.
-local ENDING = { 'entry', 'attempt', 'ttl', 'said', 'history', 'expires', 'worker' }
+-- The end of a job, whichever way: outcome, time to live for all its keys, news. `job` holds what ALL names; `data`
+-- is '' where there is no outcome, and then the last attempt's error stays.
 local function end_job(key, job, state, data, now)
   local ttl = tonumber(job.ttl) or RESULT_TTL
-  local attempt = tonumber(job.attempt) or 0
-  redis.call('HSET', job_key(key), 'state', state, 'ended', now)
   if state == 'dead' then
     ttl = math.max(ttl, DEAD_TTL)
     redis.call('ZADD', DEAD, now, key)
   end
   if data ~= '' then
-    store_outcome(key, data, attempt, ttl)
-  elseif attempt > 0 then
-    redis.call('PEXPIRE', outcome_key(key), ttl) -- the last attempt's error, if there was one
+    store_outcome(key, data, is_first(job), ttl, 'state', state, 'ended', now)
+  else
+    redis.call('HSET', job_key(key), 'state', state, 'ended', now)
+    if job.attempt then redis.call('PEXPIRE', outcome_key(key), ttl) end
   end
   redis.call('PEXPIRE', job_key(key), ttl)
   redis.call('PEXPIRE', message_key(key), ttl)

@@ -9,7 +9,7 @@ local refused = {}
 local now = clock()
 for i = 1, #ARGV, 4 do
   local key, fence, wait, error = unpack(ARGV, i, i + 3)
-  local job = read_job(key, 'fence', 'cancel', unpack(ENDING))
+  local job = read_job(key, ALL)
   local why = refusal(job, fence)
   if why == '' then
     remember(key, job.attempt, job.worker, 'retry', error, now)
@@ -18,9 +18,8 @@ for i = 1, #ARGV, 4 do
       end_job(key, job, 'cancelled', '', now)
     else
       local due = now + tonumber(wait)
-      redis.call('HSET', job_key(key), 'state', 'delayed', 'due', due, 'history', 1)
+      store_outcome(key, error, is_first(job), LIVE_TTL, 'state', 'delayed', 'due', due, 'history', 1)
       redis.call('HDEL', job_key(key), 'entry', 'unknown')
-      store_outcome(key, error, 2, LIVE_TTL) -- 2: whichever place held the last error, it goes
       delay(key, due)
       drop_entry(job.entry)
     end
