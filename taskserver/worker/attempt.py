@@ -66,6 +66,7 @@ class Attempt:
         "_numbered",
         "context",
         "deadline",
+        "id",
         "job",
         "label",
         "opened",

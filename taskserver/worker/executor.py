@@ -185,10 +185,10 @@ class Executor:
         job = attempt.job
         if state is None:
             wait = opened.plan.retry.wait(job.attempt)
-            log.info("job %s: attempt %d failed, the next follows in %.2f s: %r", job.id, job.attempt, wait, error)
+            log.info("job %s: attempt %d failed, the next follows in %.2f s: %r", attempt.id, job.attempt, wait, error)
             attempt.retry(wait, failure_of(error))
         else:
-            log.warning("job %s is %s after %d attempts: %r", job.id, state, job.attempt, error)
+            log.warning("job %s is %s after %d attempts: %r", attempt.id, state, job.attempt, error)
             attempt.finish(state, pack_failure(failure_of(error)))
 
     async def _bury_unrun(self, attempt: Attempt, opened: Opened) -> None:
