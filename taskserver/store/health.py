@@ -43,6 +43,16 @@ async def check_fit(broker: Broker) -> None:
             raise BrokerUnsuitable(f"the broker at {broker.shown} does not fit: {finding.text}; {finding.advice}")
 
 
+async def reach(broker: Broker) -> None:
+    """Make sure that the broker answers and lets us in.
+
+    Raises:
+        BrokerUnavailable, BrokerDenied: if not.
+    """
+    with broker.translated():
+        await broker.redis.ping()
+
+
 async def examine(broker: Broker) -> list[Finding]:
     """Look at everything that matters for jobs.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from taskserver.store.connection import Broker
 from taskserver.store.replies import text_pairs
 
 BATCH = 100
+RECALLED = 10_000
 
 
 class Lost(NamedTuple):
@@ -41,6 +43,21 @@ async def reclaim(broker: Broker, queue: str, worker: str, lease_ms: int, hold_m
     if answer is None:
         return None
     return [Lost(key, loser) for key, loser in text_pairs(answer)]
+
+
+async def recall(broker: Broker, queue: str, worker: str, running: Sequence[str]) -> list[str]:
+    """Give back what a claim that was not answered may have given to a worker.
+
+    Args:
+        broker: Where.
+        queue: Which queue.
+        worker: Whose claim.
+        running: Keys of the jobs that it knows it runs.
+
+    Returns:
+        The keys of the jobs that are queued again, no attempt spent.
+    """
+    return [key.decode() for key in await broker.run("recall", queue, worker, RECALLED, *running)]
 
 
 async def promote(broker: Broker, queue: str) -> Due:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from taskserver.domain.lanes import LaneShare
 from taskserver.errors import BrokerError
 from taskserver.store.claiming import Entry, WakeUp, claim
 from taskserver.store.connection import Broker, GroupMissing
+from taskserver.store.recovering import recall
 from taskserver.worker.executor import Executor
 from taskserver.worker.service import LoopService
 from taskserver.worker.settler import Settler
@@ -50,6 +52,8 @@ class Fetcher(LoopService):
         self._share = LaneShare()
         self._wake_up = WakeUp(broker, queue, worker)
         self._read: list[Entry] = []
+        self._unanswered = False
+        self._word = asyncio.Event()
 
     async def turn(self) -> None:
         """Wait for a free slot, claim as many jobs as there are, and wait for more when that was not all."""
@@ -59,11 +63,16 @@ class Fetcher(LoopService):
         if self._settler.backlog > BACKLOG:
             await self.rest(0.05)
             return
+        if self._unanswered:
+            await self._recall()
         try:
             await self._claim()
         except GroupMissing:
             log.warning("the groups of queue %s are gone: making them anew", self._queue)
             await self._broker.prepare(self._queue, again=True)
+        except BrokerError:
+            self._unanswered = True
+            raise
 
     async def _claim(self) -> None:
         wanted = max(0, self._slots.free)
@@ -76,13 +85,33 @@ class Fetcher(LoopService):
         for entry, reason in claimed.refused:
             log.warning("queue %s: threw away stream entry %s: %s", self._queue, entry, reason)
         if claimed.paused:
-            await self.rest(PAUSED_SECONDS)
+            await self._wait_for_word()
         elif len(claimed.jobs) < wanted and not claimed.refused and not self.stopping:
             self._read = await self._wake_up.read()
 
+    async def _recall(self) -> None:
+        """The last claim or read was not answered: it may have brought jobs that nobody runs."""
+        running = [attempt.job.key for attempt in self._executor.running.values() if attempt.job.queue == self._queue]
+        returned = await recall(self._broker, self._queue, self._worker, running + self._settler.unsettled)
+        if returned:
+            log.warning("%d jobs of a claim that was not answered are queued again", len(returned))
+        self._unanswered = False
+
+    def go_on(self) -> None:
+        """The queue is not paused any more."""
+        self._word.set()
+
+    async def _wait_for_word(self) -> None:
+        self._word.clear()
+        try:
+            await asyncio.wait_for(self._word.wait(), PAUSED_SECONDS)
+        except TimeoutError:
+            return
+
     async def interrupt(self) -> None:
-        """Make a blocking read return."""
+        """Make a waiting turn return: one that waits for a slot, for a paused queue, or in a blocking read."""
         self._slots.wake()
+        self._word.set()
         try:
             await self._wake_up.interrupt()
         except BrokerError as error:

@@ -11,6 +11,7 @@ from taskserver.errors import BrokerError
 
 log = logging.getLogger("taskserver.worker")
 
+INTERRUPT_SECONDS = 0.1
 BACKOFF_FIRST = 0.1
 BACKOFF_LAST = 5.0
 
@@ -51,9 +52,9 @@ class LoopService(Service):
     async def stop(self) -> None:
         """Let the turn that is under way end, and no other begin."""
         self._stopping.set()
-        await self.interrupt()
-        if self._task:
-            await self._task
+        while self._task and not self._task.done():
+            await self.interrupt()  # again and again: the first may have come just before the turn began to wait
+            await asyncio.wait((self._task,), timeout=INTERRUPT_SECONDS)
 
     async def interrupt(self) -> None:
         """Make a waiting turn return early. Nothing to do where turns wait with ``rest``."""

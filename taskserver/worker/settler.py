@@ -11,10 +11,11 @@ import asyncio
 import logging
 import threading
 from collections import deque
+from collections.abc import Iterable
 from itertools import islice
 
 from taskserver.domain.settlement import Patience, Report, Settlement
-from taskserver.errors import BrokerError
+from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable
 from taskserver.store.connection import Broker
 from taskserver.store.settling import settle
 from taskserver.worker.service import LoopService
@@ -56,6 +57,11 @@ class Settler(LoopService):
     def backlog(self) -> int:
         """Settlements that the broker does not have yet."""
         return len(self._settlements)
+
+    @property
+    def unsettled(self) -> list[str]:
+        """Keys of the jobs whose settlement the broker does not have yet."""
+        return [settlement.key for settlement in self._settlements]
 
     def settle(self, settlement: Settlement) -> None:
         """Take a settlement; from the event loop's thread."""
@@ -106,25 +112,42 @@ class Settler(LoopService):
         self._work.set()
 
     async def _send(self) -> None:
-        """Send what is there. It is taken off only when the broker has it, so that nothing is lost on the way.
-
-        A job's reports go before its settlement: they were taken first, and the settlements are cut off together
-        with the reports that were there when they were.
-        """
+        """Send a batch. It is taken off only when the broker has it, so that nothing is lost on the way."""
         reports = self._cut()
-        settlements = list(islice(self._settlements, BATCH)) if len(reports) == len(self._reports) else []
+        settlements = self._ready(unsent=islice(tuple(self._reports), len(reports), None))
         if reports or settlements:
-            refused = await settle(self._broker, self._queue, reports, settlements, self._patience)
-            for refusal in refused:
-                log.warning("job %s-%s had moved on (%s): its late outcome is dropped", self._queue, *refusal)
+            await self._deliver(reports, settlements)
         for _ in reports:
             self._reports.popleft()
-        for _ in settlements:
-            self._settlements.popleft()
+        for settlement in settlements:
+            self._settlements.remove(settlement)  # found at once: they are the first ones
         if len(self._reports) < REPORTS_ROOM // 2:
             self._open()
         if not self._reports and not self._settlements and not self.stopping:
             self._work.clear()
+
+    async def _deliver(self, reports: list[Report], settlements: list[Settlement]) -> None:
+        try:
+            refused = await settle(self._broker, self._queue, reports, settlements, self._patience)
+        except (BrokerUnavailable, BrokerFull, BrokerDenied):
+            raise  # all of it again, later
+        except BrokerError as error:
+            # Something that is written about one job cannot be: the others must not wait behind it.
+            if len(reports) + len(settlements) == 1:
+                log.error("job %s-%s: %s", self._queue, (reports or settlements)[0].key, error)
+                return
+            for report in reports:
+                await self._deliver([report], [])
+            for settlement in settlements:
+                await self._deliver([], [settlement])
+            return
+        for refusal in refused:
+            log.warning("job %s-%s had moved on (%s): its late outcome is dropped", self._queue, *refusal)
+
+    def _ready(self, unsent: Iterable[Report]) -> list[Settlement]:
+        """The next settlements, but not those of jobs with reports that are still to go."""
+        held = {report.key for report in unsent}
+        return [settlement for settlement in islice(self._settlements, BATCH) if settlement.key not in held]
 
     def _cut(self) -> list[Report]:
         size, reports = 0, list[Report]()

@@ -122,7 +122,7 @@ class Worker:
         self._executor = Executor(self._toolbox, self._slots, self._settlers, config.max_result_bytes)
         self._schedulers = {queue: Scheduler(broker, queue) for queue in queues}
         self._sweepers = [Sweeper(broker, queue, self.name, config.lease) for queue in queues]
-        self._fetchers = [self._fetcher(queue) for queue in queues]
+        self._fetchers = {queue: self._fetcher(queue) for queue in queues}
         pulse = Pulse(lambda: list(self._executor.running.values()), self._about, self._attend)
         self._heart = Heart(broker, self.name, queues, config.lease, pulse)
         self._control = Control(broker, {queue: self._words(queue) for queue in queues})
@@ -169,14 +169,14 @@ class Worker:
             self._control,
             *self._schedulers.values(),
             *self._sweepers,
-            *self._fetchers,
+            *self._fetchers.values(),
         ]
 
     async def _shut_down(self) -> None:
         """No new jobs first; then the running ones, whose leases and outcomes need the rest until the end."""
         log.info("worker %s stops: %d jobs are running", self.name, self._slots.busy)
         await asyncio.gather(
-            *(service.stop() for service in (*self._fetchers, *self._sweepers, *self._schedulers.values()))
+            *(service.stop() for service in (*self._fetchers.values(), *self._sweepers, *self._schedulers.values()))
         )
         await self._drain()
         for service in (*self._settlers.values(), self._control, self._heart):
@@ -222,6 +222,7 @@ class Worker:
         return {
             "cancel": lambda key: self._attend(queue, Attention(key, "cancel")),
             "due": lambda _: self._schedulers[queue].look_again(),
+            "resume": lambda _: self._fetchers[queue].go_on(),
         }
 
     def _attend(self, queue: str, attention: Attention) -> None:

@@ -28,9 +28,9 @@ local function bury(key, kind, text)
 end
 
 local function begin(key, job)
-  local payload = redis.call('GET', message_key(key))
+  local payload = redis.pcall('GET', message_key(key))
   local attempt = tonumber(job.attempt) or 0
-  if not payload then return bury(key, 'MessageLost', 'the message of this job is gone from the broker') end
+  if not payload or payload.err then return bury(key, 'MessageLost', 'the message of this job is gone from the broker') end
   if job.expires and now > tonumber(job.expires) then
     return end_job(key, read_job(key, ALL), 'expired', '', now)
   end

@@ -1,0 +1,44 @@
+#!lua flags=allow-oom
+-- recall: a worker's claim was not answered, so it may hold jobs that it does not know of: they go back at once, the
+-- attempt unspent, for none of their code has run.
+-- Transition: running | queued -> queued | cancelled
+-- KEYS[1] queue prefix
+-- ARGV[1] worker   ARGV[2] entries looked at per lane
+-- ARGV[3..] keys of the jobs that it knows it runs
+-- Returns the keys of the jobs that went back.
+
+local worker, count = ARGV[1], ARGV[2]
+local now = clock()
+local known, returned = {}, {}
+for i = 3, #ARGV do known[ARGV[i]] = true end
+
+local function give_back(entry, key)
+  local job = read_job(key, ALL)
+  if not job or job.entry ~= entry then return drop_entry(entry) end
+  if job.state == 'running' then
+    if job.worker ~= worker then return end -- it is another's: that one's heartbeat takes the entry back
+    job.attempt = tonumber(job.attempt) - 1
+    redis.call('HSET', job_key(key), 'fence', tonumber(job.fence) + 1, 'attempt', job.attempt)
+    if job.cancel then return end_job(key, job, 'cancelled', '', now) end
+  elseif job.state ~= 'queued' then
+    return drop_entry(entry)
+  end
+  drop_entry(entry)
+  redis.call('HSET', job_key(key), 'state', 'queued', 'entry', enqueue(key, 'returned'))
+  returned[#returned + 1] = key
+end
+
+for _, lane in ipairs(LANES) do
+  for _, pending in ipairs(redis.call('XPENDING', lane_key(lane), GROUP, '-', '+', count, worker)) do
+    local id = pending[1]
+    local item = redis.call('XRANGE', lane_key(lane), id, id)[1]
+    local key = item and item[2][1] == 'job' and item[2][2]
+    if not key then
+      drop_entry(lane .. '/' .. id)
+    elseif not known[key] then
+      give_back(lane .. '/' .. id, key)
+    end
+  end
+end
+flush()
+return returned

@@ -1,0 +1,76 @@
+"""Finding jobs by what they are: every job, or the dead letters, of some queues."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import NamedTuple
+
+from taskserver.domain.job import JobStatus, State
+from taskserver.store import reading
+from taskserver.store.connection import Broker
+
+PAGE = 200
+
+
+class Wanted(NamedTuple):
+    """What a job must be to be found; None leaves it open.
+
+    Attributes:
+        state: Where it stands.
+        tool: Name of its tool.
+        session_id: As given at submit.
+        tag: One of its tags.
+        error: Part of its error's type or message.
+    """
+
+    state: State | None = None
+    tool: str | None = None
+    session_id: str | None = None
+    tag: str | None = None
+    error: str | None = None
+
+    def fits(self, job: JobStatus) -> bool:
+        """Whether the job is what is wanted."""
+        return (
+            self.state in (None, job.state)
+            and self.tool in (None, job.tool)
+            and self.session_id in (None, job.session_id)
+            and (self.tag is None or self.tag in job.tags)
+            and (self.error is None or self._in_error(job))
+        )
+
+    def _in_error(self, job: JobStatus) -> bool:
+        return job.error is not None and str(self.error) in f"{job.error.type}: {job.error.message}"
+
+
+async def newest_jobs(broker: Broker, queues: Iterable[str], wanted: Wanted, limit: int) -> list[JobStatus]:
+    """The newest jobs that are wanted, newest first. Looks at every job of the queues, some hundred at a time."""
+    newest: list[JobStatus] = []
+    for queue in queues:
+        async for keys in reading.scan(broker, queue):
+            found = await _statuses(broker, queue, keys, wanted)
+            newest = heapq.nlargest(limit, {job.id: job for job in (*newest, *found)}.values(), key=_submitted)
+    return newest
+
+
+async def dead_letters(broker: Broker, queues: Iterable[str], wanted: Wanted) -> AsyncIterator[JobStatus]:
+    """The dead letters that are wanted, queue by queue, newest first."""
+    for queue in queues:
+        offset = 0
+        while keys := await reading.dead_letters(broker, queue, PAGE, offset):
+            offset += len(keys)
+            for job in await _statuses(broker, queue, keys, wanted):
+                yield job
+
+
+async def _statuses(broker: Broker, queue: str, keys: Sequence[str], wanted: Wanted) -> list[JobStatus]:
+    found: list[JobStatus] = []
+    for start in range(0, len(keys), PAGE):
+        statuses = await reading.statuses(broker, queue, keys[start : start + PAGE])
+        found += [job for job in statuses if job is not None and wanted.fits(job)]
+    return found
+
+
+def _submitted(job: JobStatus) -> tuple[float, str]:
+    return job.submitted_at or 0.0, job.id

@@ -1,0 +1,345 @@
+"""Claiming: attempts begin, lanes share the slots, and entries that mean nothing are thrown away."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from taskserver.domain.job import State
+from taskserver.domain.lanes import LaneShare
+from taskserver.store import claiming, steering
+from taskserver.store.claiming import Entry, WakeUp
+from taskserver.store.connection import GroupMissing
+from tests.store.harness import PAYLOAD, QUEUE, Queue, release, retry
+
+
+async def claim(queue: Queue, quotas: tuple[int, int, int], entries: list[Entry] | None = None) -> claiming.Claim:
+    return await claiming.claim(queue.broker, QUEUE, "w1", quotas, 10, entries or [])
+
+
+async def lanes_of(queue: Queue, quotas: tuple[int, int, int]) -> list[str]:
+    return [(await queue.entry(job.key))[0] for job in (await claim(queue, quotas)).jobs]
+
+
+async def test_a_claim_begins_the_first_attempt(queue: Queue) -> None:
+    key = await queue.submit(max_attempts=4)
+    (job,) = await queue.claim(worker="w7")
+    assert job == (QUEUE, key, 1, 1, 4, PAYLOAD)
+    assert job.id == f"{QUEUE}-{key}"
+    status = await queue.status(key)
+    assert (status.state, status.attempt, status.worker) == (State.RUNNING, 1, "w7")
+    assert status.started_at is not None
+
+
+async def test_max_attempts_is_none_where_the_submitter_left_it_open(queue: Queue) -> None:
+    assert (await queue.running()).max_attempts is None
+
+
+async def test_no_more_jobs_begin_than_there_are_slots(queue: Queue) -> None:
+    keys = [await queue.submit() for _ in range(5)]
+    assert [job.key for job in await queue.claim(slots=3)] == keys[:3]
+    assert [await queue.state(key) for key in keys[3:]] == [State.QUEUED, State.QUEUED]
+    assert await queue.claim(slots=0) == []
+
+
+async def test_a_job_is_claimed_once(queue: Queue) -> None:
+    await queue.submit()
+    claims = await asyncio.gather(*(queue.claim(slots=4, worker=f"w{n}") for n in range(4)))
+    assert sorted(map(len, claims)) == [0, 0, 0, 1]
+
+
+# Lanes
+
+
+async def test_each_lane_gets_its_quota(queue: Queue) -> None:
+    for lane in ("low", "normal", "high"):
+        for _ in range(10):
+            await queue.submit(lane=lane)
+    assert await lanes_of(queue, (6, 3, 1)) == ["high"] * 6 + ["normal"] * 3 + ["low"]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "expected"),
+    [
+        ({"low": 9}, ["low"] * 9),
+        ({"normal": 2, "low": 9}, ["normal"] * 2 + ["low"] * 7),
+        ({"high": 9, "low": 9}, ["high"] * 6 + ["low"] + ["high"] * 2),
+    ],
+)
+async def test_unused_quotas_are_passed_on(queue: Queue, waiting: dict[str, int], expected: list[str]) -> None:
+    for lane, count in waiting.items():
+        for _ in range(count):
+            await queue.submit(lane=lane)
+    assert await lanes_of(queue, (6, 2, 1)) == expected
+
+
+async def test_jobs_that_came_back_go_first(queue: Queue) -> None:
+    job = await queue.running(lane="low")
+    await queue.submit(lane="high")
+    await queue.settle(release(job))
+    assert await lanes_of(queue, (2, 0, 0)) == ["returned", "high"]
+
+
+async def test_no_lane_starves_one_slot_at_a_time(queue: Queue) -> None:
+    for lane in ("high", "normal", "low"):
+        for _ in range(10):
+            await queue.submit(lane=lane)
+    share = LaneShare()
+    begun = [(await lanes_of(queue, share.next(1)))[0] for _ in range(10)]
+    assert {lane: begun.count(lane) for lane in begun} == {"high": 6, "normal": 3, "low": 1}
+
+
+# What ends at the claim
+
+
+@pytest.mark.parametrize(("own", "cap"), [(2, 10), (None, 2)])
+async def test_a_poison_job_is_dead_after_its_attempts(queue: Queue, own: int | None, cap: int) -> None:
+    key = await queue.submit(max_attempts=own)
+    for attempt in (1, 2):
+        (job,) = await queue.claim(cap=cap, worker=f"w{attempt}")
+        assert job.attempt == attempt
+        assert await queue.reclaim() == {key: f"w{attempt}"}
+    assert await queue.claim(cap=cap) == []
+    status = await queue.status(key)
+    assert (status.state, status.attempt) == (State.DEAD, 2)
+    assert status.error is not None
+    assert status.error.type == "WorkerLost"
+    assert [(line.attempt, line.worker, line.event) for line in status.history] == [
+        (1, "w1", "lost"),
+        (2, "w2", "lost"),
+        (2, "w2", "dead"),
+    ]
+    assert await queue.redis.zscore(queue.keys.dead, key)
+
+
+async def test_a_job_without_its_message_is_dead(queue: Queue) -> None:
+    key = await queue.submit()
+    await queue.redis.unlink(queue.keys.message(key))
+    assert await queue.claim() == []
+    status = await queue.status(key)
+    assert status.state is State.DEAD
+    assert status.error is not None
+    assert status.error.type == "MessageLost"
+
+
+async def test_a_message_of_the_wrong_type_takes_no_other_job_down(queue: Queue) -> None:
+    broken, sound = await queue.submit(), await queue.submit()
+    await queue.redis.unlink(queue.keys.message(broken))
+    await queue.redis.lpush(queue.keys.message(broken), "not a string")
+    assert [job.key for job in await queue.claim(slots=2)] == [sound]
+    assert await queue.state(broken) is State.DEAD
+
+
+async def test_a_job_that_was_not_started_in_time_expires(queue: Queue) -> None:
+    late, sound = await queue.submit(expires_ms=60_000), await queue.submit(expires_ms=60_000)
+    await queue.outdate(late)
+    assert [job.key for job in await queue.claim(slots=2)] == [sound]
+    assert await queue.state(late) is State.EXPIRED
+
+
+async def test_a_job_that_was_started_in_time_may_be_tried_again_later(queue: Queue) -> None:
+    job = await queue.running(expires_ms=60_000)
+    await queue.settle(retry(job))
+    await queue.redis.hset(queue.keys.job(job.key), "expires", 1)
+    await queue.ripen(job.key)
+    await queue.promote()
+    assert [again.attempt for again in await queue.claim()] == [2]
+
+
+async def test_a_job_that_no_attempt_was_spent_on_has_not_been_started(queue: Queue) -> None:
+    job = await queue.running(expires_ms=60_000)
+    await queue.settle(release(job))
+    await queue.redis.hset(queue.keys.job(job.key), "expires", 1)
+    assert await queue.claim() == []
+    assert await queue.state(job.key) is State.EXPIRED
+
+
+# Entries that mean nothing
+
+GARBAGE: list[dict[Any, Any]] = [
+    {"x": "y"},
+    {"job": ""},
+    {"job": "unknown"},
+    {"job": "../../etc/passwd"},
+    {b"job": b"\xff\xfe\x00"},
+    {b"\xff": b"\xfe"},
+    {"other": "1", "job": "unknown"},
+    {f"field{n}": "x" * 10 for n in range(1_000)},
+]
+
+
+@pytest.mark.parametrize("fields", GARBAGE, ids=range(len(GARBAGE)))
+@pytest.mark.parametrize("lane", ["returned", "low"])
+async def test_garbage_is_thrown_away_and_stops_nothing(queue: Queue, fields: dict[Any, Any], lane: str) -> None:
+    id_ = (await queue.redis.xadd(queue.keys.lane(lane), fields)).decode()
+    key = await queue.submit(lane="low")
+    first = await claim(queue, (2, 0, 0))
+    assert [job.key for job in first.jobs] == [key]
+    assert [entry for entry, _ in first.refused] == [f"{lane}/{id_}"]
+    assert (await queue.entries(), await queue.pending()) == (1, 1)
+
+
+@pytest.mark.parametrize("fields", GARBAGE, ids=range(len(GARBAGE)))
+async def test_garbage_that_wakes_a_worker_is_thrown_away(queue: Queue, fields: dict[Any, Any]) -> None:
+    wake_up = WakeUp(queue.broker, QUEUE, "w1")
+    await queue.redis.xadd(queue.keys.lane("high"), fields)
+    claimed = await claim(queue, (1, 0, 0), await wake_up.read())
+    assert (claimed.jobs, len(claimed.refused)) == ([], 1)
+    assert await queue.entries() == 0
+
+
+async def test_a_second_entry_of_a_job_starts_nothing(queue: Queue) -> None:
+    key = await queue.submit()
+    await queue.redis.xadd(queue.keys.lane("high"), {"job": key})
+    claimed = await claim(queue, (2, 0, 0))
+    assert [job.key for job in claimed.jobs] == [key]
+    assert "not the live entry" in claimed.refused[0][1]
+    await queue.redis.xadd(queue.keys.lane("high"), {"job": key})
+    assert (await claim(queue, (2, 0, 0))).jobs == []
+    assert (await queue.record(key))[b"fence"] == b"1"
+
+
+async def test_an_entry_of_another_lane_with_the_same_id_starts_nothing(queue: Queue) -> None:
+    key = await queue.submit()
+    _, id_ = await queue.entry(key)
+    await queue.redis.xadd(queue.keys.lane("high"), {"job": key}, id=id_)
+    claimed = await claim(queue, (2, 0, 0))
+    assert [entry for entry, _ in claimed.refused] == [f"high/{id_}"]
+    assert await queue.entry(key) == ("normal", id_)
+
+
+async def test_a_job_key_of_the_wrong_type_is_an_unknown_job(queue: Queue) -> None:
+    key, sound = await queue.submit(), await queue.submit()
+    await queue.redis.unlink(queue.keys.job(key))
+    await queue.redis.set(queue.keys.job(key), "not a hash")
+    claimed = await claim(queue, (2, 0, 0))
+    assert [job.key for job in claimed.jobs] == [sound]
+    assert "unknown job" in claimed.refused[0][1]
+
+
+# Pausing
+
+
+async def test_nothing_is_claimed_from_a_paused_queue(queue: Queue) -> None:
+    key = await queue.submit()
+    await steering.pause(queue.broker, QUEUE)
+    assert await claim(queue, (1, 0, 0)) == ([], True, [])
+    await steering.resume(queue.broker, QUEUE)
+    assert [job.key for job in (await claim(queue, (1, 0, 0))).jobs] == [key]
+
+
+async def test_workers_are_told_that_the_queue_goes_on(queue: Queue) -> None:
+    async with queue.redis.pubsub() as workers:
+        await workers.subscribe(queue.keys.control)
+        await workers.get_message(timeout=5)
+        await steering.resume(queue.broker, QUEUE)
+        assert (await workers.get_message(timeout=5))["data"] == b"resume"
+
+
+# Waking up
+
+
+async def test_a_waiting_read_wakes_up_with_the_job(queue: Queue) -> None:
+    wake_up = WakeUp(queue.broker, QUEUE, "w1")
+    reading = asyncio.create_task(wake_up.read())
+    key = await queue.submit()
+    entries = await asyncio.wait_for(reading, 4)
+    assert [(entry.lane, entry.key) for entry in entries] == [("normal", key)]
+    assert [job.key for job in (await claim(queue, (1, 0, 0), entries)).jobs] == [key]
+
+
+@pytest.mark.parametrize("paused", [True, False])
+async def test_an_entry_that_cannot_begin_here_goes_back_to_the_others(queue: Queue, paused: bool) -> None:
+    key = await queue.submit()
+    entries = await WakeUp(queue.broker, QUEUE, "w1").read()
+    if paused:
+        await steering.pause(queue.broker, QUEUE)
+    assert (await claim(queue, (int(paused), 0, 0), entries)).jobs == []
+    await steering.resume(queue.broker, QUEUE)
+    (job,) = await queue.claim(worker="w2")
+    assert (job.key, job.attempt) == (key, 1)
+    assert await queue.entries() == 1
+
+
+async def test_an_entry_whose_job_ended_meanwhile_is_thrown_away(queue: Queue) -> None:
+    key = await queue.submit()
+    entries = await WakeUp(queue.broker, QUEUE, "w1").read()
+    await queue.cancel(key)
+    assert (await claim(queue, (1, 0, 0), entries)).jobs == []
+    assert (await claim(queue, (0, 0, 0), entries)).jobs == []
+    assert (await queue.entries(), await queue.pending()) == (0, 0)
+
+
+async def test_a_read_is_interrupted_even_before_it_waits(queue: Queue) -> None:
+    wake_up = WakeUp(queue.broker, QUEUE, "w1")
+    await wake_up.interrupt()  # harmless when nothing is read
+    reading = asyncio.create_task(wake_up.read())
+    await asyncio.sleep(0)
+    await wake_up.interrupt()
+    assert await asyncio.wait_for(reading, 2) == []
+
+
+async def test_a_waiting_read_is_interrupted(queue: Queue, eventually: Any) -> None:
+    wake_up = WakeUp(queue.broker, QUEUE, "w1")
+    reading = asyncio.create_task(wake_up.read())
+
+    async def blocked() -> bool:
+        info = await queue.redis.info("clients")
+        return bool(info["blocked_clients"])
+
+    await eventually(blocked)
+    await wake_up.interrupt()
+    assert await asyncio.wait_for(reading, 2) == []
+
+
+async def test_a_stream_deleted_under_a_waiting_read_is_told_as_such(queue: Queue, eventually: Any) -> None:
+    wake_up = WakeUp(queue.broker, QUEUE, "w1")
+    reading = asyncio.create_task(wake_up.read())
+
+    async def blocked() -> bool:
+        info = await queue.redis.info("clients")
+        return bool(info["blocked_clients"])
+
+    await eventually(blocked)
+    await queue.redis.delete(queue.keys.lane("normal"))
+    with pytest.raises(GroupMissing):
+        await asyncio.wait_for(reading, 4)
+
+
+# Groups that are gone
+
+
+async def test_a_claim_makes_missing_groups_anew(queue: Queue) -> None:
+    key = await queue.submit()
+    await queue.destroy_groups()
+    assert [job.key for job in await queue.claim()] == [key]
+
+
+async def test_a_rebuilt_group_starts_no_running_job_again(queue: Queue) -> None:
+    job = await queue.running(worker="w1")
+    await queue.destroy_groups()
+    assert await queue.claim(worker="w2", slots=5) == []  # reads the entry once more
+    assert await queue.renew(job, worker="w1") == {}
+    assert await queue.reclaim(lease_ms=60_000) == {}
+    assert await queue.claim(worker="w2", slots=5) == []
+    assert (await queue.record(job.key))[b"fence"] == b"1"
+
+
+async def test_a_rebuilt_group_still_finds_jobs_whose_worker_is_dead(queue: Queue) -> None:
+    job = await queue.running(worker="w1")
+    await queue.destroy_groups()
+    assert await queue.claim(worker="w2") == []
+    assert await queue.reclaim() == {job.key: "w1"}
+    assert [again.attempt for again in await queue.claim(worker="w2")] == [2]
+
+
+async def test_a_worker_without_a_slot_does_not_drop_the_entry_of_a_running_job(queue: Queue) -> None:
+    job = await queue.running(worker="w1")
+    await queue.destroy_groups()
+    await queue.broker.prepare(QUEUE, again=True)
+    entries = await WakeUp(queue.broker, QUEUE, "w2").read()
+    assert [entry.key for entry in entries] == [job.key]
+    assert (await claim(queue, (0, 0, 0), entries)).jobs == []
+    assert await queue.reclaim() == {job.key: "w1"}

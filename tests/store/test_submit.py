@@ -1,0 +1,119 @@
+"""Submitting: what is written, and that the same job twice is one job."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from taskserver.domain.job import NewJob, State
+from taskserver.store import queues, steering, submitting
+from taskserver.store.connection import Broker
+from taskserver.store.submitting import BATCH_BYTES, BATCH_JOBS
+from tests.store.harness import LONG_MS, PAYLOAD, QUEUE, Queue, new_job
+
+
+async def test_a_plain_job_is_a_small_hash_a_message_and_an_entry(queue: Queue) -> None:
+    key = await queue.submit()
+    assert set(await queue.record(key)) == {b"state", b"entry"}
+    assert await queue.redis.get(queue.keys.message(key)) == PAYLOAD
+    lane, id_ = await queue.entry(key)
+    assert await queue.redis.xrange(queue.keys.lane(lane)) == [(id_.encode(), {b"job": key.encode()})]
+
+
+async def test_the_queue_is_listed_and_has_groups_without_any_worker(broker: Broker) -> None:
+    queue = Queue(broker)
+    await queue.submit()
+    assert await queues.names(broker) == [QUEUE]
+    assert len(await queue.claim()) == 1
+
+
+@pytest.mark.parametrize("lane", ["high", "normal", "low"])
+async def test_a_job_waits_in_its_lane(queue: Queue, lane: str) -> None:
+    key = await queue.submit(lane=lane)
+    assert (await queue.entry(key))[0] == lane
+    assert (await queue.status(key)).lane == lane
+
+
+async def test_every_option_is_kept(queue: Queue) -> None:
+    key = await queue.submit(lane="low", max_attempts=7, delay_ms=LONG_MS, expires_ms=2 * LONG_MS, result_ttl_ms=5_000)
+    record = await queue.record(key)
+    now = await queue.redis.time()
+    assert record[b"lane"], record[b"max"] == (b"low", b"7")
+    assert int(record[b"ttl"]) == 5_000
+    assert int(record[b"due"]) == pytest.approx(now[0] * 1000 + LONG_MS, abs=2_000)
+    assert int(record[b"expires"]) - int(record[b"due"]) == LONG_MS
+
+
+async def test_a_job_for_later_is_in_no_lane(queue: Queue) -> None:
+    key = await queue.submit(delay_ms=LONG_MS)
+    assert await queue.state(key) is State.DELAYED
+    assert await queue.claim() == []
+    assert (await queue.status(key)).due_at == pytest.approx(time.time() + LONG_MS / 1000, abs=5)
+
+
+async def test_an_instant_in_the_past_means_now(queue: Queue) -> None:
+    assert await queue.state(await queue.submit(due_ms=1)) is State.QUEUED
+    assert await queue.state(await queue.submit(due_ms=int(time.time() * 1000) + LONG_MS)) is State.DELAYED
+
+
+async def test_workers_are_told_of_a_job_that_is_due_before_all_others(queue: Queue) -> None:
+    async with queue.redis.pubsub() as workers:
+        await workers.subscribe(queue.keys.control)
+        await workers.get_message(timeout=5)
+        await queue.submit(delay_ms=2 * LONG_MS)
+        await queue.submit(delay_ms=3 * LONG_MS)
+        await queue.submit(delay_ms=LONG_MS)
+        for _ in range(2):  # the second job is not the next one, so nobody is told
+            message = await workers.get_message(timeout=5)
+            assert message["data"].startswith(b"due ")
+        assert await workers.get_message(timeout=0) is None
+
+
+async def test_the_same_key_again_is_one_job(queue: Queue) -> None:
+    job = new_job()
+    assert await submitting.submit(queue.broker, QUEUE, [job]) == set()
+    assert await submitting.submit(queue.broker, QUEUE, [job._replace(payload=b"other", lane="high")]) == {job.key}
+    assert await queue.redis.get(queue.keys.message(job.key)) == PAYLOAD
+    assert await queue.entries() == 1
+
+
+async def test_the_same_key_twice_in_one_batch_is_one_job(queue: Queue) -> None:
+    job, other = new_job(), new_job()
+    assert await submitting.submit(queue.broker, QUEUE, [job, other, job]) == {job.key}
+    assert await queue.entries() == 2
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.QUEUED])
+async def test_a_job_that_has_moved_on_is_still_known(queue: Queue, state: State) -> None:
+    held = await queue.make(state)
+    assert await submitting.submit(queue.broker, QUEUE, [new_job()._replace(key=held.key)]) == {held.key}
+    assert await queue.state(held.key) is state
+
+
+async def test_large_calls_go_in_batches_bounded_in_number(queue: Queue) -> None:
+    jobs = [new_job() for _ in range(2 * BATCH_JOBS + 1)]
+    assert await submitting.submit(queue.broker, QUEUE, jobs) == set()
+    assert await submitting.submit(queue.broker, QUEUE, jobs) == {job.key for job in jobs}
+    assert await queue.entries() == len(jobs)
+    assert [job.key for job in await queue.claim(slots=len(jobs))] == [job.key for job in jobs]
+
+
+def test_batches_are_bounded_in_bytes() -> None:
+    third = NewJob("k" * 24, bytes(BATCH_BYTES // 3))
+    assert [len(batch) for batch in submitting._batches([third] * 7)] == [3, 3, 1]
+
+
+async def test_a_message_larger_than_a_batch_goes_alone(queue: Queue) -> None:
+    jobs = [new_job(), new_job()._replace(payload=bytes(BATCH_BYTES + 1)), new_job()]
+    await submitting.submit(queue.broker, QUEUE, jobs)
+    assert [len(job.payload) for job in await queue.claim(slots=3)] == [len(PAYLOAD), BATCH_BYTES + 1, len(PAYLOAD)]
+
+
+async def test_no_jobs_are_no_call(queue: Queue) -> None:
+    assert await submitting.submit(queue.broker, QUEUE, []) == set()
+
+
+async def test_a_paused_queue_takes_jobs(queue: Queue) -> None:
+    await steering.pause(queue.broker, QUEUE)
+    assert await queue.state(await queue.submit()) is State.QUEUED
