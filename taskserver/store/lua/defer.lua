@@ -8,35 +8,21 @@
 -- Returns per job that was refused: key, reason ('done', 'stale' or 'gone').
 
 local patience, shortest, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local refused = {}
 local now = clock()
 
-local function leave(key, job, error)
-  local since = tonumber(job.unknown) or now
+return move_attempts(4, 3, function(key, job, error)
+  local waited = now - (tonumber(job.unknown) or now)
   job.attempt = tonumber(job.attempt) - 1
   redis.call('HSET', job_key(key), 'attempt', job.attempt)
   if job.cancel then return end_job(key, job, 'cancelled', '', now) end
-  if now - since >= patience then
+  if waited >= patience then
     remember(key, job.attempt, job.worker, 'dead', error, now)
     job.history = true
     return end_job(key, job, 'dead', error, now)
   end
-  local due = now + math.min(longest, math.max(shortest, (now - since) / 2), math.max(1, patience - (now - since)))
-  store_outcome(key, error, false, LIVE_TTL, 'state', 'delayed', 'due', due, 'unknown', since)
+  local due = now + math.min(longest, math.max(shortest, waited / 2), math.max(1, patience - waited))
+  store_outcome(key, error, false, LIVE_TTL, 'state', 'delayed', 'due', due, 'unknown', now - waited)
   redis.call('HDEL', job_key(key), 'entry')
   delay(key, due)
   drop_entry(job.entry)
-end
-
-for i = 4, #ARGV, 3 do
-  local key, fence, error = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local job = read_job(key, ALL)
-  local why = refusal(job, fence)
-  if why == '' then
-    leave(key, job, error)
-  else
-    refused[#refused + 1], refused[#refused + 2] = key, why
-  end
-end
-flush()
-return refused
+end)

@@ -145,3 +145,21 @@ local function refusal(job, fence)
   if job.state ~= 'running' then return 'done' end
   return ''
 end
+
+-- What scripts by which a worker moves its attempts have in common: ARGV from `first` on holds, per job, key, fence
+-- and what else `move` wants; `width` values in all. Returns per job that was refused: key, reason.
+local function move_attempts(first, width, move)
+  local refused = {}
+  for i = first, #ARGV, width do
+    local key = ARGV[i]
+    local job = read_job(key, ALL)
+    local why = refusal(job, ARGV[i + 1])
+    if why == '' then
+      move(key, job, unpack(ARGV, i + 2, i + width - 1))
+    else
+      refused[#refused + 1], refused[#refused + 2] = key, why
+    end
+  end
+  flush()
+  return refused
+end

@@ -5,27 +5,15 @@
 -- ARGV    per job: key, fence, delay in milliseconds, packed error
 -- Returns per job that was refused: key, reason ('done', 'stale' or 'gone').
 
-local refused = {}
 local now = clock()
-for i = 1, #ARGV, 4 do
-  local key, fence, wait, error = unpack(ARGV, i, i + 3)
-  local job = read_job(key, ALL)
-  local why = refusal(job, fence)
-  if why == '' then
-    remember(key, job.attempt, job.worker, 'retry', error, now)
-    job.history = true
-    if job.cancel then
-      end_job(key, job, 'cancelled', '', now)
-    else
-      local due = now + tonumber(wait)
-      store_outcome(key, error, is_first(job), LIVE_TTL, 'state', 'delayed', 'due', due, 'history', 1)
-      redis.call('HDEL', job_key(key), 'entry', 'unknown')
-      delay(key, due)
-      drop_entry(job.entry)
-    end
-  else
-    refused[#refused + 1], refused[#refused + 2] = key, why
-  end
-end
-flush()
-return refused
+
+return move_attempts(1, 4, function(key, job, wait, error)
+  remember(key, job.attempt, job.worker, 'retry', error, now)
+  job.history = true
+  if job.cancel then return end_job(key, job, 'cancelled', '', now) end
+  local due = now + tonumber(wait)
+  store_outcome(key, error, is_first(job), LIVE_TTL, 'state', 'delayed', 'due', due, 'history', 1)
+  redis.call('HDEL', job_key(key), 'entry', 'unknown')
+  delay(key, due)
+  drop_entry(job.entry)
+end)

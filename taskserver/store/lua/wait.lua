@@ -5,26 +5,16 @@
 -- ARGV    per job: key, fence, packed question, milliseconds within which it must be answered (0: no limit)
 -- Returns per job that was refused: key, reason ('done', 'stale' or 'gone').
 
-local refused = {}
 local now = clock()
-for i = 1, #ARGV, 4 do
-  local key, fence, question, limit = unpack(ARGV, i, i + 3)
-  local job = read_job(key, ALL)
-  local why = refusal(job, fence)
-  if why ~= '' then
-    refused[#refused + 1], refused[#refused + 2] = key, why
-  elseif job.cancel then
-    end_job(key, job, 'cancelled', '', now)
-  else
-    -- The attempt that goes on with the answer is this one, continued: it must not cost another.
-    redis.call('HSET', job_key(key), 'state', 'waiting', 'question', question, 'attempt', tonumber(job.attempt) - 1)
-    redis.call('HDEL', job_key(key), 'entry', 'answer')
-    if tonumber(limit) > 0 then
-      redis.call('HSET', job_key(key), 'expires', now + limit)
-      redis.call('ZADD', EXPIRING, now + limit, key)
-    end
-    drop_entry(job.entry)
+
+return move_attempts(1, 4, function(key, job, question, limit)
+  if job.cancel then return end_job(key, job, 'cancelled', '', now) end
+  -- The attempt that goes on with the answer is this one, continued: it must not cost another.
+  redis.call('HSET', job_key(key), 'state', 'waiting', 'question', question, 'attempt', tonumber(job.attempt) - 1)
+  redis.call('HDEL', job_key(key), 'entry', 'answer')
+  if tonumber(limit) > 0 then
+    redis.call('HSET', job_key(key), 'expires', now + limit)
+    redis.call('ZADD', EXPIRING, now + limit, key)
   end
-end
-flush()
-return refused
+  drop_entry(job.entry)
+end)
