@@ -40,7 +40,9 @@ Scenario = Callable[[Server, int], Awaitable[Figure]]
 
 
 def _figure(jobs: int, seconds: float, work: Work, worker_cpu: float = float("nan")) -> Figure:
-    return Figure(jobs / seconds, worker_cpu / jobs * 1e6, work.cpu / jobs * 1e6, work.reads / jobs, work.commands / jobs)
+    return Figure(
+        jobs / seconds, worker_cpu / jobs * 1e6, work.cpu / jobs * 1e6, work.reads / jobs, work.commands / jobs
+    )
 
 
 async def _timed_submit(server: Server, jobs: int, submit: Callable[[Client], Awaitable[None]]) -> Figure:

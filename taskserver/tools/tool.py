@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 import msgspec
 
@@ -134,27 +134,48 @@ def tool(
         ToolInvalid: if the declaration cannot become a tool; the message names function, file and remedy.
     """
 
+    asked = _Asked(name, timeout, max_retries, retry_delay, retry_cap, exponential_backoff, queue, priority, runs_in)
+
     def declare(target: F) -> F:
-        check_form(target)
-        place = place_of(target)
-        if isinstance(vars(target).get("__tool__"), Tool):
-            raise ToolInvalid(f"{place} is a tool already, {vars(target)['__tool__'].name!r}; decorate it once")
-        try:
-            record = Tool(
-                target,
-                name=check_tool_name(_text("name", name) or target.__name__),
-                timeout=check_timeout(place, timeout),
-                retry=retry_policy(place, max_retries, retry_delay, retry_cap, exponential_backoff),
-                queue=None if _text("queue", queue) is None else check_queue_name(str(queue)),
-                lane=None if priority is None else lane_for(priority),
-                runs_in=_way(target, runs_in),
-            )
-        except ConfigError as error:
-            raise ToolInvalid(f"{place}: {error}") from None
-        target.__tool__ = record  # type: ignore[attr-defined]
+        target.__tool__ = _record(target, asked)  # type: ignore[attr-defined]
         return target
 
     return declare if target is None else declare(target)
+
+
+class _Asked(NamedTuple):
+    """The decorator's options as they were given."""
+
+    name: str | None
+    timeout: float | None
+    max_retries: int
+    retry_delay: float
+    retry_cap: float
+    exponential_backoff: bool
+    queue: str | None
+    priority: int | str | None
+    runs_in: str | None
+
+
+def _record(target: Any, asked: _Asked) -> Tool:
+    """The tool that the options make of the target."""
+    check_form(target)
+    place = place_of(target)
+    if isinstance(vars(target).get("__tool__"), Tool):
+        raise ToolInvalid(f"{place} is a tool already, {vars(target)['__tool__'].name!r}; decorate it once")
+    try:
+        name, queue = _text("name", asked.name), _text("queue", asked.queue)
+        return Tool(
+            target,
+            name=check_tool_name(name or target.__name__),
+            timeout=check_timeout(place, asked.timeout),
+            retry=retry_policy(place, asked.max_retries, asked.retry_delay, asked.retry_cap, asked.exponential_backoff),
+            queue=None if queue is None else check_queue_name(queue),
+            lane=None if asked.priority is None else lane_for(asked.priority),
+            runs_in=_way(target, asked.runs_in),
+        )
+    except ConfigError as error:
+        raise ToolInvalid(f"{place}: {error}") from None
 
 
 def tool_of(target: object) -> Tool | None:
