@@ -133,7 +133,6 @@ def tool(
     Raises:
         ToolInvalid: if the declaration cannot become a tool; the message names function, file and remedy.
     """
-
     asked = _Asked(name, timeout, max_retries, retry_delay, retry_cap, exponential_backoff, queue, priority, runs_in)
 
     def declare(target: F) -> F:

@@ -5,6 +5,7 @@ A word that is lost costs little: cancellations come with the heartbeat's answer
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 
 from taskserver.store.connection import Broker
@@ -27,10 +28,6 @@ class Control(LoopService):
         self._listener = Listener(broker)
         self._handlers = {broker.keys(queue).control: words for queue, words in handlers.items()}
 
-    async def start(self) -> None:
-        """Begin to listen."""
-        await super().start()
-
     async def turn(self) -> None:
         """Listen until the connection breaks."""
         await self._listener.subscribe(self._handlers)
@@ -49,8 +46,5 @@ class Control(LoopService):
         if self._task:
             self._stopping.set()
             self._task.cancel()  # nothing is lost with a read of news
-            try:
-                await self._task
-            except BaseException as error:
-                log.debug("control ends: %r", error)
+            await asyncio.wait((self._task,))
         await self._listener.close()

@@ -106,7 +106,7 @@ class Executor:
         timer = self._arm(attempt, opened.limit)
         try:
             result = await opened.consumer.process(opened.message, context)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever a tool raises concerns its own job only
             await self._failed(attempt, opened, error)
         else:
             await self._returned(attempt, opened, result)

@@ -29,7 +29,7 @@ def _name(kind: type[BaseException]) -> str:
 def _text(error: BaseException) -> str:
     try:
         return str(error).encode("utf-8", "replace").decode()
-    except Exception:
+    except Exception:  # noqa: BLE001 - an exception's own __str__ may raise anything
         return "(its text cannot be shown)"
 
 
