@@ -21,6 +21,7 @@ from taskserver.domain.job import Outcome
 from taskserver.errors import BrokerDenied, BrokerError, JobNotFound, TaskServerError
 from taskserver.store import reading
 from taskserver.store.connection import Broker
+from taskserver.store.ending import end
 from taskserver.store.following import Listener
 
 LOOK_SECONDS = 1.0
@@ -193,7 +194,5 @@ class Waiter:
         """Stop waiting; those who still await a job are cancelled."""
         for interest in self._interests.values():
             interest.outcome.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         await self._listener.close()

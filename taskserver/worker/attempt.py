@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from taskserver.tools import BaseConsumer, Context, Plan
 from taskserver.worker.settler import Settler
 
 ROOM_SECONDS = 0.5
+
+log = logging.getLogger("taskserver.worker")
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -54,15 +57,23 @@ class Opened(NamedTuple):
 
     def verdict(self, attempt: int, error: BaseException) -> State | None:
         """The state that the job ends in when this attempt failed so; None if another attempt follows."""
-        if not self.consumer.should_retry(error, self.message):
+        if not self._may_retry(error):
             return State.FAILED
         return State.DEAD if attempt >= self.max_attempts else None
+
+    def _may_retry(self, error: BaseException) -> bool:
+        try:
+            return self.consumer.should_retry(error, self.message)
+        except Exception:
+            log.exception("%s: should_retry failed; the usual rule holds", self.plan.name)
+            return BaseConsumer.should_retry(self.consumer, error, self.message)
 
 
 class Attempt:
     """A claimed job on this worker. Where its tool's reports go, and settled at most once."""
 
     __slots__ = (
+        "_begun",
         "_numbered",
         "context",
         "deadline",
@@ -90,6 +101,17 @@ class Attempt:
         self.context: Context | None = None
         self.opened: Opened | None = None
         self._numbered = 0
+        self._begun = False
+
+    def begin(self) -> None:
+        """Its task has begun.
+
+        Raises:
+            CancelledError: if it was told to end before.
+        """
+        self._begun = True
+        if self.stop is not None:
+            raise asyncio.CancelledError
 
     def put(self, said: Said) -> bool:
         """Take a report of the tool, from any thread; False if it should wait for room (``tools.context.Sink``)."""
@@ -144,7 +166,8 @@ class Attempt:
             self.stop = why
             if self.context is not None:
                 self.context._cancel()
-            self.task.cancel()
+            if self._begun:  # a task that is cancelled before it began never runs, not even to give its slot back
+                self.task.cancel()
 
 
 def pack_failure(failure: Failure) -> bytes:

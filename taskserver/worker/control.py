@@ -5,10 +5,10 @@ A word that is lost costs little: cancellations come with the heartbeat's answer
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 
 from taskserver.store.connection import Broker
+from taskserver.store.ending import end
 from taskserver.store.following import Listener
 from taskserver.worker.service import LoopService, log
 
@@ -45,6 +45,5 @@ class Control(LoopService):
         """Stop listening."""
         if self._task:
             self._stopping.set()
-            self._task.cancel()  # nothing is lost with a read of news
-            await asyncio.wait((self._task,))
+            await end(self._task)  # nothing is lost with a read of news
         await self._listener.close()

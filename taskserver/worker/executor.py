@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from taskserver.domain.job import ClaimedJob, State
@@ -50,10 +50,11 @@ class Executor:
         self._idle.set()
 
     def start(self, job: ClaimedJob) -> None:
-        """Run a claimed job in a slot."""
-        self._slots.take()
+        """Run a claimed job in a slot that was taken for it; the slot is given back here."""
         self._idle.clear()
         attempt = Attempt(job, self._settlers[job.queue], time.monotonic())
+        if (earlier := self.running.get(attempt.id)) is not None:  # its lease was lost, and to this very worker
+            self.end(earlier, Stop.LOST)
         self.running[attempt.id] = attempt
         attempt.task = asyncio.create_task(self._live(attempt))
 
@@ -73,11 +74,12 @@ class Executor:
 
     async def _live(self, attempt: Attempt) -> None:
         try:
+            attempt.begin()
             await self._attempt(attempt)
-        except asyncio.CancelledError:  # told to end before the tool had begun, or while it was being settled
+        except asyncio.CancelledError:  # told to end before the tool had begun
             self._settle_stopped(attempt)
         except BaseException as error:
-            # Not the tool's (those are caught where it runs): a consumer's hook, or a bug of ours.
+            # Not the tool's (those are caught where it runs): a consumer's plan, or a bug of ours.
             log.exception("job %s: its attempt could not be carried out", attempt.id)
             attempt.finish(State.FAILED, pack_failure(failure_of(error)))
         finally:
@@ -161,24 +163,25 @@ class Executor:
         except ResultInvalid as error:
             await self._conclude(attempt, opened, error)
             return
-        await self._tell(opened.consumer.on_success(result, opened.message), attempt)
+        await self._tell(attempt, opened.consumer.on_success, result, opened.message)
         attempt.finish(State.SUCCEEDED, data)
 
     async def _failed(self, attempt: Attempt, opened: Opened, error: BaseException) -> None:
-        if not isinstance(error, asyncio.CancelledError):
-            await self._conclude(attempt, opened, error)
-        elif attempt.stop is Stop.TIMEOUT:
+        """The tool raised; but whatever comes of one that was told to end, being told is the reason."""
+        if attempt.stop is Stop.TIMEOUT:
             await self._conclude(attempt, opened, opened.timed_out())
-        elif attempt.stop is None:
+        elif attempt.stop is not None:
+            self._settle_stopped(attempt)
+        elif isinstance(error, asyncio.CancelledError):
             await self._conclude(attempt, opened, RuntimeError("the tool was cancelled by its own code"))
         else:
-            self._settle_stopped(attempt)
+            await self._conclude(attempt, opened, error)
 
     async def _conclude(self, attempt: Attempt, opened: Opened, error: BaseException) -> None:
         """Settle an attempt that failed; the consumer hears of it when it was the last."""
         state = opened.verdict(attempt.job.attempt, error)
         if state is not None and not attempt.settled:
-            await self._tell(opened.consumer.on_failure(error, opened.message), attempt)
+            await self._tell(attempt, opened.consumer.on_failure, error, opened.message)
         self._settle_failed(attempt, opened, error, state)
 
     def _settle_failed(self, attempt: Attempt, opened: Opened, error: BaseException, state: State | None) -> None:
@@ -196,14 +199,17 @@ class Executor:
         spent = opened.max_attempts
         error = WorkerLost(f"all {spent} attempts are used up, the last by a worker that died or was lost")
         log.warning("job %s is a dead letter: %s", attempt.id, error)
-        await self._tell(opened.consumer.on_failure(error, opened.message), attempt)
+        await self._tell(attempt, opened.consumer.on_failure, error, opened.message)
         attempt.finish(State.DEAD, pack_failure(failure_of(error)), spent)
 
-    async def _tell(self, hook: Any, attempt: Attempt) -> None:
-        """A consumer's hook may fail without changing how the job ended."""
+    async def _tell(self, attempt: Attempt, hook: Callable[..., Awaitable[None]], *what: Any) -> None:
+        """Call a consumer's hook. How the job ended stands already: whatever comes of the hook changes nothing.
+
+        The attempt's time limit still holds, so a hook that hangs is interrupted by it.
+        """
         try:
-            await hook
-        except Exception:
+            await hook(*what)
+        except BaseException:
             log.exception("job %s: the consumer's hook failed", attempt.id)
 
     def _settle_stopped(self, attempt: Attempt) -> None:

@@ -10,7 +10,8 @@ from taskserver.domain.job import Failure
 
 MESSAGE_CHARACTERS = 4_000
 TRACEBACK_CHARACTERS = 16_000
-_OURS = str(Path(__file__).resolve().parents[1])
+_PACKAGE = Path(__file__).resolve().parents[1]
+_MACHINERY = (str(_PACKAGE / "worker"), str(_PACKAGE / "tools"))
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -34,16 +35,16 @@ def _text(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> str:
-    outside = _skip_ours(error.__traceback__)
+    outside = _skip_machinery(error.__traceback__)
     if outside is None:
         return ""
     lines = traceback.format_exception(type(error), error, outside)
     return _cut("".join(lines).encode("utf-8", "replace").decode(), TRACEBACK_CHARACTERS)
 
 
-def _skip_ours(frame: TracebackType | None) -> TracebackType | None:
+def _skip_machinery(frame: TracebackType | None) -> TracebackType | None:
     """The first frame that is not the worker's: what people look for is in their code."""
-    while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_OURS):
+    while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_MACHINERY):
         frame = frame.tb_next
     return frame
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from taskserver.domain.job import ClaimedJob
 from taskserver.domain.lanes import LaneShare
 from taskserver.errors import BrokerError
 from taskserver.store.claiming import Entry, WakeUp, claim
@@ -56,8 +57,12 @@ class Fetcher(LoopService):
         self._word = asyncio.Event()
 
     async def turn(self) -> None:
-        """Wait for a free slot, claim as many jobs as there are, and wait for more when that was not all."""
-        await self._slots.wait()
+        """Wait for a free slot, claim as many jobs as there are, and wait for more when that was not all.
+
+        What the last read brought does not wait for a slot: if there is none, the claim gives it back to others.
+        """
+        if not self._read:
+            await self._slots.wait()
         if self.stopping:
             return
         if self._settler.backlog > BACKLOG:
@@ -75,12 +80,19 @@ class Fetcher(LoopService):
             raise
 
     async def _claim(self) -> None:
-        wanted = max(0, self._slots.free)
+        wanted = self._slots.take()
+        if not wanted and not self._read:
+            return
         read, self._read = self._read, []
-        claimed = await claim(
-            self._broker, self._queue, self._worker, self._share.next(wanted), self._attempts_cap, read
-        )
-        for job in claimed.jobs:
+        jobs: list[ClaimedJob] = []
+        try:
+            claimed = await claim(
+                self._broker, self._queue, self._worker, self._share.next(wanted), self._attempts_cap, read
+            )
+            jobs = claimed.jobs
+        finally:
+            self._slots.give(wanted - len(jobs))
+        for job in jobs:
             self._executor.start(job)
         for entry, reason in claimed.refused:
             log.warning("queue %s: threw away stream entry %s: %s", self._queue, entry, reason)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from taskserver.errors import BrokerError
 from taskserver.store.connection import Broker
-from taskserver.store.leasing import Attention, LeaseKeeper
+from taskserver.store.leasing import LeaseKeeper
 from taskserver.worker.attempt import Attempt
 from taskserver.worker.service import Service
 
@@ -38,7 +38,7 @@ class Pulse(NamedTuple):
 
     running: Callable[[], Sequence[Attempt]]
     about: Callable[[], bytes]
-    attend: Callable[[str, Attention], None]
+    attend: Callable[[Attempt, str], None]
 
 
 class Heart(Service):
@@ -52,6 +52,7 @@ class Heart(Service):
         self._pulse = pulse
         self._loop = asyncio.get_running_loop()
         self._loop_seen = time.monotonic()
+        self._missed = 0
         self._stopped = threading.Event()
         self._first_beat = asyncio.Event()
         self._thread: threading.Thread | None = None
@@ -77,9 +78,11 @@ class Heart(Service):
                 self._beat()
                 failures = 0
                 pause = self._beat_seconds
-            except BrokerError as error:
+            except Exception as error:
                 failures += 1
-                log.log(logging.WARNING if failures == 1 else logging.DEBUG, "leases are not renewed: %s", error)
+                known = isinstance(error, BrokerError)
+                level = (logging.WARNING if known else logging.ERROR) if failures == 1 else logging.DEBUG
+                log.log(level, "leases are not renewed: %s", error, exc_info=None if known else error)
                 pause = min(RETRY_SECONDS, self._beat_seconds)
             self._say(self._first_beat.set)
             self._watch_loop()
@@ -90,15 +93,22 @@ class Heart(Service):
         about = self._pulse.about()
         valid_ms = round(self._lease * 1000)
         for queue in self._queues:
-            held = [(attempt.job.key, attempt.job.fence) for attempt in attempts if attempt.job.queue == queue]
-            for attention in self._keeper.renew(queue, held, about, valid_ms):
-                self._say(self._pulse.attend, queue, attention)
+            # By attempt: when the answer comes, this worker may be running the next attempt of the same job.
+            held = {attempt.job.key: attempt for attempt in attempts if attempt.job.queue == queue}
+            fences = [(key, attempt.job.fence) for key, attempt in held.items()]
+            for attention in self._keeper.renew(queue, fences, about, valid_ms):
+                self._say(self._pulse.attend, held[attention.key], attention.reason)
 
     def _watch_loop(self) -> None:
-        """End the process if the event loop has been silent for a lease and longer than any job may take."""
+        """End the process if the event loop has been silent for a lease and longer than any job may take.
+
+        Silent through several beats, that is: a process that was frozen, and its machine, come back with a late
+        clock and a loop that answers at once.
+        """
         now = time.monotonic()
+        self._missed += 1
         self._say(self._note_loop)
-        silent = now - self._loop_seen
+        silent = now - self._loop_seen if self._missed > BEATS_PER_LEASE else 0.0
         overdue = [a for a in self._pulse.running() if a.deadline and now > a.deadline + self._lease]
         if silent > self._lease and overdue:
             log.critical(
@@ -112,6 +122,7 @@ class Heart(Service):
 
     def _note_loop(self) -> None:
         self._loop_seen = time.monotonic()
+        self._missed = 0
 
     def _say(self, callback: Callable[..., object], *args: object) -> None:
         try:

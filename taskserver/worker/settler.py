@@ -11,14 +11,15 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
+from typing import TypeVar
 
-from taskserver.domain.settlement import Patience, Report, Settlement
+from taskserver.domain.settlement import Finish, Patience, Report, Settlement
 from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable
 from taskserver.store.connection import Broker
 from taskserver.store.settling import settle
-from taskserver.worker.service import LoopService
+from taskserver.worker.service import LoopService, backoff
 
 BATCH = 500
 BATCH_BYTES = 1024 * 1024
@@ -28,6 +29,8 @@ GIVE_UP_SECONDS = 5.0
 """How long a stopping worker tries to bring its last settlements to a broker that does not answer."""
 
 log = logging.getLogger("taskserver.worker")
+
+T = TypeVar("T")
 
 
 class Settler(LoopService):
@@ -100,11 +103,20 @@ class Settler(LoopService):
         await super().stop()
         try:
             async with asyncio.timeout(GIVE_UP_SECONDS):
-                while self._reports or self._settlements:
-                    await self._send()
-        except (TimeoutError, BrokerError) as error:
-            log.warning("%d settlements did not reach the broker: %s", self.backlog, error)
+                await self._send_all()
+        except TimeoutError:
+            log.warning("%d settlements did not reach the broker: their jobs run again", self.backlog)
         self._open()
+
+    async def _send_all(self) -> None:
+        failures = 0
+        while self._reports or self._settlements:
+            try:
+                await self._send()
+            except BrokerError as error:
+                failures += 1
+                log.debug("%s: %s", self.name, error)
+                await asyncio.sleep(backoff(failures))
 
     def _note_report(self) -> None:
         if len(self._reports) >= REPORTS_ROOM:
@@ -147,17 +159,23 @@ class Settler(LoopService):
     def _ready(self, unsent: Iterable[Report]) -> list[Settlement]:
         """The next settlements, but not those of jobs with reports that are still to go."""
         held = {report.key for report in unsent}
-        return [settlement for settlement in islice(self._settlements, BATCH) if settlement.key not in held]
+        ready = [settlement for settlement in islice(self._settlements, BATCH) if settlement.key not in held]
+        return _bounded(ready, lambda settlement: len(settlement.data) if isinstance(settlement, Finish) else 0)
 
     def _cut(self) -> list[Report]:
-        size, reports = 0, list[Report]()
-        for report in islice(tuple(self._reports), BATCH):
-            size += len(report.report)
-            if reports and size > BATCH_BYTES:
-                break
-            reports.append(report)
-        return reports
+        return _bounded(islice(tuple(self._reports), BATCH), lambda report: len(report.report))
 
     def _open(self) -> None:
         self._room.set()
         self._thread_room.set()
+
+
+def _bounded(items: Iterable[T], size_of: Callable[[T], int]) -> list[T]:
+    """As many of the items as fit into ``BATCH_BYTES``, but at least one: a large one goes alone."""
+    size, some = 0, list[T]()
+    for item in items:
+        size += size_of(item)
+        if some and size > BATCH_BYTES:
+            break
+        some.append(item)
+    return some

@@ -1,4 +1,4 @@
-"""The worker's slots: a semaphore that can say how many are free, so that a claim asks for just as many."""
+"""The worker's slots: a semaphore that is taken as far as it is free, so that a claim asks for just as many jobs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import asyncio
 
 
 class Slots:
-    """``size`` slots. A slot is taken by an attempt that begins and given back when nothing of it runs any more."""
+    """``size`` slots. A slot is taken before a job is claimed for it, and given back when nothing of it runs any more.
+
+    The queues of a worker share them, so whoever claims must hold its slots already: between asking how many are
+    free and taking them, another queue's jobs would take the same ones.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -19,19 +23,20 @@ class Slots:
         """How many are taken."""
         return self.size - self.free
 
-    def take(self) -> None:
-        """Take a free slot."""
-        self.free -= 1
-        if self.free <= 0:
-            self._changed.clear()
+    def take(self) -> int:
+        """Take all that are free; how many that were."""
+        taken, self.free = self.free, 0
+        self._changed.clear()
+        return taken
 
-    def give(self) -> None:
-        """Give a slot back."""
-        self.free += 1
-        self._changed.set()
+    def give(self, count: int = 1) -> None:
+        """Give slots back."""
+        self.free += count
+        if self.free:
+            self._changed.set()
 
     async def wait(self) -> None:
-        """Wait until a slot is free."""
+        """Wait until a slot is free, or ``wake`` is called; by then somebody else may have taken it."""
         await self._changed.wait()
 
     def wake(self) -> None:

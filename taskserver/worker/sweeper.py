@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from taskserver.store.connection import Broker
-from taskserver.store.recovering import reclaim
+from taskserver.store.recovering import BATCH, reclaim
 from taskserver.worker.service import LoopService
 
 SWEEPS_PER_LEASE = 3
@@ -26,9 +26,11 @@ class Sweeper(LoopService):
         self._pause = lease / SWEEPS_PER_LEASE
 
     async def turn(self) -> None:
-        """Sweep once. The next sweeper may take over when this one has missed two turns."""
-        lost = await reclaim(self._broker, self._queue, self._worker, self._lease_ms, round(self._pause * 2000))
+        """Sweep, and again at once while there is more. The next sweeper may take over after two missed turns."""
+        hold_ms = max(1, round(self._pause * 2000))
+        lost = await reclaim(self._broker, self._queue, self._worker, self._lease_ms, hold_ms)
         for job in lost or ():
             if job.worker:
                 log.warning("job %s-%s is queued again: worker %s was lost", self._queue, job.key, job.worker)
-        await self.rest(self._pause)
+        if len(lost or ()) < BATCH:
+            await self.rest(self._pause)

@@ -32,7 +32,6 @@ from taskserver.domain.settlement import Patience
 from taskserver.errors import BrokerError, BrokerUnavailable, ConfigError
 from taskserver.store.connection import Broker
 from taskserver.store.health import check_fit
-from taskserver.store.leasing import Attention
 from taskserver.store.recovering import leave
 from taskserver.tools import Toolbox
 from taskserver.worker.attempt import Attempt, Stop
@@ -220,16 +219,20 @@ class Worker:
 
     def _words(self, queue: str) -> dict[str, Callable[[str], None]]:
         return {
-            "cancel": lambda key: self._attend(queue, Attention(key, "cancel")),
+            "cancel": lambda key: self._cancel(queue, key),
             "due": lambda _: self._schedulers[queue].look_again(),
             "resume": lambda _: self._fetchers[queue].go_on(),
         }
 
-    def _attend(self, queue: str, attention: Attention) -> None:
-        attempt: Attempt | None = self._executor.running.get(f"{queue}-{attention.key}")
-        if attempt is None:
+    def _cancel(self, queue: str, key: str) -> None:
+        attempt = self._executor.running.get(f"{queue}-{key}")
+        if attempt is not None:
+            self._executor.end(attempt, Stop.CANCEL)
+
+    def _attend(self, attempt: Attempt, reason: str) -> None:
+        if self._executor.running.get(attempt.id) is not attempt:  # it has ended meanwhile
             return
-        if attention.reason == "lost":
+        if reason == "lost":
             log.warning("job %s was taken from this worker: its lease had run out", attempt.id)
             self._executor.end(attempt, Stop.LOST)
         else:
