@@ -1,0 +1,41 @@
+"""Helpers for the tests of programs that use taskserver, and for programs small enough to hold their own worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from taskserver.client.client import Client
+from taskserver.tools import Toolbox
+from taskserver.worker.worker import Worker, WorkerConfig
+
+__all__ = ["running_worker"]
+
+
+@asynccontextmanager
+async def running_worker(*tools: object, url: str | None = None, **config: Any) -> AsyncIterator[Worker]:
+    """A worker in this process and event loop, for as long as the block.
+
+    ::
+
+        async with running_worker(add), Client() as client:
+            assert await (await client.submit(add, {"a": 1, "b": 2})).result() == 3
+
+    Args:
+        *tools: Decorated tools, and consumers.
+        url: The broker; else ``TASKSERVER_BROKER_URL``; else the embedded one.
+        **config: Fields of ``WorkerConfig``.
+
+    Raises:
+        BrokerUnsuitable, BrokerDenied: if the broker will not do.
+    """
+    async with Client(url) as client:
+        worker = Worker(await client.connect(), Toolbox.of(*tools), WorkerConfig(**config))
+        running = asyncio.create_task(worker.run())
+        try:
+            yield worker
+        finally:
+            worker.stop()
+            await running
