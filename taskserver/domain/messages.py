@@ -9,12 +9,15 @@ workers share a queue. Which class a tag stands for is decided by the worker's o
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import msgspec
 
 from taskserver.domain.limits import MAX_BYTES, check_cost
 from taskserver.errors import MessageInvalid
+
+MAX_TIMEOUT = 1e9
+"""Seconds; no message gets past this that would make a timer stand still, such as one with NaN."""
 
 
 class BaseMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -70,7 +73,7 @@ class Envelope(msgspec.Struct, array_like=True, omit_defaults=True):
     type: str
     body: msgspec.Raw
     submitted_ms: int = 0
-    timeout: float | None = None
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=MAX_TIMEOUT)] | None = None
     idempotency_key: str | None = None
     session_id: str | None = None
     tags: tuple[str, ...] = ()

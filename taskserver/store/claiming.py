@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-
-from redis.exceptions import ResponseError
 
 from taskserver.domain.job import ClaimedJob
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.connection import BLOCK_SECONDS, Broker
 from taskserver.store.replies import grouped, text, text_pairs
+
+ASK_AGAIN_SECONDS = 0.01
 
 
 class Entry(NamedTuple):
@@ -83,11 +84,11 @@ class WakeUp:
         Raises:
             BrokerUnavailable: if the broker was lost meanwhile.
         """
+        self._reading = True
         with self._broker.translated():
-            if self._connection_id is None:
-                self._connection_id = await self._client.client_id()
-            self._reading = True
             try:
+                if self._connection_id is None:
+                    self._connection_id = await self._client.client_id()
                 answer = await self._client.xreadgroup(
                     "workers", self._worker, self._streams, count=1, block=int(BLOCK_SECONDS * 1000)
                 )
@@ -103,11 +104,13 @@ class WakeUp:
         ]
 
     async def interrupt(self) -> None:
-        """Make a read that is under way return; harmless when there is none."""
-        if not self._reading or self._connection_id is None:
-            return
-        with self._broker.translated():
-            try:
-                await self._broker.redis.client_unblock(self._connection_id)
-            except ResponseError:  # the connection is gone, and the read with it
-                return
+        """Make a read that is under way return; harmless when there is none.
+
+        A read that has begun here need not have reached the server yet, so it is asked until it was blocked there.
+        """
+        while self._reading:
+            if self._connection_id is not None:
+                with self._broker.translated():
+                    if await self._broker.redis.client_unblock(self._connection_id):
+                        return
+            await asyncio.sleep(ASK_AGAIN_SECONDS)

@@ -10,9 +10,8 @@ import asyncio
 import random
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import hiredis
 import redis
@@ -22,16 +21,15 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from taskserver.domain.lanes import LANES, RETURNED
-from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, BrokerUnsuitable, ConfigError
-from taskserver.store.keys import GROUP, QUEUES, Keys
+from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, BrokerUnsuitable
+from taskserver.store.keys import QUEUES, Keys
 from taskserver.store.scripts import Script, script
+from taskserver.store.urls import check_url, refusal, without_secrets
 
 ANSWER_SECONDS = 5.0
 """How long a command may take to be answered."""
 BLOCK_SECONDS = 5.0
 """How long a blocking read waits at the server; its socket allows ``ANSWER_SECONDS`` more."""
-SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")
 
 _UNANSWERED = (
     redis_said.ConnectionError,
@@ -58,15 +56,25 @@ class Broker:
         self.url = check_url(url)
         self.shown = without_secrets(url)
         self.patience = patience
-        pool = redis.asyncio.BlockingConnectionPool.from_url(
-            self.url, max_connections=connections, timeout=ANSWER_SECONDS, **_options(ANSWER_SECONDS, AsyncRetry)
-        )
+        pool = self._pool(connections)
         pool.connection_class = _packing_in_c(pool.connection_class)
         # Any: the client library types every answer as bytes or str or more; ours are bytes.
         self.redis: Any = redis.asyncio.Redis(connection_pool=pool)
         self._owned: list[Any] = [self.redis]
         self._keys: dict[str, Keys] = {}
         self._prepared: set[str] = set()
+
+    def _pool(self, connections: int) -> Any:
+        options = _options(ANSWER_SECONDS, AsyncRetry)
+        try:
+            pool = redis.asyncio.BlockingConnectionPool.from_url(
+                self.url, max_connections=connections, timeout=ANSWER_SECONDS, **options
+            )
+            pool.connection_class(**pool.connection_kwargs)  # it is not connected; this tries the URL's options
+        except (TypeError, ValueError, redis_said.RedisError) as error:
+            reason = str(error).rpartition("__init__() ")[2]
+            raise refusal(self.url, f"one of its options cannot be: {reason}") from None
+        return pool
 
     def keys(self, queue: str) -> Keys:
         """The keys of ``queue``."""
@@ -113,20 +121,15 @@ class Broker:
     async def prepare(self, queue: str, *, again: bool = False) -> None:
         """Make sure that the queue's streams and groups exist and that it is listed.
 
-        Groups start at the beginning of their streams, so that jobs submitted before are not missed.
+        When the server's memory is out, it is listed only by a later call.
         """
         if queue in self._prepared and not again:
             return
-        keys = self.keys(queue)
         with self.translated():
-            async with self.redis.pipeline(transaction=False) as pipe:
-                for lane in (RETURNED, *LANES):
-                    pipe.xgroup_create(keys.lane(lane), GROUP, id="0", mkstream=True)
-                pipe.sadd(QUEUES, queue)
-                for answer in await pipe.execute(raise_on_error=False):
-                    if isinstance(answer, Exception) and "BUSYGROUP" not in str(answer):
-                        raise answer
-        self._prepared.add(queue)
+            await call(self.redis, script("prepare"), self.keys(queue).prefix, ())
+            with suppress(redis_said.OutOfMemoryError):
+                await self.redis.sadd(QUEUES, queue)
+                self._prepared.add(queue)
 
     @contextmanager
     def translated(self) -> Iterator[None]:
@@ -138,11 +141,7 @@ class Broker:
 
     def _in_our_words(self, error: Exception) -> BrokerError:
         text = str(error)
-        if (
-            isinstance(error, redis_said.AuthenticationError | redis_said.AuthorizationError)
-            or "WRONGPASS" in text
-            or "NOAUTH" in text
-        ):
+        if _is_refused_login(error):
             return BrokerDenied(f"the broker at {self.shown} refused the user or password: check the broker URL")
         if isinstance(error, redis_said.NoPermissionError):
             return BrokerDenied(f"the user in the broker URL for {self.shown} may not do this: {text}")
@@ -150,7 +149,7 @@ class Broker:
             return BrokerFull(f"the broker at {self.shown} takes no more writes: {text}")
         if isinstance(error, _UNANSWERED) or text.startswith(("BUSY", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN")):
             return BrokerUnavailable(f"the broker at {self.shown} does not answer: {_reason(error)}")
-        if "NOGROUP" in text or "no such key" in text:
+        if "NOGROUP" in text or "no such key" in text or "stream key no longer exists" in text:
             return GroupMissing(f"a stream or consumer group is missing at {self.shown}")
         if "shebang" in text or "#!lua" in text or "Error compiling script" in text:
             return BrokerUnsuitable(
@@ -198,36 +197,6 @@ def call_in_thread(client: redis.Redis, called: Script, prefix: str, args: Seque
         return client.eval(called.text, 1, prefix, *args)
 
 
-def check_url(url: str) -> str:
-    """Return the URL in the form that the client library takes.
-
-    Raises:
-        ConfigError: naming what is wrong with it, without its secrets.
-    """
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        raise ConfigError(f"{without_secrets(url)!r} is not a broker URL: the port must be a number") from None
-    if parts.scheme not in SCHEMES:
-        raise ConfigError(
-            f"{without_secrets(url)!r} is not a broker URL: it must start with one of "
-            + ", ".join(f"{scheme}://" for scheme in SCHEMES)
-        )
-    if parts.scheme == "unix" and not parts.path:
-        raise ConfigError(f"{without_secrets(url)!r} is not a broker URL: write unix:///path/to/socket")
-    return url.replace("valkey", "redis", 1) if parts.scheme.startswith("valkey") else url
-
-
-def without_secrets(url: str) -> str:
-    """The URL as it may be shown: without user, password and query."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return url.rpartition("@")[2]
-    place = rest.partition("?")[0].rpartition("@")[2]
-    return f"{scheme}://{place}"
-
-
 def _options(socket_timeout: float, retry: type[Any]) -> dict[str, Any]:
     return {
         "socket_timeout": socket_timeout,
@@ -237,6 +206,17 @@ def _options(socket_timeout: float, retry: type[Any]) -> dict[str, Any]:
         "health_check_interval": 0,
         "protocol": 2,
     }
+
+
+def _is_refused_login(error: BaseException | None) -> bool:
+    """Whether the server refused the user or password; a connection that is being made hides that in its cause."""
+    while error is not None:
+        if isinstance(error, redis_said.AuthenticationError | redis_said.AuthorizationError):
+            return True
+        if str(error).startswith(("WRONGPASS", "NOAUTH")):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from taskserver.domain.lanes import LANES, RETURNED
-from taskserver.store.connection import Broker
+from taskserver.store.connection import Broker, GroupMissing
 from taskserver.store.keys import GROUP, QUEUES
 from taskserver.store.replies import milliseconds_of
 
@@ -45,6 +45,14 @@ async def names(broker: Broker) -> list[str]:
 async def info(broker: Broker, queue: str) -> QueueInfo:
     """What waits and runs in a queue, and who works on it."""
     await broker.prepare(queue)
+    try:
+        return await _look(broker, queue)
+    except GroupMissing:
+        await broker.prepare(queue, again=True)
+        return await _look(broker, queue)
+
+
+async def _look(broker: Broker, queue: str) -> QueueInfo:
     keys = broker.keys(queue)
     lanes = (RETURNED, *LANES)
     with broker.translated():

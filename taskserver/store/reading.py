@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
+from redis.exceptions import ResponseError
 
 from taskserver.domain.events import Event, Report
 from taskserver.domain.job import AttemptRecord, Failure, JobStatus, Outcome, State
@@ -46,7 +47,7 @@ async def statuses(broker: Broker, queue: str, keys: Sequence[str]) -> list[JobS
                 pipe.get(names.message(key))
                 pipe.get(names.outcome(key))
                 pipe.lrange(names.history(key), 0, -1)
-            answers = await pipe.execute()
+            answers = [_readable(answer) for answer in await pipe.execute(raise_on_error=False)]
     return [_status(queue, key, *answers[4 * i : 4 * i + 4]) for i, key in enumerate(keys)]
 
 
@@ -97,10 +98,24 @@ def failure(data: bytes) -> Failure:
         return Failure("Unreadable", "the recorded error cannot be read")
 
 
+def _readable(answer: Any) -> Any:
+    """An answer, or None in place of a key that somebody overwrote: one such job must not hide the others."""
+    if isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE"):
+        return None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
 def _status(
-    queue: str, key: str, fields: dict[bytes, bytes], payload: bytes | None, long: bytes | None, history: list[bytes]
+    queue: str,
+    key: str,
+    fields: dict[bytes, bytes] | None,
+    payload: bytes | None,
+    long: bytes | None,
+    history: list[bytes] | None,
 ) -> JobStatus | None:
-    if b"state" not in fields:
+    if not fields or b"state" not in fields:
         return None
     state = State(fields[b"state"].decode())
     data = fields.get(b"data") or long
@@ -121,7 +136,7 @@ def _status(
         worker=fields.get(b"worker", b"").decode("utf-8", "replace"),
         cancel_requested=b"cancel" in fields,
         error=failure(data) if data and state is not State.SUCCEEDED else None,
-        history=[_records.decode(line) for line in history],
+        history=[_records.decode(line) for line in history or ()],
         **_about(payload),
     )
 

@@ -1,4 +1,4 @@
-"""Telling the broker how attempts went: reports first, then how they ended, in one round trip."""
+"""Telling the broker how attempts went: reports first, then how they ended."""
 
 from __future__ import annotations
 
@@ -69,9 +69,13 @@ def _calls(reports: Sequence[Report], settlements: Sequence[Settlement], patienc
 
 
 async def _send(broker: Broker, prefix: str, calls: list[Call]) -> list[Any]:
-    """One call goes alone; several share a round trip, in order, and those the server did not know yet go again."""
-    if len(calls) == 1:
-        return [await call(broker.redis, calls[0][0], prefix, calls[0][1])]
+    """Settlements share a round trip; those whose script the server did not know go again.
+
+    Reports go before it, alone: sent again, they would be overtaken by the end of their jobs, and refused.
+    """
+    if len(calls) == 1 or (calls and calls[0][0].name == "report"):
+        first = await call(broker.redis, calls[0][0], prefix, calls[0][1])
+        return [first, *(await _send(broker, prefix, calls[1:]) if calls[1:] else ())]
     async with broker.redis.pipeline(transaction=False) as pipe:
         for called, args in calls:
             pipe.evalsha(called.sha, 1, prefix, *args)

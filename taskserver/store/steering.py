@@ -49,25 +49,18 @@ async def purge(broker: Broker, queue: str) -> int:
     Returns:
         How many.
     """
-    total = 0
-    while seen := await broker.run("purge", queue, BATCH):
-        total += seen
+    total, seen = 0, 1
+    while seen:
+        seen, cancelled = await broker.run("purge", queue, BATCH)
+        total += cancelled
     return total
 
 
 async def bury_for_good(broker: Broker, queue: str, keys: Sequence[str]) -> int:
-    """Delete dead letters with everything that is kept of them.
+    """Delete dead letters with everything that is kept of them; jobs that are none any more are left alone.
 
     Returns:
         How many there were.
     """
-    names = broker.keys(queue)
-    with broker.translated():
-        async with broker.redis.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.zrem(names.dead, key)
-                pipe.unlink(
-                    names.job(key), names.message(key), names.outcome(key), names.events(key), names.history(key)
-                )
-            answers = await pipe.execute()
-    return sum(answers[::2])
+    deleted: int = await broker.run("bury", queue, *keys)
+    return deleted

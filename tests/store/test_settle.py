@@ -18,7 +18,6 @@ from tests.store.harness import (
     QUEUE,
     SMALL_ERROR,
     SMALL_RESULT,
-    Held,
     Queue,
     fail,
     release,
@@ -136,7 +135,7 @@ async def test_whoever_waits_is_told_on_the_channel_of_the_submitter(queue: Queu
 # Retry
 
 
-async def test_a_failed_attempt_comes_back_after_its_delay(queue: Queue, eventually: object) -> None:
+async def test_a_failed_attempt_comes_back_after_its_delay(queue: Queue) -> None:
     job = await queue.running(lane="high")
     await queue.settle(retry(job, LARGE_ERROR, delay_ms=LONG_MS))
     status = await queue.status(job.key)
@@ -199,14 +198,21 @@ async def test_a_deferred_job_waits_for_another_worker_and_has_spent_no_attempt(
 
 async def test_deferrals_grow_with_the_time_that_the_job_has_waited(queue: Queue) -> None:
     job = await queue.running()
-    for waited, expected in ((0, 1_000), (3_001, 1_500), (20_001, 10_000), (50_000, 10_000), (59_990, 10)):
+    for waited, expected in (
+        (0, 1_000),
+        (3_000, 1_500),
+        (3_001, 1_500),
+        (20_001, 10_000),
+        (50_000, 10_000),
+        (59_950, 50),
+    ):
         now = await queue.redis.time()
         since = now[0] * 1000 + now[1] // 1000 - waited
         await queue.redis.hset(queue.keys.job(job.key), "unknown", since)
         await queue.settle(defer(job))
         due = (await queue.status(job.key)).due_at
         assert due is not None
-        assert round(due * 1000) == pytest.approx(since + waited + expected, abs=100)
+        assert round(due * 1000) == pytest.approx(since + waited + expected, abs=200)
         job = await next_attempt(queue, job.key)
 
 
@@ -216,7 +222,7 @@ async def test_a_job_that_nobody_can_run_is_dead_when_patience_ends(queue: Queue
     status = await queue.status(job.key)
     assert (status.state, status.attempt) == (State.DEAD, 0)
     assert status.error == msgspec.msgpack.decode(LARGE_ERROR, type=Failure)
-    assert 0 < await queue.ttl(queue.keys.outcome(job.key))
+    assert await queue.ttl(queue.keys.outcome(job.key)) > 0
 
 
 async def test_a_worker_that_knows_the_tool_starts_patience_anew(queue: Queue) -> None:
@@ -299,9 +305,7 @@ async def test_a_zombie_cannot_write(
 
 
 @pytest.mark.parametrize("settlement", SETTLEMENTS)
-async def test_a_job_without_a_record_is_gone(
-    queue: Queue, settlement: Callable[[ClaimedJob], Settlement]
-) -> None:
+async def test_a_job_without_a_record_is_gone(queue: Queue, settlement: Callable[[ClaimedJob], Settlement]) -> None:
     job, wrong_type = await queue.running(), await queue.running()
     await queue.redis.unlink(queue.keys.job(job.key), queue.keys.job(wrong_type.key))
     await queue.redis.set(queue.keys.job(wrong_type.key), "not a hash")
@@ -312,7 +316,7 @@ async def test_a_job_without_a_record_is_gone(
 
 async def test_one_refused_settlement_does_not_stop_the_others(queue: Queue) -> None:
     first, second = await queue.running(), await queue.running()
-    refused = await queue.settle(succeed(first), succeed(Held("x" * 24, 1)._asdict() and first._replace(fence=7)), succeed(second))
+    refused = await queue.settle(succeed(first), succeed(first._replace(fence=7)), succeed(second))
     assert [await queue.state(job.key) for job in (first, second)] == [State.SUCCEEDED] * 2
     assert refused == [Refusal(first.key, "stale")]
 

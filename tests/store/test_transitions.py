@@ -8,7 +8,7 @@ import pytest
 
 from taskserver.domain.job import TRANSITIONS, State
 from taskserver.domain.settlement import Defer, Finish, Patience, Release, Report, Retry
-from taskserver.store import settling, steering, submitting
+from taskserver.store import recovering, settling, steering, submitting
 from tests.store.harness import LONG_MS, PATIENT, QUEUE, SMALL_ERROR, Held, Queue, new_job
 
 Act = Callable[[Queue, Held], Awaitable[object]]
@@ -75,6 +75,15 @@ async def reclaim_unbegun(queue: Queue, job: Held) -> None:
     assert job.key in await queue.reclaim()
 
 
+async def recall(queue: Queue, job: Held) -> None:
+    await recovering.recall(queue.broker, QUEUE, "w1", [])
+
+
+async def recall_unbegun(queue: Queue, job: Held) -> None:
+    await queue.redis.xreadgroup("workers", "w1", {queue.keys.lane("normal"): ">"})
+    await recall(queue, job)
+
+
 async def promote(queue: Queue, job: Held) -> None:
     await queue.redis.zadd(queue.keys.delayed, {job.key: 1})
     await queue.promote()
@@ -123,6 +132,7 @@ ACTS: dict[str, Act] = {
     "release": release,
     "defer": defer,
     "reclaim": reclaim,
+    "recall": recall,
     "promote": promote,
     "cancel": cancel,
     "expire": expire,
@@ -150,6 +160,9 @@ EDGES: list[Edge] = [
     ("reclaim", "running", "queued", reclaim),
     ("reclaim", "running", "cancelled", but_cancelled_before(reclaim)),
     ("reclaim", "queued", "queued", reclaim_unbegun),
+    ("recall", "running", "queued", recall),
+    ("recall", "running", "cancelled", but_cancelled_before(recall)),
+    ("recall", "queued", "queued", recall_unbegun),
     ("promote", "delayed", "queued", promote),
     *(("cancel", source, "cancelled", cancel) for source in ("queued", "delayed", "waiting")),
     ("cancel", "running", "running", cancel),
@@ -164,12 +177,11 @@ EDGES: list[Edge] = [
 
 
 def test_every_edge_of_the_table_is_here() -> None:
-    tried = {
-        name: ({State(source) for row, source, _, _ in EDGES if row == name}, {State(e[2]) for e in EDGES if e[0] == name})
-        for name in TRANSITIONS
-        if name != "submit"  # its source is no job at all: see test_submit
-    }  # fmt: skip
-    assert tried == {name: (set(row.sources), set(row.targets)) for name, row in TRANSITIONS.items() if name != "submit"}
+    rows = {name: row for name, row in TRANSITIONS.items() if name != "submit"}  # no state before it: see test_submit
+    assert {name for name, _, _, _ in EDGES} == set(rows)
+    for name, row in rows.items():
+        assert {source for edge, source, _, _ in EDGES if edge == name} == row.sources
+        assert {target for edge, _, target, _ in EDGES if edge == name} == row.targets
 
 
 @pytest.mark.parametrize(("name", "source", "target", "act"), EDGES, ids=[f"{e[0]}-{e[1]}-{e[2]}" for e in EDGES])

@@ -31,7 +31,7 @@ local function begin(key, job)
   local payload = redis.pcall('GET', message_key(key))
   local attempt = tonumber(job.attempt) or 0
   if not payload or payload.err then return bury(key, 'MessageLost', 'the message of this job is gone from the broker') end
-  if job.expires and now > tonumber(job.expires) then
+  if attempt == 0 and job.expires and now > tonumber(job.expires) then
     return end_job(key, read_job(key, ALL), 'expired', '', now)
   end
   if attempt >= (tonumber(job.max) or cap) then
@@ -63,8 +63,10 @@ end
 -- The worker has no slot for an entry that its blocking read brought: back to those who have.
 local function give_back(entry, key)
   local job = key ~= '' and read_job(key, { 'state', 'entry' })
+  local live = job and job.entry == entry
+  if live and job.state == 'running' then return end -- as in `take`: it is the only way to notice a lost lease
   drop_entry(entry)
-  if job and job.state == 'queued' and job.entry == entry then
+  if live and job.state == 'queued' then
     redis.call('HSET', job_key(key), 'entry', enqueue(key, 'returned'))
   end
 end

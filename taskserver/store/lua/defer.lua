@@ -20,7 +20,7 @@ return move_attempts(4, 3, function(key, job, error)
     job.history = true
     return end_job(key, job, 'dead', error, now)
   end
-  local due = now + math.min(longest, math.max(shortest, waited / 2), math.max(1, patience - waited))
+  local due = now + math.min(longest, math.max(shortest, math.floor(waited / 2)), math.max(1, patience - waited))
   store_outcome(key, error, false, LIVE_TTL, 'state', 'delayed', 'due', due, 'unknown', now - waited)
   redis.call('HDEL', job_key(key), 'entry')
   delay(key, due)

@@ -8,9 +8,9 @@
 local ENDED = { succeeded = true, failed = true, dead = true, cancelled = true, expired = true }
 local replies = {}
 for i, key in ipairs(ARGV) do
-  local values = redis.call('HMGET', job_key(key), 'state', 'data')
+  local job = read_job(key, { 'state', 'data' })
   local data = ''
-  if ENDED[values[1]] then data = values[2] or redis.call('GET', outcome_key(key)) or '' end
-  replies[2 * i - 1], replies[2 * i] = values[1] or '', data
+  if job and ENDED[job.state] then data = job.data or redis.call('GET', outcome_key(key)) or '' end
+  replies[2 * i - 1], replies[2 * i] = job and job.state or '', data
 end
 return replies

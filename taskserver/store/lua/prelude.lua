@@ -6,6 +6,7 @@
 
 local QUEUE = KEYS[1]
 local GROUP = 'workers'
+local SWEEPER = 'sweeper' -- the consumer that entries go to which no worker took
 local SMALL = 64 -- bytes; a longer field would push the job's hash out of its compact encoding
 local DAY = 86400000
 local RESULT_TTL = DAY -- of an ended job's record, in milliseconds, unless the submitter said otherwise
@@ -121,6 +122,7 @@ local function end_job(key, job, state, data, now)
   if state == 'dead' then
     ttl = math.max(ttl, DEAD_TTL)
     redis.call('ZADD', DEAD, now, key)
+    redis.call('ZREMRANGEBYSCORE', DEAD, '-inf', now - DEAD_TTL)
   end
   if data ~= '' then
     store_outcome(key, data, is_first(job), ttl, 'state', state, 'ended', now)

@@ -3,26 +3,27 @@
 -- Transition: queued | delayed -> cancelled
 -- KEYS[1] queue prefix
 -- ARGV[1] jobs at most
--- Returns how many were looked at; 0 when nothing waits any more.
+-- Returns { how many entries and times were looked at: 0 when nothing waits any more, how many jobs were cancelled }.
 
 local now = clock()
-local seen = 0
+local seen, cancelled = 0, 0
 
 local function drop(key, entry)
   local job = key and read_job(key, ALL)
   if not job or (entry and job.entry ~= entry) then return drop_entry(entry) end
-  if job.state == 'queued' or job.state == 'delayed' then end_job(key, job, 'cancelled', '', now) end
+  if job.state == 'queued' or job.state == 'delayed' then
+    end_job(key, job, 'cancelled', '', now)
+    cancelled = cancelled + 1
+  end
 end
 
--- Entries behind the group's last one have not been delivered; those before it are being run.
+-- Each entry is read as a worker would read it, so the next batch goes on behind it. One that turns out to be a
+-- running job's (its group was rebuilt, or it was mended) stays pending: the next heartbeat takes it back.
 for _, lane in ipairs(LANES) do
-  local after = '-'
-  for _, group in ipairs(redis.call('XINFO', 'GROUPS', lane_key(lane))) do
-    if group[2] == GROUP then after = '(' .. group[8] end
-  end
   local left = tonumber(ARGV[1]) - seen
-  local entries = left > 0 and redis.call('XRANGE', lane_key(lane), after, '+', 'COUNT', left) or {}
-  for _, item in ipairs(entries) do
+  local reply = left > 0
+    and redis.call('XREADGROUP', 'GROUP', GROUP, SWEEPER, 'COUNT', left, 'STREAMS', lane_key(lane), '>')
+  for _, item in ipairs(reply and reply[1][2] or {}) do
     drop(item[2][1] == 'job' and item[2][2], lane .. '/' .. item[1])
     seen = seen + 1
   end
@@ -37,4 +38,4 @@ if left > 0 then
   if #keys > 0 then redis.call('ZREM', DELAYED, unpack(keys)) end
 end
 flush()
-return seen
+return { seen, cancelled }

@@ -32,7 +32,7 @@ end
 
 for _, lane in ipairs(LANES) do
   local cursor = redis.call('HGET', META, 'cursor:' .. lane) or '0-0'
-  local reply = redis.call('XAUTOCLAIM', lane_key(lane), GROUP, 'sweeper', lease, cursor, 'COUNT', count)
+  local reply = redis.call('XAUTOCLAIM', lane_key(lane), GROUP, SWEEPER, lease, cursor, 'COUNT', count)
   if reply[1] ~= cursor then redis.call('HSET', META, 'cursor:' .. lane, reply[1]) end
   for _, item in ipairs(reply[2]) do
     local fields = item[2]

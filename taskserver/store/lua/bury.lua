@@ -1,0 +1,18 @@
+#!lua flags=allow-oom
+-- bury: delete dead letters for good, with everything that is kept of them. A job that is no dead letter any more,
+-- because somebody requeued it meanwhile, is left alone.
+-- Transition: (none)
+-- KEYS[1] queue prefix
+-- ARGV    keys
+-- Returns how many were deleted.
+
+local deleted = 0
+for _, key in ipairs(ARGV) do
+  local job = read_job(key, { 'state' })
+  if job and job.state == 'dead' then
+    redis.call('UNLINK', job_key(key), message_key(key), outcome_key(key), events_key(key), history_key(key))
+    deleted = deleted + 1
+  end
+  if not job or job.state == 'dead' then redis.call('ZREM', DEAD, key) end
+end
+return deleted

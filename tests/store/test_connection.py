@@ -1,0 +1,313 @@
+"""Reaching the broker: URLs without secrets, errors in our words, and calls that survive what servers do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskserver.domain.job import State
+from taskserver.domain.settlement import Finish
+from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, ConfigError
+from taskserver.store import queues, reading, recovering, settling, steering, submitting
+from taskserver.store.connection import Broker, GroupMissing
+from taskserver.store.leasing import LeaseKeeper
+from taskserver.store.urls import check_url, without_secrets
+from tests.store.harness import (
+    LARGE_ERROR,
+    LARGE_RESULT,
+    LONG_MS,
+    PATIENT,
+    QUEUE,
+    SMALL_RESULT,
+    Queue,
+    new_job,
+    release,
+    retry,
+    says,
+    succeed,
+)
+
+# URLs
+
+
+@pytest.mark.parametrize(
+    ("url", "used"),
+    [
+        ("redis://localhost:6379/0", "redis://localhost:6379/0"),
+        ("rediss://user:pw@host", "rediss://user:pw@host"),
+        ("valkey://host:1", "redis://host:1"),
+        ("valkeys://valkey.example/2", "rediss://valkey.example/2"),
+        ("unix:///tmp/s?db=1", "unix:///tmp/s?db=1"),
+    ],
+)
+def test_urls_of_a_broker(url: str, used: str) -> None:
+    assert check_url(url) == used
+    assert Broker(url).url == used
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("", "must start with one of"),
+        ("localhost:6379", "must start with one of"),
+        ("http://u:secret@host", "must start with one of"),
+        ("u:secret@host", "must start with one of"),
+        ("redis://:secret@host:port", "port must be a number"),
+        ("redis://:sec?secret@host", "port must be a number"),
+        ("redis://:sec/secret@host", "port must be a number"),
+        ("unix://", "/path/to/socket"),
+        ("redis://:secret@host/one", "database number"),
+        ("redis://:secret@host?db=x", "options cannot be"),
+        ("redis://:secret@host?colour=red", "colour"),
+        ("redis://:secret@host?socket_timeout=1", "leave out socket_timeout"),
+    ],
+)
+def test_urls_of_no_broker_are_refused_without_telling_secrets(url: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        Broker(url)
+    assert "sec" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://user:secret@host:6379/0", "redis://host:6379/0"),
+        ("redis://host/0?password=secret", "redis://host/0"),
+        ("redis://:se@cret@host", "redis://host"),
+        ("redis://:se?cret@host", "redis://…"),
+        ("redis://host?password=se@cret", "redis://…"),
+        ("redis://:s@e?cret@host", "redis://…"),
+        ("user:secret@host", "host"),
+        ("unix:///tmp/s?password=secret", "unix:///tmp/s"),
+    ],
+)
+def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    assert without_secrets(url) == shown
+
+
+# Refusals
+
+
+async def refused(broker: Broker) -> BrokerError:
+    with pytest.raises(BrokerError) as caught:
+        await broker.run("outcomes", QUEUE, "x")
+    await broker.close()
+    return caught.value
+
+
+async def test_a_server_that_is_down_is_unavailable(tmp_path: Path) -> None:
+    error = await refused(Broker(f"unix://:secret@{tmp_path}/none", patience=0.1))
+    assert isinstance(error, BrokerUnavailable)
+    assert f"{tmp_path}/none" in str(error)
+    assert "secret" not in str(error)
+
+
+@pytest.fixture
+async def locked_url(queue: Queue) -> AsyncIterator[str]:
+    """URL of a broker with a user ``reader`` whose password is ``right`` and who may read only."""
+    await queue.redis.execute_command("ACL", "SETUSER", "reader", "on", ">right", "~*", "+@read", "+ping")
+    yield queue.broker.url.replace("unix://", "unix://reader:{password}@")
+    await queue.redis.execute_command("ACL", "DELUSER", "reader")
+
+
+async def test_a_wrong_password_is_denied(locked_url: str) -> None:
+    error = await refused(Broker(locked_url.format(password="wrong-secret")))
+    assert isinstance(error, BrokerDenied)
+    assert "secret" not in str(error)
+    assert "reader" not in str(error)
+
+
+async def test_a_user_without_permission_is_denied(locked_url: str) -> None:
+    error = await refused(Broker(locked_url.format(password="right")))
+    assert isinstance(error, BrokerDenied)
+    assert "may not do this" in str(error)
+
+
+async def test_a_password_that_the_server_does_not_want_is_denied(queue: Queue) -> None:
+    error = await refused(Broker(queue.broker.url.replace("unix://", "unix://nobody:secret@")))
+    assert isinstance(error, BrokerDenied)
+    assert "secret" not in str(error)
+
+
+async def test_permissions_revoked_while_connected_are_denied_and_recover(queue: Queue, locked_url: str) -> None:
+    await queue.redis.execute_command("ACL", "SETUSER", "reader", "+@all")
+    other = Broker(locked_url.format(password="right"), patience=0)
+    assert await reading.outcomes(other, QUEUE, ["x"]) == [None]
+    await queue.redis.execute_command("ACL", "SETUSER", "reader", "-@all")
+    with pytest.raises(BrokerDenied):
+        await reading.outcomes(other, QUEUE, ["x"])
+    await queue.redis.execute_command("ACL", "SETUSER", "reader", "+@all")
+    assert await reading.outcomes(other, QUEUE, ["x"]) == [None]
+    await other.close()
+
+
+# Scripts that the server has forgotten
+
+
+async def test_scripts_are_sent_again_when_the_server_forgot_them(queue: Queue) -> None:
+    await queue.redis.script_flush()
+    key = await queue.submit()
+    await queue.redis.script_flush()
+    (job,) = await queue.claim()
+    await queue.redis.script_flush()
+    assert await queue.renew(job) == {}
+    await queue.redis.script_flush()
+    await queue.settle(succeed(job))
+    assert await queue.state(key) is State.SUCCEEDED
+
+
+async def test_scripts_forgotten_inside_a_pipeline_are_sent_again(queue: Queue) -> None:
+    first, second, third = [await queue.running() for _ in range(3)]
+    await queue.redis.script_flush()
+    settlements = [succeed(first), retry(second, delay_ms=LONG_MS), release(third)]
+    assert await settling.settle(queue.broker, QUEUE, [says(first, 1, "words")], settlements, PATIENT) == []
+    states = [await queue.state(job.key) for job in (first, second, third)]
+    assert states == [State.SUCCEEDED, State.DELAYED, State.QUEUED]
+
+
+async def test_reports_still_count_when_only_their_script_was_forgotten(queue: Queue) -> None:
+    job, other = await queue.running(), await queue.running()
+    await queue.redis.script_flush()
+    await queue.settle(succeed(other))  # loads finish, not report
+    await settling.settle(queue.broker, QUEUE, [says(job, 1, "last words")], [succeed(job)], PATIENT)
+    assert [str(event) for event in await reading.events(queue.broker, QUEUE, job.key)] == ["last words"]
+
+
+# Groups and streams that are gone
+
+
+async def test_everything_is_made_anew_after_flushall(queue: Queue) -> None:
+    await queue.submit()
+    await queue.redis.flushall()
+    assert await queue.claim() == []
+    assert await queue.promote() == 0
+    assert await queue.reclaim() == {}
+    assert await steering.purge(queue.broker, QUEUE) == 0
+    await recovering.leave(queue.broker, QUEUE, "w1")
+    key = await queue.submit()
+    assert [job.key for job in await queue.claim()] == [key]
+
+
+async def test_a_heartbeat_without_groups_says_so(queue: Queue) -> None:
+    job = await queue.running()
+    await queue.destroy_groups()
+    with pytest.raises(GroupMissing):
+        await queue.renew(job)
+
+
+async def test_finishing_needs_no_group(queue: Queue) -> None:
+    job = await queue.running()
+    await queue.destroy_groups()
+    assert await queue.settle(succeed(job)) == []
+    assert await queue.claim() == []
+    assert await queue.entries() == 0
+
+
+# A server out of memory
+
+
+@pytest.fixture
+async def full(queue: Queue) -> AsyncIterator[Queue]:
+    """A queue with one running job on a server that is out of memory from ``fill`` on."""
+    yield queue
+    await queue.redis.config_set("maxmemory", 0)
+
+
+async def fill(queue: Queue) -> None:
+    await queue.redis.config_set("maxmemory", 1)
+
+
+async def test_a_submit_is_refused_and_nothing_is_written(full: Queue) -> None:
+    await fill(full)
+    job, later = new_job(), new_job(delay_ms=LONG_MS, expires_ms=LONG_MS)
+    for fresh in (full.broker, Broker(full.broker.url)):
+        with pytest.raises(BrokerFull):
+            await submitting.submit(fresh, QUEUE, [job, later])
+    await fresh.close()
+    assert await full.redis.keys(f"*{job.key}*") == await full.redis.keys(f"*{later.key}*") == []
+    assert await full.entries() == 0
+    assert not await full.redis.exists(full.keys.delayed, full.keys.expiring)
+
+
+async def test_jobs_still_run_and_end(full: Queue, eventually: Any) -> None:
+    keys = [await full.submit() for _ in range(6)]
+    await fill(full)
+    jobs = await full.claim(slots=6)
+    assert [job.key for job in jobs] == keys
+    small, large, failed, retried, released, cancelled = jobs
+    assert await full.renew(*jobs) == {}
+    await full.report(says(small, 1, "half", 0.5))
+    await full.cancel(cancelled.key)
+    settlements = [succeed(small, SMALL_RESULT), succeed(large, LARGE_RESULT)]
+    settlements += [Finish(failed.key, failed.fence, 1, State.DEAD, LARGE_ERROR)]
+    assert await full.settle(*settlements, retry(retried, LARGE_ERROR), release(released), release(cancelled)) == []
+    assert await full.outcome(large.key) == (State.SUCCEEDED, LARGE_RESULT)
+
+    async def promoted() -> bool:
+        return await full.promote() == 1
+
+    await eventually(promoted)
+    assert len(await full.claim(slots=6)) == 2
+    assert len(await full.reclaim()) == 2
+
+
+async def test_a_running_job_without_its_entry_is_mended(full: Queue) -> None:
+    job = await full.running()
+    await full.delete_entry(job.key)
+    await fill(full)
+    assert await full.renew(job) == {}
+    assert await full.entry_exists(job.key)
+
+
+async def test_a_worker_can_start_so_that_it_can_empty_the_queue(full: Queue) -> None:
+    key = await full.submit()
+    await fill(full)
+    newcomer = Broker(full.broker.url)
+    await newcomer.prepare(QUEUE)
+    assert [job.key for job in await Queue(newcomer).claim()] == [key]
+    await newcomer.close()
+
+
+async def test_groups_are_made_anew(full: Queue) -> None:
+    key = await full.submit()
+    await fill(full)
+    await full.destroy_groups()
+    assert [job.key for job in await full.claim()] == [key]
+
+
+async def test_a_queue_first_used_then_is_listed_later(full: Queue) -> None:
+    await fill(full)
+    await full.broker.prepare("other")
+    assert await queues.names(full.broker) == [QUEUE]
+    await full.redis.config_set("maxmemory", 0)
+    await full.broker.prepare("other")
+    assert await queues.names(full.broker) == ["other", QUEUE]
+
+
+async def test_what_adds_work_is_refused(full: Queue) -> None:
+    job = await full.make(State.DEAD)
+    await fill(full)
+    with pytest.raises(BrokerFull):
+        await full.requeue(job.key)
+    assert await full.state(job.key) is State.DEAD
+
+
+# Closing
+
+
+async def test_closing_twice_is_harmless(broker_url: str) -> None:
+    broker = Broker(broker_url)
+    broker.reader()
+    await broker.prepare(QUEUE)
+    await broker.close()
+    await broker.close()
+
+
+async def test_a_lease_keeper_is_told_when_the_server_is_down(tmp_path: Path) -> None:
+    keeper = LeaseKeeper(Broker(f"unix://{tmp_path}/none"), "w1")
+    with pytest.raises(BrokerUnavailable):
+        keeper.renew(QUEUE, [], b"", LONG_MS)
+    keeper.close()

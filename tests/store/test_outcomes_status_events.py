@@ -1,0 +1,102 @@
+"""Looking at jobs and queues: what is shown, and that one broken record does not hide the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskserver.domain.job import Outcome, State
+from taskserver.store import queues, reading, steering
+from tests.store.harness import LARGE_RESULT, LONG_MS, PAYLOAD, QUEUE, SMALL_RESULT, Queue, fail, retry, succeed
+
+
+async def test_a_job_that_has_not_ended_has_no_outcome_yet(queue: Queue) -> None:
+    job = await queue.running()
+    await queue.settle(retry(job))
+    assert await queue.outcome(job.key) == (State.DELAYED, b"")
+
+
+async def test_outcomes_come_in_the_order_asked_for(queue: Queue) -> None:
+    small, large = await queue.running(), await queue.running()
+    await queue.settle(succeed(small), succeed(large, LARGE_RESULT))
+    assert await reading.outcomes(queue.broker, QUEUE, [large.key, "unknown", small.key]) == [
+        Outcome(State.SUCCEEDED, LARGE_RESULT),
+        None,
+        Outcome(State.SUCCEEDED, SMALL_RESULT),
+    ]
+
+
+async def test_a_key_of_the_wrong_type_hides_no_other_job(queue: Queue) -> None:
+    sound = await queue.make(State.SUCCEEDED)
+    await queue.redis.set(queue.keys.job("broken"), "not a hash")
+    assert [outcome is None for outcome in await reading.outcomes(queue.broker, QUEUE, ["broken", sound.key])] == [
+        True,
+        False,
+    ]
+    assert [status is None for status in await reading.statuses(queue.broker, QUEUE, ["broken", sound.key])] == [
+        True,
+        False,
+    ]
+
+
+async def test_status_tells_what_the_message_says(queue: Queue) -> None:
+    key = await queue.submit(max_attempts=3)
+    status = await queue.status(key)
+    assert (status.id, status.queue, status.tool, status.arguments) == (f"{QUEUE}-{key}", QUEUE, "add", {"a": 1})
+    assert (status.tags, status.submitted_at, status.max_attempts) == (["red"], 1_700_000_000, 3)
+    assert (status.attempt, status.worker, status.error, status.history) == (0, "", None, [])
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xff\xff", b"\xc1", b"\x91" * 40_000, PAYLOAD[:-1], None])
+async def test_status_of_a_job_whose_message_cannot_be_read(queue: Queue, payload: bytes | None) -> None:
+    key = await queue.submit()
+    await queue.redis.unlink(queue.keys.message(key))
+    if payload is not None:
+        await queue.redis.set(queue.keys.message(key), payload)
+    status = await queue.status(key)
+    assert (status.state, status.tool, status.arguments) == (State.QUEUED, "", None)
+
+
+async def test_an_error_that_cannot_be_read_is_told_as_such(queue: Queue) -> None:
+    job = await queue.running()
+    await queue.settle(fail(job))
+    await queue.redis.hset(queue.keys.job(job.key), "data", b"\xc1")
+    error = (await queue.status(job.key)).error
+    assert error is not None
+    assert error.type == "Unreadable"
+
+
+async def test_a_scan_finds_every_job(queue: Queue) -> None:
+    keys = {await queue.submit() for _ in range(700)}
+    assert {key async for page in reading.scan(queue.broker, QUEUE) for key in page} == keys
+    assert [page async for page in reading.scan(queue.broker, "other") if page] == []
+
+
+async def test_dead_letters_are_listed_newest_first(queue: Queue) -> None:
+    held = [await queue.make(State.DEAD) for _ in range(5)]
+    for score, job in enumerate(held, 10**15):
+        await queue.redis.zadd(queue.keys.dead, {job.key: score})
+    newest = [job.key for job in reversed(held)]
+    assert await reading.dead_letters(queue.broker, QUEUE, 2) == newest[:2]
+    assert await reading.dead_letters(queue.broker, QUEUE, 9, offset=2) == newest[2:]
+
+
+async def test_a_queue_tells_what_waits_and_runs(queue: Queue) -> None:
+    await queue.running()
+    await queue.make(State.DEAD)
+    await queue.submit(delay_ms=LONG_MS)
+    await queue.submit(lane="high")
+    await queue.submit()
+    await steering.pause(queue.broker, QUEUE)
+    info = await queues.info(queue.broker, QUEUE)
+    assert (info.name, info.paused, info.running, info.delayed, info.dead) == (QUEUE, True, 1, 1, 1)
+    assert info.ready == {"returned": 0, "high": 1, "normal": 1, "low": 0}
+    assert info.oldest_age is not None
+    assert 0 <= info.oldest_age < 10
+
+
+async def test_a_queue_whose_streams_were_deleted_is_empty(queue: Queue) -> None:
+    await queue.submit()
+    await queue.redis.flushall()
+    info = await queues.info(queue.broker, QUEUE)
+    assert (sum(info.ready.values()), info.running, info.oldest_age) == (0, 0, None)
+    assert await queues.names(queue.broker) == [QUEUE]

@@ -1,0 +1,121 @@
+"""Reclaiming: jobs of workers that fell silent come back, by one sweeper at a time."""
+
+from __future__ import annotations
+
+from taskserver.domain.job import State
+from taskserver.store import recovering
+from taskserver.store.claiming import WakeUp
+from taskserver.store.recovering import BATCH
+from tests.store.harness import LONG_MS, QUEUE, Queue
+
+
+async def test_a_lost_job_is_queued_again_and_the_attempt_is_spent(queue: Queue) -> None:
+    job = await queue.running(worker="w1")
+    assert await queue.reclaim() == {job.key: "w1"}
+    status = await queue.status(job.key)
+    assert (status.state, status.attempt) == (State.QUEUED, 1)
+    assert [(line.attempt, line.worker, line.event) for line in status.history] == [(1, "w1", "lost")]
+    (again,) = await queue.claim(worker="w2")
+    assert (again.attempt, again.fence) == (2, 3)
+
+
+async def test_a_lease_that_is_not_over_is_left_alone(queue: Queue) -> None:
+    job = await queue.running()
+    assert await queue.reclaim(lease_ms=LONG_MS) == {}
+    assert await queue.state(job.key) is State.RUNNING
+
+
+async def test_an_entry_that_was_read_but_never_begun_costs_no_attempt(queue: Queue) -> None:
+    key = await queue.submit()
+    assert len(await WakeUp(queue.broker, QUEUE, "w1").read()) == 1
+    assert await queue.reclaim() == {key: ""}
+    (job,) = await queue.claim(worker="w2")
+    assert (job.key, job.attempt) == (key, 1)
+    assert await queue.history(key) == []
+
+
+async def test_a_job_asked_to_end_ends_when_its_worker_is_lost(queue: Queue) -> None:
+    job = await queue.running()
+    await queue.cancel(job.key)
+    assert await queue.reclaim() == {}
+    assert await queue.state(job.key) is State.CANCELLED
+    assert (await queue.entries(), await queue.pending()) == (0, 0)
+
+
+async def test_garbage_that_a_lost_worker_had_read_is_dropped(queue: Queue) -> None:
+    lane = queue.keys.lane("normal")
+    await queue.redis.xadd(lane, {"job": "unknown"})
+    await queue.redis.xadd(lane, {"x": b"\xff"})
+    await queue.redis.xreadgroup("workers", "w1", {lane: ">"})
+    assert await queue.reclaim() == {}
+    assert (await queue.entries(), await queue.pending()) == (0, 0)
+
+
+async def test_more_jobs_than_one_sweep_looks_at_all_come_back(queue: Queue) -> None:
+    keys = {await queue.submit() for _ in range(2 * BATCH + 10)}
+    await queue.claim(slots=len(keys))
+    back: set[str] = set()
+    for _ in range(3):
+        back |= set(await queue.reclaim())
+    assert back == keys
+    assert len(await queue.claim(slots=len(keys))) == len(keys)
+
+
+async def test_one_worker_sweeps_at_a_time(queue: Queue) -> None:
+    async def sweep(worker: str) -> list[recovering.Lost] | None:
+        return await recovering.reclaim(queue.broker, QUEUE, worker, 0, hold_ms=LONG_MS)
+
+    assert await sweep("w1") == []
+    assert await sweep("w2") is None
+    assert await sweep("w1") == []
+    await queue.redis.unlink(queue.keys.sweeper)  # its time is over
+    assert await sweep("w2") == []
+    assert await sweep("w1") is None
+
+
+async def test_a_sweeper_that_dies_is_followed_by_another(queue: Queue) -> None:
+    await recovering.reclaim(queue.broker, QUEUE, "w1", 0, hold_ms=5_000)
+    assert 0 < await queue.ttl(queue.keys.sweeper) <= 5_000
+
+
+async def test_a_sweep_makes_missing_groups_anew(queue: Queue) -> None:
+    job = await queue.running()
+    await queue.destroy_groups()
+    assert await queue.reclaim() == {}
+    await queue.claim(worker="w2")
+    assert await queue.reclaim() == {job.key: "w1"}
+
+
+# A claim whose answer was lost
+
+
+async def recall(queue: Queue, *running: str, worker: str = "w1") -> list[str]:
+    return await recovering.recall(queue.broker, QUEUE, worker, running)
+
+
+async def test_jobs_of_a_claim_that_was_not_answered_go_back_unspent(queue: Queue) -> None:
+    known = await queue.running()
+    other = await queue.running(worker="w2")
+    unheard = await queue.running()
+    assert await recall(queue, known.key) == [unheard.key]
+    assert await queue.state(known.key) is await queue.state(other.key) is State.RUNNING
+    (again,) = await queue.claim()
+    assert (again.key, again.attempt, again.fence) == (unheard.key, 1, 3)
+
+
+async def test_recalling_leaves_nothing_behind(queue: Queue) -> None:
+    key = await queue.submit()
+    await queue.redis.xadd(queue.keys.lane("normal"), {"x": "y"})
+    job = await queue.submit()
+    await WakeUp(queue.broker, QUEUE, "w1").read()
+    await queue.redis.xreadgroup("workers", "w1", {queue.keys.lane("normal"): ">"})
+    assert await recall(queue) == [key, job]
+    assert (await queue.entries(), await queue.pending()) == (2, 0)
+
+
+async def test_a_recalled_job_that_was_asked_to_end_ends(queue: Queue) -> None:
+    job = await queue.running()
+    await queue.cancel(job.key)
+    assert await recall(queue) == []
+    assert await queue.state(job.key) is State.CANCELLED
+    assert await queue.pending() == 0

@@ -1,0 +1,85 @@
+"""Reporting: progress and output of running attempts, in order, once, and only from the newest attempt."""
+
+from __future__ import annotations
+
+from taskserver.domain.events import EventKind
+from taskserver.domain.job import State
+from taskserver.store import reading
+from tests.store.harness import QUEUE, Queue, retry, says, succeed
+
+DAY_MS = 86_400_000
+
+
+async def texts(queue: Queue, key: str, after: str = "0") -> list[str]:
+    return [str(event) for event in await reading.events(queue.broker, QUEUE, key, after)]
+
+
+async def test_reports_become_events(queue: Queue) -> None:
+    job = await queue.running()
+    await queue.report(says(job, 1, "downloading", 0.25), says(job, 2, "chapter one"))
+    progress, output = await reading.events(queue.broker, QUEUE, job.key)
+    assert (progress.kind, progress.text, progress.progress) == (EventKind.PROGRESS, "downloading", 0.25)
+    assert (output.kind, output.text, output.progress) == (EventKind.OUTPUT, "chapter one", None)
+    assert progress.attempt == output.attempt == 1
+    assert progress.at <= output.at
+    status = await queue.status(job.key)
+    assert (status.progress, status.progress_text) == (0.25, "downloading")
+
+
+async def test_events_go_on_behind_a_cursor(queue: Queue) -> None:
+    job = await queue.running()
+    await queue.report(*(says(job, n, f"piece {n}") for n in range(1, 5)))
+    second = (await reading.events(queue.broker, QUEUE, job.key))[1]
+    assert await texts(queue, job.key, second.cursor) == ["piece 3", "piece 4"]
+
+
+async def test_a_repeated_report_is_not_said_twice(queue: Queue) -> None:
+    job = await queue.running()
+    first, second, third = (says(job, n, f"piece {n}") for n in (1, 2, 10))
+    await queue.report(first, second)
+    await queue.report(first, second, third)
+    assert await texts(queue, job.key) == ["piece 1", "piece 2", "piece 10"]
+
+
+async def test_the_next_attempt_counts_from_one_again(queue: Queue) -> None:
+    job = await queue.running()
+    await queue.report(says(job, 7, "first attempt"))
+    await queue.settle(retry(job))
+    await queue.ripen(job.key)
+    await queue.promote()
+    (again,) = await queue.claim()
+    await queue.report(says(again, 1, "second attempt"))
+    events = await reading.events(queue.broker, QUEUE, job.key)
+    assert [(event.attempt, event.text) for event in events] == [(1, "first attempt"), (2, "second attempt")]
+
+
+async def test_nobody_reports_for_a_job_that_has_ended_or_is_gone(queue: Queue) -> None:
+    job, gone = await queue.running(), await queue.running()
+    await queue.settle(succeed(job))
+    await queue.redis.unlink(queue.keys.job(gone.key))
+    await queue.report(says(job, 1, "late"), says(gone, 1, "late"))
+    assert await queue.redis.exists(queue.keys.events(job.key), queue.keys.events(gone.key)) == 0
+    assert not await queue.redis.exists(queue.keys.job(gone.key))
+    assert await queue.state(job.key) is State.SUCCEEDED
+
+
+async def test_events_do_not_outlive_a_live_job_for_ever(queue: Queue) -> None:
+    job = await queue.running()
+    await queue.report(says(job, 1, "words"))
+    assert 29 * DAY_MS < await queue.ttl(queue.keys.events(job.key)) <= 30 * DAY_MS
+
+
+async def test_the_oldest_events_of_a_talkative_job_are_trimmed(queue: Queue) -> None:
+    job = await queue.running()
+    for start in range(0, 5_000, 1_000):
+        await queue.report(*(says(job, start + n, "x") for n in range(1, 1_001)))
+    assert 2_000 <= await queue.redis.xlen(queue.keys.events(job.key)) < 2_500
+
+
+async def test_followers_are_told(queue: Queue) -> None:
+    job = await queue.running()
+    async with queue.redis.pubsub() as client:
+        await client.subscribe(queue.keys.done("000000"))
+        await client.get_message(timeout=5)
+        await queue.report(says(job, 1, "words"))
+        assert (await client.get_message(timeout=5))["data"].decode() == f"e{job.key}"

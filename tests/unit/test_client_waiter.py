@@ -1,0 +1,169 @@
+"""Awaited results arrive although news are lost, connections break, or something unforeseen happens."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from taskserver import BrokerUnavailable, Client, Job, ResultTimeout, tool
+from taskserver.client import submitter, waiter
+from taskserver.store import reading
+from taskserver.store.connection import Broker
+from tests.brokers import Server, kinds
+from tests.conftest import Eventually, RunWorker
+
+
+@tool
+async def answer() -> int:
+    return 42
+
+
+@pytest.fixture
+def broker_url(one_broker_url: str) -> str:
+    return one_broker_url
+
+
+async def _end_silently(broker: Broker, job: Job[int], result: object = 42) -> None:
+    """The job succeeds, and nobody is told."""
+    key = broker.keys("default").job(job.id.rpartition("-")[2])
+    await broker.redis.hset(key, mapping={"state": "succeeded", "data": msgspec.msgpack.encode(result)})
+
+
+async def _heard(broker: Broker) -> bool:
+    """Whether somebody is subscribed."""
+    return any(b"done:" in channel for channel in await broker.redis.pubsub_channels())
+
+
+async def test_a_lost_notification_costs_a_second(client: Client, broker: Broker, eventually: Eventually) -> None:
+    job = await client.submit(answer)
+    waiting = asyncio.create_task(job.result(timeout=10))
+    await eventually(lambda: _heard(broker))
+    await _end_silently(broker, job)
+    assert await waiting == 42
+
+
+async def test_nor_more_while_news_of_other_jobs_keep_coming(client: Client, broker: Broker) -> None:
+    silent = await client.submit(answer)
+    waiting = asyncio.create_task(silent.result(timeout=5))
+    await asyncio.sleep(0)
+    await _end_silently(broker, silent)
+
+    async def keep_the_client_busy() -> None:
+        while not waiting.done():
+            with pytest.raises(ResultTimeout):
+                await (await client.submit(answer)).result(timeout=0.05)
+
+    busy = asyncio.create_task(keep_the_client_busy())
+    # It was looked at once when the waiting began; only the look at everything finds it now.
+    await asyncio.wait_for(waiting, 10)
+    await busy
+
+
+async def test_the_subscription_is_made_anew_when_its_connection_is_killed(
+    client: Client, broker: Broker, run_worker: RunWorker, eventually: Eventually
+) -> None:
+    job = await client.submit(answer)
+    waiting = asyncio.create_task(job.result(timeout=20))
+    await eventually(lambda: _heard(broker))
+    assert await broker.redis.execute_command("CLIENT KILL TYPE pubsub") >= 1
+    async with run_worker(answer):
+        assert await waiting == 42
+        await eventually(lambda: _heard(broker))
+        assert await (await client.submit(answer)).result(timeout=10) == 42
+
+
+async def test_a_broker_that_was_away_for_long_is_listened_to_again(
+    client: Client, broker: Broker, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    monkeypatch.setattr(waiter, "LOOK_SECONDS", 0)
+    failures = 0
+    listen = waiter.Listener.subscribe
+
+    async def fail_first(self: waiter.Listener, channels: object) -> None:
+        nonlocal failures
+        failures += 1
+        if failures <= 1_100:
+            raise BrokerUnavailable("away")
+        await listen(self, channels)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(waiter.Listener, "subscribe", fail_first)
+    job = await client.submit(answer)
+    waiting = asyncio.create_task(job.result(timeout=20))
+    await eventually(lambda: _heard(broker))
+    await _end_silently(broker, job)
+    assert await waiting == 42
+
+
+async def test_an_unforeseen_failure_does_not_leave_everybody_waiting(
+    client: Client, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = reading.outcomes
+    failed = False
+
+    async def fail_once(*args: object) -> object:
+        nonlocal failed
+        if not failed:
+            failed = True
+            raise ValueError("a state that this version does not know")
+        return await read(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(reading, "outcomes", fail_once)
+    job = await client.submit(answer)
+    await _end_silently(broker, job)
+    assert await job.result(timeout=10) == 42
+
+
+async def test_an_unforeseen_failure_of_a_submit_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(submitter.submitting, "submit", fail)
+    results = await asyncio.wait_for(
+        asyncio.gather(*(client.submit(answer) for _ in range(3)), return_exceptions=True), 10
+    )
+    assert [str(error) for error in results] == ["a bug"] * 3
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    server = Server(max(kinds().values()), "--appendonly", "yes", "--appendfsync", "always").start()
+    yield server
+    server.close()
+
+
+async def test_results_and_events_outlive_the_broker(server: Server) -> None:
+    async with Client(server.url) as client:
+        job = await client.submit(answer)
+        broker = await client.connect()
+        following = asyncio.create_task(_all_events(job))
+        waiting = asyncio.create_task(job.result(timeout=30))
+        while not await _heard(broker):
+            await asyncio.sleep(0.01)
+        server.kill()
+        other = asyncio.create_task(_all_events(job))  # begins while it is away
+        await asyncio.sleep(0)
+        await asyncio.to_thread(server.start)
+        async with Client(server.url) as writer:
+            await _end_silently(await writer.connect(), job)
+        assert await waiting == 42
+        assert await following == await other == []
+
+
+async def _all_events(job: Job[int]) -> list[str]:
+    return [event.text async for event in job.events()]
+
+
+async def test_concurrent_submits_share_calls(client: Client, broker: Broker) -> None:
+    await client.submit(answer)
+    await broker.redis.config_resetstat()
+    await asyncio.gather(*(client.submit(answer) for _ in range(300)))
+    assert (await broker.redis.info("commandstats"))["cmdstat_evalsha"]["calls"] <= 3
+
+
+async def test_closing_lets_submits_on_their_way_arrive(one_broker_url: str, broker: Broker) -> None:
+    async with Client(one_broker_url) as client:
+        submits = [asyncio.create_task(client.submit(answer)) for _ in range(10)]
+        await asyncio.sleep(0)
+    assert len(await asyncio.gather(*submits)) == 10
+    assert await broker.redis.xlen(broker.keys("default").lane("normal")) == 10

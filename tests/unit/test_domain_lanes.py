@@ -1,0 +1,55 @@
+"""Lanes: which priority waits where, and how free slots are shared."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskserver.domain.lanes import DEFAULT_LANE, LANES, WEIGHTS, LaneShare, lane_for
+from taskserver.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("priority", "lane"),
+    [(None, "normal"), *((n, "high") for n in (1, 2, 3)), *((n, "normal") for n in (4, 5, 6, 7)),
+     *((n, "low") for n in (8, 9, 10)), *((lane, lane) for lane in LANES)],
+)  # fmt: skip
+def test_a_priority_has_its_lane(priority: int | str | None, lane: str) -> None:
+    assert lane_for(priority) == lane
+
+
+@pytest.mark.parametrize("priority", [0, 11, -1, True, False, 5.0, "5", "HIGH", "", "returned", [], object()])
+def test_other_priorities_are_refused(priority: object) -> None:
+    with pytest.raises(ConfigError, match="neither 1"):
+        lane_for(priority)  # type: ignore[arg-type]
+
+
+def test_every_lane_has_a_weight() -> None:
+    assert tuple(WEIGHTS) == LANES
+    assert DEFAULT_LANE in LANES
+
+
+@given(st.lists(st.integers(0, 40), max_size=60))
+def test_every_slot_is_somebodys(claims: list[int]) -> None:
+    share = LaneShare()
+    assert [sum(share.next(slots)) for slots in claims] == claims
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3, 4, 5, 7, 10, 13, 100])
+def test_over_many_claims_each_lane_gets_its_weight(slots: int) -> None:
+    share = LaneShare()
+    claims = [share.next(slots) for _ in range(100)]
+    taken = dict(zip(LANES, (sum(column) for column in zip(*claims, strict=True)), strict=True))
+    assert taken == {lane: weight * slots * 10 for lane, weight in WEIGHTS.items()}
+
+
+def test_turns_are_spread_out() -> None:
+    """No lane waits longer than its weight makes it."""
+    share = LaneShare()
+    turns = [LANES[share.next(1).index(1)] for _ in range(50)]
+    for lane, longest in (("high", 3), ("normal", 4), ("low", 10)):
+        places = [place for place, turn in enumerate(turns) if turn == lane]
+        assert max(b - a for a, b in itertools.pairwise(places)) <= longest

@@ -1,0 +1,86 @@
+"""What a type checker knows of a submitted tool: its result's type; and what it refuses."""
+
+from pathlib import Path
+
+import pytest
+from mypy import api
+
+HEAD = """
+import asyncio
+from taskserver import Client, SyncClient, tool
+
+@tool
+async def double(number: int) -> int: return 2 * number
+
+@tool(timeout=5)
+def join(words: list[str]) -> str: return " ".join(words)
+
+@tool
+class Counter:
+    async def run(self, text: str) -> dict[str, int]: return {}
+
+@tool
+class Length:
+    def run(self, text: str) -> float: return 1.0
+
+async def main(client: Client, sync: SyncClient) -> None:
+"""
+
+REVEALED = {
+    "await client.submit(double, {'number': 1})": "Job[int]",
+    "await (await client.submit(double, {'number': 1})).result()": "int",
+    "await client.submit(join, {'words': []}, priority='high')": "Job[str]",
+    "await client.submit(Counter, {'text': ''})": "Job[dict[str, int]]",
+    "await client.submit(Length, {'text': ''})": "Job[float]",
+    "await client.submit('double', {'number': 1})": "Job[Any]",
+    "sync.submit(double, {'number': 1})": "SyncJob[int]",
+    "sync.submit(join, {'words': []}).result()": "str",
+    "sync.submit(Counter, {'text': ''})": "SyncJob[dict[str, int]]",
+    "sync.submit(Length, {'text': ''})": "SyncJob[float]",
+    "await double(3)": "int",
+    "join(['a'])": "str",
+}
+
+REFUSED = {
+    "text: str = await (await client.submit(double, {'number': 1})).result()": "Incompatible types in assignment",
+    "await client.submit(double, {'number': 1}, prority=1)": "No overload variant",
+    "await client.submit(double, {'number': 1}, delay='soon')": "No overload variant",
+    "await client.submit(5)": "No overload variant",
+    "await client.submit(double, [1])": "No overload variant",
+    "await double('3')": "incompatible type",
+    "client.submit(double, {'number': 1})": "must be used",
+}
+
+
+@pytest.fixture(scope="module")
+def messages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What mypy says of each line."""
+    folder = tmp_path_factory.mktemp("typing")
+    lines = [f"reveal_type({line})" for line in REVEALED] + list(REFUSED)
+    program = folder / "program.py"
+    program.write_text(HEAD + "".join(f"    {line}\n" for line in lines))
+    report, errors, _ = api.run(
+        ["--strict", "--enable-error-code=unused-awaitable", "--enable-error-code=unused-coroutine", "--config-file=",
+         "--no-error-summary", "--cache-dir", str(folder / "cache"), str(program)]
+    )  # fmt: skip
+    assert not errors
+    first = HEAD.count("\n") + 1
+    said: dict[str, str] = {}
+    for line in report.splitlines():
+        path, number, text = line.split(":", 2)
+        if Path(path).name == "program.py":
+            where = lines[int(number) - first]
+            said[where] = said.get(where, "") + text
+    return said
+
+
+@pytest.mark.parametrize("expression", REVEALED)
+def test_the_result_has_the_tools_type(messages: dict[str, str], expression: str) -> None:
+    said = messages[f"reveal_type({expression})"].replace("builtins.", "")
+    said = said.replace("taskserver.client.job.", "").replace("taskserver.client.sync.", "")
+    assert f'"{REVEALED[expression]}"' in said
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_wrong_use_is_an_error(messages: dict[str, str], line: str) -> None:
+    assert REFUSED[line] in messages[line]
