@@ -75,6 +75,7 @@ class Fetcher(LoopService):
         except GroupMissing:
             log.warning("the groups of queue %s are gone: making them anew", self._queue)
             await self._broker.prepare(self._queue, again=True)
+            self._unanswered = True  # the claim may have begun jobs before it came to the lane without a group
         except BrokerError:
             self._unanswered = True
             raise

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from taskserver.domain.job import State
+from taskserver.domain.job import NewJob, State
 from taskserver.domain.lanes import LaneShare
 from taskserver.store import claiming, steering
 from taskserver.store.claiming import Entry, WakeUp
 from taskserver.store.connection import GroupMissing
+from taskserver.store.submitting import submit
 from tests.store.harness import PAYLOAD, QUEUE, Queue, release, retry
 
 
@@ -26,7 +27,7 @@ async def lanes_of(queue: Queue, quotas: tuple[int, int, int]) -> list[str]:
 async def test_a_claim_begins_the_first_attempt(queue: Queue) -> None:
     key = await queue.submit(max_attempts=4)
     (job,) = await queue.claim(worker="w7")
-    assert job == (QUEUE, key, 1, 1, 4, PAYLOAD)
+    assert job._replace(fence=0) == (QUEUE, key, 1, 0, 4, PAYLOAD)
     assert job.id == f"{QUEUE}-{key}"
     status = await queue.status(key)
     assert (status.state, status.attempt, status.worker) == (State.RUNNING, 1, "w7")
@@ -194,11 +195,12 @@ async def test_a_second_entry_of_a_job_starts_nothing(queue: Queue) -> None:
     key = await queue.submit()
     await queue.redis.xadd(queue.keys.lane("high"), {"job": key})
     claimed = await claim(queue, (2, 0, 0))
-    assert [job.key for job in claimed.jobs] == [key]
+    (job,) = claimed.jobs
+    assert job.key == key
     assert "not the live entry" in claimed.refused[0][1]
     await queue.redis.xadd(queue.keys.lane("high"), {"job": key})
     assert (await claim(queue, (2, 0, 0))).jobs == []
-    assert (await queue.record(key))[b"fence"] == b"1"
+    assert int((await queue.record(key))[b"fence"]) == job.fence
 
 
 async def test_an_entry_of_another_lane_with_the_same_id_starts_nothing(queue: Queue) -> None:
@@ -324,7 +326,7 @@ async def test_a_rebuilt_group_starts_no_running_job_again(queue: Queue) -> None
     assert await queue.renew(job, worker="w1") == {}
     assert await queue.reclaim(lease_ms=60_000) == {}
     assert await queue.claim(worker="w2", slots=5) == []
-    assert (await queue.record(job.key))[b"fence"] == b"1"
+    assert int((await queue.record(job.key))[b"fence"]) == job.fence
 
 
 async def test_a_rebuilt_group_still_finds_jobs_whose_worker_is_dead(queue: Queue) -> None:
@@ -343,3 +345,12 @@ async def test_a_worker_without_a_slot_does_not_drop_the_entry_of_a_running_job(
     assert [entry.key for entry in entries] == [job.key]
     assert (await claim(queue, (0, 0, 0), entries)).jobs == []
     assert await queue.reclaim() == {job.key: "w1"}
+
+
+async def test_a_key_that_comes_again_after_its_record_expired_gets_no_fence_that_was_used(queue: Queue) -> None:
+    before = await queue.running()
+    await queue.redis.xtrim(queue.keys.lane("normal"), maxlen=0)
+    await queue.redis.delete(queue.keys.job(before.key))
+    await submit(queue.broker, QUEUE, [NewJob(before.key, PAYLOAD)])
+    (after,) = await queue.claim()
+    assert (after.key, after.fence > before.fence) == (before.key, True)
