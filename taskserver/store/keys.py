@@ -30,10 +30,11 @@ class Keys:
     ``history:<key>``    list      30 days since the last line, then the same
     ``worker:<worker>``  string    three heartbeats
     ``sweeper``          string    one sweep
+    ``janitor``          string    two pauses between walks
     ===================  ========  =====================================================================
     """
 
-    __slots__ = ("dead", "delayed", "expiring", "meta", "prefix", "queue", "sweeper")
+    __slots__ = ("dead", "delayed", "expiring", "janitor", "meta", "prefix", "queue", "sweeper")
 
     def __init__(self, queue: str) -> None:
         self.queue = queue
@@ -42,6 +43,7 @@ class Keys:
         self.expiring = f"{self.prefix}expiring"
         self.dead = f"{self.prefix}dead"
         self.meta = f"{self.prefix}meta"
+        self.janitor = f"{self.prefix}janitor"
         self.sweeper = f"{self.prefix}sweeper"
 
     def lane(self, lane: str) -> str:

@@ -73,14 +73,19 @@ async def events(broker: Broker, queue: str, key: str, after: str = "0") -> list
 
 async def scan(broker: Broker, queue: str) -> AsyncIterator[list[str]]:
     """The keys of all jobs of a queue, in no order, page by page; SCAN's promises: none that stays is missed."""
+    cursor, keys = await page_of_keys(broker, queue, 0)
+    yield keys
+    while cursor:
+        cursor, keys = await page_of_keys(broker, queue, cursor)
+        yield keys
+
+
+async def page_of_keys(broker: Broker, queue: str, cursor: int) -> tuple[int, list[str]]:
+    """One page of ``scan`` from ``cursor`` (0 to begin), and where to go on (0: that was the last)."""
     prefix = broker.keys(queue).job("")
-    cursor = 0
-    while True:
-        with broker.translated():
-            cursor, found = await broker.redis.scan(cursor, match=f"{prefix}*", count=PAGE)
-        yield [name.decode()[len(prefix) :] for name in found]
-        if cursor == 0:
-            return
+    with broker.translated():
+        cursor, found = await broker.redis.scan(cursor, match=f"{prefix}*", count=PAGE)
+    return cursor, [name.decode()[len(prefix) :] for name in found]
 
 
 async def dead_letters(broker: Broker, queue: str, limit: int, offset: int = 0) -> list[str]:

@@ -26,6 +26,9 @@ from taskserver.worker.slots import Slots
 UNWIND_SECONDS = 5.0
 """How long an attempt that was told to end may take to clean up before it is settled without it."""
 
+LOGGED_CHARACTERS = 500
+"""Of an error's text; all of it is in the job's status."""
+
 log = logging.getLogger("taskserver.worker")
 
 
@@ -185,14 +188,15 @@ class Executor:
         self._settle_failed(attempt, opened, error, state)
 
     def _settle_failed(self, attempt: Attempt, opened: Opened, error: BaseException, state: State | None) -> None:
-        job = attempt.job
+        job, failure = attempt.job, failure_of(error)
+        told = f"{failure.type}: {failure.message[:LOGGED_CHARACTERS]}"
         if state is None:
             wait = opened.plan.retry.wait(job.attempt)
-            log.info("job %s: attempt %d failed, the next follows in %.2f s: %r", attempt.id, job.attempt, wait, error)
-            attempt.retry(wait, failure_of(error))
+            log.info("job %s: attempt %d failed, the next follows in %.2f s: %s", attempt.id, job.attempt, wait, told)
+            attempt.retry(wait, failure)
         else:
-            log.warning("job %s is %s after %d attempts: %r", attempt.id, state, job.attempt, error)
-            attempt.finish(state, pack_failure(failure_of(error)))
+            log.warning("job %s is %s after %d attempts: %s", attempt.id, state, job.attempt, told)
+            attempt.finish(state, pack_failure(failure))
 
     async def _bury_unrun(self, attempt: Attempt, opened: Opened) -> None:
         """Its attempts all began and none ended: it may be what killed those workers, so it is not run again."""

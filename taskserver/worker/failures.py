@@ -36,8 +36,8 @@ def _text(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     outside = _skip_machinery(error.__traceback__)
-    if outside is None:
-        return ""
+    if outside is None:  # not raised by the tool, but perhaps in place of what the tool raised
+        return _traceback(error.__cause__) if error.__cause__ else ""
     lines = traceback.format_exception(type(error), error, outside)
     return _cut("".join(lines).encode("utf-8", "replace").decode(), TRACEBACK_CHARACTERS)
 

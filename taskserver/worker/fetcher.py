@@ -12,6 +12,7 @@ from taskserver.store.claiming import Entry, WakeUp, claim
 from taskserver.store.connection import Broker, GroupMissing
 from taskserver.store.recovering import recall
 from taskserver.worker.executor import Executor
+from taskserver.worker.janitor import Janitor
 from taskserver.worker.service import LoopService
 from taskserver.worker.settler import Settler
 from taskserver.worker.slots import Slots
@@ -39,6 +40,7 @@ class Fetcher(LoopService):
         slots: Slots,
         executor: Executor,
         settler: Settler,
+        janitor: Janitor,
         attempts_cap: int,
     ) -> None:
         super().__init__()
@@ -49,6 +51,7 @@ class Fetcher(LoopService):
         self._slots = slots
         self._executor = executor
         self._settler = settler
+        self._janitor = janitor
         self._attempts_cap = attempts_cap
         self._share = LaneShare()
         self._wake_up = WakeUp(broker, queue, worker)
@@ -75,6 +78,7 @@ class Fetcher(LoopService):
         except GroupMissing:
             log.warning("the groups of queue %s are gone: making them anew", self._queue)
             await self._broker.prepare(self._queue, again=True)
+            self._janitor.hurry()  # the streams may be gone too
             self._unanswered = True  # the claim may have begun jobs before it came to the lane without a group
         except BrokerError:
             self._unanswered = True

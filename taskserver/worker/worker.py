@@ -7,6 +7,7 @@ heart      renews leases from a thread                                     worke
 control    hears of cancelled jobs at once                                 worker
 settler    brings reports and outcomes to the broker                       queue
 sweeper    takes back the jobs of workers that fell silent                 queue
+janitor    finds jobs that nothing would wake any more                     queue
 scheduler  puts delayed jobs back on time                                  queue
 fetcher    claims jobs for free slots                                      queue
 ========== ==============================================================  =================
@@ -39,6 +40,7 @@ from taskserver.worker.control import Control
 from taskserver.worker.executor import Executor
 from taskserver.worker.fetcher import Fetcher
 from taskserver.worker.heart import Heart, Pulse
+from taskserver.worker.janitor import Janitor
 from taskserver.worker.scheduler import Scheduler
 from taskserver.worker.service import Service, backoff
 from taskserver.worker.settler import Settler
@@ -120,7 +122,8 @@ class Worker:
         self._settlers = {queue: Settler(broker, queue, patience) for queue in queues}
         self._executor = Executor(self._toolbox, self._slots, self._settlers, config.max_result_bytes)
         self._schedulers = {queue: Scheduler(broker, queue) for queue in queues}
-        self._sweepers = [Sweeper(broker, queue, self.name, config.lease) for queue in queues]
+        self._sweepers = {queue: Sweeper(broker, queue, self.name, config.lease) for queue in queues}
+        self._janitors = {queue: Janitor(broker, queue, self.name) for queue in queues}
         self._fetchers = {queue: self._fetcher(queue) for queue in queues}
         pulse = Pulse(lambda: list(self._executor.running.values()), self._about, self._attend)
         self._heart = Heart(broker, self.name, queues, config.lease, pulse)
@@ -134,6 +137,7 @@ class Worker:
             slots=self._slots,
             executor=self._executor,
             settler=self._settlers[queue],
+            janitor=self._janitors[queue],
             attempts_cap=_attempts_cap(self._toolbox),
         )
 
@@ -151,34 +155,29 @@ class Worker:
         """
         if not await self._wait_for_broker():
             return
-        services = self._services()
         try:
-            for service in services:
+            for service in (*self._needed(), *self._upkeep()):
                 await service.start()
             log.info("worker %s is ready: %s", self.name, _summary(self.config, self._toolbox))
             await self._stop.wait()
         finally:
             await self._shut_down()
 
-    def _services(self) -> list[Service]:
-        """In the order of starting: what running jobs need comes before what brings them."""
-        return [
-            self._heart,
-            *self._settlers.values(),
-            self._control,
-            *self._schedulers.values(),
-            *self._sweepers,
-            *self._fetchers.values(),
-        ]
+    def _needed(self) -> list[Service]:
+        """What running jobs need as long as they run."""
+        return [self._heart, self._control, *self._settlers.values()]
+
+    def _upkeep(self) -> list[Service]:
+        """What brings jobs and keeps the queues healthy."""
+        by_queue = (self._schedulers, self._sweepers, self._janitors, self._fetchers)
+        return [service for services in by_queue for service in services.values()]
 
     async def _shut_down(self) -> None:
         """No new jobs first; then the running ones, whose leases and outcomes need the rest until the end."""
         log.info("worker %s stops: %d jobs are running", self.name, self._slots.busy)
-        await asyncio.gather(
-            *(service.stop() for service in (*self._fetchers.values(), *self._sweepers, *self._schedulers.values()))
-        )
+        await asyncio.gather(*(service.stop() for service in self._upkeep()))
         await self._drain()
-        for service in (*self._settlers.values(), self._control, self._heart):
+        for service in reversed(self._needed()):
             await service.stop()
         for queue in self.config.queues:
             try:

@@ -151,6 +151,11 @@ class Queue:
         await self.redis.hset(self.keys.job(key), "expires", 1)
         await self.redis.zadd(self.keys.expiring, {key: 1}, xx=True)
 
+    async def forget_wake_up_calls(self) -> None:
+        """Somebody deletes the streams, with their groups, and the delay set; the workers make the groups anew."""
+        await self.redis.delete(*(self.keys.lane(lane) for lane in (RETURNED, *LANES)), self.keys.delayed)
+        await self.broker.prepare(QUEUE, again=True)
+
     # What the broker holds.
 
     async def record(self, key: str) -> dict[bytes, bytes]:

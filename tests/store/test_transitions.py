@@ -84,6 +84,12 @@ async def recall_unbegun(queue: Queue, job: Held) -> None:
     await recall(queue, job)
 
 
+async def mend(queue: Queue, job: Held) -> None:
+    """Somebody has deleted all that would wake the job."""
+    await queue.forget_wake_up_calls()
+    await queue.broker.run("mend", QUEUE, job.key)
+
+
 async def promote(queue: Queue, job: Held) -> None:
     await queue.redis.zadd(queue.keys.delayed, {job.key: 1})
     await queue.promote()
@@ -133,6 +139,7 @@ ACTS: dict[str, Act] = {
     "defer": defer,
     "reclaim": reclaim,
     "recall": recall,
+    "mend": mend,
     "promote": promote,
     "cancel": cancel,
     "expire": expire,
@@ -163,6 +170,10 @@ EDGES: list[Edge] = [
     ("recall", "running", "queued", recall),
     ("recall", "running", "cancelled", but_cancelled_before(recall)),
     ("recall", "queued", "queued", recall_unbegun),
+    ("mend", "queued", "queued", mend),
+    ("mend", "running", "queued", mend),
+    ("mend", "running", "cancelled", but_cancelled_before(mend)),
+    ("mend", "delayed", "delayed", mend),
     ("promote", "delayed", "queued", promote),
     *(("cancel", source, "cancelled", cancel) for source in ("queued", "delayed", "waiting")),
     ("cancel", "running", "running", cancel),

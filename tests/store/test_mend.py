@@ -1,0 +1,80 @@
+"""Jobs whose wake-up call was lost get another, and consumers of workers that are gone leave."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskserver.domain.job import State
+from taskserver.store import mending
+from tests.store.harness import LONG_MS, QUEUE, Queue, succeed
+
+
+async def walk(queue: Queue) -> list[str]:
+    """One walk over all jobs: those that were mended."""
+    cursor, mended = await mending.mend_page(queue.broker, QUEUE, 0)
+    while cursor:
+        cursor, more = await mending.mend_page(queue.broker, QUEUE, cursor)
+        mended += more
+    return mended
+
+
+@pytest.mark.parametrize("lane", ["high", "normal", "low"])
+async def test_a_queued_job_whose_stream_was_deleted_waits_in_its_lane_again(
+    queue: Queue, lane: str
+) -> None:
+    key = await queue.submit(lane=lane)
+    await queue.forget_wake_up_calls()
+    assert await queue.claim() == []
+    assert await walk(queue) == [key]
+    assert (await queue.entry(key))[0] == lane
+    assert [job.key for job in await queue.claim()] == [key]
+
+
+async def test_a_job_that_lacks_nothing_is_left_alone(queue: Queue) -> None:
+    for state in sorted(State, key=lambda state: state is State.QUEUED):  # it comes last: others claim what is queued
+        await queue.make(state)
+    await queue.renew(worker="w1")  # the running one's worker is alive
+    assert await walk(queue) == []
+
+
+async def test_a_live_workers_job_is_left_to_its_next_heartbeat(queue: Queue) -> None:
+    job = await queue.running(worker="w1")
+    await queue.renew(job, worker="w1")
+    await queue.forget_wake_up_calls()
+    assert await walk(queue) == []
+    assert await queue.renew(job, worker="w1") == {}
+    assert await queue.entry_exists(job.key)
+
+
+async def test_a_dead_workers_job_runs_again_and_the_attempt_is_spent(queue: Queue) -> None:
+    job = await queue.running(worker="dead")
+    await queue.forget_wake_up_calls()
+    assert await walk(queue) == [job.key]
+    (again,) = await queue.claim(worker="w2")
+    assert (again.key, again.attempt) == (job.key, 2)
+    assert again.fence > job.fence
+    assert [line.event for line in await queue.history(job.key)] == ["lost"]
+
+
+async def test_a_delayed_job_that_dropped_out_of_the_delay_set_comes_in_time(queue: Queue) -> None:
+    key = await queue.submit(delay_ms=LONG_MS)
+    due = await queue.redis.zscore(queue.keys.delayed, key)
+    await queue.forget_wake_up_calls()
+    assert await walk(queue) == [key]
+    assert await queue.redis.zscore(queue.keys.delayed, key) == due
+
+
+async def test_one_worker_at_a_time_walks(queue: Queue) -> None:
+    assert await mending.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
+    assert not await mending.take_turn(queue.broker, QUEUE, "w2", LONG_MS)
+    assert await mending.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
+
+
+async def test_consumers_of_workers_that_are_gone_leave_unless_something_is_pending_for_them(queue: Queue) -> None:
+    for worker in ("gone", "alive"):
+        await queue.settle(succeed(await queue.running(worker=worker)))
+    await queue.renew(worker="alive")
+    await queue.running(worker="lost")
+    assert "gone" in await mending.tidy(queue.broker, QUEUE)
+    left = await queue.redis.xinfo_consumers(queue.keys.lane("normal"), "workers")
+    assert {consumer["name"] for consumer in left} == {b"alive", b"lost"}
