@@ -26,14 +26,20 @@ T = TypeVar("T", covariant=True)
 Arguments = Mapping[str, Any]
 
 
-class _AsyncRunner(Protocol[T]):
+class AsyncRunner(Protocol[T]):
+    """A tool that is a class whose ``run`` is a coroutine function, for type checkers."""
+
     @property
-    def run(self) -> Callable[..., Coroutine[Any, Any, T]]: ...
+    def run(self) -> Callable[..., Coroutine[Any, Any, T]]:
+        """Does the work."""
 
 
-class _Runner(Protocol[T]):
+class Runner(Protocol[T]):
+    """A tool that is a class whose ``run`` is a plain function, for type checkers."""
+
     @property
-    def run(self) -> Callable[..., T]: ...
+    def run(self) -> Callable[..., T]:
+        """Does the work."""
 
 
 class Client:
@@ -97,11 +103,11 @@ class Client:
 
     @overload
     async def submit(
-        self, tool: type[_AsyncRunner[T]], args: Arguments | None = None, **options: Unpack[SubmitOptions]
+        self, tool: type[AsyncRunner[T]], args: Arguments | None = None, **options: Unpack[SubmitOptions]
     ) -> Job[T]: ...
     @overload
     async def submit(
-        self, tool: type[_Runner[T]], args: Arguments | None = None, **options: Unpack[SubmitOptions]
+        self, tool: type[Runner[T]], args: Arguments | None = None, **options: Unpack[SubmitOptions]
     ) -> Job[T]: ...
     @overload
     async def submit(

@@ -10,7 +10,15 @@ from taskserver.client.waiter import Waiter
 from taskserver.domain.events import Event
 from taskserver.domain.ids import job_id, parse
 from taskserver.domain.job import JobStatus, Outcome, State
-from taskserver.errors import JobCancelled, JobConflict, JobExpired, JobFailed, JobNotFound, ResultTimeout
+from taskserver.errors import (
+    BrokerUnavailable,
+    JobCancelled,
+    JobConflict,
+    JobExpired,
+    JobFailed,
+    JobNotFound,
+    ResultTimeout,
+)
 from taskserver.store import reading, steering
 from taskserver.store.connection import Broker
 from taskserver.tools import codec
@@ -99,7 +107,11 @@ class Job(Generic[T]):
                 while True:
                     grown.clear()
                     ended = interest.outcome.done()
-                    page = await reading.events(self._broker, self._queue, self._key, after)
+                    try:
+                        page = await reading.events(self._broker, self._queue, self._key, after)
+                    except BrokerUnavailable:  # it may come back: those who wait are stirred once a second
+                        await grown.wait()
+                        continue
                     for event in page:
                         yield event
                         after = event.cursor

@@ -151,7 +151,7 @@ def _attempts(name: str, value: Any) -> int:
 
 
 def _milliseconds(seconds: float | None) -> int:
-    return 0 if seconds is None else max(1, round(seconds * 1000))
+    return max(1, round(seconds * 1000)) if seconds else 0
 
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {

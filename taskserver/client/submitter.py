@@ -7,9 +7,9 @@ call. Nobody waits for a batch to fill.
 from __future__ import annotations
 
 import asyncio
+from copy import copy
 
 from taskserver.domain.job import NewJob
-from taskserver.errors import TaskServerError
 from taskserver.store import submitting
 from taskserver.store.connection import Broker
 
@@ -44,10 +44,10 @@ class Submitter:
     async def _send(self, queue: str, batch: list[tuple[NewJob, asyncio.Future[None]]]) -> None:
         try:
             await submitting.submit(self._broker, queue, [job for job, _ in batch])
-        except TaskServerError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting
             for _, written in batch:
-                if not written.done():
-                    written.set_exception(type(error)(*error.args))
+                if not written.done():  # each gets an error of its own: they add their own tracebacks to it
+                    written.set_exception(copy(error))
         else:
             for _, written in batch:
                 if not written.done():

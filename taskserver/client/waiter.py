@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -130,7 +131,7 @@ class Waiter:
             except BrokerError as error:
                 log.debug("news interrupted: %s", error)
                 failures += 1
-                await asyncio.sleep(min(LOOK_SECONDS, 0.05 * 2**failures))
+                await asyncio.sleep(min(LOOK_SECONDS, 0.05 * 2 ** min(failures, 10)))
 
     def _note(self, channel: str, message: bytes) -> None:
         if not message:  # a subscription has just taken effect: what happened before was not heard
@@ -152,25 +153,32 @@ class Waiter:
             self._wake.set()
 
     async def _look(self) -> None:
+        """Look where news say, and at everything once a second, however many news there are."""
+        due = 0.0
         while True:
-            try:
-                await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
-            except TimeoutError:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), max(0.0, due - time.monotonic()))
+            self._wake.clear()
+            if time.monotonic() >= due:
+                due = time.monotonic() + LOOK_SECONDS
                 self._unseen.update(self._interests)
                 for interest in self._interests.values():
                     interest.stir()
-            self._wake.clear()
             places = [place for place in self._unseen if place in self._interests]
             self._unseen.clear()
-            try:
-                await self._read(places)
-            except BrokerDenied as error:
-                for place in places:
-                    self._tell(place, BrokerDenied(*error.args))
-            except BrokerError as error:
-                log.debug("cannot look at results: %s", error)
-                self._unseen.update(places)
-                await asyncio.sleep(LOOK_SECONDS / 4)
+            await self._look_into(places)
+
+    async def _look_into(self, places: list[Place]) -> None:
+        try:
+            await self._read(places)
+        except BrokerDenied as error:
+            for place in places:
+                self._tell(place, BrokerDenied(*error.args))
+        except Exception as error:
+            if not isinstance(error, BrokerError):
+                log.exception("cannot look at results")
+            log.debug("cannot look at results: %s", error)
+            await asyncio.sleep(LOOK_SECONDS / 4)  # then everything is looked at again when it is due
 
     async def _read(self, places: list[Place]) -> None:
         by_queue: dict[str, list[str]] = {}

@@ -1,0 +1,27 @@
+"""When its attempts are used up a job is a dead letter: kept with its error, its history and its arguments."""
+
+import pytest
+
+from taskserver import Client, JobFailed, State, tool
+from taskserver.store import reading
+from tests.conftest import RunWorker
+
+
+@tool(max_retries=1, retry_delay=0.01)
+async def hopeless(url: str) -> None:
+    raise ConnectionError(f"cannot reach {url}")
+
+
+async def test_attempts_used_up(client: Client, run_worker: RunWorker) -> None:
+    async with run_worker(hopeless):
+        job = await client.submit(hopeless, {"url": "nowhere"})
+        with pytest.raises(JobFailed) as caught:
+            await job.result(timeout=10)
+    assert caught.value.error_type == "ConnectionError"
+    assert caught.value.error_message == "cannot reach nowhere"
+    assert "raise ConnectionError" in caught.value.traceback
+    status = await job.status()
+    assert status.state is State.DEAD
+    assert [(line.attempt, line.event) for line in status.history] == [(1, "retry"), (2, "dead")]
+    assert status.arguments == {"url": "nowhere"}
+    assert await reading.dead_letters(await client.connect(), "default", 10) == [job.id.removeprefix("default-")]

@@ -1,0 +1,33 @@
+"""A paused queue takes jobs and starts none; running ones go on. After ``resume`` it continues at once."""
+
+import asyncio
+
+from taskserver import Client, State, tool
+from taskserver.store import steering
+from tests.conftest import RunWorker
+
+
+async def test_pause_and_resume(client: Client, run_worker: RunWorker) -> None:
+    begun, end = asyncio.Event(), asyncio.Event()
+
+    @tool
+    async def long() -> str:
+        begun.set()
+        await end.wait()
+        return "went on"
+
+    @tool
+    async def short() -> str:
+        return "done"
+
+    broker = await client.connect()
+    async with run_worker(long, short):
+        running = await client.submit(long)
+        await begun.wait()
+        await steering.pause(broker, "default")
+        waiting = await client.submit(short)
+        end.set()
+        assert await running.result(timeout=10) == "went on"
+        assert (await waiting.status()).state is State.QUEUED
+        await steering.resume(broker, "default")
+        assert await waiting.result(timeout=10) == "done"

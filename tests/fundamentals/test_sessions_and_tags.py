@@ -1,0 +1,21 @@
+"""What an agent needs to find its jobs again travels with them."""
+
+from taskserver import Client, Context, tool
+from tests.conftest import RunWorker
+
+
+@tool
+async def context(ctx: Context) -> tuple[str | None, tuple[str, ...]]:
+    return ctx.session_id, ctx.tags
+
+
+async def test_session_and_tags_are_seen_by_the_tool_and_in_the_status(client: Client, run_worker: RunWorker) -> None:
+    async with run_worker(context):
+        job = await client.submit(context, session_id="chat 9", tags=["report", "nightly"])
+        assert await job.result(timeout=10) == ("chat 9", ("report", "nightly"))
+    status = await job.status()
+    assert (status.tool, status.session_id, status.tags) == ("context", "chat 9", ["report", "nightly"])
+    assert status.submitted_at is not None
+    assert status.started_at is not None
+    assert status.ended_at is not None
+    assert status.worker

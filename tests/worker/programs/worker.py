@@ -1,0 +1,19 @@
+"""``python -m tests.worker.programs.worker URL LEASE``: a worker until it is killed."""
+
+import asyncio
+import resource
+import sys
+
+from taskserver import Worker, WorkerConfig
+from taskserver.store.connection import Broker
+from taskserver.tools import load
+
+
+async def main(url: str, lease: float) -> None:
+    broker = Broker(url)
+    await Worker(broker, load(["tests.worker.programs.tools"]), WorkerConfig(lease=lease, grace_period=0)).run()
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    asyncio.run(main(sys.argv[1], float(sys.argv[2])))

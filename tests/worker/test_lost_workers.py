@@ -1,0 +1,99 @@
+"""A worker that dies, or is frozen for too long: its jobs run elsewhere, soon, and it cannot interfere any more."""
+
+from collections.abc import Callable
+
+import pytest
+
+from taskserver import Client, Context, JobFailed, State, tool
+from tests.worker.conftest import Hire, Process, Talk
+
+Spawn = Callable[..., Process]
+
+
+@tool
+async def linger(ctx: Context) -> str:
+    return f"attempt {ctx.attempt}"
+
+
+async def test_a_dead_workers_job_is_running_again_within_two_leases(
+    client: Client, spawn: Spawn, hire: Hire, talk: Talk
+) -> None:
+    first = spawn(lease=2)
+    job = await client.submit("linger")
+    assert await talk.heard() == "attempt 1"
+    await hire(linger, lease=2)
+    first.kill()
+    assert await job.result(timeout=30) == "attempt 2"
+    status = await job.status()
+    (lost,) = status.history
+    assert (lost.event, lost.attempt) == ("lost", 1)
+    assert status.started_at is not None
+    assert lost.at_ms / 1000 <= status.started_at
+
+
+async def test_the_time_until_then_is_at_most_two_leases(client: Client, spawn: Spawn, hire: Hire, talk: Talk) -> None:
+    first = spawn(lease=2)
+    job = await client.submit("linger")
+    await talk.heard()
+    await hire(linger, lease=2)
+    first.kill()
+    seconds, micros = await _clock(client)
+    await job.result(timeout=30)
+    started = (await job.status()).started_at
+    assert started is not None
+    assert started - (seconds + micros / 1e6) < 4
+
+
+async def _clock(client: Client) -> tuple[int, int]:
+    answer: tuple[int, int] = await (await client.connect()).redis.time()
+    return answer
+
+
+async def test_a_frozen_worker_hears_that_it_lost_its_job(client: Client, spawn: Spawn, hire: Hire, talk: Talk) -> None:
+    frozen = spawn(lease=0.6)
+    job = await client.submit("linger")
+    assert await talk.heard() == "attempt 1"
+    frozen.freeze()
+    await hire(linger, lease=0.6)
+    assert await job.result(timeout=30) == "attempt 2"
+    frozen.thaw()
+    assert await talk.heard() == "cancelled 1"
+    assert [event async for event in job.events()] == []  # what it said then was refused
+    assert await job.result(timeout=10) == "attempt 2"
+
+
+async def test_a_frozen_worker_cannot_finish_its_job_late(client: Client, spawn: Spawn, hire: Hire, talk: Talk) -> None:
+    frozen = spawn(lease=0.6)
+    job = await client.submit("linger")
+    assert await talk.heard() == "attempt 1"
+    frozen.freeze()
+    await talk.say("late")  # it finds this word when it wakes up, and returns it
+    await hire(linger, lease=0.6)
+    assert await job.result(timeout=30) == "attempt 2"
+    frozen.thaw()
+    other = await client.submit("nap", {"seconds": 0})  # only the thawed one knows this tool
+    assert await other.result(timeout=30) == 1
+    assert await job.result(timeout=10) == "attempt 2"
+    assert [line.event for line in (await job.status()).history] == ["lost"]
+
+
+async def test_a_job_that_kills_its_workers_is_dead_after_its_attempts(client: Client, spawn: Spawn) -> None:
+    job = await client.submit("poison", max_retries=1)
+    assert await spawn(lease=0.6).code() != 0
+    assert await spawn(lease=0.6).code() != 0
+    spawn(lease=0.6)
+    with pytest.raises(JobFailed, match="2 attempts are used up"):
+        await job.result(timeout=30)
+    status = await job.status()
+    assert status.state is State.DEAD
+    assert [(line.event, line.attempt) for line in status.history] == [("lost", 1), ("lost", 2), ("dead", 2)]
+
+
+async def test_the_tools_own_limit_buries_a_job_whose_submitter_set_none(client: Client, spawn: Spawn) -> None:
+    job = await client.submit("poison")  # by its name: only the worker knows that it may run twice
+    assert await spawn(lease=0.6).code() != 0
+    assert await spawn(lease=0.6).code() != 0
+    spawn(lease=0.6)
+    with pytest.raises(JobFailed, match="2 attempts are used up"):
+        await job.result(timeout=30)
+    assert (await job.status()).attempt == 2

@@ -1,0 +1,123 @@
+"""Reports and outcomes reach the broker in batches: complete, in order, and of a bearable size."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from taskserver import BrokerUnavailable, Client, Context, tool
+from taskserver.worker import settler
+from tests.worker.conftest import Hire
+
+
+async def test_large_results_do_not_share_a_call(client: Client, hire: Hire, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    settle = settler.settle
+
+    async def measured(broker: Any, queue: str, reports: Any, settlements: Any, patience: Any) -> Any:
+        sizes.append(sum(len(getattr(each, "data", b"")) for each in settlements))
+        return await settle(broker, queue, reports, settlements, patience)
+
+    monkeypatch.setattr(settler, "settle", measured)
+    everybody = asyncio.Barrier(20)
+
+    @tool
+    async def large() -> bytes:
+        await everybody.wait()
+        return bytes(700_000)
+
+    await hire(large, concurrency=20)
+    jobs = await client.submit_many((large, {}) for _ in range(20))
+    for job in jobs:
+        assert len(await job.result(timeout=30)) == 700_000
+    assert max(sizes) <= 1_400_000
+
+
+async def test_reports_keep_their_order_and_come_before_the_end(client: Client, hire: Hire) -> None:
+    @tool
+    async def count(ctx: Context) -> str:
+        for number in range(2_500):
+            await ctx.emit(str(number))
+        return "end"
+
+    await hire(count)
+    jobs = await client.submit_many((count, {}) for _ in range(2))
+    for job in jobs:
+        said = [event.text async for event in job.events()]
+        assert said[-1_500:] == [str(number) for number in range(1_000, 2_500)]
+        assert len(said) == len(set(said))
+        assert await job.result(timeout=1) == "end"
+
+
+async def test_the_last_words_of_a_tool_are_heard_on_a_fresh_broker(client: Client, hire: Hire) -> None:
+    @tool
+    async def quiet() -> None: ...
+
+    @tool
+    async def speak(ctx: Context) -> None:
+        ctx.emit("last words")
+
+    await hire(quiet, speak)
+    await (await client.submit(quiet)).result(timeout=10)  # the broker has the script of an end now, but of no report
+    job = await client.submit(speak)
+    assert [event.text async for event in job.events()] == ["last words"]
+
+
+async def test_reports_of_a_repeated_call_are_not_doubled(
+    client: Client, hire: Hire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = settler.settle
+    lost = 0
+
+    async def answer_lost(*args: Any) -> Any:
+        nonlocal lost
+        answer = await settle(*args)
+        if lost < 3:
+            lost += 1
+            raise BrokerUnavailable("the answer was lost")
+        return answer
+
+    monkeypatch.setattr(settler, "settle", answer_lost)
+
+    @tool
+    async def count(ctx: Context) -> str:
+        for number in range(10):
+            ctx.emit(str(number))
+        return "end"
+
+    await hire(count)
+    job = await client.submit(count)
+    assert [event.text async for event in job.events()] == [str(number) for number in range(10)]
+    assert await job.result(timeout=10) == "end"
+    assert lost
+
+
+async def test_a_stopping_worker_goes_on_trying_to_settle(
+    client: Client, hire: Hire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = settler.settle
+    failures = 0
+
+    async def away(broker: Any, queue: str, reports: Any, settlements: Any, patience: Any) -> Any:
+        nonlocal failures
+        if settlements and failures < 4:
+            failures += 1
+            raise BrokerUnavailable("away")
+        return await settle(broker, queue, reports, settlements, patience)
+
+    monkeypatch.setattr(settler, "settle", away)
+    begun, end = asyncio.Event(), asyncio.Event()
+
+    @tool
+    async def work() -> str:
+        begun.set()
+        await end.wait()
+        return "done"
+
+    hired = await hire(work, lease=60)
+    job = await client.submit(work)
+    await begun.wait()
+    end.set()
+    await hired.stop()
+    assert failures == 4
+    assert await job.result(timeout=1) == "done"

@@ -1,0 +1,163 @@
+"""A worker that is told to stop claims no more, lets its jobs end, and hands back what is left, unspent."""
+
+import asyncio
+
+import pytest
+
+from taskserver import Client, Context, State, tool
+from taskserver.store.claiming import Entry
+from taskserver.store.keys import Keys
+from tests.brokers import Server, kinds
+from tests.conftest import Eventually
+from tests.worker.conftest import Hire
+
+
+class Work:
+    """A tool that tells when it has begun and goes on until it may end."""
+
+    def __init__(self) -> None:
+        self.begun, self.end = asyncio.Event(), asyncio.Event()
+        self.attempts: list[int] = []
+
+        @tool(max_retries=0)
+        async def work(ctx: Context) -> int:
+            self.attempts.append(ctx.attempt)
+            self.begun.set()
+            await self.end.wait()
+            return ctx.attempt
+
+        self.tool = work
+
+
+async def test_running_jobs_end_and_waiting_ones_stay(client: Client, hire: Hire) -> None:
+    work = Work()
+    hired = await hire(work.tool, concurrency=1, grace_period=60)
+    running = await client.submit(work.tool)
+    await work.begun.wait()
+    waiting = await client.submit(work.tool)
+    hired.worker.stop()
+    work.end.set()
+    await hired.life
+    assert await running.result(timeout=10) == 1
+    assert (await waiting.status()).state is State.QUEUED
+
+
+async def test_without_grace_jobs_are_handed_back_and_their_attempt_is_not_spent(client: Client, hire: Hire) -> None:
+    work = Work()
+    first = await hire(work.tool, grace_period=0, lease=60)
+    job = await client.submit(work.tool)
+    await work.begun.wait()
+    await first.stop()
+    status = await job.status()
+    assert (status.state, status.attempt) == (State.QUEUED, 0)
+    assert [(line.attempt, line.event) for line in status.history] == [(1, "released")]
+    work.end.set()
+    await hire(work.tool, lease=60)
+    assert await job.result(timeout=10) == 1
+    assert work.attempts == [1, 1]
+
+
+async def test_a_second_stop_does_not_wait(client: Client, hire: Hire) -> None:
+    work = Work()
+    hired = await hire(work.tool, grace_period=3600)
+    job = await client.submit(work.tool)
+    await work.begun.wait()
+    hired.worker.stop()
+    hired.worker.stop()
+    await asyncio.wait_for(hired.life, 20)
+    assert (await job.status()).state is State.QUEUED
+
+
+async def test_a_tool_that_fails_because_the_worker_stops_has_not_spent_its_attempt(client: Client, hire: Hire) -> None:
+    begun = asyncio.Event()
+
+    @tool(max_retries=0)
+    async def fragile() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise OSError("the connection was closed") from None
+
+    hired = await hire(fragile, grace_period=0)
+    job = await client.submit(fragile)
+    await begun.wait()
+    await hired.stop()
+    status = await job.status()
+    assert (status.state, status.attempt) == (State.QUEUED, 0)
+
+
+async def test_what_a_blocking_read_brings_at_the_last_moment_goes_back(
+    client: Client, hire: Hire, eventually: Eventually
+) -> None:
+    work = Work()
+    work.end.set()
+    first = await hire(work.tool, lease=60)
+    (fetcher,) = first.worker._fetchers.values()
+    read = fetcher._wake_up.read
+
+    async def read_and_stop() -> list[Entry]:
+        entries = await read()
+        if entries:
+            first.worker.stop()
+            fetcher._stopping.set()  # as if the word had reached it already
+        return entries
+
+    fetcher._wake_up.read = read_and_stop  # type: ignore[method-assign]
+
+    async def reading() -> bool:
+        return fetcher._wake_up._reading
+
+    await eventually(reading)
+    job = await client.submit(work.tool)
+    await first.life
+    assert work.attempts == []
+    await hire(work.tool, lease=60)
+    assert await job.result(timeout=10) == 1
+
+
+@pytest.mark.parametrize("yields", range(0, 40, 4))
+async def test_a_stop_finds_the_blocking_read_wherever_it_is(hire: Hire, yields: int) -> None:
+    hired = await hire()
+    while not hired.worker._fetchers["default"]._task:
+        await asyncio.sleep(0)
+    for _ in range(yields):
+        await asyncio.sleep(0)
+    await asyncio.wait_for(hired.stop(), 4)  # a read that is missed blocks for five seconds
+
+
+async def test_its_consumers_leave_the_groups(client: Client, hire: Hire) -> None:
+    work = Work()
+    work.end.set()
+    hired = await hire(work.tool)
+    await (await client.submit(work.tool)).result(timeout=10)
+    keys = Keys("default")
+    assert hired.worker.name.encode() in [each["name"] for each in await _consumers(hired.broker, keys)]
+    await hired.stop()
+    assert hired.worker.name.encode() not in [each["name"] for each in await _consumers(hired.broker, keys)]
+    assert not await hired.broker.redis.exists(keys.worker(hired.worker.name))
+
+
+async def _consumers(broker: object, keys: Keys) -> list[dict[str, bytes]]:
+    consumers: list[dict[str, bytes]] = await broker.redis.xinfo_consumers(keys.lane("normal"), "workers")  # type: ignore[attr-defined]
+    return consumers
+
+
+async def test_outcomes_wait_for_a_broker_that_is_away_while_the_worker_stops(hire: Hire) -> None:
+    server = Server(next(iter(kinds().values())), "--appendonly", "yes", "--appendfsync", "always").start()
+    try:
+        work = Work()
+        hired = await hire(work.tool, url=server.url, lease=60)
+        async with Client(server.url) as client:
+            job = await client.submit(work.tool)
+            await work.begun.wait()
+            server.kill()
+            work.end.set()
+            hired.worker.stop()
+            await hired.worker._executor.wait_idle()
+            await asyncio.to_thread(server.start)
+            await hired.life
+            assert (await job.status()).state is State.SUCCEEDED
+        await hired.end()
+    finally:
+        server.close()
