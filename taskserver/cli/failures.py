@@ -1,0 +1,84 @@
+"""From errors to what a person reads and a script gets: one sentence on stderr, and an exit code.
+
+====  ==============================================================================
+code  meaning
+====  ==============================================================================
+0     done
+1     the job failed, was cancelled or has expired; or its state does not allow this
+2     the command, a setting, a module or the arguments cannot be used
+3     no such job
+4     the broker is not reached, refuses, does not fit or is full
+5     waited long enough; the job goes on
+70    a bug in taskserver (EX_SOFTWARE of sysexits.h)
+130   interrupted (128 and the number of SIGINT, as shells count)
+141   nobody reads the output any more (the same with SIGPIPE); said to nobody
+====  ==============================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import click
+
+from taskserver.errors import (
+    BrokerError,
+    ConfigError,
+    JobNotFound,
+    MessageError,
+    ResultTimeout,
+    TaskServerError,
+    ToolError,
+)
+from taskserver.observability.printable import printable
+
+OK, FAILED, USAGE, NOT_FOUND, BROKER, TIMED_OUT, BUG, INTERRUPTED, UNREAD = 0, 1, 2, 3, 4, 5, 70, 130, 141
+
+# The first that fits counts: from the particular to the general.
+_CODES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], int], ...] = (
+    ((ConfigError, ToolError, MessageError, click.ClickException), USAGE),
+    (JobNotFound, NOT_FOUND),
+    (BrokerError, BROKER),
+    (ResultTimeout, TIMED_OUT),
+    (TaskServerError, FAILED),
+    ((KeyboardInterrupt, click.Abort), INTERRUPTED),
+    (BrokenPipeError, UNREAD),
+)
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code for an error."""
+    return next((code for kinds, code in _CODES if isinstance(error, kinds)), BUG)
+
+
+def explain(error: BaseException) -> int:
+    """Say on stderr what went wrong, without a traceback unless ``TASKSERVER_DEBUG`` is set; return the exit code."""
+    code = exit_code(error)
+    if code == UNREAD:
+        _discard_output()
+        return code
+    if os.environ.get("TASKSERVER_DEBUG"):
+        traceback.print_exception(error)
+    click.echo(printable(f"taskserver: {_sentence(error, code)}"), err=True)
+    return code
+
+
+def _sentence(error: BaseException, code: int) -> str:
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"{error.format_message()}\nTry '{error.ctx.command_path} --help' for help."
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if code == INTERRUPTED:
+        return "interrupted"
+    if code == BUG:
+        return f"unexpected {type(error).__name__}: {error} (set TASKSERVER_DEBUG=1 for the traceback)"
+    return str(error)
+
+
+def _discard_output() -> None:
+    """Let the interpreter's own flush at exit find somebody who listens."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -1,0 +1,123 @@
+"""``taskserver job``: look at jobs, await, cancel or repeat them."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from taskserver.cli.connecting import connected
+from taskserver.cli.following import print_events
+from taskserver.cli.jobview import job_data, show_job, show_jobs
+from taskserver.cli.lazy import SuggestingGroup
+from taskserver.cli.options import Duration, json_option, limit_option, queue_filter, tool_filter
+from taskserver.cli.outcome import show_result, told_as_data
+from taskserver.cli.screen import show_json, show_text
+from taskserver.client.client import Client
+from taskserver.domain.job import State
+from taskserver.errors import JobConflict
+from taskserver.store import queues
+from taskserver.store.searching import Wanted, newest_jobs
+
+job_argument = click.argument("job_id", metavar="ID")
+
+
+@click.group(cls=SuggestingGroup)
+def job() -> None:
+    """Look at jobs, await, cancel or repeat them."""
+
+
+@job.command()
+@job_argument
+@json_option
+@connected
+async def status(client: Client, *, job_id: str, as_json: bool) -> None:
+    """Everything that is known of a job."""
+    found = await client.job(job_id).status()
+    show_json(job_data(found)) if as_json else show_job(found)
+
+
+@job.command()
+@job_argument
+@click.option("--timeout", type=Duration(), help="Wait at most so long; the job goes on.")
+@json_option
+@connected
+async def result(client: Client, *, job_id: str, timeout: float | None, as_json: bool) -> None:
+    """Wait until a job has ended, and print its result.
+
+    Text is printed as it is, anything else as JSON.
+    """
+    with told_as_data(job_id, as_json):
+        show_result(job_id, await client.job(job_id).result(timeout), as_json)
+
+
+@job.command()
+@job_argument
+@click.option("--after", default="0", metavar="CURSOR", help="Go on behind this event; its cursor is in the JSON.")
+@json_option
+@connected
+async def events(client: Client, *, job_id: str, after: str, as_json: bool) -> None:
+    """Follow a job's progress and output until it has ended.
+
+    With --json, one object a line.
+    """
+    followed = client.job(job_id)
+    if not as_json:
+        await print_events(followed, lambda text: click.echo(text, nl=False), after)
+        return
+    async for event in followed.events(after):
+        show_json(msgspec.structs.asdict(event), indent=0)
+
+
+@job.command()
+@job_argument
+@json_option
+@connected
+async def cancel(client: Client, *, job_id: str, as_json: bool) -> None:
+    """End a job: at once if it has not begun, else its worker ends it."""
+    state = await client.job(job_id).cancel()
+    if state.ended and state is not State.CANCELLED:
+        raise JobConflict(job_id, f"job {job_id} has ended already: it is {state}")
+    if as_json:
+        show_json({"id": job_id, "state": state})
+    else:
+        show_text(f"job {job_id} is cancelled" if state.ended else f"job {job_id} is {state}: its worker ends it now")
+
+
+@job.command()
+@job_argument
+@json_option
+@connected
+async def retry(client: Client, *, job_id: str, as_json: bool) -> None:
+    """Run a job that has ended once more, under the same id."""
+    await client.job(job_id).retry()
+    show_json({"id": job_id, "state": State.QUEUED}) if as_json else show_text(f"job {job_id} is queued again")
+
+
+@job.command("list")
+@queue_filter
+@click.option("--state", type=click.Choice([state.value for state in State]), help="Only in this state.")
+@tool_filter
+@click.option("--session-id", metavar="TEXT", help="Only of this session.")
+@click.option("--tag", metavar="TEXT", help="Only with this tag.")
+@limit_option()
+@json_option
+@connected
+async def list_(
+    client: Client,
+    *,
+    queue: str | None,
+    state: str | None,
+    tool: str | None,
+    session_id: str | None,
+    tag: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """The newest jobs that there are a record of."""
+    broker = await client.connect()
+    wanted = Wanted(State(state) if state else None, tool, session_id, tag)
+    found = await newest_jobs(broker, [queue] if queue else await queues.names(broker), wanted, limit)
+    if as_json:
+        show_json([job_data(each) for each in found])
+    else:
+        show_jobs(found, "no such jobs")

@@ -1,0 +1,82 @@
+"""``taskserver submit``: hand a tool call to the workers, and wait for it if asked to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from taskserver.cli.connecting import connected
+from taskserver.cli.following import follow
+from taskserver.cli.options import Duration, json_option, load_tools, tools_option
+from taskserver.cli.outcome import show_result, told_as_data
+from taskserver.cli.screen import note, show_json, show_text
+from taskserver.client.client import Client
+from taskserver.client.job import Job
+from taskserver.tools import parse_text
+
+EXAMPLES = """\b
+Examples:
+  taskserver submit summarize url=https://example.org max_words=50
+  taskserver submit summarize '{"url": "https://example.org"}' --wait"""
+
+
+def _priority(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
+    return int(value) if value and value.isdecimal() else value
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("tool")
+@click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]... | JSON")
+@click.option("--wait", "-w", is_flag=True, help="Follow the job on stderr, and print its result.")
+@click.option("--timeout", type=Duration(), help="Wait at most so long; the job goes on.")
+@click.option("--queue", "-q", metavar="NAME", help="Where to; else the tool's own queue.")
+@click.option("--priority", callback=_priority, help="1 (most urgent) to 10, or high, normal, low.", metavar="PRIORITY")
+@click.option("--delay", type=Duration(), help="Start no sooner than this from now.")
+@click.option("--idempotency-key", metavar="KEY", help="The same key in the same queue is the same job.")
+@click.option("--job-timeout", type=Duration(), help="What one attempt may take.")
+@click.option("--max-retries", type=int, metavar="N", help="Attempts after the first.")
+@click.option("--expires", type=Duration(), help="Give up unless started within this.")
+@click.option("--result-ttl", type=Duration(), help="Keep its record so long after it ended.")
+@click.option("--session-id", metavar="TEXT", help="Yours to find related jobs by.")
+@click.option("--tag", "tags", multiple=True, metavar="TEXT", help="The same; repeatable.")
+@tools_option
+@json_option
+@connected
+async def submit(
+    client: Client,
+    *,
+    tool: str,
+    arguments: tuple[str, ...],
+    wait: bool,
+    timeout: float | None,
+    modules: tuple[str, ...],
+    as_json: bool,
+    job_timeout: float | None,
+    **options: Any,
+) -> None:
+    """Hand a call of TOOL to the workers, and print the job's id.
+
+    A value is taken as JSON if it reads as JSON, otherwise as text. With --tools, the tool's own types decide, and
+    its name and arguments are checked before anything is sent.
+    """
+    if timeout is not None and not wait:
+        raise click.UsageError("--timeout is how long to --wait; what one attempt may take is --job-timeout")
+    job = await _submit(client, tool, arguments, modules, {**options, "timeout": job_timeout})
+    if not wait:
+        show_json({"id": job.id}) if as_json else show_text(job.id)
+        return
+    note(f"job {job.id}")
+    with told_as_data(job.id, as_json):
+        show_result(job.id, await follow(job, timeout), as_json)
+
+
+async def _submit(
+    client: Client, name: str, pairs: tuple[str, ...], modules: tuple[str, ...], options: dict[str, Any]
+) -> Job[Any]:
+    said = {option: value for option, value in options.items() if value not in (None, ())}
+    if not modules:
+        return await client.submit(name, parse_text(None, pairs), **said)
+    tool = load_tools(modules).tool(name)
+    job = await client.submit(tool.target, parse_text(tool, pairs), **said)
+    return client.job(job.id)  # its result as plain data: it is only printed

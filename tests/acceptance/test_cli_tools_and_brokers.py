@@ -1,0 +1,103 @@
+"""``taskserver tools``, ``broker`` and ``doctor``."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import redis
+
+from tests.acceptance.cli import Cli
+
+
+def test_tools_as_a_table(cli: Cli) -> None:
+    head, row, *_ = cli.ok("tools", "list", "--tools", "agent_tools").out.splitlines()
+    assert head.split() == ["TOOL", "ARGUMENTS", "DESCRIPTION"]
+    assert re.split(" {2,}", row) == ["add", "a: int, b: int = 1", "Add two numbers."]
+
+
+@pytest.mark.parametrize(
+    ("form", "place"),
+    [
+        ("json-schema", lambda tool: tool["parameters"]),
+        ("openai", lambda tool: tool["function"]["parameters"]),
+        ("anthropic", lambda tool: tool["input_schema"]),
+        ("mcp", lambda tool: tool["inputSchema"]),
+    ],
+)
+def test_tools_for_agents(cli: Cli, form: str, place: object) -> None:
+    found = cli.ok("tools", "list", "--tools", "./agent_tools.py", "--format", form).json
+    assert place(found[0])["required"] == ["a"]  # type: ignore[operator]
+
+
+def test_tools_as_json(cli: Cli) -> None:
+    found = cli.ok("tools", "list", "--json", TASKSERVER_TOOLS="agent_tools, json").json
+    assert [tool["name"] for tool in found] == ["add", "echo", "fail", "hold", "steps"]
+
+
+def test_a_module_that_fails_shows_its_own_traceback_and_nothing_else(cli: Cli) -> None:
+    (cli.folder / "broken.py").write_text("def load():\n    raise KeyError('x')\n\nload()\n")
+    for args in (("worker",), ("tools", "list"), ("submit", "add")):
+        done = cli.run(*args, "--tools", "broken")
+        assert (done.code, done.out) == (2, "")
+        assert done.err.count("Traceback") == 1
+        assert 'broken.py", line 2, in load' in done.err
+        assert "KeyError: 'x'" in done.err
+        assert "taskserver/" not in done.err
+
+
+def test_a_module_without_tools_is_told(cli: Cli) -> None:
+    (cli.folder / "empty.py").write_text("def forgotten(): ...\n")
+    done = cli.run("worker", "--tools", "empty")
+    assert done.code == 2
+    assert "there is no tool in empty: put @tool in front of a function" in done.err
+
+
+def test_doctor_is_content_or_warns(cli: Cli) -> None:
+    done = cli.ok("doctor")
+    assert "✓ eviction     noeviction" in done.out
+    assert "! persistence" in done.out
+    assert "→ set it with: CONFIG SET appendonly yes" in done.out
+    levels = {finding["subject"]: finding["level"] for finding in cli.ok("doctor", "--json").json}
+    assert (levels["server"], levels["persistence"]) == ("ok", "warning")
+
+
+def test_doctor_finds_a_broker_that_would_lose_jobs(cli: Cli) -> None:
+    with redis.Redis.from_url(cli.env["TASKSERVER_BROKER_URL"]) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            done = cli.run("doctor")
+        finally:
+            client.config_set("maxmemory-policy", "noeviction")
+    assert done.code == 1
+    assert "✗ eviction" in done.out
+    assert "noeviction" in done.out
+
+
+def test_doctor_tells_of_a_broker_that_is_down(cli: Cli) -> None:
+    done = cli.run("doctor", "--broker", "redis://127.0.0.1:1")
+    assert done.code == 4
+    assert "✗ broker" in done.out
+    assert "→ start it" in done.out
+    assert cli.run("doctor", "--broker", "redis://127.0.0.1:1", "--json").json[0]["level"] == "error"
+
+
+def test_the_embedded_broker_starts_stays_and_stops(embedded_cli: Cli) -> None:
+    cli = embedded_cli
+    assert cli.ok("broker", "status", "--json").json["running"] is False
+    started = cli.ok("broker", "start", "--json").json
+    assert (started["running"], started["stays"]) == (True, True)
+    card = cli.ok("broker", "status").out
+    assert "running" in card
+    assert f"process {started['pid']}" in card
+    assert cli.ok("broker", "stop").out == "the embedded broker has stopped\n"
+    assert cli.ok("broker", "stop", "--json").json == {"stopped": False}
+
+
+def test_without_a_url_a_worker_and_a_client_meet_at_the_embedded_broker(embedded_cli: Cli) -> None:
+    cli = embedded_cli
+    cli.worker()
+    assert cli.ok("submit", "add", "a=1", "--wait").out == "2\n"
+    done = cli.run("broker", "stop")
+    assert done.code == 4
+    assert "is in use" in done.err
