@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import redis
@@ -23,10 +24,8 @@ from taskserver.errors import TaskServerError
 def kinds() -> dict[str, str]:
     """The kinds of broker at hand: name → path of a binary, or a URL."""
     found = {}
-    try:
+    with suppress(TaskServerError):
         found["valkey"] = str(find_binary())
-    except TaskServerError:
-        pass
     if path := shutil.which("redis-server"):
         found["redis"] = path
     for url in os.environ.get("TASKSERVER_TEST_BROKERS", "").split():

@@ -40,7 +40,7 @@ def broker_url(request: pytest.FixtureRequest, servers: dict[str, Server]) -> st
 @pytest.fixture
 def one_broker_url(servers: dict[str, Server]) -> str:
     """URL of an empty broker of one kind: for tests of what does not depend on the server."""
-    kind = sorted(kinds())[-1]
+    kind = max(kinds())
     if kind not in servers:
         servers[kind] = Server(kinds()[kind]).start()
     with redis.Redis.from_url(servers[kind].url) as client:
@@ -68,7 +68,7 @@ RunWorker = Callable[..., "asynccontextmanager[Worker]"]
 
 @pytest.fixture
 def run_worker(broker_url: str) -> RunWorker:
-    """``async with run_worker(tool, …, concurrency=4) as worker``: a worker in this process for as long as the block."""
+    """``async with run_worker(tool, …, concurrency=4) as worker``: a worker in this process, as long as the block."""
 
     @asynccontextmanager
     async def run(*tools: object, **config: object) -> AsyncIterator[Worker]:

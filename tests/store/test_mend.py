@@ -19,9 +19,7 @@ async def walk(queue: Queue) -> list[str]:
 
 
 @pytest.mark.parametrize("lane", ["high", "normal", "low"])
-async def test_a_queued_job_whose_stream_was_deleted_waits_in_its_lane_again(
-    queue: Queue, lane: str
-) -> None:
+async def test_a_queued_job_whose_stream_was_deleted_waits_in_its_lane_again(queue: Queue, lane: str) -> None:
     key = await queue.submit(lane=lane)
     await queue.forget_wake_up_calls()
     assert await queue.claim() == []
