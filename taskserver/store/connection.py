@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import hiredis
 import redis
 import redis.asyncio
 from redis import exceptions as redis_said
@@ -24,6 +23,7 @@ from redis.retry import Retry
 from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, BrokerUnsuitable
 from taskserver.store.keys import QUEUES, Keys
 from taskserver.store.scripts import Script, script
+from taskserver.store.sockets import ours
 from taskserver.store.urls import check_url, refusal, without_secrets
 
 ANSWER_SECONDS = 5.0
@@ -57,7 +57,7 @@ class Broker:
         self.shown = without_secrets(url)
         self.patience = patience
         pool = self._pool(connections)
-        pool.connection_class = _packing_in_c(pool.connection_class)
+        pool.connection_class = ours(pool.connection_class)
         # Any: the client library types every answer as bytes or str or more; ours are bytes.
         self.redis: Any = redis.asyncio.Redis(connection_pool=pool)
         self._owned: list[Any] = [self.redis]
@@ -86,7 +86,8 @@ class Broker:
     def reader(self) -> Any:
         """A client for blocking reads: its socket outlasts them, and it never repeats one by itself."""
         options = _options(ANSWER_SECONDS + BLOCK_SECONDS, AsyncRetry)
-        client = redis.asyncio.Redis.from_url(self.url, max_connections=2, **options)
+        client: Any = redis.asyncio.Redis.from_url(self.url, max_connections=2, **options)
+        client.connection_pool.connection_class = ours(client.connection_pool.connection_class)
         self._owned.append(client)
         return client
 
@@ -161,20 +162,6 @@ class Broker:
         """Close every connection; harmless when repeated."""
         for client in self._owned:
             await client.aclose(close_connection_pool=True)
-
-
-def _packing_in_c(connection_class: type[Any]) -> type[Any]:
-    """The connection class with hiredis' packer, which the client library uses for its blocking connections only.
-
-    A batch has hundreds of arguments; packing them in Python costs more than anything else that a worker does.
-    """
-
-    def pack_command(_: Any, *args: Any) -> list[bytes]:
-        name, *rest = args
-        words = name.encode().split() if isinstance(name, str) else name.split()
-        return [hiredis.pack_command((*words, *rest))]
-
-    return type(connection_class.__name__, (connection_class,), {"pack_command": pack_command})
 
 
 class GroupMissing(BrokerError):

@@ -50,11 +50,11 @@ async def _clock(client: Client) -> tuple[int, int]:
 
 
 async def test_a_frozen_worker_hears_that_it_lost_its_job(client: Client, spawn: Spawn, hire: Hire, talk: Talk) -> None:
-    frozen = spawn(lease=0.6)
+    frozen = spawn(lease=1.5)
     job = await client.submit("linger")
     assert await talk.heard() == "attempt 1"
     frozen.freeze()
-    await hire(linger, lease=0.6)
+    await hire(linger, lease=1.5)
     assert await job.result(timeout=30) == "attempt 2"
     frozen.thaw()
     assert await talk.heard() == "cancelled 1"
@@ -63,12 +63,12 @@ async def test_a_frozen_worker_hears_that_it_lost_its_job(client: Client, spawn:
 
 
 async def test_a_frozen_worker_cannot_finish_its_job_late(client: Client, spawn: Spawn, hire: Hire, talk: Talk) -> None:
-    frozen = spawn(lease=0.6)
+    frozen = spawn(lease=1.5)
     job = await client.submit("linger")
     assert await talk.heard() == "attempt 1"
     frozen.freeze()
     await talk.say("late")  # it finds this word when it wakes up, and returns it
-    await hire(linger, lease=0.6)
+    await hire(linger, lease=1.5)
     assert await job.result(timeout=30) == "attempt 2"
     frozen.thaw()
     other = await client.submit("nap", {"seconds": 0})  # only the thawed one knows this tool
@@ -79,9 +79,9 @@ async def test_a_frozen_worker_cannot_finish_its_job_late(client: Client, spawn:
 
 async def test_a_job_that_kills_its_workers_is_dead_after_its_attempts(client: Client, spawn: Spawn) -> None:
     job = await client.submit("poison", max_retries=1)
-    assert await spawn(lease=0.6).code() != 0
-    assert await spawn(lease=0.6).code() != 0
-    spawn(lease=0.6)
+    assert await spawn(lease=1.5).code() != 0
+    assert await spawn(lease=1.5).code() != 0
+    spawn(lease=1.5)
     with pytest.raises(JobFailed, match="2 attempts are used up"):
         await job.result(timeout=30)
     status = await job.status()
@@ -91,9 +91,9 @@ async def test_a_job_that_kills_its_workers_is_dead_after_its_attempts(client: C
 
 async def test_the_tools_own_limit_buries_a_job_whose_submitter_set_none(client: Client, spawn: Spawn) -> None:
     job = await client.submit("poison")  # by its name: only the worker knows that it may run twice
-    assert await spawn(lease=0.6).code() != 0
-    assert await spawn(lease=0.6).code() != 0
-    spawn(lease=0.6)
+    assert await spawn(lease=1.5).code() != 0
+    assert await spawn(lease=1.5).code() != 0
+    spawn(lease=1.5)
     with pytest.raises(JobFailed, match="2 attempts are used up"):
         await job.result(timeout=30)
     assert (await job.status()).attempt == 2
