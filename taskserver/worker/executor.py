@@ -19,6 +19,7 @@ from taskserver.domain.messages import unpack
 from taskserver.errors import MessageError, MessageInvalid, ResultInvalid, ToolNotFound
 from taskserver.tools import Context, Toolbox, codec
 from taskserver.worker.attempt import Attempt, Opened, Stop, pack_failure
+from taskserver.worker.deadlines import Deadlines
 from taskserver.worker.failures import failure_of
 from taskserver.worker.settler import Settler
 from taskserver.worker.slots import Slots
@@ -49,6 +50,7 @@ class Executor:
         self._settlers = settlers
         self._max_result_bytes = max_result_bytes
         self.running: dict[str, Attempt] = {}
+        self._deadlines = Deadlines(lambda attempt: self.end(attempt, Stop.TIMEOUT))
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -108,7 +110,8 @@ class Executor:
             return
         attempt.opened = opened
         attempt.context = context = _context(attempt, opened)
-        timer = self._arm(attempt, opened.limit)
+        if opened.limit is not None:
+            self._deadlines.add(attempt, opened.limit)
         try:
             result = await opened.consumer.process(opened.message, context)
         except BaseException as error:  # noqa: BLE001 - whatever a tool raises concerns its own job only
@@ -116,8 +119,7 @@ class Executor:
         else:
             await self._returned(attempt, opened, result)
         finally:
-            if timer is not None:
-                timer.cancel()
+            self._deadlines.discard(attempt)
 
     def _open(self, attempt: Attempt) -> Opened | None:
         """Read the message and find who runs it; if that cannot be, settle the attempt and return nothing."""
@@ -144,12 +146,6 @@ class Executor:
     def _leave(self, attempt: Attempt, unknown: Exception) -> None:
         log.info("job %s is left for another worker: %s", attempt.id, unknown)
         attempt.defer(failure_of(unknown))
-
-    def _arm(self, attempt: Attempt, limit: float | None) -> asyncio.TimerHandle | None:
-        if limit is None:
-            return None
-        attempt.deadline = time.monotonic() + limit
-        return asyncio.get_running_loop().call_later(limit, self.end, attempt, Stop.TIMEOUT)
 
     async def _returned(self, attempt: Attempt, opened: Opened, result: Any) -> None:
         """The tool returned; but one that was told to end and caught its cancellation has not succeeded by that."""

@@ -8,7 +8,7 @@
 local refused = {}
 for i = 1, #ARGV, 2 do
   local key, answer = ARGV[i], ARGV[i + 1]
-  local job = read_job(key, { 'state', 'expires' })
+  local job = read_fields(key, { 'state', 'expires' })
   if job and job.state == 'waiting' then
     if job.expires then redis.call('ZREM', EXPIRING, key) end
     redis.call('HDEL', job_key(key), 'expires')

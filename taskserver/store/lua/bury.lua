@@ -8,7 +8,7 @@
 
 local deleted = 0
 for _, key in ipairs(ARGV) do
-  local job = read_job(key, { 'state' })
+  local job = read_fields(key, { 'state' })
   if job and job.state == 'dead' then
     redis.call('UNLINK', job_key(key), message_key(key), outcome_key(key), events_key(key), history_key(key))
     deleted = deleted + 1

@@ -8,7 +8,7 @@
 local states = {}
 local now = clock()
 for i, key in ipairs(ARGV) do
-  local job = read_job(key, ALL)
+  local job = read_job(key)
   if not job then
     states[i] = ''
   elseif job.state == 'running' then

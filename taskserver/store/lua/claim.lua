@@ -8,7 +8,6 @@
 -- ARGV[7..] entries that the worker's blocking read has brought: lane, entry id, job key ('' if it has none)
 -- Returns { 'paused' or 'open', { per job: key, attempt, fence, max or '', message }, { per refused entry: entry, reason } }
 
-local CLAIMED = { 'state', 'entry', 'attempt', 'fence', 'max', 'expires' }
 local worker, slots, cap = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[6])
 local now = clock()
 local jobs, refused = {}, {}
@@ -20,7 +19,7 @@ local function refuse(entry, reason)
 end
 
 local function bury(key, kind, text)
-  local job = read_job(key, ALL)
+  local job = read_job(key)
   local error = cmsgpack.pack({ kind, text, '' }) -- as the domain's Failure is packed
   remember(key, job.attempt, job.worker, 'dead', error, now)
   job.history = true
@@ -32,7 +31,7 @@ local function begin(key, job)
   local attempt = tonumber(job.attempt) or 0
   if not payload or payload.err then return bury(key, 'MessageLost', 'the message of this job is gone from the broker') end
   if attempt == 0 and job.expires and now > tonumber(job.expires) then
-    return end_job(key, read_job(key, ALL), 'expired', '', now)
+    return end_job(key, read_job(key), 'expired', '', now)
   end
   if attempt >= (tonumber(job.max) or cap) then
     local text = string.format('all %d attempts are used up, the last by a worker that died or was lost', attempt)
@@ -50,9 +49,18 @@ local function begin(key, job)
   jobs[n + 4], jobs[n + 5] = job.max or '', payload
 end
 
+-- As read_job, but only what a claim needs.
+local function read_claimable(key)
+  local v = redis.pcall('HMGET', job_key(key), 'state', 'entry', 'attempt', 'fence', 'max', 'expires')
+  if v.err or not v[1] then return nil end
+  return {
+    state = v[1], entry = v[2] or nil, attempt = v[3] or nil, fence = v[4] or nil, max = v[5] or nil, expires = v[6] or nil,
+  }
+end
+
 local function take(entry, key)
   if not key or key == '' then return refuse(entry, 'it names no job') end
-  local job = read_job(key, CLAIMED)
+  local job = read_claimable(key)
   if not job then return refuse(entry, 'it names an unknown job') end
   if job.entry ~= entry then return refuse(entry, 'it is not the live entry of its job') end
   -- Running with this very entry: the group was rebuilt under a live worker. Its next heartbeat takes the entry
@@ -64,7 +72,7 @@ end
 
 -- The worker has no slot for an entry that its blocking read brought: back to those who have.
 local function give_back(entry, key)
-  local job = key ~= '' and read_job(key, { 'state', 'entry' })
+  local job = key ~= '' and read_fields(key, { 'state', 'entry' })
   local live = job and job.entry == entry
   if live and job.state == 'running' then return end -- as in `take`: it is the only way to notice a lost lease
   drop_entry(entry)

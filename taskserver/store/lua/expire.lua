@@ -8,7 +8,7 @@
 local now = clock()
 local due = redis.call('ZRANGE', EXPIRING, '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
 for _, key in ipairs(due) do
-  local job = read_job(key, ALL)
+  local job = read_job(key)
   if job and (job.state == 'queued' or job.state == 'delayed' or job.state == 'waiting') then
     redis.call('ZREM', DELAYED, key)
     end_job(key, job, 'expired', '', now)

@@ -24,7 +24,7 @@ local function lose(key, job)
 end
 
 local function mend(key)
-  local job = read_job(key, ALL)
+  local job = read_job(key)
   if not job then return false end
   if job.state == 'queued' and not has_entry(job) then
     local lane = redis.call('HGET', job_key(key), 'lane') or 'normal' -- a whole stream may be gone: priorities stay

@@ -8,7 +8,7 @@
 local ENDED = { succeeded = true, failed = true, dead = true, cancelled = true, expired = true }
 local replies = {}
 for i, key in ipairs(ARGV) do
-  local job = read_job(key, { 'state', 'data' })
+  local job = read_fields(key, { 'state', 'data' })
   local data = ''
   if job and ENDED[job.state] then data = job.data or redis.call('GET', outcome_key(key)) or '' end
   replies[2 * i - 1], replies[2 * i] = job and job.state or '', data

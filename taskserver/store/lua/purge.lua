@@ -9,7 +9,7 @@ local now = clock()
 local seen, cancelled = 0, 0
 
 local function drop(key, entry)
-  local job = key and read_job(key, ALL)
+  local job = key and read_job(key)
   if not job or (entry and job.entry ~= entry) then return drop_entry(entry) end
   if job.state == 'queued' or job.state == 'delayed' then
     end_job(key, job, 'cancelled', '', now)

@@ -13,7 +13,7 @@ local known, returned = {}, {}
 for i = 3, #ARGV do known[ARGV[i]] = true end
 
 local function give_back(entry, key)
-  local job = read_job(key, ALL)
+  local job = read_job(key)
   if not job or job.entry ~= entry then return drop_entry(entry) end
   if job.state == 'running' then
     if job.worker ~= worker then return end -- it is another's: that one's heartbeat takes the entry back

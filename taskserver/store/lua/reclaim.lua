@@ -15,7 +15,7 @@ local now = clock()
 local taken = {}
 
 local function take_back(entry, key)
-  local job = key and read_job(key, ALL)
+  local job = key and read_job(key)
   drop_entry(entry)
   if not job or job.entry ~= entry then return end
   local running = job.state == 'running'

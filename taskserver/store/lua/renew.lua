@@ -18,7 +18,7 @@ end
 
 for i = 4, #ARGV, 2 do
   local key, fence = ARGV[i], ARGV[i + 1]
-  local job = read_job(key, { 'state', 'fence', 'entry', 'cancel' })
+  local job = read_fields(key, { 'state', 'fence', 'entry', 'cancel' })
   if refusal(job, fence) ~= '' then
     attention[#attention + 1], attention[#attention + 2] = key, 'lost'
   else

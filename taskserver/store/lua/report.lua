@@ -10,7 +10,7 @@
 local stale = {}
 for i = 2, #ARGV, 6 do
   local key, fence, attempt, number, report, progress = unpack(ARGV, i, i + 5)
-  local job = read_job(key, { 'state', 'fence', 'said' })
+  local job = read_fields(key, { 'state', 'fence', 'said' })
   local said_fence, said_number = string.match(job and job.said or '', '^(%d+) (%d+)$')
   if refusal(job, fence) ~= '' then
     stale[#stale + 1] = key

@@ -9,7 +9,7 @@ local replies = {}
 local now = clock()
 local ENDED = { succeeded = true, failed = true, dead = true, cancelled = true, expired = true }
 for i, key in ipairs(ARGV) do
-  local job = read_job(key, { 'state', 'lane', 'fence', 'attempt' })
+  local job = read_fields(key, { 'state', 'lane', 'fence', 'attempt' })
   if not job or redis.call('EXISTS', message_key(key)) == 0 then
     replies[i] = 'gone'
   elseif not ENDED[job.state] then

@@ -1,0 +1,45 @@
+"""Deadlines: when an attempt has had its time.
+
+A timer of the event loop for each attempt costs more than all else that is done about its timeout, and hardly any ever
+rings. So attempts whose time is over within the same twentieth of a second share one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+
+from taskserver.worker.attempt import Attempt
+
+PER_SECOND = 20
+"""How many timers there may be a second; an attempt ends at most so much of a second late."""
+
+
+class Deadlines:
+    """Calls ``over`` with each attempt that is still there when its time is over."""
+
+    def __init__(self, over: Callable[[Attempt], None]) -> None:
+        self._over = over
+        self._due: dict[int, set[Attempt]] = {}
+
+    def add(self, attempt: Attempt, seconds: float) -> None:
+        """Give an attempt so many seconds from now."""
+        attempt.deadline = time.monotonic() + seconds
+        tick = math.ceil(attempt.deadline * PER_SECOND)
+        due = self._due.get(tick)
+        if due is None:
+            due = self._due[tick] = set()
+            delay = tick / PER_SECOND - time.monotonic()
+            asyncio.get_running_loop().call_later(delay, self._ring, tick)
+        due.add(attempt)
+
+    def discard(self, attempt: Attempt) -> None:
+        """The attempt has ended; harmless if it had no deadline."""
+        if attempt.deadline is not None and (due := self._due.get(math.ceil(attempt.deadline * PER_SECOND))):
+            due.discard(attempt)
+
+    def _ring(self, tick: int) -> None:
+        for attempt in self._due.pop(tick):
+            self._over(attempt)
