@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -66,9 +67,15 @@ async def _measure(names: list[str], jobs: int, rounds: int, binary: str | None)
 
 
 def _summary(unit: str, figures: list[Figure]) -> dict[str, Any]:
-    medians = {field: statistics.median(getattr(figure, field) for figure in figures) for field in Figure._fields}
+    medians = {field: _median([getattr(figure, field) for figure in figures]) for field in Figure._fields}
     values = [figure.value for figure in figures]
     return {"unit": unit, **medians, "least": min(values), "most": max(values)}
+
+
+def _median(values: list[float]) -> float | None:
+    """The median; None where the scenario does not measure this."""
+    median = statistics.median(values)
+    return None if math.isnan(median) else median
 
 
 def _show(run: dict[str, Any], last: dict[str, Any] | None) -> None:
@@ -92,8 +99,8 @@ def _digits(figure: dict[str, Any]) -> int:
     return 2 if figure["unit"] == "ms" else 0
 
 
-def _cell(value: float) -> str:
-    return "" if value != value else f"{value:.2f}"
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 if __name__ == "__main__":
