@@ -26,7 +26,7 @@ class Settings(BaseSettings):
         loglevel: Of the worker's own log: debug, info, warning or error.
     """
 
-    model_config = SettingsConfigDict(env_prefix="TASKSERVER_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="TASKSERVER_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     broker_url: SecretStr | None = None
     queue: str = "default"

@@ -35,7 +35,17 @@ async def running_worker(*tools: object, url: str | None = None, **config: Any) 
         worker = Worker(await client.connect(), Toolbox.of(*tools), WorkerConfig(**config))
         running = asyncio.create_task(worker.run())
         try:
+            await _ready(worker, running)
             yield worker
         finally:
             worker.stop()
             await running
+
+
+async def _ready(worker: Worker, running: asyncio.Task[None]) -> None:
+    """Wait until the worker takes jobs; if it cannot, raise why."""
+    ready = asyncio.create_task(worker.ready.wait())
+    await asyncio.wait((ready, running), return_when=asyncio.FIRST_COMPLETED)
+    ready.cancel()
+    if running.done():
+        running.result()

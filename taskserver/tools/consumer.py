@@ -104,10 +104,16 @@ class BaseConsumer(ABC, Generic[M]):
         """Do the work of one attempt. What it returns is the job's result; an error fails the attempt."""
 
     async def on_success(self, result: Any, message: M) -> None:
-        """Called after the job has succeeded; by default nothing."""
+        """Called when the attempt has succeeded, just before that is recorded; by default nothing.
+
+        A worker that dies in between runs the job again, so this may be called more than once for a job.
+        """
 
     async def on_failure(self, error: BaseException, message: M) -> None:
-        """Called when the job has finally failed, not after an attempt that is tried again; by default nothing."""
+        """Called when the job is about to be recorded as failed or dead, not when another attempt follows.
+
+        By default nothing. Not called for a job that the broker ends itself because its workers died.
+        """
 
     def should_retry(self, error: BaseException, message: M) -> bool:
         """Whether a failed attempt may be tried again: not if the same message must fail the same way."""

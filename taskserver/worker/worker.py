@@ -92,6 +92,10 @@ class Worker:
         toolbox: The tools and consumers it may run, and nothing else.
         config: How.
 
+    Attributes:
+        name: Host, process id and something random: who it is to the broker.
+        ready: Set once it takes jobs.
+
     Raises:
         ConfigError: if the configuration or toolbox cannot work.
     """
@@ -103,6 +107,7 @@ class Worker:
         self._broker = broker
         self._toolbox = toolbox
         self._started_at = time.time()
+        self.ready = asyncio.Event()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._build()
@@ -159,6 +164,7 @@ class Worker:
             for service in (*self._needed(), *self._upkeep()):
                 await service.start()
             log.info("worker %s is ready: %s", self.name, _summary(self.config, self._toolbox))
+            self.ready.set()
             await self._stop.wait()
         finally:
             await self._shut_down()
