@@ -16,7 +16,7 @@ async def cancel(broker: Broker, queue: str, keys: Sequence[str]) -> list[State 
     Returns:
         The state of each afterwards; None for an unknown job.
     """
-    answer = await broker.run("cancel", queue, *keys)
+    answer = await _each(broker, "cancel", queue, keys)
     return [State(word.decode()) if word else None for word in answer]
 
 
@@ -26,7 +26,7 @@ async def requeue(broker: Broker, queue: str, keys: Sequence[str]) -> list[str]:
     Returns:
         For each '' if it is queued now; else its state, or ``gone`` if its record or message is.
     """
-    return [word.decode() for word in await broker.run("requeue", queue, *keys)]
+    return [word.decode() for word in await _each(broker, "requeue", queue, keys)]
 
 
 async def pause(broker: Broker, queue: str) -> None:
@@ -62,5 +62,15 @@ async def bury_for_good(broker: Broker, queue: str, keys: Sequence[str]) -> int:
     Returns:
         How many there were.
     """
-    deleted: int = await broker.run("bury", queue, *keys)
+    deleted: int = sum([await broker.run("bury", queue, *batch) for batch in _batches(keys)])
     return deleted
+
+
+async def _each(broker: Broker, script: str, queue: str, keys: Sequence[str]) -> list[bytes]:
+    """A script's answer for each key."""
+    return [word for batch in _batches(keys) for word in await broker.run(script, queue, *batch)]
+
+
+def _batches(keys: Sequence[str]) -> list[Sequence[str]]:
+    """A script call holds up the whole server, and takes a few thousand arguments at most."""
+    return [keys[start : start + BATCH] for start in range(0, len(keys), BATCH)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from taskserver.domain.job import State
-from tests.store.harness import LARGE_ERROR, LONG_MS, Queue, release, retry, succeed
+from taskserver.store import steering
+from tests.store.harness import LARGE_ERROR, LONG_MS, QUEUE, Queue, release, retry, succeed
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.DELAYED, State.WAITING])
@@ -71,3 +72,10 @@ async def test_very_many_jobs_are_cancelled_in_one_call(queue: Queue) -> None:
     unknown = [f"unknown{n}" for n in range(10_000)]
     states = await queue.cancel(*keys, *unknown)
     assert states == [State.CANCELLED] * len(keys) + [None] * len(unknown)
+
+
+async def test_any_number_of_jobs_can_be_cancelled_run_again_and_deleted(queue: Queue) -> None:
+    keys = [await queue.submit() for _ in range(1200)]
+    assert await queue.cancel(*keys, "unknown") == [State.CANCELLED] * 1200 + [None]
+    assert await queue.requeue(*keys) == [""] * 1200
+    assert await steering.bury_for_good(queue.broker, QUEUE, keys) == 0
