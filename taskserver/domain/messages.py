@@ -8,7 +8,6 @@ workers share a queue. Which class a tag stands for is decided by the worker's o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Self
 
 import msgspec
@@ -111,16 +110,3 @@ def unpack(data: bytes) -> Envelope:
         return _envelope_decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise MessageInvalid(f"not a message of taskserver: {error}") from None
-
-
-def message_types(classes: Iterable[type[BaseMessage]]) -> dict[str, type[BaseMessage]]:
-    """The classes by their tag.
-
-    Raises:
-        MessageInvalid: if two different classes share a tag.
-    """
-    known: dict[str, type[BaseMessage]] = {}
-    for cls in classes:
-        if known.setdefault(cls.message_type, cls) is not cls:
-            raise MessageInvalid(f"two message types are called {cls.message_type!r}; set message_type on one of them")
-    return known

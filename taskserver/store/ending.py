@@ -11,8 +11,8 @@ AGAIN_SECONDS = 0.1
 async def end(*tasks: asyncio.Task[Any]) -> None:
     """Cancel tasks and wait until they have ended.
 
-    One cancellation is not enough before Python 3.12: ``asyncio.wait_for``, in which the client library sends, may
-    swallow one that comes just as the send is done (python/cpython issue 86296).
+    One cancellation is not enough before Python 3.12: ``asyncio.wait_for`` may swallow one that comes just as what it
+    waits for is done (python/cpython issue 86296).
     """
     left = set(tasks)
     while left:

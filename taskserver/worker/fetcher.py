@@ -102,7 +102,8 @@ class Fetcher(LoopService):
         for entry, reason in claimed.refused:
             log.warning("queue %s: threw away stream entry %s: %s", self._queue, entry, reason)
         if claimed.paused:
-            await self._wait_for_word()
+            self._word.clear()
+            await self.rest(PAUSED_SECONDS, until=self._word)
         elif len(claimed.jobs) < wanted and not claimed.refused and not self.stopping:
             self._read = await self._wake_up.read()
 
@@ -117,13 +118,6 @@ class Fetcher(LoopService):
     def go_on(self) -> None:
         """The queue is not paused any more."""
         self._word.set()
-
-    async def _wait_for_word(self) -> None:
-        self._word.clear()
-        try:
-            await asyncio.wait_for(self._word.wait(), PAUSED_SECONDS)
-        except TimeoutError:
-            return
 
     async def interrupt(self) -> None:
         """Make a waiting turn return: one that waits for a slot, for a paused queue, or in a blocking read."""

@@ -44,7 +44,7 @@ class Janitor(LoopService):
             self._hurry.clear()
             await self._walk(fast)
             await tidy(self._broker, self._queue)
-        await self._pause(WALK_SECONDS)
+        await self.rest(WALK_SECONDS, until=self._hurry)
 
     async def interrupt(self) -> None:
         """End a pause early."""
@@ -64,10 +64,4 @@ class Janitor(LoopService):
                 return
             if not fast:
                 await take_turn(self._broker, self._queue, self._worker, self._hold_ms)
-                await self._pause(PAGE_SECONDS)
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._hurry.wait(), seconds)
-        except TimeoutError:
-            return
+                await self.rest(PAGE_SECONDS, until=self._hurry)

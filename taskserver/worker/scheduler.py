@@ -31,17 +31,11 @@ class Scheduler(LoopService):
         self._sooner.clear()
         promoted = await promote(self._broker, self._queue)
         expired = await expire(self._broker, self._queue)
-        await self._wait(min(_pause(promoted), _pause(expired)))
+        await self.rest(min(_pause(promoted), _pause(expired)), until=self._sooner)
 
     async def interrupt(self) -> None:
         """Wake the loop, so that it sees the stop."""
         self._sooner.set()
-
-    async def _wait(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._sooner.wait(), seconds)
-        except TimeoutError:
-            return
 
 
 def _pause(due: Due) -> float:

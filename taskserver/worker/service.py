@@ -57,12 +57,15 @@ class LoopService(Service):
             await asyncio.wait((self._task,), timeout=INTERRUPT_SECONDS)
 
     async def interrupt(self) -> None:
-        """Make a waiting turn return early. Nothing to do where turns wait with ``rest``."""
+        """Make a waiting turn return early. Nothing to do where they rest until the stop."""
 
-    async def rest(self, seconds: float) -> None:
-        """Wait, but not past the stop."""
+    async def rest(self, seconds: float, until: asyncio.Event | None = None) -> None:
+        """Wait so long, or until the event is set; without one, until the stop.
+
+        A service that rests until an event of its own sets it in ``interrupt``.
+        """
         try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+            await asyncio.wait_for((until or self._stopping).wait(), seconds)
         except TimeoutError:
             return
 

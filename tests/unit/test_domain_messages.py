@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskserver.domain.limits import MAX_BYTES
-from taskserver.domain.messages import BaseMessage, Envelope, ToolExecutionMessage, message_types, pack, unpack
+from taskserver.domain.messages import BaseMessage, Envelope, ToolExecutionMessage, pack, unpack
 from taskserver.errors import MessageInvalid, MessageTooLarge
 
 encode = msgspec.msgpack.encode
@@ -125,15 +125,6 @@ def test_too_large_a_message_is_refused_on_both_sides() -> None:
         unpack(encode(envelope))
     with pytest.raises(MessageTooLarge):
         pack(Envelope.of(New(address="a"), encode("x" * 100)), max_bytes=50)
-
-
-def test_types_are_found_by_their_tag() -> None:
-    assert message_types([Old, ToolExecutionMessage, Old]) == {
-        "Report": Old,
-        "ToolExecutionMessage": ToolExecutionMessage,
-    }
-    with pytest.raises(MessageInvalid, match="two message types are called 'Report'"):
-        message_types([Old, New])
 
 
 def test_tool_messages_hold_plain_data() -> None:
