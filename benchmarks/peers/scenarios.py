@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from benchmarks.peers.processes import NotSupported
+from benchmarks.peers.processes import AdapterProcess, NotSupported
 from benchmarks.peers.stage import Figures, Stage, cores
 
 BURN = 0.005
@@ -102,26 +102,28 @@ def _waiting(seconds: float, workers: int) -> Measure:
 
 async def _latency(stage: Stage, pace: Pace) -> Figures:
     """Submit to result, one job at a time, with an idle worker."""
-    samples = await _latencies(stage, pace.jobs(200, most=200), "noop", None)
-    return _quantiles(samples)
+    return _quantiles((await _latencies(stage, 200, 4 * pace.window, "noop", [None]))[0])
 
 
-async def _latencies(stage: Stage, jobs: int, task: str, value: str | None) -> list[float]:
+async def _payloads(stage: Stage, pace: Pace) -> Figures:
+    """Submit to result, for arguments of several sizes."""
+    texts = ["x" * size for size in SIZES]
+    samples = await _latencies(stage, 20, pace.window, "take", texts)
+    return {f"p50_{size}": statistics.median(each) * 1000 for size, each in zip(SIZES, samples, strict=True)}
+
+
+async def _latencies(
+    stage: Stage, jobs: int, seconds: float, task: str, values: Sequence[str | None]
+) -> list[list[float]]:
+    """For each value, so many times from submit to result, or as many as fit into so many seconds."""
     async with stage.fleet(1, 10) as fleet:
         producer = await stage.fresh()
         fleet.go()
-        stage.jobs = jobs
-        answer = await producer.ask(do="latency", task=task, jobs=jobs, value=value)
-        return [float(sample) for sample in answer["samples"]]
-
-
-async def _payloads(stage: Stage, _: Pace) -> Figures:
-    """Submit to result, for arguments of several sizes."""
-    figures: Figures = {}
-    for size in SIZES:
-        samples = await _latencies(stage, 20, "take", "x" * size)
-        figures[f"p50_{size}"] = statistics.median(samples) * 1000
-    return figures
+        stage.jobs = jobs * len(values)
+        return [
+            (await producer.ask(do="latency", task=task, jobs=jobs, seconds=seconds, value=value))["samples"]
+            for value in values
+        ]
 
 
 def _open_loop(rate: float | None) -> Measure:
@@ -143,18 +145,33 @@ def _open_loop(rate: float | None) -> Measure:
 
 
 async def _memory(stage: Stage, pace: Pace) -> Figures:
-    """Megabytes of the broker for 10,000 queued jobs with 200 bytes of arguments, and what is left when they have ended."""
-    jobs = round(min(max(pace.drain * 3 * pace.window, 1000), 10_000))
+    """Megabytes of the broker for 10,000 queued jobs with 200 bytes of arguments, and what is left when they have ended.
+
+    The producer is disconnected whenever the memory is read, and the workers are gone at the end: connections and
+    their buffers can take more than the jobs.
+    """
+    jobs, text = (10_000 if pace.drain > 500 else 2_000), "x" * 200
     async with stage.fleet(1, 100) as fleet:
         producer = await stage.fresh()
-        before = await stage.server.memory()
-        await producer.ask(do="submit", task="take", jobs=jobs, how="fastest", value="x" * 200)
-        queued = await stage.server.memory() - before
+        await producer.ask(do="submit", task="take", jobs=100, how="fastest", value=text)  # scripts, structures
+        before = await _disconnected(stage, producer)
+        await producer.ask(do="open")
+        await producer.ask(do="submit", task="take", jobs=jobs, how="fastest", value=text)
+        queued = await _disconnected(stage, producer) - before
         fleet.go()
-        await stage.wait_for(jobs, fleet)
-    left = await stage.server.memory() - before  # the worker is gone: connections take memory too
+        await stage.wait_for(100 + jobs, fleet)
+    left = await _disconnected(stage, producer, opened=False) - before
+    await producer.ask(do="open")  # as the next measurement expects it
     scale = 10_000 / jobs / 1e6
     return {"queued_mb": queued * scale, "left_mb": left * scale, "jobs": jobs}
+
+
+async def _disconnected(stage: Stage, producer: AdapterProcess, *, opened: bool = True) -> int:
+    """The broker's memory without the producer's connections."""
+    if opened:
+        await producer.ask(do="close")
+    await asyncio.sleep(0.1)  # the server frees a connection some time after it was closed
+    return await stage.server.memory()
 
 
 def _burning(workers: int, *, processes: bool) -> Measure:
@@ -242,7 +259,7 @@ def scenarios(*, quick: bool) -> list[Scenario]:
         Scenario("open loop 200/s", _open_loop(200), rounds=3),
         Scenario("open loop 1000/s", _open_loop(1000), rounds=3),
         Scenario("open loop 70 %", _open_loop(None), rounds=3),
-        Scenario("memory", _memory, rounds=3),
+        Scenario("memory", _memory, limit=60, rounds=1),
         Scenario("cpu w1", _burning(1, processes=False), rounds=3),
         Scenario("cpu w2", _burning(2, processes=False), rounds=3),
         Scenario("cpu processes", _burning(1, processes=True), rounds=3),

@@ -75,7 +75,7 @@ SYSTEMS = (
     ),
     System(
         "saq",
-        ("saq[redis,hiredis]==0.26.4", UVLOOP),
+        ("saq[redis,hiredis]==0.26.4", "typing-extensions==4.15.0", UVLOOP),
         ("ZCARD saq:bench:incomplete",),
         "hiredis as its README advises, uvloop. No batch submit.",
     ),

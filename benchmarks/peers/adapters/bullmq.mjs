@@ -62,12 +62,15 @@ class Producer {
     return this.queue.addBulk(values.map((value) => ({ name: task, data: { value }, opts: options })));
   }
 
-  async result(job) {
-    if (!this.events) {
-      this.events = new QueueEvents('bench', { connection });
-      this.events.setMaxListeners(0);
-    }
+  // Before the first submit: events that come before it listens are lost.
+  async listen() {
+    if (this.events) return;
+    this.events = new QueueEvents('bench', { connection });
+    this.events.setMaxListeners(0);
     await this.events.waitUntilReady();
+  }
+
+  result(job) {
     return job.waitUntilFinished(this.events, 300_000);
   }
 }
@@ -106,12 +109,15 @@ const requests = {
     return { seconds, how: how === 'fastest' ? 'batched' : how };
   },
 
-  async latency(producer, { task, jobs, value }) {
+  async latency(producer, { task, jobs, seconds, value }) {
     const samples = [];
-    for (const each of values(jobs + Math.floor(jobs / 10), value)) {
+    const end = performance.now() + seconds * 1000;
+    await producer.listen();
+    for (const each of values(5 + jobs, value)) {
+      if (performance.now() > end && samples.length > 10) break;
       samples.push(await timed(async () => producer.result(await producer.submit(task, each))));
     }
-    return { samples: samples.slice(-jobs) };
+    return { samples: samples.slice(5) };
   },
 
   async paced(producer, { rate, seconds }) {
@@ -136,6 +142,7 @@ const requests = {
   },
 
   async awaited(producer, { jobs }) {
+    await producer.listen();
     const seconds = await timed(async () => {
       const handles = await producer.submitMany('noop', values(jobs));
       const results = await Promise.all(handles.map((job) => producer.result(job)));

@@ -153,14 +153,17 @@ async def _fill(producer: Producer, task: str, values: Sequence[Any]) -> str:
     return "one by one"
 
 
-async def _latency(producer: Producer, task: str, jobs: int, value: Any = None) -> dict[str, Any]:
-    """Submit a job, wait for its result, and again; the first tenth only warms up."""
-    samples = []
-    for each in _values(jobs + jobs // 10, value):
+async def _latency(producer: Producer, task: str, jobs: int, seconds: float, value: Any = None) -> dict[str, Any]:
+    """Submit a job, wait for its result, and again, for so many jobs or seconds; the first five only warm up."""
+    samples: list[float] = []
+    end = time.perf_counter() + seconds
+    for each in _values(5 + jobs, value):
         start = time.perf_counter()
+        if start > end and len(samples) > 10:
+            break
         await producer.result(await producer.submit(task, each))
         samples.append(time.perf_counter() - start)
-    return {"samples": samples[-jobs:]}
+    return {"samples": samples[5:]}
 
 
 async def _paced(producer: Producer, rate: float, seconds: float) -> dict[str, Any]:

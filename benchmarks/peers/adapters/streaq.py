@@ -12,7 +12,12 @@ from benchmarks.peers.adapters import tasks
 from benchmarks.peers.adapters.protocol import CONCURRENCY, TTL, URL, Producer, serve
 
 worker: Any = Worker(
-    redis_url=URL, queue_name="bench", concurrency=CONCURRENCY, anyio_kwargs={"use_uvloop": True}, handle_signals=False
+    redis_url=URL,
+    redis_kwargs={"max_connections": 20_000},  # each awaited result holds one; with its own limit they wait for ever
+    queue_name="bench",
+    concurrency=CONCURRENCY,
+    anyio_kwargs={"use_uvloop": True},
+    handle_signals=False,
 )
 TASKS = {name: worker.task(ttl=TTL)(body) for name, body in {**tasks.ASYNC, "burn": tasks.burn}.items()}
 
