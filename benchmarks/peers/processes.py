@@ -18,7 +18,7 @@ START_LIMIT = 60
 """Seconds for an adapter to import its system."""
 
 
-class MeasurementFailed(Exception):  # noqa: N818 - becomes the cell in the table
+class MeasurementFailed(Exception):
     """What was measured did not work; the message goes into the table."""
 
 
@@ -71,7 +71,8 @@ class AdapterProcess:
 
     def tell(self, line: str) -> None:
         """Send one line."""
-        assert self._process is not None and self._process.stdin is not None
+        assert self._process is not None
+        assert self._process.stdin is not None
         self._process.stdin.write(f"{line}\n".encode())
 
     async def ask(self, **request: Any) -> dict[str, Any]:
@@ -122,7 +123,8 @@ class AdapterProcess:
         return [root, *root.children(recursive=True)]
 
     async def _answer(self) -> dict[str, Any]:
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdout is not None
         line = await self._process.stdout.readline()
         if not line:
             raise MeasurementFailed(f"the process ended: {self._last_words()}")

@@ -145,7 +145,7 @@ def _open_loop(rate: float | None) -> Measure:
 
 
 async def _memory(stage: Stage, pace: Pace) -> Figures:
-    """Megabytes of the broker for 10,000 queued jobs with 200 bytes of arguments, and what is left when they have ended.
+    """Megabytes of the broker for 10,000 queued jobs with 200 bytes of arguments, and what is left when they ended.
 
     The producer is disconnected whenever the memory is read, and the workers are gone at the end: connections and
     their buffers can take more than the jobs.

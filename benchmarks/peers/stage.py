@@ -103,7 +103,7 @@ class Stage:
     async def fleet(
         self, workers: int, concurrency: int, work: str = "noop", *, processes: bool = False
     ) -> AsyncIterator[Fleet]:
-        """Worker processes that have imported everything and wait; killed at the end, for the broker is emptied next."""
+        """Worker processes that have imported everything and wait; killed at the end, since the broker is emptied next."""
         variables = {
             **self._variables(),
             "BENCH_CONCURRENCY": str(concurrency),

@@ -1,4 +1,4 @@
-"""The systems under measurement: versions, where their adapter is, and how they are set up. The one table of all this."""
+"""The systems under measurement: versions, where their adapters are, and how they are set up."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ OURS = System(
     "taskserver",
     (),
     _LANES,
-    "submits by function, so that arguments are checked; `submit_many` for batches; uvloop; results kept for a day, the "
-    "default. A plain function runs in a thread.",
+    "submits by function, so that arguments are checked; `submit_many` for batches; uvloop; results kept for a day, "
+    "the default. A plain function runs in a thread.",
     processes="not yet",
 )
 
@@ -53,16 +53,16 @@ SYSTEMS = (
         "ardiq",
         ("ardiq==1.2.0", UVLOOP),
         ("XLEN ardiq:{bench}:stream:default",),
-        "Rust core. `enqueue_many` for batches, prefetch twice the concurrency (its default, with which its own benchmark "
-        'runs), uvloop; `executor="process"` for CPU-bound functions.',
+        "Rust core. `enqueue_many` for batches, prefetch twice the concurrency (its default), uvloop; "
+        ' `executor="process"` for CPU-bound functions.',
         processes="yes",
     ),
     System(
         "bullmq",
         ("bullmq@6.7.0", "ioredis@5.9.2"),
         ("LLEN bull:bench:wait", "LLEN bull:bench:active"),
-        "on Node, another language's best. `addBulk` for batches, one worker with the given concurrency, QueueEvents to "
-        "await results, a sandboxed processor for CPU-bound work, `removeOnComplete` with an age of an hour.",
+        "on Node, another language's best. `addBulk` for batches, one worker with the given concurrency, QueueEvents "
+        "to await results, a sandboxed processor for CPU-bound work, `removeOnComplete` with an age of an hour.",
         processes="yes",
         node=True,
     ),
@@ -70,8 +70,8 @@ SYSTEMS = (
         "tarsk",
         ("tarsk-redis==0.2.1",),
         (),
-        "Rust runtime: one supervisor with one child, `--slots` as concurrency. Its async submit is a thread; results are "
-        "polled, every millisecond here. Where it keeps its jobs is not looked at: the clock stops with the last run.",
+        "Rust runtime: one supervisor with one child, `--slots` as concurrency. Its async submit is a thread; results "
+        "are polled, every millisecond here. Where it keeps its jobs is not looked at: the clock stops with the last run.",
     ),
     System(
         "saq",
@@ -83,8 +83,8 @@ SYSTEMS = (
         "taskiq",
         ("taskiq-redis==1.2.4", "taskiq==0.13.0", UVLOOP, HIREDIS),
         ("XPENDING bench taskiq",),
-        "the streams broker of taskiq-redis, the one that acknowledges; uvloop, `--max-async-tasks` and `--max-prefetch` as "
-        "concurrency, a process pool for CPU-bound functions. Results are polled, every millisecond here.",
+        "the streams broker of taskiq-redis, the one that acknowledges; uvloop, `--max-async-tasks` and `--max-prefetch` "
+        "as concurrency, a process pool for CPU-bound functions. Results are polled, every millisecond here.",
         processes="yes",
     ),
     System(
@@ -97,28 +97,30 @@ SYSTEMS = (
         "docket",
         ("pydocket==0.27.0", UVLOOP, HIREDIS),
         ("XLEN bench:stream",),
-        "`add_many` for batches, checks every 10 ms (250 by default), uvloop.",
+        "`add_many` for batches, checks every 10 ms (250 by default), uvloop; a pool of connections large enough for its "
+        "concurrency (redis-py's default is not).",
     ),
     System(
         "streaq",
         ("streaq==7.2.0", UVLOOP),
         ("XLEN streaq:bench:queues:normal",),
-        "`enqueue_many` in pipelines of a thousand, prefetch as the concurrency (its default), uvloop through anyio.",
+        "`enqueue_many` in pipelines of a thousand, prefetch as the concurrency (its default), uvloop through anyio; a "
+        "pool of connections large enough for all results that are awaited (its default is not).",
     ),
     System(
         "dramatiq",
         ("dramatiq[redis]==2.2.1", HIREDIS),
         ("HLEN dramatiq:bench.msgs",),
-        "threads: 8 in a process, its default, whatever the concurrency asked for; as many as asked for jobs that wait. "
-        "Submits block; no batch submit.",
+        "threads: 8 in a process, its default, whatever the concurrency asked for; as many as asked for jobs that "
+        "wait. Submits block; no batch submit.",
         processes="worker processes only",
     ),
     System(
         "celery",
         ("celery[redis]==5.7.0", "gevent==25.9.1", HIREDIS),
         (),
-        "one prefork child for each worker, prefetch multiplier 128 as its guide says for many short tasks, no gossip, mingle "
-        "or heartbeat; a gevent pool of the given concurrency for jobs that wait. It acknowledges before it runs (its "
+        "one prefork child for each worker, prefetch multiplier 128 as its guide says for many short tasks, no gossip, "
+        "mingle or heartbeat; a gevent pool of the given concurrency for jobs that wait. It acknowledges before it runs (its "
         "default), so the clock stops with the last run.",
         processes="yes",
     ),
@@ -126,15 +128,16 @@ SYSTEMS = (
         "rq",
         ("rq==2.12.0", HIREDIS),
         ("LLEN rq:queue:bench", "ZCARD rq:wip:bench"),
-        "each worker runs one job at a time, each in a fork, whatever the concurrency asked for. `enqueue_many` is one pipeline.",
+        "each worker runs one job at a time, each in a fork, whatever the concurrency asked for. "
+        "`enqueue_many` is one pipeline.",
         processes="yes",
     ),
     System(
         "floor",
         (),
         _LANES,
-        "not a system: our scripts called in a bare loop without our product around them; what is left to gain above the "
-        "scripts.",
+        "not a system: our scripts called in a bare loop without our product around them; what is left to gain above "
+        "the scripts.",
         floor=True,
     ),
 )
@@ -149,5 +152,5 @@ def chosen(names: str | None) -> list[System]:
     known = {system.name: system for system in SYSTEMS}
     wanted = {name.strip() for name in names.split(",") if name.strip()} if names is not None else set(known)
     if unknown := wanted - known.keys():
-        raise ValueError(f"no system {sorted(unknown)[0]!r}; there are {', '.join(known)}")
+        raise ValueError(f"no system {min(unknown)!r}; there are {', '.join(known)}")
     return [system for system in SYSTEMS if system.name in wanted | {"taskserver", "floor"}]

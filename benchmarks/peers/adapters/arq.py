@@ -1,4 +1,4 @@
-"""arq: polls, so ``poll_delay`` is 10 ms instead of 500; one ``enqueue_job`` is a transaction, and there is no batch."""
+"""arq: polls, so ``poll_delay`` is 10 ms instead of 500; ``enqueue_job`` is a transaction, there is no batch."""
 
 from __future__ import annotations
 

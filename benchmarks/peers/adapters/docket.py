@@ -50,7 +50,7 @@ class OnDocket(Producer):
 
     async def submit_many(self, task: str, values: Sequence[Any]) -> list[Any]:
         """A pipeline for every thousand."""
-        return await self.docket.add_many([self.docket.call(TASKS[task])(value) for value in values])
+        return list(await self.docket.add_many([self.docket.call(TASKS[task])(value) for value in values]))
 
     async def result(self, handle: Any) -> Any:
         """A subscription for each."""

@@ -1,8 +1,8 @@
 """How the harness talks with an adapter: one JSON object a line, a request on stdin, its answer on stdout.
 
 As a *producer* an adapter answers requests: ``{"do": "submit", "task": "noop", "jobs": 1000, "how": "batched"}`` gives
-``{"seconds": 0.02}``. As a *worker* it imports everything, says ``{"ready": true}``, waits for a line, and works until it
-is killed; so the harness fills a queue first and no start-up time is measured.
+``{"seconds": 0.02}``. As a *worker* it imports everything, says ``{"ready": true}``, waits for a line, and works until
+it is killed; so the harness fills a queue first and no start-up time is measured.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TICK = 0.001
 """Seconds: an open loop submits together what fell due within one tick."""
 
 
-class Unsupported(Exception):  # noqa: N818 - not an error: the cell in the table says so
+class Unsupported(Exception):
     """The system has no way to do what was asked; the message says what is missing."""
 
 

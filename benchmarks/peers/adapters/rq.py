@@ -1,4 +1,4 @@
-"""RQ: a worker runs one job at a time, each in a fork; more at once means more workers. ``enqueue_many`` is one pipeline."""
+"""RQ: a worker runs one job at a time, each in a fork. ``enqueue_many`` is one pipeline."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class OnRq(Producer):
     async def submit_many(self, task: str, values: Sequence[Any]) -> list[Any]:
         """One pipeline."""
         call = tasks.BLOCKING[task]
-        return self.queue.enqueue_many([Queue.prepare_data(call, (value,), result_ttl=TTL) for value in values])
+        return list(self.queue.enqueue_many([Queue.prepare_data(call, (value,), result_ttl=TTL) for value in values]))
 
     async def result(self, handle: Any) -> Any:
         """Blocks in a stream read."""

@@ -1,4 +1,4 @@
-"""SAQ: one slot is one blocked connection; its README advises hiredis. There is no batch submit, ``enqueue`` is a script."""
+"""SAQ: one slot is one blocked connection; its README advises hiredis. ``enqueue`` is a script, there is no batch."""
 
 from __future__ import annotations
 

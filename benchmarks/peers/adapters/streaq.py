@@ -1,4 +1,4 @@
-"""streaq: uvloop through anyio, as its docs say; ``enqueue_many`` is one pipeline. Prefetch is the concurrency by default."""
+"""streaq: uvloop through anyio; ``enqueue_many`` is one pipeline; prefetch is the concurrency, its default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tarsk: a Rust supervisor with one child that runs Python; ``--slots`` is the concurrency. Its submit blocks on one connection."""
+"""tarsk: a Rust supervisor with one child that runs Python; ``--slots`` is the concurrency. Its submit blocks."""
 
 from __future__ import annotations
 

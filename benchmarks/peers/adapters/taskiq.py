@@ -58,7 +58,7 @@ def work() -> None:
     """What ``taskiq worker`` runs in each of its processes."""
     start_listen(
         WorkerArgs(
-            broker=broker,  # type: ignore[arg-type]
+            broker=broker,
             modules=[],
             configure_logging=False,
             max_async_tasks=CONCURRENCY,
