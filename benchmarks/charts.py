@@ -8,7 +8,7 @@ from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 WIDTH = 760
-LABELS = 130
+LABELS = 170
 """Pixels left of the bars."""
 
 FIGURES = 90
@@ -21,7 +21,10 @@ text{font:13px system-ui,sans-serif;fill:#1f2937}.s{font-size:11px;fill:#6b7280}
 .b.o{fill:#1e40af}.w{stroke:#cbd5e1}.g{stroke:#374151}}
 </style>"""
 
-COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#0891b2", "#65a30d", "#dc2626", "#9333ea", "#78716c")
+COLOURS = (
+    *("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#0891b2"),
+    *("#65a30d", "#dc2626", "#a16207", "#9333ea", "#0d9488", "#78716c"),
+)
 
 
 class Bar(NamedTuple):

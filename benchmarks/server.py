@@ -16,7 +16,7 @@ from taskserver.store.connection import Broker
 
 
 class Work(NamedTuple):
-    """What a server has done: CPU in seconds, commands (those inside scripts too), socket reads (round trips), bytes."""
+    """What a server has done: CPU seconds, commands (in scripts too), socket reads (round trips), bytes in and out."""
 
     cpu: float
     commands: int

@@ -25,17 +25,23 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--rounds", default=5, show_default=True, help="Each figure is the median over so many.")
+@click.option("--rounds", type=click.IntRange(1), help="Each figure is the median of so many. [default: 5; quick: 2]")
 @click.option(
     "--server", help="A redis-server or valkey-server. [default: redis-server on PATH, else the embedded one]"
 )
 @click.option("--peers", help="Only these, separated by commas; taskserver and the floor are always there.")
 @click.option("--only", default="", help="Only scenarios whose name contains one of these, separated by commas.")
-@click.option("--quick", is_flag=True, help="Short measurements, two rounds: does everything work?")
+@click.option("--quick", is_flag=True, help="Short measurements: does everything work?")
 @click.option("--python", help="The interpreter for every system in Python. [default: 3.13, else the newest]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the results. [default: under .bench/results]")
 def run(
-    rounds: int, server: str | None, peers: str | None, only: str, quick: bool, python: str | None, out: Path | None
+    rounds: int | None,
+    server: str | None,
+    peers: str | None,
+    only: str,
+    quick: bool,
+    python: str | None,
+    out: Path | None,
 ) -> None:
     """Measure, and write JSON, tables and plots."""
     try:
@@ -47,7 +53,7 @@ def run(
     with Console(stderr=True).status("starting") as status:
         plan = Plan(
             systems,
-            2 if quick else rounds,
+            rounds or (2 if quick else 5),
             binary,
             python or find_python(),
             tuple(part for part in only.split(",") if part),

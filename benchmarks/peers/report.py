@@ -105,15 +105,15 @@ def _value(run: Run, system: str, column: Column) -> float | None:
 
 def _best(run: Run, column: Column) -> str | None:
     """The system ahead in a column; the floor does not compete."""
-    known = {
+    known: dict[str, float] = {
         system: value
         for system, about in run["systems"].items()
         if not about["floor"] and (value := _value(run, system, column)) is not None
     }
     if not known or column.more is None:
         return None
-    choose = max if column.more else min
-    return choose(known, key=lambda system: known[system])
+    direction = 1 if column.more else -1
+    return max(known, key=lambda system: direction * known[system])
 
 
 def _not_first(run: Run) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 from benchmarks.peers import limits, record
 from benchmarks.peers.environments import Environment, prepare
 from benchmarks.peers.processes import MeasurementFailed, NotSupported
@@ -17,6 +19,9 @@ from benchmarks.peers.scenarios import Pace, Scenario, pace_of, scenarios
 from benchmarks.peers.stage import Stage
 from benchmarks.peers.systems import System
 from benchmarks.server import Server
+from taskserver.errors import BrokerError
+
+FAILURES = (TimeoutError, MeasurementFailed, BrokerError, psutil.Error)
 
 PACE_LIMIT = 60
 """Seconds in which a system must show that it works at all."""
@@ -101,13 +106,12 @@ class Runner:
             if environments[system.name].problem:
                 continue
             self._plan.say(f"finding the pace of {system.name}")
-            stage = Stage(server, system, environments[system.name])
+            stage = self._stages[system.name] = Stage(server, system, environments[system.name])
             try:
                 async with asyncio.timeout(PACE_LIMIT):
                     self._paces[system.name] = await pace_of(stage, 0.4 if self._plan.quick else 1.0)
-                self._stages[system.name] = stage
-            except (TimeoutError, MeasurementFailed) as error:
-                run["systems"][system.name]["problem"] = f"does not work here: {error or 'timed out'}"
+            except FAILURES as error:
+                run["systems"][system.name]["problem"] = f"does not work here: {str(error) or 'timed out'}"
                 await stage.close()
 
     async def _round(self, run: Run, server: Server, number: int) -> None:
@@ -117,7 +121,7 @@ class Runner:
             if number >= scenario.rounds:
                 continue
             for system in order:
-                if system.name in self._stages and (scenario.on_floor or not system.floor):
+                if system.name in self._paces and (scenario.on_floor or not system.floor):
                     self._plan.say(f"round {number + 1} of {self._plan.rounds}: {scenario.name}: {system.name}")
                     await self._measure(run, scenario, system)
             await self._measure_limit(run, server, scenario)
@@ -136,7 +140,7 @@ class Runner:
             done = f": {stage.runs:,} of {stage.jobs:,} jobs" if stage.jobs else ""
             self._give_up(run, scenario, system, f"timed out after {scenario.limit:.0f} s{done}")
             await stage.close()
-        except MeasurementFailed as error:
+        except FAILURES as error:
             record.fail(run, system.name, scenario.name, f"failed: {error}")
             await stage.close()
 

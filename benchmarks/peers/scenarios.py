@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from benchmarks.peers.processes import AdapterProcess, NotSupported
-from benchmarks.peers.stage import Figures, Stage, cores
+from benchmarks.peers.stage import Figures, OverTooSoon, Stage, cores
 
 BURN = 0.005
 """Seconds of CPU of one CPU-bound job."""
@@ -68,10 +68,14 @@ async def pace_of(stage: Stage, window: float) -> Pace:
     fill = (await stage.submit("noop", 500))["rate"]
     jobs = 200
     while True:
-        drain = (await stage.drain(jobs))["rate"]
+        try:
+            drain = (await stage.drain(jobs))["rate"]
+        except OverTooSoon:
+            jobs *= 10
+            continue
         if jobs / drain > window / 3 or jobs >= 20_000:
             return Pace(submit, fill, drain, window)
-        jobs = min(20_000, round(drain * window))
+        jobs = min(20_000, max(2 * jobs, round(drain * window)))
 
 
 def _submit(how: str) -> Measure:

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 
 from benchmarks.peers.environments import Environment
-from benchmarks.peers.processes import AdapterProcess
+from benchmarks.peers.processes import AdapterProcess, MeasurementFailed
 from benchmarks.peers.systems import System
 from benchmarks.server import Server, Work
 
@@ -25,6 +25,10 @@ LOOK = 0.004
 
 HEAD = 0.05
 """Part of the jobs that only warms up: connections, caches, the first batch."""
+
+
+class OverTooSoon(MeasurementFailed):
+    """There were too few jobs."""
 
 
 class Moment(NamedTuple):
@@ -103,7 +107,7 @@ class Stage:
     async def fleet(
         self, workers: int, concurrency: int, work: str = "noop", *, processes: bool = False
     ) -> AsyncIterator[Fleet]:
-        """Worker processes that have imported everything and wait; killed at the end, since the broker is emptied next."""
+        """Worker processes that have imported everything and wait; killed at the end."""
         variables = {
             **self._variables(),
             "BENCH_CONCURRENCY": str(concurrency),
@@ -158,6 +162,8 @@ class Stage:
                 await self.settled()
             end = await self._moment(fleet)
             done, seconds = end.runs - begin.runs, end.time - begin.time
+            if done < last / 2:
+                raise OverTooSoon(f"{last:,} jobs ended before they could be measured")
             figures = {"rate": done / seconds, "worker_us": (end.worker_cpu - begin.worker_cpu) / done * 1e6}
             return {**figures, **_per_job(end.server - begin.server, done), "rss_mb": fleet.rss() / 1e6}
 
@@ -220,4 +226,4 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-__all__ = ["Figures", "Fleet", "Stage", "cores"]
+__all__ = ["Figures", "Fleet", "OverTooSoon", "Stage", "cores"]

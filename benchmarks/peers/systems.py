@@ -52,9 +52,9 @@ SYSTEMS = (
     System(
         "ardiq",
         ("ardiq==1.2.0", UVLOOP),
-        ("XLEN ardiq:{bench}:stream:default",),
+        ("XLEN ardiq:bench:queues:default",),
         "Rust core. `enqueue_many` for batches, prefetch twice the concurrency (its default), uvloop; "
-        ' `executor="process"` for CPU-bound functions.',
+        '`executor="process"` for CPU-bound functions.',
         processes="yes",
     ),
     System(
@@ -69,9 +69,9 @@ SYSTEMS = (
     System(
         "tarsk",
         ("tarsk-redis==0.2.1",),
-        (),
+        ("XLEN tarsk:bench",),
         "Rust runtime: one supervisor with one child, `--slots` as concurrency. Its async submit is a thread; results "
-        "are polled, every millisecond here. Where it keeps its jobs is not looked at: the clock stops with the last run.",
+        "are polled, every millisecond here.",
     ),
     System(
         "saq",
@@ -83,8 +83,8 @@ SYSTEMS = (
         "taskiq",
         ("taskiq-redis==1.2.4", "taskiq==0.13.0", UVLOOP, HIREDIS),
         ("XPENDING bench taskiq",),
-        "the streams broker of taskiq-redis, the one that acknowledges; uvloop, `--max-async-tasks` and `--max-prefetch` "
-        "as concurrency, a process pool for CPU-bound functions. Results are polled, every millisecond here.",
+        "the streams broker of taskiq-redis, the one that acknowledges; uvloop, `--max-async-tasks` and "
+        "`--max-prefetch` as concurrency, a process pool for CPU-bound functions. Results are polled, each ms.",
         processes="yes",
     ),
     System(
@@ -97,8 +97,8 @@ SYSTEMS = (
         "docket",
         ("pydocket==0.27.0", UVLOOP, HIREDIS),
         ("XLEN bench:stream",),
-        "`add_many` for batches, checks every 10 ms (250 by default), uvloop; a pool of connections large enough for its "
-        "concurrency (redis-py's default is not).",
+        "`add_many` for batches, checks every 10 ms (250 by default), uvloop; a pool of connections large enough for "
+        "its concurrency (redis-py's default is not).",
     ),
     System(
         "streaq",
@@ -120,8 +120,8 @@ SYSTEMS = (
         ("celery[redis]==5.7.0", "gevent==25.9.1", HIREDIS),
         (),
         "one prefork child for each worker, prefetch multiplier 128 as its guide says for many short tasks, no gossip, "
-        "mingle or heartbeat; a gevent pool of the given concurrency for jobs that wait. It acknowledges before it runs (its "
-        "default), so the clock stops with the last run.",
+        "mingle or heartbeat; a gevent pool of the given concurrency for jobs that wait. It acknowledges first "
+        "(its default), so the clock stops with the last run.",
         processes="yes",
     ),
     System(
