@@ -3,7 +3,7 @@
 #   make demo    the main job: an agent, two workers, an embedded broker      make bench   speed of this checkout, two minutes
 #   make test    every test                                                   make docs    the documentation as a site in site/
 #   make check   linter, types, architecture                                  make clean   remove all that these made
-#   make bench-peers   beside eleven other systems, 40 minutes (ARGS=--quick: 8)
+#   make bench-peers   beside eleven other systems, 40 minutes                make tune    the best concurrency for your tool
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 JOBS ?= 4
 ARGS ?=
 
-.PHONY: help demo test check format bench bench-peers docs clean
+.PHONY: help demo test check format bench bench-peers tune docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//; 3,6p' Makefile
@@ -37,6 +37,9 @@ bench: $(VENV)/run
 
 bench-peers: $(VENV)/bench
 	$(BIN)/python -m benchmarks.peers run $(ARGS)
+
+tune: $(VENV)/run
+	PYTHONPATH=. $(BIN)/python -m benchmarks.tune $(ARGS)
 
 docs: $(VENV)/docs
 	$(BIN)/zensical build --clean
