@@ -39,7 +39,7 @@ bench-peers: $(VENV)/bench
 	$(BIN)/python -m benchmarks.peers run $(ARGS)
 
 tune: $(VENV)/run
-	PYTHONPATH=. $(BIN)/python -m benchmarks.tune $(ARGS)
+	$(BIN)/python -m benchmarks.tune $(ARGS)
 
 docs: $(VENV)/docs
 	$(BIN)/zensical build --clean

@@ -52,10 +52,15 @@ def _cpu() -> str:
 
 
 def add(run: Run, system: str, scenario: str, figures: dict[str, float]) -> None:
-    """Note one measurement."""
+    """Note one measurement, to four digits."""
     samples = _cell(run, system, scenario).setdefault("samples", {})
     for name, value in figures.items():
         samples.setdefault(name, []).append(float(f"{value:.4g}"))
+
+
+def took(run: Run, system: str, scenario: str, seconds: float) -> None:
+    """Note how long a measurement took as a whole: what a run's time is spent on."""
+    _cell(run, system, scenario).setdefault("took", []).append(round(seconds, 1))
 
 
 def fail(run: Run, system: str, scenario: str, problem: str) -> None:

@@ -92,11 +92,14 @@ def _cell(run: Run, system: str, column: Column, *, best: bool) -> str:
     found = record.spread(run, system, column.scenario, column.figure)
     if run["systems"][system]["floor"] and not column.floor:
         return ""
+    said = record.problem(run, system, column.scenario)
     if found is None:
-        return f"*{said}*" if (said := record.problem(run, system, column.scenario)) else ""
+        return f"*{said}*" if said else ""
     value, least, most = found
     text = f"**{number(value)}**" if best else number(value)
-    return text if least == most or column.more is None else f"{text} ({number(least)} … {number(most)})"
+    if least != most and column.more is not None:
+        text += f" ({number(least)} … {number(most)})"
+    return f"{text} *once: {said}*" if said else text
 
 
 def _value(run: Run, system: str, column: Column) -> float | None:

@@ -131,6 +131,7 @@ class Runner:
             return
         stage = self._stages[system.name]
         stage.jobs = 0
+        started = time.monotonic()
         try:
             async with asyncio.timeout(scenario.limit):
                 record.add(run, system.name, scenario.name, await scenario.measure(stage, self._paces[system.name]))
@@ -143,6 +144,7 @@ class Runner:
         except FAILURES as error:
             record.fail(run, system.name, scenario.name, f"failed: {error}")
             await stage.close()
+        record.took(run, system.name, scenario.name, time.monotonic() - started)
 
     def _give_up(self, run: Run, scenario: Scenario, system: System, problem: str) -> None:
         """What cannot be, or takes too long, is not tried again in later rounds."""

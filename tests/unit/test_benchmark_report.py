@@ -41,6 +41,12 @@ def test_a_system_without_a_figure_stays_in_the_table_with_the_reason():
     assert "*timed out after 30 s*" in markdown(run_with(taskserver=100.0, rq="timed out after 30 s"))
 
 
+def test_a_round_that_failed_is_not_hidden_by_the_others():
+    run = run_with(taskserver=100.0, rq=50.0)
+    record.fail(run, "rq", "drain c100 w1", "timed out after 30 s")
+    assert "50.0 *once: timed out after 30 s*" in markdown(run)
+
+
 def test_medians_come_with_their_spread():
     run = run_with(taskserver=100.0)
     record.add(run, "taskserver", "drain c100 w1", {"rate": 300.0})
