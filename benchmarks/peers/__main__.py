@@ -25,7 +25,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--rounds", type=click.IntRange(1), help="Each figure is the median of so many. [default: 5; quick: 2]")
+@click.option("--rounds", type=click.IntRange(1), help="Each figure is the median of so many. [default: 5; quick: 1]")
 @click.option(
     "--server", help="A redis-server or valkey-server. [default: redis-server on PATH, else the embedded one]"
 )
@@ -53,7 +53,7 @@ def run(
     with Console(stderr=True).status("starting") as status:
         plan = Plan(
             systems,
-            rounds or (2 if quick else 5),
+            rounds or (1 if quick else 5),
             binary,
             python or find_python(),
             tuple(part for part in only.split(",") if part),
