@@ -40,6 +40,7 @@ def main(jobs: int, rounds: int, binary: str | None, only: str | None, as_json: 
     else:
         _show(run, last)
     if not only:
+        LAST.parent.mkdir(exist_ok=True)
         LAST.write_text(json.dumps(run, indent=2))
 
 

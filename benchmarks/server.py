@@ -7,8 +7,9 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from taskserver.embedded import find_binary
 from taskserver.errors import BrokerUnavailable
@@ -49,8 +50,7 @@ class Server:
         self._process = subprocess.Popen([self._binary, *options], stdout=subprocess.DEVNULL)
         for _ in range(500):
             try:
-                with self.broker.translated():
-                    await self.broker.client(self.broker.url).ping()
+                await self._ask(lambda client: client.ping())
                 break
             except BrokerUnavailable:
                 await asyncio.sleep(0.01)
@@ -64,18 +64,20 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     async def empty(self) -> None:
-        """Forget everything."""
-        await self.broker.client(self.broker.url).flushall()
+        """Forget everything, and wait until its memory is free: a million jobs take the server seconds."""
+        await self._ask(lambda client: client.flushall(asynchronous=True))
+        while (await self._info("memory"))["lazyfree_pending_objects"]:
+            await asyncio.sleep(0.01)
         self.broker._prepared.clear()
 
     async def product(self) -> str:
         """The server's name and version."""
-        info = await self.broker.client(self.broker.url).info("server")
+        info = await self._info("server")
         return f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
 
     async def work(self) -> Work:
         """What it has done so far."""
-        info = await self.broker.client(self.broker.url).info("everything")
+        info = await self._info("everything")
         cpu = info["used_cpu_user"] + info["used_cpu_sys"]
         calls = sum(stat["calls"] for name, stat in info.items() if name.startswith("cmdstat_"))
         traffic = info["total_net_input_bytes"] + info["total_net_output_bytes"]
@@ -83,16 +85,24 @@ class Server:
 
     async def memory(self) -> int:
         """Bytes that its data and clients take."""
-        return int((await self.broker.client(self.broker.url).info("memory"))["used_memory"])
+        return int((await self._info("memory"))["used_memory"])
 
     async def clients(self) -> int:
         """Connections that it has."""
-        return int((await self.broker.client(self.broker.url).info("clients"))["connected_clients"])
+        return int((await self._info("clients"))["connected_clients"])
 
     async def number(self, command: str) -> int:
         """The number that a command answers with: ``XLEN key``, ``XPENDING key group``."""
-        answer = await self.broker.client(self.broker.url).execute_command(*command.split())
+        answer = await self._ask(lambda client: client.execute_command(*command.split()))
         return int(answer["pending"] if isinstance(answer, dict) else answer)
+
+    async def _info(self, section: str) -> dict[str, Any]:
+        info: dict[str, Any] = await self._ask(lambda client: client.info(section))
+        return info
+
+    async def _ask(self, question: Callable[[Any], Awaitable[Any]]) -> Any:
+        with self.broker.translated():
+            return await question(self.broker.client(self.broker.url))
 
 
 def _free_port() -> int:

@@ -40,7 +40,7 @@ class Plan(NamedTuple):
         python: The interpreter for all systems in Python.
         only: Parts of scenarios' names; empty for all.
         quick: Shorter measurements, fewer jobs: to see that everything works.
-        path: Where results are written after every round.
+        path: Where results are written after every scenario.
         say: Shows progress.
     """
 
@@ -77,10 +77,12 @@ class Runner:
             try:
                 await self._warm_up(run, server, environments)
                 for number in range(self._plan.rounds):
-                    await self._round(run, server, number)
+                    for scenario in self._scenarios:
+                        if number < scenario.rounds:
+                            await self._turn(run, server, number, scenario)
+                            run["seconds"] = round(time.monotonic() - started)
+                            record.save(run, self._plan.path)
                     run["load"].append(os.getloadavg()[0])
-                    run["seconds"] = round(time.monotonic() - started)
-                    record.save(run, self._plan.path)
             finally:
                 for stage in self._stages.values():
                     await stage.close()
@@ -117,17 +119,14 @@ class Runner:
                 run["systems"][system.name]["problem"] = f"does not work here: {str(error) or 'timed out'}"
                 await stage.close()
 
-    async def _round(self, run: Run, server: Server, number: int) -> None:
-        turn = number % max(1, len(self._plan.systems))
-        order = self._plan.systems[turn:] + self._plan.systems[:turn]
-        for scenario in self._scenarios:
-            if number >= scenario.rounds:
-                continue
-            for system in order:
-                if system.name in self._paces and (scenario.on_floor or not system.floor):
-                    self._plan.say(f"round {number + 1} of {self._plan.rounds}: {scenario.name}: {system.name}")
-                    await self._measure(run, scenario, system)
-            await self._measure_limit(run, server, scenario)
+    async def _turn(self, run: Run, server: Server, number: int, scenario: Scenario) -> None:
+        """One scenario through all systems; each round begins with another."""
+        first = number % len(self._plan.systems)
+        for system in self._plan.systems[first:] + self._plan.systems[:first]:
+            if system.name in self._paces and (scenario.on_floor or not system.floor):
+                self._plan.say(f"round {number + 1} of {self._plan.rounds}: {scenario.name}: {system.name}")
+                await self._measure(run, scenario, system)
+        await self._measure_limit(run, server, scenario)
 
     async def _measure(self, run: Run, scenario: Scenario, system: System) -> None:
         if (system.name, scenario.name) in self._hopeless:
