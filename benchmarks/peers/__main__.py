@@ -62,7 +62,10 @@ def run(
             folder / "run.json",
             _saying(status),
         )
-        done = asyncio.run(_run(plan))
+        try:
+            done = asyncio.run(_run(plan))
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            raise click.ClickException(f"stopped; what was measured so far is in {folder}") from None
     report.write(done, folder)
     click.echo((folder / "tables.md").read_text())
     click.echo(f"Results, tables and plots are in {folder}", err=True)
