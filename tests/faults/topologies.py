@@ -37,11 +37,12 @@ def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
 
 
 class TcpServer(Server):
-    """A server on a loopback port as well as its socket."""
+    """A server on a loopback port (with TLS, if its options name a certificate) as well as its socket."""
 
     def __init__(self, binary: str, *options: str) -> None:
         self.port = free_port()
-        super().__init__(binary, "--bind", HOST, "--repl-diskless-sync-delay", "0", *options, "--port", str(self.port))
+        ports = ("--tls-port", str(self.port)) if "--tls-cert-file" in options else ("--port", str(self.port))
+        super().__init__(binary, "--bind", HOST, "--repl-diskless-sync-delay", "0", *options, *ports)
 
     @property
     def direct(self) -> redis.Redis:
@@ -60,10 +61,14 @@ class TcpServer(Server):
 
 
 class Sentinel:
-    """A Sentinel that watches one master."""
+    """A Sentinel that watches one master; with TLS on another port, if its lines name a certificate."""
 
     def __init__(self, binary: str, folder: Path, master: TcpServer, quorum: int, *lines: str) -> None:
-        self.port = free_port()
+        self.port, self.tls_port = free_port(), 0
+        if any(line.startswith("tls-cert-file") for line in lines):
+            self.tls_port = free_port()
+            lines = (*lines, f"tls-port {self.tls_port}")
+        self._password = next((line.split()[1] for line in lines if line.startswith("requirepass")), None)
         configuration = folder / f"sentinel-{self.port}.conf"
         configuration.write_text(
             "\n".join(
@@ -80,6 +85,11 @@ class Sentinel:
             )
         )
         self._process = subprocess.Popen([binary, str(configuration), "--sentinel"], stdin=subprocess.DEVNULL)
+
+    @property
+    def direct(self) -> redis.Redis:
+        """A client of it."""
+        return redis.Redis(HOST, self.port, password=self._password, decode_responses=True)
 
     def close(self) -> None:
         """End it."""
@@ -101,12 +111,12 @@ class Watched:
 
     @property
     def url(self) -> str:
-        """The broker URL."""
+        """The broker URL, without TLS and passwords."""
         return f"redis+sentinel://{','.join(f'{HOST}:{each.port}' for each in self.sentinels)}/{SERVICE}"
 
     def named(self) -> TcpServer:
         """The server that the Sentinels name."""
-        with redis.Redis(HOST, self.sentinels[0].port, decode_responses=True) as sentinel:
+        with self.sentinels[0].direct as sentinel:
             _, port = sentinel.sentinel_get_master_addr_by_name(SERVICE)
         return next(server for server in self.servers if server.port == int(port))
 
@@ -120,7 +130,7 @@ class Watched:
         """Whether another one is the master; if not, ask for it: an earlier attempt may have been given up."""
         if self.named() is not before:
             return bool(self.named().info("role") == "master")
-        with redis.Redis(HOST, self.sentinels[0].port) as sentinel, suppress(redis.ResponseError):
+        with self.sentinels[0].direct as sentinel, suppress(redis.ResponseError):
             sentinel.execute_command("SENTINEL", "FAILOVER", SERVICE)
         return False
 
@@ -143,9 +153,8 @@ def watched(binary: str, *options: str, replicas: int = 1, sentinel_lines: tuple
         for _ in range(3):
             sentinels.append(Sentinel(binary, master.folder, master, 2, *sentinel_lines))
             stack.callback(sentinels[-1].close)
-        password = next((line.split()[1] for line in sentinel_lines if line.startswith("requirepass")), None)
-        until(lambda: all(_hurried(sentinel, password) for sentinel in sentinels))
-        until(lambda: all(_knows_all(sentinel, replicas, password) for sentinel in sentinels))
+        until(lambda: all(_hurried(sentinel) for sentinel in sentinels))
+        until(lambda: all(_knows_all(sentinel, replicas) for sentinel in sentinels))
         yield Watched(servers, sentinels)
 
 
@@ -157,10 +166,10 @@ def replica_of(master: TcpServer, binary: str, *options: str) -> TcpServer:
     return replica
 
 
-def _hurried(sentinel: Sentinel, password: str | None) -> bool:
+def _hurried(sentinel: Sentinel) -> bool:
     """Look around several times a second, not every ten."""
     try:
-        with redis.Redis(HOST, sentinel.port, password=password) as client:
+        with sentinel.direct as client:
             client.execute_command(
                 "SENTINEL", "DEBUG", "INFO-PERIOD", 300, "PUBLISH-PERIOD", 200, "PING-PERIOD", 100, "ASK-PERIOD", 100
             )
@@ -169,9 +178,9 @@ def _hurried(sentinel: Sentinel, password: str | None) -> bool:
     return True
 
 
-def _knows_all(sentinel: Sentinel, replicas: int, password: str | None) -> bool:
+def _knows_all(sentinel: Sentinel, replicas: int) -> bool:
     try:
-        with redis.Redis(HOST, sentinel.port, password=password) as client:
+        with sentinel.direct as client:
             state = client.sentinel_masters()[SERVICE]
             return bool(state["num-other-sentinels"] == 2 and state["num-slaves"] == replicas)
     except redis.ConnectionError:
@@ -203,10 +212,17 @@ class Cluster:
         """The name of a queue that lives there."""
         return next(name for name in (f"q{i}" for i in range(1000)) if self.owner(name) is master)
 
+    def wait_for_promotion(self, dead: TcpServer) -> None:
+        """Return when a replica has taken the place of a master."""
+        replicas = self.replicas[self.masters.index(dead)]
+        until(lambda: any(replica.info("role") == "master" for replica in replicas))
+
     @contextmanager
     def moving(self, queue: str, target: TcpServer) -> Iterator[Callable[[int], int]]:
-        """Move a queue's slot, as ``redis-cli --cluster reshard`` does; the block gets a function that moves so many keys
-        and returns how many it moved. When the block ends the slot is the target's.
+        """Move a queue's slot, as ``redis-cli --cluster reshard`` does.
+
+        The block gets a function that moves so many keys and returns how many it moved; when it ends the slot is the
+        target's.
         """
         slot, source = key_slot(f"{{{queue}}}".encode()), self.owner(queue)
         with source.direct as from_, target.direct as to:
