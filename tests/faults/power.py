@@ -17,9 +17,8 @@ import redis
 
 from tests.brokers import Server
 
-_WRITE = re.compile(r"write\(\d+<[^>]*\.incr\.aof>.*\) = (\d+)$")
-_SYNC = re.compile(r"^(\d+) +(?:fdatasync|fsync)\(\d+<[^>]*\.incr\.aof>(?:\) = 0| <unfinished)")
-_SYNCED = re.compile(r"^(\d+) +<\.\.\. (?:fdatasync|fsync) resumed>\) = 0")
+_BEGUN = re.compile(r"^(\d+) +(write|fdatasync|fsync)\(\d+<[^>]*\.incr\.aof>(?:.*\) += (\d+)$)?")
+_DONE = re.compile(r"^(\d+) +<\.\.\. (?:write|fdatasync|fsync) resumed>.*\) += (\d+)$")
 
 
 def cannot_cut() -> str:
@@ -54,19 +53,25 @@ class OnOneMachine(Server):
         self.process.wait()
         file = next(Path(self.folder).glob("appendonlydir/*.incr.aof"))
         with file.open("r+b") as aof:
-            aof.truncate(self._synced())
+            aof.truncate(self.synced())
         self.binary = self._server
 
-    def _synced(self) -> int:
+    def synced(self) -> int:
+        """How much of the file was on the disk; what a sync covers had been written when it began."""
         written = synced = 0
-        under_way: dict[str, int] = {}
+        under_way: dict[str, tuple[str, int]] = {}
         for line in self._notes.read_text("utf-8", "replace").splitlines():
-            if write := _WRITE.search(line):
-                written += int(write[1])
-            elif sync := _SYNC.match(line):
-                under_way[sync[1]] = written
-                if line.endswith("= 0"):
-                    synced = written
-            elif done := _SYNCED.match(line):
-                synced = max(synced, under_way.get(done[1], 0))
+            if begun := _BEGUN.match(line):
+                thread, call, answer = begun.groups()
+                under_way[thread] = call, written
+            elif (done := _DONE.match(line)) and done[1] in under_way:
+                thread, answer = done.groups()
+            else:
+                continue
+            if answer is not None:
+                call, before = under_way.pop(thread)
+                if call == "write":
+                    written += int(answer)
+                else:
+                    synced = max(synced, before)
         return synced
