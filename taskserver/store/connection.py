@@ -23,6 +23,7 @@ from redis.retry import Retry
 from taskserver.domain.durability import IN_MEMORY, Durability
 from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, BrokerUnsuitable
 from taskserver.store.keys import QUEUES, Keys
+from taskserver.store.line import Line
 from taskserver.store.nodes import nodes_of
 from taskserver.store.scripts import Script, script
 from taskserver.store.sockets import ours
@@ -72,6 +73,7 @@ class Broker:
         self._connections = connections
         self._nodes = nodes_of(place)
         self._clients: dict[str, Any] = {}
+        self._lines: dict[str, Line] = {}
         self._readers: set[Any] = set()
         self._keys: dict[str, Keys] = {}
         self._prepared: set[str] = set()
@@ -146,6 +148,13 @@ class Broker:
         """A client for a thread of its own, with connections of its own."""
         return redis.Redis.from_url(server, max_connections=1, **_options(ANSWER_SECONDS, Retry))
 
+    def line(self, server: str) -> Line:
+        """The line for script calls to one server."""
+        line = self._lines.get(server)
+        if line is None:
+            line = self._lines[server] = Line(self.client(server).connection_pool, ANSWER_SECONDS)
+        return line
+
     async def ask(self, key: str, question: Callable[[Any], Awaitable[T]], *, once: bool = False) -> T:
         """Put a question to the server that holds ``key``: ``question`` gets its client.
 
@@ -156,12 +165,25 @@ class Broker:
             BrokerUnavailable: if it was not answered; it may have happened.
             BrokerDenied, BrokerFull, BrokerUnsuitable, BrokerError: if the server refused it.
         """
+        return await self._put(key, lambda server: question(self.client(server)), once=once)
+
+    async def call(self, key: str, question: Callable[[Line], Awaitable[T]], *, once: bool = False) -> T:
+        """The same for script calls: ``question`` gets the line."""
+        return await self._put(key, lambda server: question(self.line(server)), once=once)
+
+    async def _put(self, key: str, question: Callable[[str], Awaitable[T]], *, once: bool) -> T:
+        """Put a question to the server that holds ``key``, as ``ask`` says.
+
+        Raises:
+            BrokerUnavailable: if it was not answered; it may have happened.
+            BrokerDenied, BrokerFull, BrokerUnsuitable, BrokerError: if the server refused it.
+        """
         given_up = time.monotonic() + (0 if once else self.patience)
         pause = 0.05
         while True:
             try:
                 with self.translated():
-                    return await question(self.client(await self.server(key)))
+                    return await question(await self.server(key))
             except BrokerUnavailable:
                 if time.monotonic() + pause > given_up:
                     raise
@@ -174,7 +196,7 @@ class Broker:
         called = script(name)
         while True:
             try:
-                return await self.ask(prefix, lambda client: call(client, called, prefix, args), once=once)
+                return await self.call(prefix, lambda line: call(line, called, prefix, args), once=once)
             except GroupMissing:
                 await self.prepare(queue, again=True)
 
@@ -186,7 +208,7 @@ class Broker:
         if queue in self._prepared and not again:
             return
         prefix = self.keys(queue).prefix
-        await self.ask(prefix, lambda client: call(client, script("prepare"), prefix, ()))
+        await self.call(prefix, lambda line: call(line, script("prepare"), prefix, ()))
         with suppress(BrokerFull):
             await self.ask(QUEUES, lambda client: client.sadd(QUEUES, queue))
             self._prepared.add(queue)
@@ -224,6 +246,8 @@ class Broker:
         """Close every connection; harmless when repeated."""
         for reader in list(self._readers):
             await self.discard(reader)
+        for line in self._lines.values():
+            line.close()
         for client in self._clients.values():
             await client.aclose(close_connection_pool=True)
 
@@ -232,12 +256,12 @@ class GroupMissing(BrokerError):
     """A queue's stream or group was deleted under us; ``Broker.prepare`` makes it anew."""
 
 
-async def call(client: Any, called: Script, prefix: str, args: Sequence[Any]) -> Any:
+async def call(line: Line, called: Script, prefix: str, args: Sequence[Any]) -> Any:
     """EVALSHA, with the script's text where the server does not have it yet."""
     try:
-        return await client.evalsha(called.sha, 1, prefix, *args)
+        return await line.call(b"EVALSHA", called.sha, 1, prefix, *args)
     except redis_said.NoScriptError:
-        return await client.eval(called.text, 1, prefix, *args)
+        return await line.call(b"EVAL", called.text, 1, prefix, *args)
 
 
 def call_in_thread(client: redis.Redis, called: Script, prefix: str, args: Sequence[Any]) -> Any:
