@@ -1,10 +1,11 @@
-"""Who is the janitor of a queue: one worker at a time."""
+"""Who is the janitor of a queue, and what goes with workers that are gone."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from taskserver.store.connection import Broker
+from taskserver.store.replies import text
 
 
 async def take_turn(broker: Broker, queue: str, worker: str, hold_ms: int) -> bool:
@@ -20,3 +21,8 @@ async def take_turn(broker: Broker, queue: str, worker: str, hold_ms: int) -> bo
         return True
 
     return await broker.ask(key, take)
+
+
+async def tidy(broker: Broker, queue: str) -> list[str]:
+    """Take consumers of workers that are gone out of the groups; returns those workers."""
+    return [text(name) for name in await broker.run("tidy", queue)]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.connection import Broker
 from taskserver.store.keys import GROUP, Keys
+from taskserver.store.mending import tidy
 from taskserver.store.recovering import reclaim
 from taskserver.store.replies import or_nothing, text, text_pairs
 from taskserver.store.troubles import Found, Trouble
@@ -161,7 +162,7 @@ async def _consumers(broker: Broker, queue: str, *, repair: bool, alive: bool) -
         else:
             while await reclaim(broker, queue, "doctor", ABANDONED_MS, hold_ms=1):
                 pass
-        await broker.run("tidy", queue)
+        await tidy(broker, queue)
     return Step(0, found)
 
 

@@ -71,6 +71,6 @@ async def test_consumers_of_workers_that_are_gone_leave_unless_something_is_pend
         await queue.settle(succeed(await queue.running(worker=worker)))
     await queue.renew(worker="alive")
     await queue.running(worker="lost")
-    assert b"gone" in await queue.broker.run("tidy", QUEUE)
+    assert "gone" in await mending.tidy(queue.broker, QUEUE)
     left = await queue.redis.xinfo_consumers(queue.keys.lane("normal"), "workers")
     assert {consumer["name"] for consumer in left} == {b"alive", b"lost"}
