@@ -11,7 +11,9 @@ from taskserver.store import listing
 from taskserver.store.connection import Broker
 from taskserver.store.health import Finding
 from taskserver.store.keys import Keys
+from taskserver.store.mending import tidy
 from taskserver.store.queues import names
+from taskserver.store.recovering import reclaim
 from taskserver.store.replies import or_nothing
 from taskserver.store.rounds import around, size
 from taskserver.store.troubles import WORDS, Found, Trouble
@@ -20,6 +22,8 @@ FIX = "taskserver doctor --fix"
 SHOWN = 3
 """Names that are told of each trouble."""
 OVERDUE_SECONDS = 5.0
+ABANDONED_MS = 5_000
+"""When no worker is alive, what has been pending for so long is taken back; since, one may just have started."""
 
 Progress = Callable[[str, int, int], object]
 """Gets the queue, how much was looked at, and of how much."""
@@ -64,6 +68,12 @@ async def look_over(broker: Broker, queue: str, progress: Progress) -> list[Find
 async def repair(broker: Broker, queue: str, progress: Progress) -> list[Finding]:
     """Repair what can be, and say what was done."""
     found = await _round(broker, queue, progress, repair=True)
+    if found.workers:  # their sweepers take back what the dead ones held, and know the lease
+        del found.counts[Trouble.HELD]
+    elif found.counts[Trouble.HELD]:
+        while await reclaim(broker, queue, "doctor", ABANDONED_MS, hold_ms=1):
+            pass
+        await tidy(broker, queue)
     done = [trouble for trouble in Trouble if found.counts[trouble] and WORDS[trouble].done]
     return [
         Finding(f"queue {queue}", "repaired", f"{_told(trouble, found)}: {WORDS[trouble].done}") for trouble in done

@@ -1,7 +1,8 @@
 """A round over everything that a queue has: what is not as it should be is found and, if wanted, repaired.
 
 The janitor makes such rounds for ever, the doctor makes one when asked; both walk here. A round goes in small steps, so
-that whoever makes it decides about the pauses and shows how far it is: a script call holds up the whole server.
+that whoever makes it decides about the pauses and shows how far it is: a script call holds up the whole server. A quick
+round looks only for what keeps jobs from running; a thorough one costs three times as much.
 
 A job's hash is the truth. Everything else about a job can be made anew from it, and what belongs to no hash goes.
 """
@@ -16,13 +17,12 @@ from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.connection import Broker
 from taskserver.store.keys import GROUP, Keys
 from taskserver.store.mending import tidy
-from taskserver.store.recovering import reclaim
 from taskserver.store.replies import or_nothing, text, text_pairs
 from taskserver.store.troubles import Found, Trouble
 
-PAGE = 500
-ABANDONED_MS = 5_000
-"""When no worker is alive, what has been pending for so long is taken back; in between, one may just have started."""
+QUICK_PAGE = 500
+PAGE = 250
+"""Keys, places or entries looked at in one step: some milliseconds of the server's time."""
 
 _LANES = (RETURNED, *LANES)
 _SETS = ("delayed", "expiring", "dead")
@@ -62,28 +62,33 @@ async def size(broker: Broker, queue: str) -> int:
     return await broker.ask(keys.prefix, count)
 
 
-async def around(broker: Broker, queue: str, *, repair: bool) -> AsyncGenerator[Step, None]:
+async def around(broker: Broker, queue: str, *, repair: bool, thorough: bool = True) -> AsyncGenerator[Step, None]:
     """One round, step by step.
 
-    Without ``repair`` nothing is changed, and where a structure is of the wrong type there is less to look at.
+    Without ``repair`` nothing is changed, and where a structure is of the wrong type there is less to look at. What
+    workers that are gone still hold is only found: when to take it back, those know who know the lease.
     """
     structures = await _structures(broker, queue, repair)
     yield structures
     readable = repair or not any(found.trouble is Trouble.TYPE for found in structures.found)
-    alive = False
-    async for names in _names(broker, queue):
-        step = await _keys(broker, queue, names, repair, readable)
-        alive = alive or bool(step.workers)
-        yield step
+    async for names in _names(broker, queue, b"" if thorough else b"job:"):
+        jobs = [name[4:] for name in names if name.startswith(b"job:")] if readable else []
+        found = await _wake(broker, queue, jobs, repair)
+        if thorough:
+            found += await _keep(broker, queue, [name for name in names if name not in _STRUCTURES], repair)
+        records = sum(name.startswith(_RECORDS) for name in names)
+        workers = tuple(text(name[7:]) for name in names if name.startswith(b"worker:"))
+        yield Step(PAGE, found, records, workers)
     if not readable:
         return
-    for set_ in _SETS:
-        async for step in _set(broker, queue, set_, repair):
-            yield step
-    for lane in _LANES:
-        async for step in _lane(broker, queue, lane, repair):
-            yield step
-    yield await _consumers(broker, queue, repair=repair, alive=alive)
+    if thorough:
+        for name in _SETS:
+            async for step in _set(broker, queue, name, repair):
+                yield step
+        for lane in _LANES:
+            async for step in _lane(broker, queue, lane, repair):
+                yield step
+    yield await _consumers(broker, queue, repair)
 
 
 async def _structures(broker: Broker, queue: str, repair: bool) -> Step:
@@ -109,23 +114,20 @@ def _has_group(groups: Any) -> bool:
     return any(group["name"] == GROUP.encode() for group in groups or ())
 
 
-async def _names(broker: Broker, queue: str) -> AsyncGenerator[list[bytes], None]:
-    """The names of all keys of a queue without its prefix, page by page; SCAN's promises: none that stays is missed."""
-    prefix = broker.keys(queue).prefix
+async def _names(broker: Broker, queue: str, kind: bytes) -> AsyncGenerator[list[bytes], None]:
+    """The names of a queue's keys without its prefix, page by page; SCAN's promises: none that stays is missed."""
+    prefix = broker.keys(queue).prefix.encode()
+    scan = partial(_scan, match=prefix + kind + b"*", count=QUICK_PAGE if kind else PAGE)
     cursor, begun = 0, False
     while cursor or not begun:
-        cursor, found = await broker.ask(prefix, partial(_scan, cursor=cursor, match=f"{prefix}*"))
+        cursor, found = await broker.ask(prefix.decode(), partial(scan, cursor=cursor))
         begun = True
         yield [name[len(prefix) :] for name in found]
 
 
-async def _keys(broker: Broker, queue: str, names: list[bytes], repair: bool, readable: bool) -> Step:
-    jobs = [name[4:] for name in names if name.startswith(b"job:")] if readable else []
+async def _wake(broker: Broker, queue: str, jobs: Sequence[bytes], repair: bool) -> list[Found]:
     asleep = await broker.run("mend" if repair else "asleep", queue, *jobs) if jobs else []
-    found = [Found(Trouble.ASLEEP, text(key)) for key in asleep]
-    found += await _keep(broker, queue, [name for name in names if name not in _STRUCTURES], repair)
-    records = sum(name.startswith(_RECORDS) for name in names)
-    return Step(PAGE, found, records, tuple(text(name[7:]) for name in names if name.startswith(b"worker:")))
+    return [Found(Trouble.ASLEEP, text(key)) for key in asleep]
 
 
 async def _keep(broker: Broker, queue: str, names: Sequence[bytes], repair: bool) -> list[Found]:
@@ -152,16 +154,11 @@ async def _lane(broker: Broker, queue: str, lane: str, repair: bool) -> AsyncGen
             yield Step(seen, [Found(Trouble.ENTRY, f"{lane}: {text(id_)}") for id_ in gone])
 
 
-async def _consumers(broker: Broker, queue: str, *, repair: bool, alive: bool) -> Step:
+async def _consumers(broker: Broker, queue: str, repair: bool) -> Step:
     keys = broker.keys(queue)
     pending = await broker.ask(keys.prefix, lambda client: _left_behind(client, keys))
     found = [Found(Trouble.HELD if held else Trouble.CONSUMER, worker, held or 1) for worker, held in pending.items()]
     if repair and found:
-        if alive:  # its sweeper takes them back, and knows the lease
-            found = [each for each in found if each.trouble is not Trouble.HELD]
-        else:
-            while await reclaim(broker, queue, "doctor", ABANDONED_MS, hold_ms=1):
-                pass
         await tidy(broker, queue)
     return Step(0, found)
 
@@ -181,8 +178,8 @@ async def _left_behind(client: Any, keys: Keys) -> dict[str, int]:
     return {worker: pending[worker] for worker in gone}
 
 
-async def _scan(client: Any, cursor: int, match: str) -> tuple[int, list[bytes]]:
-    answer: tuple[int, list[bytes]] = await client.scan(cursor, match=match, count=PAGE)
+async def _scan(client: Any, cursor: int, match: bytes, count: int) -> tuple[int, list[bytes]]:
+    answer: tuple[int, list[bytes]] = await client.scan(cursor, match=match, count=count)
     return answer
 
 

@@ -250,7 +250,7 @@ async def test_what_a_dead_worker_held_is_queued_again_when_no_worker_is_alive(
 ) -> None:
     job = await queue.running(worker="dead")
     assert "warning: 1 job held by workers that are gone: dead" in await told(queue)
-    monkeypatch.setattr("taskserver.store.rounds.ABANDONED_MS", 0)
+    monkeypatch.setattr("taskserver.store.checkup.ABANDONED_MS", 0)
     assert await repaired(queue) == ["1 job held by workers that are gone: dead: queued again"]
     assert await told(queue) == ["warning: 1 job and no live worker"]
     (again,) = await queue.claim(worker="w1")
@@ -260,7 +260,7 @@ async def test_what_a_dead_worker_held_is_queued_again_when_no_worker_is_alive(
 async def test_else_it_is_left_to_the_sweeper_of_a_live_one_which_knows_the_lease(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskserver.store.rounds.ABANDONED_MS", 0)
+    monkeypatch.setattr("taskserver.store.checkup.ABANDONED_MS", 0)
     job = await queue.running(worker="slow")
     await queue.renew(worker="alive")
     (held,) = [f for f in await checkup.look_over(queue.broker, QUEUE, quietly) if "held by" in f.text]

@@ -52,9 +52,10 @@ local function record(name, key)
 end
 
 local function beside(name, key)
-  if redis.call('EXISTS', job_key(key)) == 0 then return must_end(name, DAY, 'orphan') end
   local job = read_fields(key, { 'state', 'ttl' })
-  if not job then return nil end -- its record comes first
+  if not job then -- or one that cannot be read: that comes first
+    return redis.call('EXISTS', job_key(key)) == 0 and must_end(name, DAY, 'orphan') or nil
+  end
   if ENDS[job.state] then return must_end(name, result_ttl(job)) end
   if string.sub(name, 1, 4) == 'msg:' then return must_stay(name) end
   return must_end(name, LIVE_TTL)
