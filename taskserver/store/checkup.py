@@ -68,12 +68,9 @@ async def look_over(broker: Broker, queue: str, progress: Progress) -> list[Find
 async def repair(broker: Broker, queue: str, progress: Progress) -> list[Finding]:
     """Repair what can be, and say what was done."""
     found = await _round(broker, queue, progress, repair=True)
-    if found.workers:  # their sweepers take back what the dead ones held, and know the lease
-        del found.counts[Trouble.HELD]
-    elif found.counts[Trouble.HELD]:
-        while await reclaim(broker, queue, "doctor", ABANDONED_MS, hold_ms=1):
-            pass
-        await tidy(broker, queue)
+    if found.counts[Trouble.HELD]:
+        # Where a worker is alive, its sweeper takes back what the dead ones held, and knows the lease.
+        found.counts[Trouble.HELD] = 0 if found.workers else await _take_back(broker, queue)
     done = [trouble for trouble in Trouble if found.counts[trouble] and WORDS[trouble].done]
     return [
         Finding(f"queue {queue}", "repaired", f"{_told(trouble, found)}: {WORDS[trouble].done}") for trouble in done
@@ -111,6 +108,14 @@ async def repair_list(broker: Broker) -> list[Finding]:
 async def known(broker: Broker) -> list[str]:
     """The names of all queues; none while their list cannot be read."""
     return [] if await listing.is_broken(broker) else await names(broker)
+
+
+async def _take_back(broker: Broker, queue: str) -> int:
+    taken = 0
+    while lost := await reclaim(broker, queue, "doctor", ABANDONED_MS, hold_ms=1):
+        taken += len(lost)
+    await tidy(broker, queue)
+    return taken
 
 
 async def _round(broker: Broker, queue: str, progress: Progress, *, repair: bool) -> Round:

@@ -21,7 +21,7 @@ from taskserver.store.troubles import WORDS, Found, Trouble
 from taskserver.worker.service import LoopService
 
 STEP_SECONDS = 0.2
-"""Between two steps: a quick round over a million jobs takes a quarter of an hour, and about 2 % of the server's time."""
+"""Between two steps: a quick round over a million jobs takes a quarter of an hour and about 2 % of the server."""
 ROUND_SECONDS = 15.0
 """Between two rounds."""
 THOROUGH_SECONDS = 3600.0

@@ -257,6 +257,12 @@ async def test_what_a_dead_worker_held_is_queued_again_when_no_worker_is_alive(
     assert (again.key, again.attempt) == (job.key, 2)
 
 
+async def test_what_it_has_held_for_seconds_only_is_left_for_one_that_may_have_just_started(queue: Queue) -> None:
+    job = await queue.running(worker="starting")
+    assert await repaired(queue) == []
+    assert await queue.settle(succeed(job)) == []
+
+
 async def test_else_it_is_left_to_the_sweeper_of_a_live_one_which_knows_the_lease(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
