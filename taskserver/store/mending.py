@@ -1,18 +1,11 @@
-"""Finding what nothing else would: jobs without a wake-up call, and consumers of workers that are gone."""
+"""Who is the janitor of a queue, and what goes with workers that are gone."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from taskserver.store.connection import Broker
-from taskserver.store.reading import page_of_keys
-
-
-class Page(NamedTuple):
-    """One step of the walk over a queue's jobs: where to go on (0: it is through), and the jobs that were mended."""
-
-    cursor: int
-    mended: list[str]
+from taskserver.store.replies import text
 
 
 async def take_turn(broker: Broker, queue: str, worker: str, hold_ms: int) -> bool:
@@ -30,17 +23,6 @@ async def take_turn(broker: Broker, queue: str, worker: str, hold_ms: int) -> bo
     return await broker.ask(key, take)
 
 
-async def mend_page(broker: Broker, queue: str, cursor: int) -> Page:
-    """Look at one page of jobs from ``cursor`` (0 to begin), and wake those that nothing else would.
-
-    Raises:
-        GroupMissing: if the queue's groups have to be made anew first.
-    """
-    cursor, keys = await page_of_keys(broker, queue, cursor)
-    answer = await broker.run("mend", queue, *keys) if keys else []
-    return Page(cursor, [key.decode() for key in answer])
-
-
 async def tidy(broker: Broker, queue: str) -> list[str]:
     """Take consumers of workers that are gone out of the groups; returns those workers."""
-    return [name.decode("utf-8", "backslashreplace") for name in await broker.run("tidy", queue)]
+    return [text(name) for name in await broker.run("tidy", queue)]

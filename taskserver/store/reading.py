@@ -32,7 +32,10 @@ _progress = msgspec.msgpack.Decoder(tuple[float, str])
 
 
 async def outcomes(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
-    """How jobs stand for those who wait for them; None for an unknown job."""
+    """How jobs stand for those who wait for them; None for an unknown job.
+
+    Where results are large, only the first jobs' are in the answer, at least one: ask again for the others.
+    """
     answer = await broker.run("outcomes", queue, *keys)
     return [Outcome(State(state.decode()), data) if state else None for state, data in grouped(answer, 2)]
 

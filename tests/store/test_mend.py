@@ -5,17 +5,15 @@ from __future__ import annotations
 import pytest
 
 from taskserver.domain.job import State
-from taskserver.store import mending
+from taskserver.store import mending, rounds
+from taskserver.store.troubles import Trouble
 from tests.store.harness import LONG_MS, QUEUE, Queue, succeed
 
 
 async def walk(queue: Queue) -> list[str]:
-    """One walk over all jobs: those that were mended."""
-    cursor, mended = await mending.mend_page(queue.broker, QUEUE, 0)
-    while cursor:
-        cursor, more = await mending.mend_page(queue.broker, QUEUE, cursor)
-        mended += more
-    return mended
+    """One round: the jobs that were woken."""
+    steps = [step async for step in rounds.around(queue.broker, QUEUE, repair=True)]
+    return [found.name for step in steps for found in step.found if found.trouble is Trouble.ASLEEP]
 
 
 @pytest.mark.parametrize("lane", ["high", "normal", "low"])
