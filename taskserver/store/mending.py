@@ -17,14 +17,7 @@ class Page(NamedTuple):
 
 async def take_turn(broker: Broker, queue: str, worker: str, hold_ms: int) -> bool:
     """Whether this worker is the janitor; if so it stays it for ``hold_ms``, and others need not walk."""
-    key = broker.keys(queue).janitor
-    with broker.translated():
-        if await broker.redis.set(key, worker, nx=True, px=hold_ms):
-            return True
-        if await broker.redis.get(key) != worker.encode():
-            return False
-        await broker.redis.pexpire(key, hold_ms)
-    return True
+    return bool(await broker.run("turn", queue, worker, hold_ms))
 
 
 async def mend_page(broker: Broker, queue: str, cursor: int) -> Page:

@@ -65,12 +65,13 @@ def test_every_row_of_the_table_has_its_script() -> None:
 
 
 def test_the_prelude_stands_behind_the_flags_of_each() -> None:
-    prelude = (LUA / "prelude.lua").read_text("utf-8")
-    assert prelude.startswith("-- prelude: ")
+    parts = [path.read_text("utf-8") for path in (LUA / "prelude").glob("*.lua")]
+    assert all(re.match(r"-- prelude, \w+: ", part) for part in parts)
     for path in scripts():
         flags, _, rest = script(path.stem).text.partition("\n")
         assert flags in FLAGS
-        assert rest.startswith(prelude)
+        prelude = rest[: rest.index(f"-- {path.stem}: ")]
+        assert all(part in prelude for part in parts)
 
 
 @every_script
@@ -81,7 +82,7 @@ def test_what_adds_work_is_refused_when_memory_is_out_and_what_ends_it_is_not(pa
     assert path.read_text("utf-8").splitlines()[0] == expected
 
 
-@pytest.mark.parametrize("path", sorted(LUA.glob("*.lua")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(LUA.rglob("*.lua")), ids=lambda path: path.stem)
 def test_lines_and_files_are_short(path: Path) -> None:
     lines = path.read_text("utf-8").splitlines()
     assert len(lines) <= 200

@@ -35,19 +35,22 @@ async def test_a_job_that_lacks_nothing_is_left_alone(queue: Queue) -> None:
     assert await walk(queue) == []
 
 
-async def test_a_live_workers_job_is_left_to_its_next_heartbeat(queue: Queue) -> None:
+async def test_a_running_job_gets_another_entry_whose_lease_its_worker_keeps(queue: Queue) -> None:
     job = await queue.running(worker="w1")
-    await queue.renew(job, worker="w1")
     await queue.forget_wake_up_calls()
-    assert await walk(queue) == []
-    assert await queue.renew(job, worker="w1") == {}
+    assert await walk(queue) == [job.key]
     assert await queue.entry_exists(job.key)
+    assert await queue.renew(job, worker="w1") == {}
+    assert await queue.reclaim(lease_ms=LONG_MS) == {}
+    assert await queue.settle(succeed(job)) == []
+    assert (await queue.entries(), await queue.pending()) == (0, 0)
 
 
 async def test_a_dead_workers_job_runs_again_and_the_attempt_is_spent(queue: Queue) -> None:
     job = await queue.running(worker="dead")
     await queue.forget_wake_up_calls()
     assert await walk(queue) == [job.key]
+    assert await queue.reclaim() == {job.key: "dead"}
     (again,) = await queue.claim(worker="w2")
     assert (again.key, again.attempt) == (job.key, 2)
     assert again.fence > job.fence

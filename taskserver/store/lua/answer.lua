@@ -10,7 +10,7 @@ for i = 1, #ARGV, 2 do
   local key, answer = ARGV[i], ARGV[i + 1]
   local job = read_fields(key, { 'state', 'expires' })
   if job and job.state == 'waiting' then
-    if job.expires then redis.call('ZREM', EXPIRING, key) end
+    if job.expires then own(EXPIRING, 'ZREM', EXPIRING, key) end
     redis.call('HDEL', job_key(key), 'expires')
     redis.call('HSET', job_key(key), 'state', 'queued', 'answer', answer, 'entry', enqueue(key, 'returned'))
   else

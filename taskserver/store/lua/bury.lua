@@ -13,6 +13,6 @@ for _, key in ipairs(ARGV) do
     redis.call('UNLINK', job_key(key), message_key(key), outcome_key(key), events_key(key), history_key(key))
     deleted = deleted + 1
   end
-  if not job or job.state == 'dead' then redis.call('ZREM', DEAD, key) end
+  if not job or job.state == 'dead' then own(DEAD, 'ZREM', DEAD, key) end
 end
 return deleted

@@ -22,7 +22,7 @@ end
 for _, lane in ipairs(LANES) do
   local left = tonumber(ARGV[1]) - seen
   local reply = left > 0
-    and redis.call('XREADGROUP', 'GROUP', GROUP, SWEEPER, 'COUNT', left, 'STREAMS', lane_key(lane), '>')
+    and own(lane_key(lane), 'XREADGROUP', 'GROUP', GROUP, SWEEPER, 'COUNT', left, 'STREAMS', lane_key(lane), '>')
   for _, item in ipairs(reply and reply[1][2] or {}) do
     drop(item[2][1] == 'job' and item[2][2], lane .. '/' .. item[1])
     seen = seen + 1
@@ -30,7 +30,7 @@ for _, lane in ipairs(LANES) do
 end
 local left = tonumber(ARGV[1]) - seen
 if left > 0 then
-  local keys = redis.call('ZRANGE', DELAYED, 0, left - 1)
+  local keys = own(DELAYED, 'ZRANGE', DELAYED, 0, left - 1)
   for _, key in ipairs(keys) do
     drop(key)
     seen = seen + 1

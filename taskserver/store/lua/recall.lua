@@ -17,8 +17,7 @@ local function give_back(entry, key)
   if not job or job.entry ~= entry then return drop_entry(entry) end
   if job.state == 'running' then
     if job.worker ~= worker then return end -- it is another's: that one's heartbeat takes the entry back
-    job.attempt = tonumber(job.attempt) - 1
-    redis.call('HSET', job_key(key), 'fence', tonumber(job.fence) + 1, 'attempt', job.attempt)
+    redis.call('HSET', job_key(key), 'fence', next_fence(job, now), 'attempt', unspent(job))
     if job.cancel then return end_job(key, job, 'cancelled', '', now) end
   elseif job.state ~= 'queued' then
     return drop_entry(entry)
@@ -29,7 +28,7 @@ local function give_back(entry, key)
 end
 
 for _, lane in ipairs(LANES) do
-  for _, pending in ipairs(redis.call('XPENDING', lane_key(lane), GROUP, '-', '+', count, worker)) do
+  for _, pending in ipairs(own(lane_key(lane), 'XPENDING', lane_key(lane), GROUP, '-', '+', count, worker)) do
     local id = pending[1]
     local item = redis.call('XRANGE', lane_key(lane), id, id)[1]
     local key = item and item[2][1] == 'job' and item[2][2]
