@@ -2,7 +2,7 @@
 -- mend: what stands for a job outside its hash is made anew from it: its stream entry, its lease, its place in the sets of
 -- delayed, expiring and dead jobs. Somebody has deleted, trimmed, overwritten or skipped it. A record that cannot be read
 -- any more becomes a dead letter.
--- Transition: queued | running | delayed | waiting | dead -> queued | running | delayed | waiting | dead
+-- Transition: queued -> queued; running -> running; delayed -> delayed; waiting -> waiting; dead -> dead
 -- KEYS[1] queue prefix
 -- ARGV    keys
 -- Returns the keys of the jobs that were mended.
@@ -61,6 +61,7 @@ local function bury(key)
   local fields = redis.pcall('HMGET', job_key(key), 'fence', 'entry')
   if fields.err then fields = {} end
   own(job_key(key), 'HSET', job_key(key), 'fence', next_fence({ fence = fields[1] }, now), 'history', 1)
+  own(DELAYED, 'ZREM', DELAYED, key)
   remember(key, 0, '', 'dead', error, now)
   end_job(key, { entry = fields[2], said = true, history = true, expires = true }, 'dead', error, now)
   return true

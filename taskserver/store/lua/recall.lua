@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- recall: a worker's claim was not answered, so it may hold jobs that it does not know of: they go back at once, the
 -- attempt unspent, for none of their code has run.
--- Transition: running | queued -> queued | cancelled
+-- Transition: running -> queued | cancelled; queued -> queued
 -- KEYS[1] queue prefix
 -- ARGV[1] worker   ARGV[2] entries looked at per lane
 -- ARGV[3..] keys of the jobs that it knows it runs

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- reclaim: take back jobs whose lease was not renewed, one sweeper at a time. The fence rises, so the worker that
 -- had the lease can no longer write; the attempt stays spent. An entry that was read but never begun costs none.
--- Transition: running | queued -> queued | cancelled
+-- Transition: running -> queued | cancelled; queued -> queued
 -- KEYS[1] queue prefix
 -- ARGV[1] worker that sweeps   ARGV[2] lease, milliseconds   ARGV[3] how long others leave the sweep to it, milliseconds
 -- ARGV[4] entries looked at per lane
