@@ -9,9 +9,11 @@ from taskserver.domain.lanes import LANES
 from taskserver.store import steering
 from tests.faults.simulation.keepers import Keepers
 from tests.faults.simulation.people import People
-from tests.faults.simulation.stage import ENDED, JOBS
+from tests.faults.simulation.stage import JOBS
 from tests.faults.simulation.trouble import Trouble
 from tests.store.harness import QUEUE, succeed
+
+LIVE = tuple(state for state in State if not state.ended)
 
 
 class Simulation(People, Keepers, Trouble):
@@ -35,12 +37,14 @@ class Simulation(People, Keepers, Trouble):
         self.run(steering.resume(self.queue.broker, QUEUE))
         self.call("cancel", self.queue.cancel(*(job.key for job in self.model.in_state(State.DELAYED, State.WAITING))))
         for _ in range(10):
+            if not self.model.in_state(*LIVE):
+                break
             self.fall_silent("")
             self.sweep()
             self.claim("w1", 50)
             for attempt in [job.attempt for job in self.model.jobs.values() if job.attempt]:
                 assert self.call("finish", self.queue.settle(succeed(attempt.job))) == []
-        assert [(job.key, job.state) for job in self.model.jobs.values() if job.state not in ENDED] == []
+        assert [(job.key, job.state) for job in self.model.in_state(None, *LIVE)] == []
         self.walk("w1")
         if left := self.look().delayed:  # names that no job has; their time comes
             self.run(self.queue.redis.zadd(self.queue.keys.delayed, dict.fromkeys(left, 1)))

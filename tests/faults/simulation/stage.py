@@ -49,6 +49,7 @@ class Stage(RuleBasedStateMachine):
         brokers = [Broker(self.url), Broker(self.url)]
         self.clients = [Queue(broker) for broker in brokers]
         self.queue = self.clients[0]
+        self.looker = self.queue.broker.threaded()
         self.run(self._begin())
 
     async def _begin(self) -> None:
@@ -70,8 +71,7 @@ class Stage(RuleBasedStateMachine):
         return view
 
     def look(self) -> View:
-        view: View = self.run(look(self.queue.redis, self.queue.keys, self.model.jobs))
-        return view
+        return look(self.looker, self.queue.keys, self.model.jobs)
 
     def pick(self, number: int, *states: State | None) -> Job:
         """One of the jobs in these states, or of all; there must be one."""
@@ -81,4 +81,5 @@ class Stage(RuleBasedStateMachine):
     def close(self) -> None:
         for client in self.clients:
             self.run(client.broker.close())
+        self.looker.close()
         self.runner.close()

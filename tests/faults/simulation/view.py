@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from redis import Redis
+
 from taskserver.domain.job import State
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.keys import GROUP, Keys
@@ -65,10 +67,10 @@ class View(NamedTuple):
             return None
 
 
-async def look(redis: Any, keys: Keys, jobs: Iterable[str]) -> View:
+def look(redis: Redis, keys: Keys, jobs: Iterable[str]) -> View:
     """One round trip. A key of the wrong type counts as none."""
     jobs = list(jobs)
-    async with redis.pipeline(transaction=True) as pipe:
+    with redis.pipeline(transaction=False) as pipe:
         for key in jobs:
             pipe.hgetall(keys.job(key))
         for lane in ALL_LANES:
@@ -77,7 +79,7 @@ async def look(redis: Any, keys: Keys, jobs: Iterable[str]) -> View:
             pipe.xpending_range(keys.lane(lane), GROUP, "-", "+", 1_000)
         for name in (keys.delayed, keys.expiring, keys.dead):
             pipe.zrange(name, 0, -1)
-        answers = await pipe.execute(raise_on_error=False)
+        answers = pipe.execute(raise_on_error=False)
     records = [None if isinstance(answer, Exception) else answer for answer in answers[: len(jobs)]]
     rest = [[] if isinstance(answer, Exception) else answer for answer in answers[len(jobs) :]]
     return View(
