@@ -1,8 +1,8 @@
 """Everything that can happen to jobs, in any order, on a real server, against a model of what may.
 
-Workers claim, renew, report, settle and die; zombies write with old fences; answers are lost and calls repeated; somebody
-deletes, overwrites, forges and restores. After every step the model and the broker must agree on every job, and at the end
-every job must still be able to end. ``TASKSERVER_SIMULATION=2000`` runs so many examples instead of fifty.
+Workers claim, renew, report, settle and die; zombies write with old fences; answers are lost and calls repeated;
+somebody deletes, overwrites, forges and restores. After every step the model and the broker must agree on every job,
+and at the end every job must still be able to end. ``TASKSERVER_SIMULATION=2000`` runs so many examples.
 """
 
 from __future__ import annotations

@@ -56,7 +56,6 @@ local function read_claimable(key)
 end
 
 local function take(entry, key)
-  if not key or key == '' then return refuse(entry, 'it names no job') end
   local job = read_claimable(key)
   if not job then return refuse(entry, 'it names an unknown job') end
   if job.entry ~= entry then return refuse(entry, 'it is not the live entry of its job') end
@@ -69,7 +68,7 @@ end
 
 -- The worker has no slot for an entry that its blocking read brought: back to those who have.
 local function give_back(entry, key)
-  local job = key ~= '' and read_fields(key, { 'state', 'entry' })
+  local job = read_fields(key, { 'state', 'entry' })
   local live = job and job.entry == entry
   if live and job.state == 'running' then return end -- as in `take`: it is the only way to notice a lost lease
   drop_entry(entry)
@@ -82,10 +81,7 @@ local function read_lane(lane, count)
   if count <= 0 then return 0 end
   local reply = own(lane_key(lane), 'XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', count, 'STREAMS', lane_key(lane), '>')
   local entries = reply and reply[1][2] or {}
-  for _, item in ipairs(entries) do
-    local fields = item[2]
-    take(lane .. '/' .. item[1], fields and fields[1] == 'job' and fields[2])
-  end
+  for _, item in ipairs(entries) do take(lane .. '/' .. item[1], key_in(item)) end
   return #entries
 end
 

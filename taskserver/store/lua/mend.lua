@@ -27,7 +27,9 @@ end
 local MENDERS = {
   queued = function(key, job)
     if is_awake(job) then return false end
-    drop_entry(job.entry)
+    -- Now, not in the flush: a stream that was deleted begins anew, and may give the same id once more.
+    local place_of, id = place(job.entry)
+    if place_of then redis.call('XDEL', lane_key(place_of), id) end
     local lane = redis.call('HGET', job_key(key), 'lane') -- a whole stream may be gone: priorities stay
     redis.call('HSET', job_key(key), 'entry', enqueue(key, lane))
     return true
@@ -67,12 +69,16 @@ local function bury(key)
   return true
 end
 
-for _, key in ipairs(ARGV) do
+local function mend(key)
   local job = read_job(key)
-  local mend = job and MENDERS[job.state]
-  local mended_one = mend and mend(key, job)
-  if not job then mended_one = bury(key) elseif is_relisted(key, job) then mended_one = true end
-  if mended_one then mended[#mended + 1] = key end
+  if not job then return bury(key) end
+  local mender = MENDERS[job.state]
+  local missed = mender and mender(key, job)
+  return is_relisted(key, job) or missed
+end
+
+for _, key in ipairs(ARGV) do
+  if mend(key) then mended[#mended + 1] = key end
 end
 flush()
 return mended

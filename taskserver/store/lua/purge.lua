@@ -9,7 +9,7 @@ local now = clock()
 local seen, cancelled = 0, 0
 
 local function drop(key, entry)
-  local job = key and read_job(key)
+  local job = read_job(key)
   if not job or (entry and job.entry ~= entry) then return drop_entry(entry) end
   if job.state == 'queued' or job.state == 'delayed' then
     end_job(key, job, 'cancelled', '', now)
@@ -24,7 +24,7 @@ for _, lane in ipairs(LANES) do
   local reply = left > 0
     and own(lane_key(lane), 'XREADGROUP', 'GROUP', GROUP, SWEEPER, 'COUNT', left, 'STREAMS', lane_key(lane), '>')
   for _, item in ipairs(reply and reply[1][2] or {}) do
-    drop(item[2][1] == 'job' and item[2][2], lane .. '/' .. item[1])
+    drop(key_in(item), lane .. '/' .. item[1])
     seen = seen + 1
   end
 end

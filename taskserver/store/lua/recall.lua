@@ -31,12 +31,8 @@ for _, lane in ipairs(LANES) do
   for _, pending in ipairs(own(lane_key(lane), 'XPENDING', lane_key(lane), GROUP, '-', '+', count, worker)) do
     local id = pending[1]
     local item = redis.call('XRANGE', lane_key(lane), id, id)[1]
-    local key = item and item[2][1] == 'job' and item[2][2]
-    if not key then
-      drop_entry(lane .. '/' .. id)
-    elseif not known[key] then
-      give_back(lane .. '/' .. id, key)
-    end
+    local key = item and key_in(item) or '' -- the entry may be deleted while it is pending
+    if not known[key] then give_back(lane .. '/' .. id, key) end
   end
 end
 flush()

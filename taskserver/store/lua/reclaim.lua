@@ -14,7 +14,7 @@ local now = clock()
 local taken = {}
 
 local function take_back(entry, key)
-  local job = key and read_job(key)
+  local job = read_job(key)
   drop_entry(entry)
   if not job or job.entry ~= entry then return end
   local running = job.state == 'running'
@@ -34,10 +34,7 @@ for _, lane in ipairs(LANES) do
   local _, cursor = place(lane .. '/' .. (own(META, 'HGET', META, name) or ''))
   local reply = own(lane_key(lane), 'XAUTOCLAIM', lane_key(lane), GROUP, SWEEPER, lease_ms, cursor or '0-0', 'COUNT', count)
   if reply[1] ~= cursor then redis.call('HSET', META, name, reply[1]) end
-  for _, item in ipairs(reply[2]) do
-    local fields = item[2]
-    take_back(lane .. '/' .. item[1], fields and fields[1] == 'job' and fields[2])
-  end
+  for _, item in ipairs(reply[2]) do take_back(lane .. '/' .. item[1], key_in(item)) end
 end
 flush()
 return taken

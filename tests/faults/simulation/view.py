@@ -59,6 +59,10 @@ class View(NamedTuple):
         lane, id_ = self.lanes[where[0]], where[1]
         return id_ in lane.entries and (id_ in lane.pending or lane.read is None or id_ > lane.read)
 
+    def is_empty(self) -> bool:
+        """Whether nothing waits or runs."""
+        return not self.delayed and not any(entries or pending for entries, _, pending in self.lanes.values())
+
     def _place(self, key: str) -> tuple[str, StreamId] | None:
         lane, _, id_ = (self.records[key] or {}).get(b"entry", b"").decode("utf-8", "replace").partition("/")
         try:
@@ -85,7 +89,10 @@ def look(redis: Redis, keys: Keys, jobs: Iterable[str]) -> View:
     return View(
         records=dict(zip(jobs, records, strict=True)),
         lanes={lane: _lane(*rest[3 * i : 3 * i + 3]) for i, lane in enumerate(ALL_LANES)},
-        **{name: {member.decode() for member in rest[i]} for i, name in ((-3, "delayed"), (-2, "expiring"), (-1, "dead"))},
+        **{
+            name: {member.decode() for member in rest[i]}
+            for i, name in ((-3, "delayed"), (-2, "expiring"), (-1, "dead"))
+        },
     )
 
 

@@ -184,7 +184,7 @@ class Workers(Stage):
         assert after == before, "a stale fence wrote"
 
     def _is_stale(self, old: Attempt) -> bool:
-        """A worker that has died may be the last that the broker knows of: its fence is good until the lease is over."""
+        """A worker that has died may be the last that the broker knows of: its fence holds as long as its lease."""
         job = self.model.jobs.get(old.job.key)
         return not job or job.state is not State.RUNNING or job.fence != str(old.job.fence).encode()
 

@@ -7,6 +7,12 @@ local function enqueue(key, lane)
   return lane .. '/' .. own(lane_key(lane), 'XADD', lane_key(lane), '*', 'job', key)
 end
 
+-- The job that a stream's entry names; '' if it names none, which is no job's key.
+local function key_in(item)
+  local fields = item[2]
+  return fields[1] == 'job' and fields[2] or ''
+end
+
 local function fits(digits) return #digits < 20 or (#digits == 20 and digits <= '18446744073709551615') end
 
 -- Lane and id of an entry as it is written in a job's hash; nil for what cannot be one.
