@@ -40,7 +40,7 @@ class Simulation(People, Keepers, Trouble):
             self.run(self.queue.redis.zadd(self.queue.keys.delayed, dict.fromkeys(left, 1)))
             self.call("promote", self.queue.promote())
         for _ in range(10):
-            if not self.model.in_state(*LIVE) and self.look().is_empty():
+            if not self.model.in_state(*LIVE) and not self.look().left():
                 break
             self.fall_silent("")
             self.sweep()
@@ -48,5 +48,5 @@ class Simulation(People, Keepers, Trouble):
             for attempt in [job.attempt for job in self.model.jobs.values() if job.attempt]:
                 assert self.call("finish", self.queue.settle(succeed(attempt.job))) == []
         assert [(job.key, job.state) for job in self.model.in_state(None, *LIVE)] == []
-        assert self.look().is_empty(), "something is left over"
+        assert self.look().left() == {}
         assert len(self.model.jobs) <= JOBS

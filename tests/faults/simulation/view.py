@@ -59,9 +59,10 @@ class View(NamedTuple):
         lane, id_ = self.lanes[where[0]], where[1]
         return id_ in lane.entries and (id_ in lane.pending or lane.read is None or id_ > lane.read)
 
-    def is_empty(self) -> bool:
-        """Whether nothing waits or runs."""
-        return not self.delayed and not any(entries or pending for entries, _, pending in self.lanes.values())
+    def left(self) -> dict[str, Any]:
+        """What waits or is pending."""
+        lanes = {name: lane for name, lane in self.lanes.items() if lane.entries or lane.pending}
+        return {**lanes, **({"delayed": self.delayed} if self.delayed else {})}
 
     def _place(self, key: str) -> tuple[str, StreamId] | None:
         lane, _, id_ = (self.records[key] or {}).get(b"entry", b"").decode("utf-8", "replace").partition("/")

@@ -114,17 +114,22 @@ class Workers(Stage):
         """One heartbeat of a worker for all that it runs."""
         mine = self.model.held_by(worker)
         jobs = [attempt.job for attempt in mine]
-        try:
-            attention = self.run(self.queue.renew(*jobs, worker=worker))
-        except GroupMissing:
-            self.run(self.queue.broker.prepare(QUEUE, again=True))
-            attention = self.run(self.queue.renew(*jobs, worker=worker))
+        attention = self.run(self._renew(jobs, worker))
         asked = {job.key: "cancel" for job in jobs if self.model.jobs[job.key].asked_to_end}
         assert attention == asked
         view = self.compare("renew")
         for job in jobs:
             self.model.jobs[job.key].overdue = False
             assert view.holder(job.key) == worker, "a heartbeat did not keep the lease"
+
+    async def _renew(self, jobs: list[ClaimedJob], worker: str) -> dict[str, str]:
+        """The heart tries again until somebody has made the groups anew."""
+        for _ in range(2 * len(ALL_LANES)):
+            try:
+                return await self.queue.renew(*jobs, worker=worker)
+            except GroupMissing:
+                await self.queue.broker.prepare(QUEUE, again=True)
+        raise AssertionError("heartbeats do not come through")
 
     @HELD
     @rule(number=NUMBER, again=st.booleans())
