@@ -128,3 +128,10 @@ async def test_a_submit_replaces_a_record_of_the_wrong_type(queue: Queue) -> Non
     await queue.redis.set(queue.keys.job(key), "x")
     await queue.broker.run("submit", QUEUE, key, b"payload", b"")
     assert await queue.state(key) is State.QUEUED
+
+
+async def test_a_queued_job_whose_entry_is_none_gets_one(queue: Queue) -> None:
+    key = await queue.submit()
+    await queue.redis.hset(queue.keys.job(key), "entry", "x")
+    assert await walk(queue) == [key]
+    assert [job.key for job in await queue.claim(slots=2)] == [key]

@@ -176,3 +176,19 @@ async def test_what_another_worker_runs_is_not_recalled(queue: Queue) -> None:
     await WakeUp(queue.broker, QUEUE, "w2").read()  # the entry is pending for w2 now
     assert await recovering.recall(queue.broker, QUEUE, "w2", []) == []
     assert await queue.settle(succeed(job)) == []
+
+
+async def test_a_pending_entry_that_was_deleted_stops_no_recall(queue: Queue) -> None:
+    deleted, unheard = await queue.running(), await queue.running()
+    await queue.delete_entry(deleted.key)
+    assert await recovering.recall(queue.broker, QUEUE, "w1", []) == [unheard.key]
+
+
+async def test_a_job_behind_a_forged_id_keeps_its_entry(queue: Queue) -> None:
+    await queue.redis.xadd(queue.keys.lane("normal"), {"x": "y"}, id="18446744073709551615-1")
+    key = await queue.submit()
+    (job,) = await queue.claim(slots=2)
+    assert await queue.renew(job) == {}
+    assert (await queue.entry(key))[0] == "normal"
+    await queue.settle(succeed(job))
+    assert (await queue.entries(), await queue.pending()) == (0, 0)

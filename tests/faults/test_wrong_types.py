@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
@@ -94,6 +95,21 @@ async def test_a_stream_that_takes_no_more_entries_is_made_anew(queue: Queue) ->
     assert [job.key for job in await queue.claim()] == [key]
 
 
+async def test_a_claim_finds_a_lane_of_the_wrong_type(queue: Queue) -> None:
+    key = await queue.submit(lane="high")
+    await queue.redis.unlink(queue.keys.lane("low"))
+    await queue.redis.set(queue.keys.lane("low"), "x")
+    assert [job.key for job in await queue.claim(slots=2)] in ([key], [])  # the second, if it found it half-way
+    assert await queue.redis.type(queue.keys.lane("low")) == b"stream"
+
+
+async def test_a_worker_starts_where_a_lane_is_of_the_wrong_type(queue: Queue) -> None:
+    await queue.redis.unlink(queue.keys.lane("low"))
+    await queue.redis.set(queue.keys.lane("low"), "x")
+    await queue.broker.prepare(QUEUE, again=True)
+    assert await queue.redis.type(queue.keys.lane("low")) == b"stream"
+
+
 @pytest.mark.parametrize("name", ["out", "events", "history"])
 async def test_what_is_kept_of_a_job_is_made_anew(queue: Queue, name: str) -> None:
     job = await queue.running()
@@ -130,46 +146,52 @@ async def test_a_lock_without_an_end_is_nobodys(queue: Queue) -> None:
     assert await mending.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
 
 
+async def test_a_lock_of_the_wrong_type_is_nobodys(queue: Queue) -> None:
+    await queue.redis.rpush(queue.keys.janitor, "x")
+    await queue.redis.pexpire(queue.keys.janitor, LONG_MS)
+    assert await mending.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
+
+
 # Errors that are no "wrong type" are raised
 
 
-@pytest.fixture
-async def restricted(queue: Queue, broker_url: str) -> AsyncIterator[Queue]:
-    """The same queue for a user that may do everything; a test takes something away from it."""
-    await queue.redis.execute_command("ACL", "SETUSER", "guest", "on", ">secret", "~*", "&*", "+@all")
-    parts = urlsplit(broker_url)
+@asynccontextmanager
+async def a_guest(queue: Queue, *rules: str) -> AsyncIterator[Queue]:
+    """The same queue for a user that may do everything but what the ACL ``rules`` take away."""
+    await queue.redis.execute_command("ACL", "SETUSER", "guest", "on", ">secret", "~*", "&*", "+@all", *rules)
+    parts = urlsplit(queue.broker.url)
     place = parts.netloc.rpartition("@")[2]
     broker = Broker(f"{parts.scheme}://guest:secret@{place}{parts.path}", patience=0.2)
-    yield Queue(broker)
-    await broker.close()
-    await queue.redis.execute_command("ACL", "DELUSER", "guest")
+    try:
+        yield Queue(broker)
+    finally:
+        await broker.close()
+        await queue.redis.execute_command("ACL", "DELUSER", "guest")
 
 
-async def test_a_record_that_may_not_be_read_loses_no_job(queue: Queue, restricted: Queue) -> None:
+async def test_a_record_that_may_not_be_read_loses_no_job(queue: Queue) -> None:
     key = await queue.submit()
-    await restrict(queue, "resetkeys", f"~{queue.keys.prefix}", f"~{queue.keys.prefix}lane:*", f"~{queue.keys.meta}")
-    with pytest.raises(BrokerError, match=DENIED):
-        await restricted.claim()
+    keys = queue.keys
+    readable = [f"~{name}" for name in (keys.prefix, keys.lane("*"), keys.meta)]
+    async with a_guest(queue, "resetkeys", *readable) as guest:
+        with pytest.raises(BrokerError, match=DENIED):
+            await guest.claim()
     assert await queue.reclaim() == {key: ""}
     assert [job.key for job in await queue.claim()] == [key]
 
 
-async def test_a_stream_that_may_not_be_read_is_not_deleted(queue: Queue, restricted: Queue) -> None:
+async def test_a_stream_that_may_not_be_read_is_not_deleted(queue: Queue) -> None:
     key = await queue.submit()
-    await restrict(queue, "-xreadgroup")
-    with pytest.raises(BrokerError, match=DENIED):
-        await restricted.claim()
+    async with a_guest(queue, "-xreadgroup") as guest:
+        with pytest.raises(BrokerError, match=DENIED):
+            await guest.claim()
     assert [job.key for job in await queue.claim()] == [key]
 
 
-async def test_groups_that_may_not_be_made_are_told_of(queue: Queue, restricted: Queue) -> None:
-    await restrict(queue, "-xgroup")
-    with pytest.raises(BrokerError, match=DENIED):
-        await restricted.broker.prepare(QUEUE, again=True)
-
-
-async def restrict(queue: Queue, *rules: str) -> None:
-    await queue.redis.execute_command("ACL", "SETUSER", "guest", *rules)
+async def test_groups_that_may_not_be_made_are_told_of(queue: Queue) -> None:
+    async with a_guest(queue, "-xgroup") as guest:
+        with pytest.raises(BrokerError, match=DENIED):
+            await guest.broker.prepare(QUEUE, again=True)
 
 
 async def test_a_missing_group_loses_no_job(queue: Queue) -> None:

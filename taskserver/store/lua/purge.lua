@@ -10,7 +10,7 @@ local seen, cancelled = 0, 0
 
 local function drop(key, entry)
   local job = read_job(key)
-  if not job or (entry and job.entry ~= entry) then return drop_entry(entry) end
+  if not job or job.entry ~= entry then return drop_entry(entry) end
   if job.state == 'queued' or job.state == 'delayed' then
     end_job(key, job, 'cancelled', '', now)
     cancelled = cancelled + 1

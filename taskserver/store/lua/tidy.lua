@@ -24,7 +24,7 @@ for _, lane in ipairs(LANES) do
   local key = lane_key(lane)
   for _, info in ipairs(own(key, 'XINFO', 'CONSUMERS', key, GROUP)) do
     local name, pending = info[2], info[4]
-    if pending == 0 and name ~= SWEEPER and redis.call('EXISTS', QUEUE .. 'worker:' .. name) == 0 then
+    if pending == 0 and redis.call('EXISTS', QUEUE .. 'worker:' .. name) == 0 then
       redis.call('XGROUP', 'DELCONSUMER', key, GROUP, name)
       gone[#gone + 1] = name
     end

@@ -48,5 +48,6 @@ class Simulation(People, Keepers, Trouble):
             for attempt in [job.attempt for job in self.model.jobs.values() if job.attempt]:
                 assert self.call("finish", self.queue.settle(succeed(attempt.job))) == []
         assert [(job.key, job.state) for job in self.model.in_state(None, *LIVE)] == []
+        self.walk("w1")
         assert self.look().left() == {}
         assert len(self.model.jobs) <= JOBS

@@ -7,11 +7,8 @@ local function enqueue(key, lane)
   return lane .. '/' .. own(lane_key(lane), 'XADD', lane_key(lane), '*', 'job', key)
 end
 
--- The job that a stream's entry names; '' if it names none, which is no job's key.
-local function key_in(item)
-  local fields = item[2]
-  return fields[1] == 'job' and fields[2] or ''
-end
+-- The job that a stream's entry names. Anybody may have written it: only the job's record says whether it is its live entry.
+local function key_in(item) return item[2][2] end
 
 local function fits(digits) return #digits < 20 or (#digits == 20 and digits <= '18446744073709551615') end
 
