@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 JOBS ?= 4
 ARGS ?=
 
-.PHONY: help demo test check format bench docs clean
+.PHONY: help demo test check format guards bench docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//; 3,5p' Makefile
@@ -30,6 +30,9 @@ check: $(VENV)/dev
 format: $(VENV)/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+guards: $(VENV)/dev
+	$(BIN)/python -m tests.faults.guards.search $(ARGS)
 
 bench: $(VENV)/run
 	$(BIN)/python -m benchmarks $(ARGS)

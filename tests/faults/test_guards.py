@@ -11,14 +11,14 @@ import pytest
 
 from taskserver.errors import BrokerError
 from taskserver.store.connection import Broker
-from tests.faults.guards.attempts import ATTEMPTS
 from tests.faults.guards.guard import KINDS, Guard, take_out
-from tests.faults.guards.keepers import KEEPERS
-from tests.faults.guards.people import PEOPLE
-from tests.faults.guards.reading import READING
+from tests.faults.guards.page import PAGE, page
+from tests.faults.guards.table import FILES, GUARDS, uncovered
+from tests.faults.guards.unguarded import UNGUARDED
 from tests.store.harness import QUEUE, Queue
 
-GUARDS = [*ATTEMPTS, *PEOPLE, *KEEPERS, *READING]
+MISSED = (AssertionError, ValueError, LookupError, BrokerError, TimeoutError, pytest.fail.Exception)
+"""How a test fails: what it asserts or unpacks is not so, a script stops or does not, or a call never comes through."""
 
 every_guard = pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.id)
 
@@ -41,10 +41,22 @@ async def test_a_guard_that_is_taken_out_is_missed(
 ) -> None:
     await run(guard, one_broker_url)
     take_out(monkeypatch, guard)
-    with pytest.raises((AssertionError, BrokerError, TimeoutError)):
+    with pytest.raises(MISSED):
         await run(guard, one_broker_url)
 
 
 def test_every_row_is_of_a_kind_and_has_a_name_of_its_own() -> None:
     assert {guard.kind for guard in GUARDS} == set(KINDS)
     assert len({guard.id for guard in GUARDS}) == len(GUARDS)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_condition_is_in_the_table_or_guards_nothing(file: str) -> None:
+    """Each line with an ``if``, ``elseif`` or ``and`` is touched by a row, or is listed with the reason why not."""
+    listed = [line for lines in UNGUARDED.values() for where, line in lines if where == file]
+    assert sorted(uncovered(file)) == sorted(listed)
+
+
+def test_the_page_shows_the_table() -> None:
+    """``python -m tests.faults.guards.page`` writes it."""
+    assert page() in PAGE.read_text("utf-8")

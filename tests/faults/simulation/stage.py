@@ -28,6 +28,12 @@ def where_a_job_is(*states: State | None) -> Any:
     return precondition(lambda self: self.model.in_state(*states))
 
 
+async def _in_time(work: Coroutine[Any, Any, Any]) -> Any:
+    """What spins, or waits for ever, fails."""
+    async with asyncio.timeout(20):
+        return await work
+
+
 class Stage(RuleBasedStateMachine):
     """One queue, three workers, two clients, and a few jobs.
 
@@ -57,7 +63,7 @@ class Stage(RuleBasedStateMachine):
         await self.queue.broker.prepare(QUEUE)
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self.runner.run(work)
+        return self.runner.run(_in_time(work))
 
     def call(self, script: str, work: Coroutine[Any, Any, Any]) -> Any:
         """Do something that calls ``script``, and see that only its transition has happened."""

@@ -15,7 +15,7 @@ local function fits(digits) return #digits < 20 or (#digits == 20 and digits <= 
 -- Lane and id of an entry as it is written in a job's hash; nil for what cannot be one.
 local function place(entry)
   local lane, id, time, sequence = string.match(entry or '', '^(%l+)/((%d+)%-(%d+))$')
-  if lane and IS_LANE[lane] and fits(time) and fits(sequence) then return lane, id end
+  if IS_LANE[lane] and fits(time) and fits(sequence) then return lane, id end
 end
 
 -- Whether one stream id comes before another. Their parts may be larger than what Lua's numbers hold exactly.

@@ -15,7 +15,7 @@ end
 local function read(key, ...)
   local values = redis.pcall('HMGET', job_key(key), ...)
   if values.err and not string.find(values.err, '^WRONGTYPE') then error(values) end
-  if values.err or ENDED[values[1]] == nil then return nil end
+  if ENDED[values[1]] == nil then return nil end
   return values
 end
 
