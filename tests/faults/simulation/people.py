@@ -63,9 +63,9 @@ class People(Stage):
     def purge(self) -> None:
         """Jobs whose entry a worker has read are that worker's to begin."""
         before = self.look()
-        held = [job.key for job in self.model.in_state(State.QUEUED) if before.holder(job.key)]
+        held = [job.key for job in self.model.in_state(State.QUEUED) if before.is_read(job.key)]
         self.call("purge", steering.purge(self.queue.broker, QUEUE))
-        for key in held if not self.model.disturbed else ():
+        for key in held:
             assert self.model.jobs[key].state is State.QUEUED, "what a worker is about to begin was purged"
 
     @where_a_job_is(State.WAITING)

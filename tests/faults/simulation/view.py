@@ -51,6 +51,14 @@ class View(NamedTuple):
         where = self._place(key)
         return where and self.lanes[where[0]].pending.get(where[1])
 
+    def is_read(self, key: str) -> bool:
+        """Whether somebody has read the job's live entry, and it will not be delivered again."""
+        where = self._place(key)
+        if where is None or where[1] not in self.lanes[where[0]].pending:
+            return False
+        read = self.lanes[where[0]].read
+        return read is not None and where[1] <= read
+
     def is_awake(self, key: str) -> bool:
         """Whether the job's live entry is pending, or will be delivered."""
         where = self._place(key)
