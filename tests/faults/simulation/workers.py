@@ -136,8 +136,9 @@ class Workers(Stage):
     def report(self, number: int, again: bool) -> None:
         job, attempt = self.held(number)
         events = self.run(self.count_events(job.key))
+        self.said += 1
         for _ in range(1 + again):
-            self.call("report", self.queue.report(says(attempt.job, events + 1, "words", 0.5)))
+            self.call("report", self.queue.report(says(attempt.job, self.said, "words", 0.5)))
         assert self.run(self.count_events(job.key)) == events + 1
 
     async def count_events(self, key: str) -> int:
@@ -183,7 +184,7 @@ class Workers(Stage):
         refused = self.call(script, self.queue.settle(settlement(old.job)))
         assert refused in ([], [Refusal(key, "stale")], [Refusal(key, "gone")])
         assert self.call("renew", self.queue.renew(old.job, worker="zombie")) == {key: "lost"}
-        self.call("report", self.queue.report(says(old.job, 99, "boo")))
+        self.call("report", self.queue.report(says(old.job, 9_999, "boo")))
         assert self.call("wait", self.queue.wait(old.job))[1] in (b"done", b"stale", b"gone")
         after = self.run(self.queue.redis.dump(self.queue.keys.job(key))), self.run(self.count_events(key))
         assert after == before, "a stale fence wrote"
