@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 JOBS ?= 4
 ARGS ?=
 
-.PHONY: help demo test check format bench steady docs clean
+.PHONY: help demo test check format guards bench steady docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//; 3,6p' Makefile
@@ -31,6 +31,9 @@ check: $(VENV)/dev
 format: $(VENV)/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+guards: $(VENV)/dev
+	$(BIN)/python -m tests.faults.guards.search $(ARGS)
 
 bench: $(VENV)/run
 	$(BIN)/python -m benchmarks $(ARGS)

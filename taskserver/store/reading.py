@@ -11,7 +11,7 @@ Fields of a job's hash (all optional but ``state``; times in milliseconds by the
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from redis.exceptions import ResponseError
@@ -21,7 +21,7 @@ from taskserver.domain.job import AttemptRecord, Failure, JobStatus, Outcome, St
 from taskserver.domain.messages import Envelope, unpack
 from taskserver.errors import MessageError
 from taskserver.store.connection import Broker
-from taskserver.store.replies import grouped, milliseconds_of
+from taskserver.store.replies import grouped, milliseconds_of, text
 
 PAGE = 500
 
@@ -29,6 +29,9 @@ _records = msgspec.msgpack.Decoder(AttemptRecord)
 _failures = msgspec.msgpack.Decoder(Failure)
 _reports = msgspec.msgpack.Decoder(Report)
 _progress = msgspec.msgpack.Decoder(tuple[float, str])
+_STATES = {state.encode(): state for state in State}
+
+T = TypeVar("T")
 
 
 async def outcomes(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
@@ -90,7 +93,7 @@ async def page_of_keys(broker: Broker, queue: str, cursor: int) -> tuple[int, li
     """One page of ``scan`` from ``cursor`` (0 to begin), and where to go on (0: that was the last)."""
     prefix = broker.keys(queue).job("")
     cursor, found = await broker.ask(prefix, lambda client: client.scan(cursor, match=f"{prefix}*", count=PAGE))
-    return cursor, [name.decode()[len(prefix) :] for name in found]
+    return cursor, [text(name)[len(prefix) :] for name in found]
 
 
 async def dead_letters(broker: Broker, queue: str, limit: int, offset: int = 0) -> list[str]:
@@ -125,28 +128,27 @@ def _status(
     long: bytes | None,
     history: list[bytes] | None,
 ) -> JobStatus | None:
-    if not fields or b"state" not in fields:
+    state = _STATES.get((fields or {}).get(b"state", b""))
+    if not fields or state is None:
         return None
-    state = State(fields[b"state"].decode())
     data = fields.get(b"data") or long
-    progress, text = _progress.decode(fields[b"progress"]) if b"progress" in fields else (None, "")
-    attempt, limit = int(fields.get(b"attempt", 0)), fields.get(b"max")
+    progress, said = _unpacked(_progress, fields.get(b"progress")) or (None, "")
     return JobStatus(
         id=f"{queue}-{key}",
         queue=queue,
         state=state,
-        attempt=attempt,
-        max_attempts=int(limit) if limit else None,
+        attempt=_number(fields, b"attempt") or 0,
+        max_attempts=_number(fields, b"max"),
         progress=progress,
-        progress_text=text,
-        lane=fields.get(b"lane", b"normal").decode(),
+        progress_text=said,
+        lane=text(fields.get(b"lane", b"normal")),
         due_at=_seconds(fields, b"due"),
         started_at=_seconds(fields, b"started"),
         ended_at=_seconds(fields, b"ended"),
-        worker=fields.get(b"worker", b"").decode("utf-8", "replace"),
+        worker=text(fields.get(b"worker", b"")),
         cancel_requested=b"cancel" in fields,
         error=failure(data) if data and state is not State.SUCCEEDED else None,
-        history=[_records.decode(line) for line in history or ()],
+        history=[record for line in history or () if (record := _unpacked(_records, line))],
         **_about(payload),
     )
 
@@ -176,4 +178,19 @@ def _call(envelope: Envelope, body: Any) -> tuple[str, Any]:
 
 
 def _seconds(fields: dict[bytes, bytes], name: bytes) -> float | None:
-    return int(fields[name]) / 1000 if name in fields else None
+    number = _number(fields, name)
+    return None if number is None else number / 1000
+
+
+def _number(fields: dict[bytes, bytes], name: bytes) -> int | None:
+    """A number; None also where somebody wrote something else."""
+    digits = fields.get(name, b"")
+    return int(digits) if digits.isdigit() else None
+
+
+def _unpacked(decoder: msgspec.msgpack.Decoder[T], packed: bytes | None) -> T | None:
+    """What was packed; None also where somebody wrote something else."""
+    try:
+        return decoder.decode(packed) if packed else None
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None

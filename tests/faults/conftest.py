@@ -1,10 +1,16 @@
-"""What the tests of faults share: a server binary of each kind at hand."""
+"""Faults are tried on the queue that the store's tests use, and on servers of every kind at hand."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.brokers import kinds
+from tests.store.conftest import queue
+
+__all__ = ["binary", "queue"]
+
+# Assertions of the simulation tell what they compared.
+pytest.register_assert_rewrite("tests.faults.simulation")
 
 
 @pytest.fixture(params=sorted(name for name, where in kinds().items() if "://" not in where))

@@ -105,7 +105,7 @@ async def test_every_key_that_the_scripts_write_has_a_builder(queue: Queue) -> N
 
 async def test_both_name_the_same_keys(queue: Queue) -> None:
     """The prelude's builders, asked one by one."""
-    prelude = script("outcomes").text.split("local ENDED")[0]
+    prelude = script("outcomes").text.partition("\n-- outcomes: ")[0]
     ask = (
         prelude
         + """

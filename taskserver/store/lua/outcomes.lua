@@ -6,14 +6,16 @@
 -- Returns per job: state ('' if unknown), packed result or error ('' until it ended); for fewer jobs than asked when their
 -- results are large: at least for the first.
 
-local ENDED = { succeeded = true, failed = true, dead = true, cancelled = true, expired = true }
 local LARGE = 4 * 1024 * 1024 -- bytes; an answer is twice that at most, since no result is larger
 local size = 0
 local replies = {}
 for i, key in ipairs(ARGV) do
   local job = read_fields(key, { 'state', 'data' })
   local data = ''
-  if job and ENDED[job.state] then data = job.data or redis.call('GET', outcome_key(key)) or '' end
+  if job and ENDED[job.state] then
+    data = job.data or redis.pcall('GET', outcome_key(key)) or ''
+    if data.err then data = '' end -- one that somebody overwrote must not hide the others
+  end
   replies[2 * i - 1], replies[2 * i] = job and job.state or '', data
   size = size + #data
   if size > LARGE then break end

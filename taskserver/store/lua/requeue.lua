@@ -7,7 +7,6 @@
 
 local replies = {}
 local now = clock()
-local ENDED = { succeeded = true, failed = true, dead = true, cancelled = true, expired = true }
 for i, key in ipairs(ARGV) do
   local job = read_fields(key, { 'state', 'lane', 'fence', 'attempt' })
   if not job or redis.call('EXISTS', message_key(key)) == 0 then
@@ -16,13 +15,13 @@ for i, key in ipairs(ARGV) do
     replies[i] = job.state
   else
     redis.call('HDEL', job_key(key), 'data', 'ended', 'cancel', 'progress', 'expires', 'unknown', 'question', 'answer')
-    redis.call('HSET', job_key(key), 'state', 'queued', 'attempt', 0, 'fence', (tonumber(job.fence) or 0) + 1, 'history', 1,
-      'entry', enqueue(key, job.lane or 'normal'))
+    redis.call('HSET', job_key(key), 'state', 'queued', 'attempt', 0, 'fence', next_fence(job, now), 'history', 1,
+      'entry', enqueue(key, job.lane))
     redis.call('PERSIST', job_key(key))
     redis.call('PERSIST', message_key(key))
     redis.call('UNLINK', outcome_key(key))
-    redis.call('ZREM', DEAD, key)
-    remember(key, job.attempt, '', 'requeue', '', now)
+    own(DEAD, 'ZREM', DEAD, key)
+    remember(key, number(job.attempt), '', 'requeue', '', now)
     replies[i] = ''
   end
 end
