@@ -11,6 +11,7 @@ from taskserver.client.options import Defaults, SubmitOptions, build
 from taskserver.client.submitter import Submitter
 from taskserver.client.waiter import Waiter
 from taskserver.config.settings import settings
+from taskserver.domain.durability import Durability
 from taskserver.domain.ids import job_id, new_key, new_route
 from taskserver.domain.job import NewJob
 from taskserver.domain.messages import BaseMessage, ToolExecutionMessage
@@ -51,19 +52,22 @@ class Client:
     Args:
         url: The broker; else ``TASKSERVER_BROKER_URL``; else an embedded broker is found or started.
         queue: The queue for jobs whose options and tool name none.
+        durability: What an acknowledged submit has survived: ``memory`` (of the broker), ``fsync`` (its disk),
+            ``replicas=N``, or ``fsync,replicas=N``; else ``TASKSERVER_DURABILITY``.
 
     Raises:
-        ConfigError: if the URL or the queue's name cannot work.
+        ConfigError: if the URL, the queue's name or the durability cannot work.
     """
 
-    def __init__(self, url: str | None = None, *, queue: str | None = None) -> None:
+    def __init__(self, url: str | None = None, *, queue: str | None = None, durability: str | None = None) -> None:
         known = settings()
         if url is None and known.broker_url is not None:
             url = known.broker_url.get_secret_value()
         self.queue = check_queue_name(queue or known.queue)
         self._settings = known
         self._embedded: EmbeddedBroker | None = None
-        self._broker = Broker(url, patience=known.patience) if url is not None else None
+        self._durability = known.durability if durability is None else Durability.parse(durability)
+        self._broker = self._reach(url) if url is not None else None
         self._submitter: Submitter | None = None
         self._waiter: Waiter | None = None
         self._connecting = asyncio.Lock()
@@ -85,7 +89,7 @@ class Client:
         async with self._connecting:
             if self._broker is None:
                 self._embedded = await asyncio.to_thread(EmbeddedBroker.acquire)
-                self._broker = Broker(self._embedded.url, patience=self._settings.patience)
+                self._broker = self._reach(self._embedded.url)
             if self._submitter is None:
                 self._submitter = Submitter(self._broker)
                 self._waiter = Waiter(self._broker)
@@ -135,6 +139,7 @@ class Client:
             ConfigError: for an option that cannot work.
             MessageTooLarge: if the arguments are too large.
             BrokerFull: if the broker refused the job.
+            NotReplicated: if the broker has it, but it is not as durable as ``durability`` asks for.
             BrokerUnavailable: if it is *unknown* whether the broker has it: submit again with an idempotency key.
         """
         message, defaults, returns = self._call(tool, args or {})
@@ -210,6 +215,9 @@ class Client:
         message = ToolExecutionMessage(tool_name=known.name, tool_args=dict(args))
         defaults = Defaults(known.queue or self.queue, known.lane, known.retry.max_attempts)
         return message, defaults, known.returns
+
+    def _reach(self, url: str) -> Broker:
+        return Broker(url, patience=self._settings.patience, durability=self._durability)
 
     def _new_key(self) -> str:
         return new_key(self._route)
