@@ -29,6 +29,7 @@ class Keys:
     ``events:<key>``     stream    30 days since the last event, then the same
     ``history:<key>``    list      30 days since the last line, then the same
     ``worker:<worker>``  string    three heartbeats
+    ``answer:<call>``    string    two hours
     ``sweeper``          string    one sweep
     ``janitor``          string    two pauses between walks
     ===================  ========  =====================================================================
@@ -73,6 +74,10 @@ class Keys:
     def worker(self, worker: str) -> str:
         """What a live worker says of itself."""
         return f"{self.prefix}worker:{worker}"
+
+    def answer(self, call: str) -> str:
+        """Packed answer of a call that must not be done twice, for when it is repeated."""
+        return f"{self.prefix}answer:{call}"
 
     def done(self, route: str) -> str:
         """Channel on which a submitter hears news of its jobs."""

@@ -12,6 +12,7 @@ local DAY = 86400000
 local RESULT_TTL = DAY -- of an ended job's record, in milliseconds, unless the submitter said otherwise
 local DEAD_TTL = 30 * DAY -- of a dead letter
 local LIVE_TTL = 30 * DAY -- of a live job's side keys (events, history, last error), renewed by each write
+local ANSWER_TTL = DAY / 12 -- of an answer that a repeated call gets again: longer than any client is patient
 local HISTORY = 50 -- entries kept of a job's history
 local LANES = { 'returned', 'high', 'normal', 'low' }
 
@@ -146,6 +147,17 @@ local function end_job(key, job, state, data, now)
   if job.expires then redis.call('ZREM', EXPIRING, key) end
   drop_entry(job.entry)
   tell('d', key)
+end
+
+-- What people do to many jobs is answered with what was done, and a repeated call (its first answer was lost) must hear the
+-- same instead of what is left to do. So the answer is kept under the call's own name; `act` returns it.
+local function once(name, act)
+  local place = QUEUE .. 'answer:' .. name
+  local known = redis.call('GET', place)
+  if known then return cmsgpack.unpack(known) end
+  local answer = act()
+  redis.call('SET', place, cmsgpack.pack(answer), 'PX', ANSWER_TTL)
+  return answer
 end
 
 -- Why the worker may not write for this attempt: '' when it may, 'done' when this very attempt has already
