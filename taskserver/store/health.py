@@ -173,7 +173,10 @@ async def _groups(broker: Broker, queue: str) -> Finding:
     keys = broker.keys(queue)
 
     async def count_consumers(client: Any) -> int:
-        return sum([len(await client.xinfo_consumers(keys.lane(lane), GROUP)) for lane in (RETURNED, *LANES)])
+        async with client.pipeline(transaction=False) as pipe:
+            for lane in (RETURNED, *LANES):
+                pipe.xinfo_consumers(keys.lane(lane), GROUP)
+            return sum(map(len, await pipe.execute()))
 
     try:
         count = await broker.ask(keys.prefix, count_consumers)

@@ -33,7 +33,6 @@ class How(Enum):
     CUT = "both sides are closed"
     HALF_CLOSE = "the one who waits for more hears the end; the other direction stays open"
     HOLE = "nothing comes through any more, either way, and nobody is told"
-    DROP = "the rest of this request or reply is gone; the connection goes on"
     NOTHING = "it is only noted that the request came"
 
 
