@@ -274,7 +274,7 @@ async def place(broker: Broker) -> AsyncIterator[MakePlace]:
         await proxy.start()
         client = Client(proxy.url, queue=queue)
         far = await client.connect()
-        far.patience = 2.0
+        far.patience = 1.0
         await far.prepare(queue)
         made.append((proxy, Place(broker, queue, client)))
         return made[-1]
