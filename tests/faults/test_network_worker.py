@@ -34,6 +34,8 @@ class Site:
         self.begun = asyncio.Event()
         self.end = asyncio.Event()
         self.quick, self.long = self._tools()
+        self.worker: Worker | None = None
+        self.life: asyncio.Task[None] | None = None
 
     def _tools(self) -> tuple[Any, Any]:
         @tool(queue=self.queue)
@@ -59,6 +61,17 @@ class Site:
         assert [event.text async for event in job.events()] == [word, word]
         assert [run for run in self.runs if run[0] == word] == [(word, 1)]
 
+    async def reads(self) -> bool:
+        """Whether the worker waits at the broker for a job."""
+        return bool(self.proxy.those("XREADGROUP"))
+
+    async def stop(self) -> None:
+        """As SIGTERM does."""
+        assert self.worker is not None
+        assert self.life is not None
+        self.worker.stop()
+        await self.life
+
 
 MakeSite = Callable[..., Awaitable[Site]]
 
@@ -66,7 +79,7 @@ MakeSite = Callable[..., Awaitable[Site]]
 @pytest.fixture
 async def site(broker: Broker, client: Client, eventually: Eventually) -> AsyncIterator[MakeSite]:
     """``await site("queue", fault, lease=3)``: a site with its worker, and what befalls it from the beginning."""
-    made: list[tuple[Proxy, Broker, Worker, asyncio.Task[None]]] = []
+    made: list[tuple[Site, Broker]] = []
 
     async def make(queue: str, *faults: Fault, **config: float) -> Site:
         proxy = Proxy(broker.url)
@@ -76,17 +89,17 @@ async def site(broker: Broker, client: Client, eventually: Eventually) -> AsyncI
         site = Site(proxy, queue, broker, client, eventually)
         far = Broker(proxy.url, patience=1.0)
         settings: dict[str, Any] = {"concurrency": 4, "lease": 3.0, "grace_period": 5.0, **config}
-        worker = Worker(far, Toolbox.of(site.quick, site.long), WorkerConfig((queue,), **settings))
-        made.append((proxy, far, worker, asyncio.create_task(worker.run())))
-        await worker.ready.wait()
+        site.worker = Worker(far, Toolbox.of(site.quick, site.long), WorkerConfig((queue,), **settings))
+        site.life = asyncio.create_task(site.worker.run())
+        made.append((site, far))
+        await site.worker.ready.wait()
         return site
 
-    async def end(proxy: Proxy, far: Broker, worker: Worker, life: asyncio.Task[None]) -> None:
-        proxy.heal()
-        worker.stop()
-        await life
+    async def end(site: Site, far: Broker) -> None:
+        site.proxy.heal()
+        await site.stop()
         await far.close()
-        await proxy.close()
+        await site.proxy.close()
 
     yield make
     await asyncio.gather(*(end(*each) for each in made))
@@ -155,15 +168,20 @@ async def heart_renews(site: Site) -> None:
     """For longer than a lease: somebody would take the job otherwise."""
     job = await site.client.submit(site.long)
     await site.begun.wait()
-    beats = site.proxy.plan(Fault(script("renew").sha, how=How.NOTHING, times=1_000))
-
-    async def longer_than_a_lease() -> bool:
-        return beats.struck > 5
-
-    await site.eventually(longer_than_a_lease)
+    await heart_beats(site, 6)
     site.end.set()
     await job.result(timeout=30)
     assert site.runs == [("long", 1)]
+
+
+async def heart_beats(site: Site, times: int) -> None:
+    """So often: thrice per lease."""
+    beats = site.proxy.plan(Fault(script("renew").sha, how=How.NOTHING, times=times))
+
+    async def beaten() -> bool:
+        return beats.struck == times
+
+    await site.eventually(beaten)
 
 
 class Loop(NamedTuple):
@@ -207,3 +225,59 @@ async def test_every_loop_goes_on(
         await at.eventually(all_struck)
 
     await asyncio.gather(*(trouble(loop, number) for number, loop in enumerate(LOOPS)))
+
+
+async def test_a_heartbeat_that_is_lost_costs_no_lease(proxy: Proxy, site: MakeSite) -> None:
+    """The lease is shorter than an answer may take: the next beat does not wait for so long."""
+    at = await site("q", lease=1.5)
+    job = await at.client.submit(at.long)
+    await at.begun.wait()
+    lost = at.proxy.plan(Fault(script("renew").sha, request=0, how=How.HOLE))
+    await lost.happened.wait()
+    await heart_beats(at, 5)
+    at.end.set()
+    await job.result(timeout=30)
+    assert at.runs == [("long", 1)]
+
+
+async def test_a_worker_stops_at_once_although_its_reader_was_hung_up_on_meanwhile(
+    proxy: Proxy, site: MakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While all slots are busy nobody reads, and the server may close the idle connection."""
+    monkeypatch.setattr(claiming, "BLOCK_SECONDS", 3600)
+    at = await site("q", concurrency=1)
+    await at.works("a first read was made")
+    await at.eventually(at.reads)
+    job = await at.client.submit(at.long)
+    await at.begun.wait()
+    at.proxy.cut("XREADGROUP")
+    at.end.set()
+    await job.result(timeout=10)
+    await at.eventually(at.reads)
+    await asyncio.wait_for(at.stop(), 20)
+
+
+async def test_a_worker_stops_although_nobody_answers(proxy: Proxy, hasty: None, site: MakeSite) -> None:
+    at = await site("q")
+    at.proxy.silent = True
+    at.proxy.hole()
+    await asyncio.wait_for(at.stop(), 20)
+
+
+async def test_what_ends_while_the_network_is_gone_ends_once(proxy: Proxy, hasty: None, site: MakeSite) -> None:
+    at = await site("q", lease=60)
+    job = await at.client.submit(at.long)
+    await at.begun.wait()
+    at.proxy.rejecting = True
+    at.proxy.cut()
+    at.end.set()
+    tries = len(at.proxy.attempts)
+
+    async def it_was_tried() -> bool:
+        return len(at.proxy.attempts) > tries + 20
+
+    await at.eventually(it_was_tried)
+    assert (await job.status()).state is State.RUNNING
+    at.proxy.heal()
+    assert await job.result(timeout=30) == "long"
+    assert at.runs == [("long", 1)]
