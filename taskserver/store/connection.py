@@ -133,12 +133,13 @@ class Broker:
             client = self._clients[server] = redis.asyncio.Redis(connection_pool=pool)
         return client
 
-    def reader(self, server: str) -> Any:
+    def reader(self, server: str, on_connect: Callable[[Any], Awaitable[None]] | None = None) -> Any:
         """A client for blocking reads: its socket outlasts them, and it never repeats one by itself.
 
-        Give it back to ``discard``.
+        Give it back to ``discard``. ``on_connect`` gets each connection that it makes, and must greet the server.
         """
         options = _options(server, ANSWER_SECONDS + BLOCK_SECONDS, AsyncRetry)
+        options["redis_connect_func"] = on_connect
         client: Any = redis.asyncio.Redis.from_url(server, max_connections=2, **options)
         client.connection_pool.connection_class = ours(client.connection_pool.connection_class)
         self._readers.add(client)
@@ -150,9 +151,11 @@ class Broker:
         with suppress(redis_said.RedisError, OSError):
             await reader.aclose(close_connection_pool=True)
 
-    def threaded(self, server: str) -> redis.Redis:
-        """A client for a thread of its own, with connections of its own."""
-        return redis.Redis.from_url(server, max_connections=1, **_options(server, ANSWER_SECONDS, Retry))
+    def threaded(self, server: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis:
+        """A client for a thread of its own, with connections of its own, which waits so long for an answer at most."""
+        options = _options(server, min(ANSWER_SECONDS, answer_seconds), Retry)
+        options["socket_connect_timeout"] = options["socket_timeout"]
+        return redis.Redis.from_url(server, max_connections=1, **options)
 
     async def ask(self, key: str, question: Callable[[Any], Awaitable[T]], *, once: bool = False) -> T:
         """Put a question to the server that holds ``key``: ``question`` gets its client.

@@ -1,4 +1,4 @@
-"""A network that a test can break: a proxy before an empty broker."""
+"""What the tests of faults share: a server binary of each kind at hand, and a network that a test can break."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ import pytest
 from taskserver.store import claiming, connection, following
 from taskserver.store.connection import Broker
 from taskserver.store.scripts import script
+from tests.brokers import kinds
 from tests.faults.proxy import Proxy
+
+
+@pytest.fixture(params=sorted(name for name, where in kinds().items() if "://" not in where))
+def binary(request: pytest.FixtureRequest) -> str:
+    """Path of a server; the test runs once for each kind at hand."""
+    return kinds()[request.param]
 
 
 @pytest.fixture

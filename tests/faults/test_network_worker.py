@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from taskserver import Client, Context, State, Toolbox, Worker, WorkerConfig, tool
-from taskserver.store import claiming, steering
+from taskserver.store import claiming, connection, steering
 from taskserver.store.connection import Broker
 from taskserver.store.scripts import script
 from taskserver.worker import janitor
@@ -64,6 +64,9 @@ class Site:
     async def reads(self) -> bool:
         """Whether the worker waits at the broker for a job."""
         return bool(self.proxy.those("XREADGROUP"))
+
+    async def does_not_read(self) -> bool:
+        return not await self.reads()
 
     async def stop(self) -> None:
         """As SIGTERM does."""
@@ -244,13 +247,15 @@ async def test_a_worker_stops_at_once_although_its_reader_was_hung_up_on_meanwhi
     proxy: Proxy, site: MakeSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While all slots are busy nobody reads, and the server may close the idle connection."""
-    monkeypatch.setattr(claiming, "BLOCK_SECONDS", 3600)
+    for module in (claiming, connection):
+        monkeypatch.setattr(module, "BLOCK_SECONDS", 3600)
     at = await site("q", concurrency=1)
     await at.works("a first read was made")
     await at.eventually(at.reads)
     job = await at.client.submit(at.long)
     await at.begun.wait()
     at.proxy.cut("XREADGROUP")
+    await at.eventually(at.does_not_read)
     at.end.set()
     await job.result(timeout=10)
     await at.eventually(at.reads)
