@@ -201,5 +201,6 @@ class Waiter:
         """Stop waiting; those who still await a job are cancelled."""
         for interest in self._interests.values():
             interest.outcome.cancel()
+            interest.stir()
         await end(*self._tasks)
         await self._listener.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -35,6 +36,13 @@ ANSWER_SECONDS = 5.0
 """How long a command may take to be answered."""
 BLOCK_SECONDS = 5.0
 """How long a blocking read waits at the server; its socket allows ``ANSWER_SECONDS`` more."""
+
+KEEP_ALIVE = {
+    getattr(socket, name): value
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)
+}
+"""Firewalls do not forget connections that are idle, and dead ones are known to be dead within a minute."""
 
 _UNANSWERED = (
     redis_said.ConnectionError,
@@ -121,18 +129,19 @@ class Broker:
                 server,
                 max_connections=self._connections,
                 timeout=ANSWER_SECONDS,
-                **_options(ANSWER_SECONDS, AsyncRetry),
+                **_options(server, ANSWER_SECONDS, AsyncRetry),
             )
             pool.connection_class = ours(pool.connection_class)
             client = self._clients[server] = redis.asyncio.Redis(connection_pool=pool)
         return client
 
-    def reader(self, server: str) -> Any:
+    def reader(self, server: str, on_connect: Callable[[Any], Awaitable[None]] | None = None) -> Any:
         """A client for blocking reads: its socket outlasts them, and it never repeats one by itself.
 
-        Give it back to ``discard``.
+        Give it back to ``discard``. ``on_connect`` gets each connection that it makes, and must greet the server.
         """
-        options = _options(ANSWER_SECONDS + BLOCK_SECONDS, AsyncRetry)
+        options = _options(server, ANSWER_SECONDS + BLOCK_SECONDS, AsyncRetry)
+        options["redis_connect_func"] = on_connect
         client: Any = redis.asyncio.Redis.from_url(server, max_connections=2, **options)
         client.connection_pool.connection_class = ours(client.connection_pool.connection_class)
         self._readers.add(client)
@@ -144,9 +153,11 @@ class Broker:
         with suppress(redis_said.RedisError, OSError):
             await reader.aclose(close_connection_pool=True)
 
-    def threaded(self, server: str) -> redis.Redis:
-        """A client for a thread of its own, with connections of its own."""
-        return redis.Redis.from_url(server, max_connections=1, **_options(ANSWER_SECONDS, Retry))
+    def threaded(self, server: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis:
+        """A client for a thread of its own, with connections of its own, which waits so long for an answer at most."""
+        options = _options(server, min(ANSWER_SECONDS, answer_seconds), Retry)
+        options["socket_connect_timeout"] = options["socket_timeout"]
+        return redis.Redis.from_url(server, max_connections=1, **options)
 
     def line(self, server: str) -> Line:
         """The line for script calls to one server."""
@@ -158,8 +169,8 @@ class Broker:
     async def ask(self, key: str, question: Callable[[Any], Awaitable[T]], *, once: bool = False) -> T:
         """Put a question to the server that holds ``key``: ``question`` gets its client.
 
-        Unless ``once``, one that was not answered is repeated with jittered back-off for ``patience`` seconds, so it
-        must be one that may be.
+        Unless ``once``, one that was not answered is repeated with jittered back-off for ``patience`` seconds, and at
+        least once: a connection that died unnoticed costs as long as an answer may take. So it must be one that may be.
 
         Raises:
             BrokerUnavailable: if it was not answered; it may have happened.
@@ -178,17 +189,19 @@ class Broker:
             BrokerUnavailable: if it was not answered; it may have happened.
             BrokerDenied, BrokerFull, BrokerUnsuitable, BrokerError: if the server refused it.
         """
-        given_up = time.monotonic() + (0 if once else self.patience)
+        given_up = time.monotonic() + self.patience
+        last = once or not self.patience
         pause = 0.05
         while True:
             try:
                 with self.translated():
                     return await question(await self.server(key))
             except BrokerUnavailable:
-                if time.monotonic() + pause > given_up:
+                if last:
                     raise
-                await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
-                pause = min(1.0, pause * 2)
+            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
+            pause = min(1.0, pause * 2)
+            last = time.monotonic() > given_up
 
     async def run(self, name: str, queue: str, *args: Any, once: bool = False) -> Any:
         """Call a script on a queue and return its raw answer; as ``ask``."""
@@ -272,8 +285,12 @@ def call_in_thread(client: redis.Redis, called: Script, prefix: str, args: Seque
         return client.eval(called.text, 1, prefix, *args)
 
 
-def _options(socket_timeout: float, retry: type[Any]) -> dict[str, Any]:
+def _options(server: str, socket_timeout: float, retry: type[Any]) -> dict[str, Any]:
+    keep_alive = (
+        {} if server.startswith("unix:") else {"socket_keepalive": True, "socket_keepalive_options": KEEP_ALIVE}
+    )
     return {
+        **keep_alive,
         "socket_timeout": socket_timeout,
         "socket_connect_timeout": ANSWER_SECONDS,
         "retry": retry(NoBackoff(), 0),

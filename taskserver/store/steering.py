@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
+from typing import Any
 
 from taskserver.domain.job import State
 from taskserver.store.connection import Broker
@@ -16,7 +18,7 @@ async def cancel(broker: Broker, queue: str, keys: Sequence[str]) -> list[State 
     Returns:
         The state of each afterwards; None for an unknown job.
     """
-    answer = await _each(broker, "cancel", queue, keys)
+    answer = [word for batch in _batches(keys) for word in await broker.run("cancel", queue, *batch)]
     return [State(word.decode()) if word else None for word in answer]
 
 
@@ -26,7 +28,8 @@ async def requeue(broker: Broker, queue: str, keys: Sequence[str]) -> list[str]:
     Returns:
         For each '' if it is queued now; else its state, or ``gone`` if its record or message is.
     """
-    return [word.decode() for word in await _each(broker, "requeue", queue, keys)]
+    answer = [word for batch in _batches(keys) for word in await _run_once(broker, "requeue", queue, *batch)]
+    return [word.decode() for word in answer]
 
 
 async def pause(broker: Broker, queue: str) -> None:
@@ -50,7 +53,7 @@ async def purge(broker: Broker, queue: str) -> int:
     """
     total, seen = 0, 1
     while seen:
-        seen, cancelled = await broker.run("purge", queue, BATCH)
+        seen, cancelled = await _run_once(broker, "purge", queue, BATCH)
         total += cancelled
     return total
 
@@ -61,13 +64,13 @@ async def bury_for_good(broker: Broker, queue: str, keys: Sequence[str]) -> int:
     Returns:
         How many there were.
     """
-    deleted: int = sum([await broker.run("bury", queue, *batch) for batch in _batches(keys)])
+    deleted: int = sum([await _run_once(broker, "bury", queue, *batch) for batch in _batches(keys)])
     return deleted
 
 
-async def _each(broker: Broker, script: str, queue: str, keys: Sequence[str]) -> list[bytes]:
-    """A script's answer for each key."""
-    return [word for batch in _batches(keys) for word in await broker.run(script, queue, *batch)]
+async def _run_once(broker: Broker, script: str, queue: str, *args: object) -> Any:
+    """Run a script that gives the same answer when it is repeated: the call has a name by which it is known again."""
+    return await broker.run(script, queue, secrets.token_hex(8), *args)
 
 
 def _batches(keys: Sequence[str]) -> list[Sequence[str]]:

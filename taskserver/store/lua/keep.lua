@@ -12,7 +12,7 @@ local now = clock()
 local MINUTE = 60000
 local TYPES = {
   job = 'hash', msg = 'string', out = 'string', events = 'stream', history = 'list', worker = 'string', lane = 'stream',
-  delayed = 'zset', expiring = 'zset', dead = 'zset', meta = 'hash', sweeper = 'string', janitor = 'string',
+  delayed = 'zset', expiring = 'zset', dead = 'zset', meta = 'hash', sweeper = 'string', janitor = 'string', answer = 'string',
 }
 local IS_LANE = { returned = true, high = true, normal = true, low = true }
 local ENDS = { succeeded = true, failed = true, dead = true, cancelled = true, expired = true }
@@ -66,7 +66,7 @@ local function renewed(name) return must_end(name, MINUTE) end
 
 local RULES = {
   job = record, msg = beside, out = beside, events = beside, history = beside,
-  worker = renewed, sweeper = renewed, janitor = renewed,
+  worker = renewed, sweeper = renewed, janitor = renewed, answer = renewed,
 }
 
 local function check(name)

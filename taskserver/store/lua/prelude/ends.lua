@@ -86,3 +86,14 @@ local function hold(name, me, ms)
   redis.call('SET', lock, me, 'PX', ms)
   return true
 end
+
+-- What people do to many jobs is answered with what was done, and a repeated call (its first answer was lost) must hear the
+-- same instead of what is left to do. So the answer is kept under the call's own name; `act` returns it.
+local function once(name, act)
+  local place = QUEUE .. 'answer:' .. name
+  local known = own(place, 'GET', place)
+  if known then return cmsgpack.unpack(known) end
+  local answer = act()
+  redis.call('SET', place, cmsgpack.pack(answer), 'PX', ANSWER_TTL)
+  return answer
+end

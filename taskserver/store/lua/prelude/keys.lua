@@ -13,6 +13,7 @@ local DAY = 86400000
 local RESULT_TTL = DAY -- of an ended job's record, in milliseconds, unless the submitter said otherwise
 local DEAD_TTL = 30 * DAY -- of a dead letter
 local LIVE_TTL = 30 * DAY -- of a live job's side keys (events, history, last error), renewed by each write
+local ANSWER_TTL = DAY / 12 -- of an answer that a repeated call gets again: longer than any client is patient
 local HISTORY = 50 -- entries kept of a job's history
 local LANES = { 'returned', 'high', 'normal', 'low' }
 local IS_LANE = { returned = true, high = true, normal = true, low = true }
