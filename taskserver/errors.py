@@ -11,7 +11,8 @@
     │   └── BrokerFull              out of memory: nothing was written
     ├── MessageError                what a producer sends
     │   ├── MessageInvalid          cannot be encoded or decoded, or nobody consumes its type
-    │   └── MessageTooLarge         more bytes, depth or elements than the limits allow
+    │   ├── MessageTooLarge         more bytes, depth or elements than the limits allow
+    │   └── SignatureInvalid        not signed, signed with another key or for another job, or too long ago
     ├── ToolError                   tools and their arguments
     │   ├── ToolInvalid             a declaration that cannot become a tool
     │   ├── ToolNotFound            no tool of that name here
@@ -74,6 +75,10 @@ class MessageInvalid(MessageError):
 
 class MessageTooLarge(MessageError):
     """The message has more bytes, depth or elements than the limits allow."""
+
+
+class SignatureInvalid(MessageError):
+    """The message is not signed with a key that is taken here, or its signature has expired."""
 
 
 class ToolError(TaskServerError):

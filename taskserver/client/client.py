@@ -10,6 +10,7 @@ from taskserver.client.job import Job
 from taskserver.client.options import Defaults, SubmitOptions, build
 from taskserver.client.submitter import Submitter
 from taskserver.client.waiter import Waiter
+from taskserver.config.keys import keyring
 from taskserver.config.settings import settings
 from taskserver.domain.ids import job_id, new_key, new_route
 from taskserver.domain.job import NewJob
@@ -51,16 +52,21 @@ class Client:
     Args:
         url: The broker; else ``TASKSERVER_BROKER_URL``; else an embedded broker is found or started.
         queue: The queue for jobs whose options and tool name none.
+        signing_keys: Where the keys are that sign messages, as in TASKSERVER_SIGNING_KEYS, which it stands in for.
+
+    Attributes:
+        keyring: The keys that sign what is submitted or run again; None if there are none.
 
     Raises:
-        ConfigError: if the URL or the queue's name cannot work.
+        ConfigError: if the URL, the queue's name or a key cannot work.
     """
 
-    def __init__(self, url: str | None = None, *, queue: str | None = None) -> None:
+    def __init__(self, url: str | None = None, *, queue: str | None = None, signing_keys: str | None = None) -> None:
         known = settings()
         if url is None and known.broker_url is not None:
             url = known.broker_url.get_secret_value()
         self.queue = check_queue_name(queue or known.queue)
+        self.keyring = keyring(signing_keys)
         self._settings = known
         self._embedded: EmbeddedBroker | None = None
         self._broker = Broker(url, patience=known.patience) if url is not None else None
@@ -162,7 +168,7 @@ class Client:
             if key is not None:
                 options["idempotency_key"] = f"{key}/{position}"
             message, defaults, returns = self._call(tool, args)
-            queue, new = build(message, options, defaults, self._new_key, self._settings.max_message_bytes)
+            queue, new = self._build(message, options, defaults)
             by_queue.setdefault(queue, []).append(new)
             jobs.append(self.job(job_id(queue, new.key), returns))
         for queue, batch in by_queue.items():
@@ -189,15 +195,18 @@ class Client:
         """
         if self._broker is None or self._waiter is None:
             raise RuntimeError("connect first: use `async with Client() as client`, or await client.connect()")
-        return Job(self._broker, self._waiter, job_id, returns)
+        return Job(self._broker, self._waiter, job_id, returns, self.keyring)
 
     async def _send(self, message: BaseMessage, defaults: Defaults, returns: Any, options: SubmitOptions) -> Job[Any]:
-        queue, new = build(message, options, defaults, self._new_key, self._settings.max_message_bytes)
+        queue, new = self._build(message, options, defaults)
         if self._submitter is None:
             await self.connect()
         assert self._submitter is not None  # noqa: S101 - connect made it
         await self._submitter.submit(queue, new)
         return self.job(job_id(queue, new.key), returns)
+
+    def _build(self, message: BaseMessage, options: SubmitOptions, defaults: Defaults) -> tuple[str, NewJob]:
+        return build(message, options, defaults, self._new_key, self._settings.max_message_bytes, self.keyring)
 
     def _call(self, tool: Any, args: Arguments) -> tuple[ToolExecutionMessage, Defaults, Any]:
         if isinstance(tool, str):

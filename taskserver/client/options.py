@@ -12,6 +12,7 @@ from taskserver.domain.job import NewJob
 from taskserver.domain.lanes import lane_for
 from taskserver.domain.messages import BaseMessage, Envelope, pack
 from taskserver.domain.names import check_queue_name, did_you_mean
+from taskserver.domain.signing import Keyring
 from taskserver.errors import ConfigError, MessageInvalid, ResultInvalid
 from taskserver.tools import codec
 
@@ -60,8 +61,9 @@ def build(
     defaults: Defaults,
     new_key: Callable[[], str],
     max_bytes: int,
+    keyring: Keyring | None = None,
 ) -> tuple[str, NewJob]:
-    """The queue and the job that a submit writes.
+    """The queue and the job that a submit writes, its message signed if there is a key.
 
     Raises:
         ConfigError: for an option that is unknown or cannot work.
@@ -71,7 +73,8 @@ def build(
     now_ms = time.time_ns() // 1_000_000
     if not options:
         payload = pack(Envelope.of(message, body, submitted_ms=now_ms), max_bytes)
-        return defaults.queue, NewJob(new_key(), payload, defaults.lane or "normal", defaults.max_attempts)
+        job = NewJob(new_key(), payload, defaults.lane or "normal", defaults.max_attempts)
+        return defaults.queue, job if keyring is None else _sealed(keyring, defaults.queue, job, now_ms)
     said = _checked(options)
     key = said.get("idempotency_key")
     envelope = Envelope.of(
@@ -93,7 +96,13 @@ def build(
         expires_ms=_milliseconds(said.get("expires")),
         result_ttl_ms=_milliseconds(said.get("result_ttl")),
     )
-    return said.get("queue", defaults.queue), job
+    queue = said.get("queue", defaults.queue)
+    return queue, job if keyring is None else _sealed(keyring, queue, job, now_ms)
+
+
+def _sealed(keyring: Keyring, queue: str, job: NewJob, now_ms: int) -> NewJob:
+    start_ms = max(now_ms + job.delay_ms, job.due_ms)
+    return job._replace(payload=keyring.seal(queue, job.key, job.payload, start_ms) + job.payload)
 
 
 def _body(message: BaseMessage) -> bytes:

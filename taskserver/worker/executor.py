@@ -16,6 +16,7 @@ from typing import Any
 
 from taskserver.domain.job import ClaimedJob, State
 from taskserver.domain.messages import unpack
+from taskserver.domain.signing import Keyring
 from taskserver.errors import MessageError, MessageInvalid, ResultInvalid, ToolNotFound
 from taskserver.tools import Context, Toolbox, codec
 from taskserver.worker.attempt import Attempt, Opened, Stop, pack_failure
@@ -44,11 +45,19 @@ class Executor:
         running: The attempts that hold a lease, by job id. Other threads read it.
     """
 
-    def __init__(self, toolbox: Toolbox, slots: Slots, settlers: Mapping[str, Settler], max_result_bytes: int) -> None:
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        slots: Slots,
+        settlers: Mapping[str, Settler],
+        max_result_bytes: int,
+        keyring: Keyring | None = None,
+    ) -> None:
         self._toolbox = toolbox
         self._slots = slots
         self._settlers = settlers
         self._max_result_bytes = max_result_bytes
+        self._keyring = keyring
         self.running: dict[str, Attempt] = {}
         self._deadlines = Deadlines(lambda attempt: self.end(attempt, Stop.TIMEOUT))
         self._idle = asyncio.Event()
@@ -124,7 +133,7 @@ class Executor:
     def _open(self, attempt: Attempt) -> Opened | None:
         """Read the message and find who runs it; if that cannot be, settle the attempt and return nothing."""
         try:
-            envelope = unpack(attempt.job.payload)
+            envelope = unpack(self._vouched_for(attempt.job))
             try:
                 consumer = self._toolbox.consumer_for(envelope.type)
             except MessageInvalid as unknown:
@@ -142,6 +151,12 @@ class Executor:
             return None
         attempt.label = plan.name
         return Opened(envelope, consumer, message, plan, attempt.job.max_attempts or plan.retry.max_attempts)
+
+    def _vouched_for(self, job: ClaimedJob) -> bytes:
+        """The job's message; where there are keys, nothing of it is read before its signature was checked."""
+        if self._keyring is None:
+            return job.payload
+        return self._keyring.open(job.queue, job.key, job.payload, time.time_ns() // 1_000_000)
 
     def _leave(self, attempt: Attempt, unknown: Exception) -> None:
         log.info("job %s is left for another worker: %s", attempt.id, unknown)

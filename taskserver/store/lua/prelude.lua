@@ -13,6 +13,7 @@ local RESULT_TTL = DAY -- of an ended job's record, in milliseconds, unless the 
 local DEAD_TTL = 30 * DAY -- of a dead letter
 local LIVE_TTL = 30 * DAY -- of a live job's side keys (events, history, last error), renewed by each write
 local HISTORY = 50 -- entries kept of a job's history
+local READABLE = 4194304 + 64 -- bytes read of a message or outcome: more than any may have, so that readers see that
 local LANES = { 'returned', 'high', 'normal', 'low' }
 
 local DELAYED, DEAD, EXPIRING, META = QUEUE .. 'delayed', QUEUE .. 'dead', QUEUE .. 'expiring', QUEUE .. 'meta'
@@ -28,6 +29,12 @@ local function history_key(key) return QUEUE .. 'history:' .. key end
 local function clock()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- What a key holds, as far as it may be long: ours are shorter. '' if there is none, or it holds something else.
+local function read_text(key)
+  local value = redis.pcall('GETRANGE', key, 0, READABLE)
+  return type(value) == 'string' and value or ''
 end
 
 -- The named fields of a job, 'state' the first, as a table; nil if it has no record, or the key holds something else.
