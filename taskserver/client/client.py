@@ -20,7 +20,7 @@ from taskserver.embedded import EmbeddedBroker
 from taskserver.errors import ToolInvalid
 from taskserver.store import submitting
 from taskserver.store.connection import Broker
-from taskserver.tools import Tool, tool_of
+from taskserver.tools import Tool, secret_fields, tool_of
 from taskserver.tools import check as check_arguments
 
 T = TypeVar("T", covariant=True)
@@ -181,7 +181,7 @@ class Client:
         Raises:
             As ``submit``.
         """
-        return await self._send(message, Defaults(self.queue), Any, options)
+        return await self._send(message, Defaults(self.queue, secrets=secret_fields(type(message))), Any, options)
 
     def job(self, job_id: str, returns: Any = Any) -> Job[Any]:
         """The handle of a job by its id, from any process.
@@ -217,7 +217,7 @@ class Client:
             raise ToolInvalid(f"{getattr(tool, '__name__', tool)!r} is not a tool: put @tool in front of it")
         check_arguments(known, args)
         message = ToolExecutionMessage(tool_name=known.name, tool_args=dict(args))
-        defaults = Defaults(known.queue or self.queue, known.lane, known.retry.max_attempts)
+        defaults = Defaults(known.queue or self.queue, known.lane, known.retry.max_attempts, known.secret_fields)
         return message, defaults, known.returns
 
     def _new_key(self) -> str:

@@ -48,11 +48,15 @@ class SubmitOptions(TypedDict, total=False):
 
 
 class Defaults(NamedTuple):
-    """What holds where the options are silent: the tool's own declaration, or the client's settings."""
+    """What holds where the options are silent: the tool's own declaration, or the client's settings.
+
+    ``secrets`` are the names of the message's fields that are declared so.
+    """
 
     queue: str
     lane: str | None = None
     max_attempts: int | None = None
+    secrets: frozenset[str] = frozenset()
 
 
 def build(
@@ -69,10 +73,10 @@ def build(
         ConfigError: for an option that is unknown or cannot work.
         MessageInvalid, MessageTooLarge: if the message cannot be sent.
     """
-    body = _body(message)
+    body, secrets = _body(message, defaults.secrets)
     now_ms = time.time_ns() // 1_000_000
     if not options:
-        payload = pack(Envelope.of(message, body, submitted_ms=now_ms), max_bytes)
+        payload = pack(Envelope.of(message, body, submitted_ms=now_ms, secrets=secrets), max_bytes)
         job = NewJob(new_key(), payload, defaults.lane or "normal", defaults.max_attempts)
         return defaults.queue, job if keyring is None else _sealed(keyring, defaults.queue, job, now_ms)
     said = _checked(options)
@@ -85,6 +89,7 @@ def build(
         idempotency_key=key,
         session_id=said.get("session_id"),
         tags=said.get("tags", ()),
+        secrets=secrets,
     )
     job = NewJob(
         key=new_key() if key is None else key_for(key),
@@ -105,11 +110,13 @@ def _sealed(keyring: Keyring, queue: str, job: NewJob, now_ms: int) -> NewJob:
     return job._replace(payload=keyring.seal(queue, job.key, job.payload, start_ms) + job.payload)
 
 
-def _body(message: BaseMessage) -> bytes:
+def _body(message: BaseMessage, declared: frozenset[str]) -> tuple[bytes, tuple[str, ...]]:
+    """The packed message, and the names of its fields that are secret."""
     try:
-        return codec.encode(message, "the message")
+        body, given = codec.encode_message(message)
     except ResultInvalid as error:
         raise MessageInvalid(str(error)) from None
+    return body, tuple(sorted(declared | given)) if declared or given else ()
 
 
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class Settings(BaseSettings):
         loglevel: Of the worker's own log: debug, info, warning or error.
         signing_keys: Where the keys are that sign messages: ``file:/path`` or ``env:NAME``; the first signs, all are
             accepted. Workers that have any take only signed messages.
+        secret_names: Names of fields whose values are not shown, besides those that look so; commas between them.
         signature_ttl: Seconds for which a signature is valid, from the moment the job may start.
     """
 
@@ -42,6 +43,7 @@ class Settings(BaseSettings):
     patience: float = Field(default=5.0, ge=0, le=3600)
     loglevel: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     signing_keys: SecretStr | None = None  # not shown: somebody may have put a key here
+    secret_names: str = ""
     signature_ttl: float = Field(default=TTL_MS / 1000, ge=60, le=10 * 365 * 86_400)
 
 
@@ -58,3 +60,8 @@ def settings() -> Settings:
         first = error.errors(include_url=False, include_input=False)[0]
         name = "TASKSERVER_" + "_".join(str(part) for part in first["loc"]).upper()
         raise ConfigError(f"the environment variable {name} cannot be used: {first['msg'].lower()}") from None
+
+
+def secret_names() -> tuple[str, ...]:
+    """The names that the setting tells."""
+    return tuple(filter(None, (name.strip() for name in settings().secret_names.split(","))))

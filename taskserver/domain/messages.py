@@ -68,6 +68,7 @@ class Envelope(msgspec.Struct, array_like=True, omit_defaults=True):
         idempotency_key: As given at submit.
         session_id: As given at submit.
         tags: As given at submit.
+        secrets: Names of fields whose values are kept out of sight, besides those that look so.
     """
 
     type: str
@@ -77,6 +78,7 @@ class Envelope(msgspec.Struct, array_like=True, omit_defaults=True):
     idempotency_key: str | None = None
     session_id: str | None = None
     tags: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, message: BaseMessage, body: bytes, **about: Any) -> Self:

@@ -16,9 +16,11 @@ from typing import Any
 import msgspec
 from redis.exceptions import ResponseError
 
+from taskserver.config.settings import secret_names
 from taskserver.domain.events import Event, Report
 from taskserver.domain.job import AttemptRecord, Failure, JobStatus, Outcome, State
 from taskserver.domain.messages import Envelope, unpack
+from taskserver.domain.secrets import Names, masked
 from taskserver.errors import MessageError
 from taskserver.store.connection import Broker
 from taskserver.store.replies import grouped, milliseconds_of
@@ -156,7 +158,7 @@ def _about(payload: bytes | None) -> dict[str, Any]:
     tool, arguments = _call(envelope, body)
     return {
         "tool": tool,
-        "arguments": arguments,
+        "arguments": masked(arguments, Names((*envelope.secrets, *secret_names()))),
         "submitted_at": envelope.submitted_ms / 1000,
         "session_id": envelope.session_id,
         "tags": list(envelope.tags),

@@ -18,6 +18,7 @@ from taskserver.domain.job import ClaimedJob, State
 from taskserver.domain.messages import unpack
 from taskserver.domain.signing import Keyring
 from taskserver.errors import MessageError, MessageInvalid, ResultInvalid, ToolNotFound
+from taskserver.observability.redaction import conceal
 from taskserver.tools import Context, Toolbox, codec
 from taskserver.worker.attempt import Attempt, Opened, Stop, pack_failure
 from taskserver.worker.deadlines import Deadlines
@@ -95,7 +96,7 @@ class Executor:
         except BaseException as error:
             # Not the tool's (those are caught where it runs): a consumer's plan, or a bug of ours.
             log.exception("job %s: its attempt could not be carried out", attempt.id)
-            attempt.finish(State.FAILED, pack_failure(failure_of(error)))
+            attempt.finish(State.FAILED, pack_failure(failure_of(error, attempt.redact())))
         finally:
             self._forget(attempt)
             outlived = attempt.context.outlived if attempt.context else None
@@ -118,6 +119,7 @@ class Executor:
             await self._bury_unrun(attempt, opened)
             return
         attempt.opened = opened
+        conceal(attempt.redact)
         attempt.context = context = _context(attempt, opened)
         if opened.limit is not None:
             self._deadlines.add(attempt, opened.limit)
@@ -133,7 +135,7 @@ class Executor:
     def _open(self, attempt: Attempt) -> Opened | None:
         """Read the message and find who runs it; if that cannot be, settle the attempt and return nothing."""
         try:
-            envelope = unpack(self._vouched_for(attempt.job))
+            attempt.envelope = envelope = unpack(self._vouched_for(attempt.job))
             try:
                 consumer = self._toolbox.consumer_for(envelope.type)
             except MessageInvalid as unknown:
@@ -146,8 +148,9 @@ class Executor:
             self._leave(attempt, unknown)
             return None
         except MessageError as error:
-            log.warning("job %s is a dead letter: %s", attempt.id, error)
-            attempt.finish(State.DEAD, pack_failure(failure_of(error)))
+            failure = failure_of(error, attempt.redact())
+            log.warning("job %s is a dead letter: %s", attempt.id, failure.message)
+            attempt.finish(State.DEAD, pack_failure(failure))
             return None
         attempt.label = plan.name
         return Opened(envelope, consumer, message, plan, attempt.job.max_attempts or plan.retry.max_attempts)
@@ -199,7 +202,7 @@ class Executor:
         self._settle_failed(attempt, opened, error, state)
 
     def _settle_failed(self, attempt: Attempt, opened: Opened, error: BaseException, state: State | None) -> None:
-        job, failure = attempt.job, failure_of(error)
+        job, failure = attempt.job, failure_of(error, attempt.redact())
         told = f"{failure.type}: {failure.message[:LOGGED_CHARACTERS]}"
         if state is None:
             wait = opened.plan.retry.wait(job.attempt)
