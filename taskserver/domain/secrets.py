@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 from taskserver.domain.limits import MAX_DEPTH
 
@@ -35,7 +35,7 @@ _PAIRS = frozenset(
                  "refresh tokens", "auth tokens", "api tokens")
 )  # fmt: skip
 # What stands before the last @ of a URL's host (RFC 3986, section 3.2.1): user and password.
-_USER_OF_URL = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/?#\"'<>]*@")
+_USER_OF_URL = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*://)([^\s/?#\"'<>]*)@")
 
 
 @lru_cache(maxsize=4096)
@@ -74,7 +74,7 @@ class Names:
 
 
 def masked(value: Any, names: Names, depth: int = 0) -> Any:
-    """Plain data for showing: secrets are replaced, keys are texts, and what is nested too deep is left out."""
+    """Plain data for showing: without secrets and passwords of URLs, keys as texts, nothing that is too deep."""
     if depth > MAX_DEPTH:
         return "…"
     if isinstance(value, dict):
@@ -84,7 +84,7 @@ def masked(value: Any, names: Names, depth: int = 0) -> Any:
         }
     if isinstance(value, (list, tuple)):
         return [masked(item, names, depth + 1) for item in value]
-    return value
+    return without_passwords(value) if isinstance(value, str) else value
 
 
 class Redactor:
@@ -117,7 +117,7 @@ def without_passwords(text: str) -> str:
 
 
 def secret_values(value: Any, names: Names, inside: bool = False, depth: int = 0) -> Iterator[str]:
-    """The values in plain data that go by a secret's name, or stand inside one that does, as texts."""
+    """The values in plain data that go by a secret's name, or stand inside one that does; and passwords in URLs."""
     if depth > MAX_DEPTH:
         return
     if isinstance(value, dict):
@@ -128,6 +128,10 @@ def secret_values(value: Any, names: Names, inside: bool = False, depth: int = 0
             yield from secret_values(item, names, inside, depth + 1)
     elif inside and isinstance(value, (str, bytes, int)) and not isinstance(value, bool):
         yield _text(value)
+    elif isinstance(value, str) and "://" in value:
+        for user in _USER_OF_URL.finditer(value):
+            password = user[2].partition(":")[2]
+            yield from (password, unquote(password))
 
 
 def _text(value: Any) -> str:

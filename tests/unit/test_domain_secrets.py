@@ -84,6 +84,12 @@ def test_values_are_found_below_a_secrets_name_at_any_depth() -> None:
     assert list(secret_values(data, Names())) == ["one", "two", "three", "4444"]
 
 
+def test_passwords_in_urls_are_secret_under_any_name() -> None:
+    data = {"dsn": "db://ada:p%40ss@host/app", "page": "https://host/a@b"}
+    assert list(secret_values(data, Names())) == ["p%40ss", "p@ss"]
+    assert masked(data, Names()) == {"dsn": f"db://{MASK}@host/app", "page": "https://host/a@b"}
+
+
 AWKWARD = 'a"b\\c\nd é&=/ 100%'
 
 
