@@ -108,7 +108,7 @@ async def main():
         letter = Letter(text="x", seal=SecretStr(SECRETS["message"]))
         jobs = [
             await client.submit(login, args),
-            await client.submit("login", args),
+            await client.submit("login", args | {"pin": SecretStr(args["pin"])}),
             await client.submit("fussy", {"pin": SecretStr(args["pin"]), "tries": "many"}),
             await client.send(letter, max_retries=0),
         ]
