@@ -10,7 +10,7 @@ from taskserver.store.scripts import script
 
 def drain_floor(broker: Broker, queue: str, jobs: int, at_a_time: int) -> None:
     """Claim jobs and finish them with an empty result until all are done."""
-    client = broker.threaded()
+    client = broker.threaded(broker.url)
     prefix = broker.keys(queue).prefix
     claim, finish = script("claim"), script("finish")
     share = [at_a_time * part // 10 for part in (6, 3, 1)]

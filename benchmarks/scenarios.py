@@ -148,7 +148,7 @@ async def _fill(server: Server, jobs: int) -> None:
 async def _wait_empty(server: Server) -> None:
     """Entries leave their lane when their job has ended."""
     keys = server.broker.keys(QUEUE)
-    while any([await server.broker.redis.xlen(keys.lane(lane)) for lane in (RETURNED, *LANES)]):
+    while any([await server.broker.client(server.broker.url).xlen(keys.lane(lane)) for lane in (RETURNED, *LANES)]):
         await asyncio.sleep(0.005)
 
 

@@ -41,7 +41,7 @@ class Server:
         for _ in range(500):
             try:
                 with self.broker.translated():
-                    await self.broker.redis.ping()
+                    await self.broker.client(self.broker.url).ping()
                 break
             except BrokerUnavailable:
                 await asyncio.sleep(0.01)
@@ -56,17 +56,17 @@ class Server:
 
     async def empty(self) -> None:
         """Forget everything."""
-        await self.broker.redis.flushall()
+        await self.broker.client(self.broker.url).flushall()
         self.broker._prepared.clear()
 
     async def product(self) -> str:
         """The server's name and version."""
-        info = await self.broker.redis.info("server")
+        info = await self.broker.client(self.broker.url).info("server")
         return f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
 
     async def work(self) -> Work:
         """What it has done so far."""
-        info = await self.broker.redis.info("everything")
+        info = await self.broker.client(self.broker.url).info("everything")
         cpu = info["used_cpu_user"] + info["used_cpu_sys"]
         calls = sum(stat["calls"] for name, stat in info.items() if name.startswith("cmdstat_"))
         return Work(cpu, calls, info["total_reads_processed"])

@@ -8,7 +8,8 @@
     │   ├── BrokerUnavailable       not reached, or the answer was lost: what was asked may have happened
     │   ├── BrokerDenied            wrong password, or a user that may not do this
     │   ├── BrokerUnsuitable        too old, lacks a command, or would evict jobs
-    │   └── BrokerFull              out of memory: nothing was written
+    │   ├── BrokerFull              out of memory: nothing was written
+    │   └── NotReplicated           written, but not by as many replicas, or not to disk, as was asked for
     ├── MessageError                what a producer sends
     │   ├── MessageInvalid          cannot be encoded or decoded, or nobody consumes its type
     │   ├── MessageTooLarge         more bytes, depth or elements than the limits allow
@@ -63,6 +64,13 @@ class BrokerUnsuitable(BrokerError):
 
 class BrokerFull(BrokerError):
     """The broker is out of memory and refused a write; nothing was written."""
+
+
+class NotReplicated(BrokerError):
+    """The broker has the jobs, but they are not as durable as ``durability`` asks for: a failover could lose them.
+
+    Submit again with the same idempotency key: that writes nothing twice, and waits again.
+    """
 
 
 class MessageError(TaskServerError):

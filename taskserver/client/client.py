@@ -12,6 +12,7 @@ from taskserver.client.submitter import Submitter
 from taskserver.client.waiter import Waiter
 from taskserver.config.keys import keyring
 from taskserver.config.settings import settings
+from taskserver.domain.durability import Durability
 from taskserver.domain.ids import job_id, new_key, new_route
 from taskserver.domain.job import NewJob
 from taskserver.domain.messages import BaseMessage, ToolExecutionMessage
@@ -52,16 +53,25 @@ class Client:
     Args:
         url: The broker; else ``TASKSERVER_BROKER_URL``; else an embedded broker is found or started.
         queue: The queue for jobs whose options and tool name none.
-        signing_keys: Where the keys are that sign messages, as in TASKSERVER_SIGNING_KEYS, which it stands in for.
+        durability: What an acknowledged submit has survived: ``memory`` (of the broker), ``fsync`` (its disk),
+            ``replicas=N``, or ``fsync,replicas=N``; else ``TASKSERVER_DURABILITY``.
+        signing_keys: Where the keys are that sign messages; else ``TASKSERVER_SIGNING_KEYS``.
 
     Attributes:
         keyring: The keys that sign what is submitted or run again; None if there are none.
 
     Raises:
-        ConfigError: if the URL, the queue's name or a key cannot work.
+        ConfigError: if the URL, the queue's name, the durability or a key cannot work.
     """
 
-    def __init__(self, url: str | None = None, *, queue: str | None = None, signing_keys: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        queue: str | None = None,
+        durability: str | None = None,
+        signing_keys: str | None = None,
+    ) -> None:
         known = settings()
         if url is None and known.broker_url is not None:
             url = known.broker_url.get_secret_value()
@@ -69,7 +79,8 @@ class Client:
         self.keyring = keyring(signing_keys)
         self._settings = known
         self._embedded: EmbeddedBroker | None = None
-        self._broker = Broker(url, patience=known.patience) if url is not None else None
+        self._durability = known.durability if durability is None else Durability.parse(durability)
+        self._broker = self._reach(url) if url is not None else None
         self._submitter: Submitter | None = None
         self._waiter: Waiter | None = None
         self._connecting = asyncio.Lock()
@@ -91,7 +102,7 @@ class Client:
         async with self._connecting:
             if self._broker is None:
                 self._embedded = await asyncio.to_thread(EmbeddedBroker.acquire)
-                self._broker = Broker(self._embedded.url, patience=self._settings.patience)
+                self._broker = self._reach(self._embedded.url)
             if self._submitter is None:
                 self._submitter = Submitter(self._broker)
                 self._waiter = Waiter(self._broker)
@@ -141,6 +152,7 @@ class Client:
             ConfigError: for an option that cannot work.
             MessageTooLarge: if the arguments are too large.
             BrokerFull: if the broker refused the job.
+            NotReplicated: if the broker has it, but it is not as durable as ``durability`` asks for.
             BrokerUnavailable: if it is *unknown* whether the broker has it: submit again with an idempotency key.
         """
         message, defaults, returns = self._call(tool, args or {})
@@ -219,6 +231,9 @@ class Client:
         message = ToolExecutionMessage(tool_name=known.name, tool_args=dict(args))
         defaults = Defaults(known.queue or self.queue, known.lane, known.retry.max_attempts, known.secret_fields)
         return message, defaults, known.returns
+
+    def _reach(self, url: str) -> Broker:
+        return Broker(url, patience=self._settings.patience, durability=self._durability)
 
     def _new_key(self) -> str:
         return new_key(self._route)

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from taskserver.domain.durability import IN_MEMORY, Durability
 from taskserver.domain.limits import MAX_BYTES
 from taskserver.domain.signing import TTL_MS
 from taskserver.errors import ConfigError
+
+
+def _durability(value: Any) -> Any:
+    """Pydantic takes a ValueError's text for what is wrong."""
+    try:
+        return Durability.parse(value) if isinstance(value, str) else value
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
 
 
 class Settings(BaseSettings):
@@ -17,6 +27,8 @@ class Settings(BaseSettings):
 
     Attributes:
         broker_url: The broker; none means an embedded one under ``.taskserver/``.
+        durability: What an acknowledged submit has survived: ``memory``, ``fsync``, ``replicas=N`` or
+            ``fsync,replicas=N``.
         queue: The queue for submits and workers that name none.
         concurrency: Slots of a worker: attempts that run at once.
         lease: Seconds after which a job whose worker fell silent runs elsewhere; renewed three times as often.
@@ -34,6 +46,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TASKSERVER_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     broker_url: SecretStr | None = None
+    durability: Annotated[Durability, BeforeValidator(_durability)] = IN_MEMORY
     queue: str = "default"
     concurrency: int = Field(default=4, ge=1, le=10_000)
     lease: float = Field(default=15.0, ge=0.3, le=3600)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from taskserver.domain.job import ClaimedJob
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.connection import BLOCK_SECONDS, Broker
+from taskserver.store.keys import GROUP
 from taskserver.store.replies import grouped, text, text_pairs
 
 ASK_AGAIN_SECONDS = 0.01
@@ -74,7 +75,8 @@ class WakeUp:
         self._worker = worker
         self._keys = broker.keys(queue)
         self._streams = {self._keys.lane(lane): ">" for lane in (RETURNED, *LANES)}
-        self._client = broker.reader()
+        self._server = ""
+        self._client: Any = None
         self._connection_id: int | None = None
         self._reading = False
 
@@ -85,23 +87,35 @@ class WakeUp:
             BrokerUnavailable: if the broker was lost meanwhile.
         """
         self._reading = True
-        with self._broker.translated():
-            try:
-                if self._connection_id is None:
-                    self._connection_id = await self._client.client_id()
+        try:
+            with self._broker.translated():
+                await self._connect()
                 answer = await self._client.xreadgroup(
-                    "workers", self._worker, self._streams, count=1, block=int(BLOCK_SECONDS * 1000)
+                    GROUP, self._worker, self._streams, count=1, block=int(BLOCK_SECONDS * 1000)
                 )
-            except BaseException:
-                self._connection_id = None
-                raise
-            finally:
-                self._reading = False
+        except BaseException:
+            await self._disconnect()  # the queue may be on another server by now
+            raise
+        finally:
+            self._reading = False
         return [
             Entry(text(stream).rpartition(":")[2], text(id_), text((fields or {}).get(b"job", b"")))
             for stream, items in answer or ()
             for id_, fields in items
         ]
+
+    async def _connect(self) -> None:
+        server = await self._broker.server(self._keys.prefix)
+        if server != self._server:
+            await self._disconnect()
+            self._client, self._server = self._broker.reader(server), server
+        if self._connection_id is None:
+            self._connection_id = await self._client.client_id()
+
+    async def _disconnect(self) -> None:
+        self._connection_id, self._server = None, ""
+        if self._client is not None:
+            await self._broker.discard(self._client)
 
     async def interrupt(self) -> None:
         """Make a read that is under way return; harmless when there is none.
@@ -111,6 +125,6 @@ class WakeUp:
         while self._reading:
             if self._connection_id is not None:
                 with self._broker.translated():
-                    if await self._broker.redis.client_unblock(self._connection_id):
+                    if await self._broker.client(self._server).client_unblock(self._connection_id):
                         return
             await asyncio.sleep(ASK_AGAIN_SECONDS)

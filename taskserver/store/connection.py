@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
@@ -20,11 +20,15 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from taskserver.domain.durability import IN_MEMORY, Durability
 from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, BrokerUnsuitable
 from taskserver.store.keys import QUEUES, Keys
+from taskserver.store.nodes import nodes_of
 from taskserver.store.scripts import Script, script
 from taskserver.store.sockets import ours
-from taskserver.store.urls import check_url, refusal, without_secrets
+from taskserver.store.urls import BrokerURL, check_url, refusal, without_secrets
+
+T = TypeVar("T")
 
 ANSWER_SECONDS = 5.0
 """How long a command may take to be answered."""
@@ -36,45 +40,52 @@ _UNANSWERED = (
     redis_said.TimeoutError,
     OSError,
     redis_said.BusyLoadingError,
+    # After a failover, or while a cluster changes:
     redis_said.ReadOnlyError,
+    redis_said.ClusterDownError,
+    redis_said.TryAgainError,
+    redis_said.AskError,  # the slot is being moved, or (MovedError) is elsewhere
 )
 
 
 class Broker:
-    """One process's way to a broker.
+    """One process's way to a broker, which may be one server or several.
 
     Args:
-        url: ``redis://``, ``rediss://``, ``valkey://``, ``valkeys://`` or ``unix://``.
-        patience: Seconds for which ``run`` repeats a call that was not answered.
-        connections: Connections for commands at most; each blocking reader and listener has one of its own.
+        url: See ``store.urls``.
+        patience: Seconds for which ``ask`` and ``run`` repeat a call that was not answered.
+        connections: Connections for commands to each server at most; blocking readers and listeners have their own.
+        durability: What an acknowledged submit has survived; see ``Durability``.
 
     Raises:
         ConfigError: if the URL cannot be one of a broker.
     """
 
-    def __init__(self, url: str, *, patience: float = 5.0, connections: int = 8) -> None:
-        self.url = check_url(url)
+    def __init__(
+        self, url: str, *, patience: float = 5.0, connections: int = 8, durability: Durability = IN_MEMORY
+    ) -> None:
+        place = check_url(url)
+        self.url = place.url
         self.shown = without_secrets(url)
         self.patience = patience
-        pool = self._pool(connections)
-        pool.connection_class = ours(pool.connection_class)
-        # Any: the client library types every answer as bytes or str or more; ours are bytes.
-        self.redis: Any = redis.asyncio.Redis(connection_pool=pool)
-        self._owned: list[Any] = [self.redis]
+        self.durability = durability
+        self._connections = connections
+        self._nodes = nodes_of(place)
+        self._clients: dict[str, Any] = {}
+        self._readers: set[Any] = set()
         self._keys: dict[str, Keys] = {}
         self._prepared: set[str] = set()
+        self._check_options(place)
 
-    def _pool(self, connections: int) -> Any:
-        options = _options(ANSWER_SECONDS, AsyncRetry)
+    def _check_options(self, place: BrokerURL) -> None:
+        """Make a client without connecting it: that tries the URL's options."""
+        server = place.server(*place.hosts[0]) if place.hosts else place.url
         try:
-            pool = redis.asyncio.BlockingConnectionPool.from_url(
-                self.url, max_connections=connections, timeout=ANSWER_SECONDS, **options
-            )
-            pool.connection_class(**pool.connection_kwargs)  # it is not connected; this tries the URL's options
+            pool = self.client(server).connection_pool
+            pool.connection_class(**pool.connection_kwargs)
         except (TypeError, ValueError, redis_said.RedisError) as error:
             reason = str(error).rpartition("__init__() ")[2]
-            raise refusal(self.url, f"one of its options cannot be: {reason}") from None
-        return pool
+            raise refusal(place.url, f"one of its options cannot be: {reason}") from None
 
     def keys(self, queue: str) -> Keys:
         """The keys of ``queue``."""
@@ -83,39 +94,87 @@ class Broker:
             keys = self._keys[queue] = Keys(queue)
         return keys
 
-    def reader(self) -> Any:
-        """A client for blocking reads: its socket outlasts them, and it never repeats one by itself."""
-        options = _options(ANSWER_SECONDS + BLOCK_SECONDS, AsyncRetry)
-        client: Any = redis.asyncio.Redis.from_url(self.url, max_connections=2, **options)
-        client.connection_pool.connection_class = ours(client.connection_pool.connection_class)
-        self._owned.append(client)
+    async def server(self, key: str) -> str:
+        """URL of the server that holds ``key``."""
+        known = self._nodes.known(key)
+        return known if known is not None else await asyncio.to_thread(self._nodes.find, key)
+
+    def server_for_thread(self, key: str) -> str:
+        """The same for a thread that is not the event loop's."""
+        known = self._nodes.known(key)
+        return known if known is not None else self._nodes.find(key)
+
+    async def masters(self) -> list[str]:
+        """URLs of all servers that take writes."""
+        with self.translated():
+            servers: list[str] = await asyncio.to_thread(self._nodes.masters)
+        return servers
+
+    def client(self, server: str) -> Any:
+        """The client for commands to one server; any number of tasks may use it."""
+        # Any: the client library types every answer as bytes or str or more; ours are bytes.
+        client = self._clients.get(server)
+        if client is None:
+            pool: Any = redis.asyncio.BlockingConnectionPool.from_url(
+                server,
+                max_connections=self._connections,
+                timeout=ANSWER_SECONDS,
+                **_options(ANSWER_SECONDS, AsyncRetry),
+            )
+            pool.connection_class = ours(pool.connection_class)
+            client = self._clients[server] = redis.asyncio.Redis(connection_pool=pool)
         return client
 
-    def threaded(self) -> redis.Redis:
+    def reader(self, server: str) -> Any:
+        """A client for blocking reads: its socket outlasts them, and it never repeats one by itself.
+
+        Give it back to ``discard``.
+        """
+        options = _options(ANSWER_SECONDS + BLOCK_SECONDS, AsyncRetry)
+        client: Any = redis.asyncio.Redis.from_url(server, max_connections=2, **options)
+        client.connection_pool.connection_class = ours(client.connection_pool.connection_class)
+        self._readers.add(client)
+        return client
+
+    async def discard(self, reader: Any) -> None:
+        """Close a reader; harmless when repeated."""
+        self._readers.discard(reader)
+        with suppress(redis_said.RedisError, OSError):
+            await reader.aclose(close_connection_pool=True)
+
+    def threaded(self, server: str) -> redis.Redis:
         """A client for a thread of its own, with connections of its own."""
-        return redis.Redis.from_url(self.url, max_connections=1, **_options(ANSWER_SECONDS, Retry))
+        return redis.Redis.from_url(server, max_connections=1, **_options(ANSWER_SECONDS, Retry))
 
-    async def run(self, name: str, queue: str, *args: Any, once: bool = False) -> Any:
-        """Call a script on a queue and return its raw answer.
+    async def ask(self, key: str, question: Callable[[Any], Awaitable[T]], *, once: bool = False) -> T:
+        """Put a question to the server that holds ``key``: ``question`` gets its client.
 
-        Unless ``once``, a call that was not answered is repeated with jittered back-off for ``patience`` seconds.
+        Unless ``once``, one that was not answered is repeated with jittered back-off for ``patience`` seconds, so it
+        must be one that may be.
 
         Raises:
             BrokerUnavailable: if it was not answered; it may have happened.
             BrokerDenied, BrokerFull, BrokerUnsuitable, BrokerError: if the server refused it.
         """
-        prefix = self.keys(queue).prefix
         given_up = time.monotonic() + (0 if once else self.patience)
         pause = 0.05
         while True:
             try:
                 with self.translated():
-                    return await call(self.redis, script(name), prefix, args)
+                    return await question(self.client(await self.server(key)))
             except BrokerUnavailable:
                 if time.monotonic() + pause > given_up:
                     raise
                 await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
                 pause = min(1.0, pause * 2)
+
+    async def run(self, name: str, queue: str, *args: Any, once: bool = False) -> Any:
+        """Call a script on a queue and return its raw answer; as ``ask``."""
+        prefix = self.keys(queue).prefix
+        called = script(name)
+        while True:
+            try:
+                return await self.ask(prefix, lambda client: call(client, called, prefix, args), once=once)
             except GroupMissing:
                 await self.prepare(queue, again=True)
 
@@ -126,11 +185,11 @@ class Broker:
         """
         if queue in self._prepared and not again:
             return
-        with self.translated():
-            await call(self.redis, script("prepare"), self.keys(queue).prefix, ())
-            with suppress(redis_said.OutOfMemoryError):
-                await self.redis.sadd(QUEUES, queue)
-                self._prepared.add(queue)
+        prefix = self.keys(queue).prefix
+        await self.ask(prefix, lambda client: call(client, script("prepare"), prefix, ()))
+        with suppress(BrokerFull):
+            await self.ask(QUEUES, lambda client: client.sadd(QUEUES, queue))
+            self._prepared.add(queue)
 
     @contextmanager
     def translated(self) -> Iterator[None]:
@@ -138,7 +197,10 @@ class Broker:
         try:
             yield
         except (redis_said.RedisError, OSError) as error:
-            raise self._in_our_words(error) from error
+            told = self._in_our_words(error)
+            if isinstance(told, BrokerUnavailable):
+                self._nodes.forget()
+            raise told from error
 
     def _in_our_words(self, error: Exception) -> BrokerError:
         text = str(error)
@@ -148,7 +210,7 @@ class Broker:
             return BrokerDenied(f"the user in the broker URL for {self.shown} may not do this: {text}")
         if isinstance(error, redis_said.OutOfMemoryError) or text.startswith(("OOM", "MISCONF")):
             return BrokerFull(f"the broker at {self.shown} takes no more writes: {text}")
-        if isinstance(error, _UNANSWERED) or text.startswith(("BUSY", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN")):
+        if isinstance(error, _UNANSWERED) or text.startswith(("BUSY", "UNBLOCKED force")):
             return BrokerUnavailable(f"the broker at {self.shown} does not answer: {_reason(error)}")
         if "NOGROUP" in text or "no such key" in text or "stream key no longer exists" in text:
             return GroupMissing(f"a stream or consumer group is missing at {self.shown}")
@@ -160,7 +222,9 @@ class Broker:
 
     async def close(self) -> None:
         """Close every connection; harmless when repeated."""
-        for client in self._owned:
+        for reader in list(self._readers):
+            await self.discard(reader)
+        for client in self._clients.values():
             await client.aclose(close_connection_pool=True)
 
 
@@ -209,4 +273,6 @@ def _is_refused_login(error: BaseException | None) -> bool:
 def _reason(error: Exception) -> str:
     if isinstance(error, redis_said.TimeoutError):
         return "no answer in time"
+    if isinstance(error, redis_said.AskError):
+        return "the queue's slot is moving to another node of the cluster"
     return without_secrets(str(error)) or type(error).__name__

@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
+from taskserver.domain.durability import Durability
+from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.errors import BrokerError, BrokerUnsuitable
 from taskserver.store.connection import Broker
+from taskserver.store.keys import GROUP, QUEUES
 from taskserver.store.queues import names
+from taskserver.store.urls import without_secrets
 
 NEEDED_COMMANDS = ("XAUTOCLAIM", "XREADGROUP", "XGROUP", "EVALSHA", "ZRANGE", "UNLINK", "CLIENT")
 CLOCK_SECONDS = 5.0
@@ -37,10 +41,13 @@ async def check_fit(broker: Broker) -> None:
         BrokerUnsuitable: naming the fix.
         BrokerUnavailable, BrokerDenied: if it cannot be asked.
     """
-    info = await _info(broker)
-    for finding in (_commands(await _missing(broker)), _eviction(info)):
-        if finding.level == "error":
-            raise BrokerUnsuitable(f"the broker at {broker.shown} does not fit: {finding.text}; {finding.advice}")
+    for server in await broker.masters():
+        client = broker.client(server)
+        with broker.translated():
+            findings = (_commands(await _missing(client)), _eviction(await client.info()))
+        for finding in findings:
+            if finding.level == "error":
+                raise BrokerUnsuitable(f"{without_secrets(server)} does not fit: {finding.text}; {finding.advice}")
 
 
 async def reach(broker: Broker) -> None:
@@ -49,8 +56,7 @@ async def reach(broker: Broker) -> None:
     Raises:
         BrokerUnavailable, BrokerDenied: if not.
     """
-    with broker.translated():
-        await broker.redis.ping()
+    await broker.ask(QUEUES, lambda client: client.ping(), once=True)
 
 
 async def examine(broker: Broker) -> list[Finding]:
@@ -59,37 +65,38 @@ async def examine(broker: Broker) -> list[Finding]:
     Raises:
         BrokerUnavailable, BrokerDenied: if it cannot be asked at all.
     """
-    info = await _info(broker)
+    findings = []
+    for server in await broker.masters():
+        with broker.translated():
+            findings += await _server(broker.client(server), without_secrets(server), broker.durability)
+    return [*findings, *[await _groups(broker, queue) for queue in await names(broker)]]
+
+
+async def _server(client: Any, shown: str, durability: Durability) -> list[Finding]:
+    info = await client.info()
     return [
-        Finding("server", "ok", f"{_product(info)} at {broker.shown}"),
-        _commands(await _missing(broker)),
+        Finding("server", "ok", f"{_product(info)} at {shown}"),
+        _commands(await _missing(client)),
         _eviction(info),
-        _persistence(info),
+        _persistence(info, durability),
+        _replication(info, durability),
         _memory(info),
-        await _clock(broker),
-        *[await _groups(broker, queue) for queue in await names(broker)],
+        await _clock(client),
     ]
 
 
-async def _info(broker: Broker) -> dict[str, Any]:
-    with broker.translated():
-        info: dict[str, Any] = await broker.redis.info()
-    return info
-
-
-async def _missing(broker: Broker) -> list[str]:
+async def _missing(client: Any) -> list[str]:
     """Versions lie (Valkey tells Redis' number), so the commands themselves are asked for."""
-    with broker.translated():
-        # The client library's own reading of this answer breaks off at a command that the server lacks.
-        broker.redis.set_response_callback("COMMAND", lambda answer, **_: answer)
-        known = await broker.redis.execute_command("COMMAND", "INFO", *NEEDED_COMMANDS)
-        found = {entry[0].decode().upper() for entry in known if entry}
-        try:
-            await broker.redis.eval("#!lua flags=no-writes\nreturn 1", 1, "ts:{probe}:")
-        except Exception as error:
-            if "shebang" not in str(error) and "compiling" not in str(error):
-                raise
-            return ["script flags"]
+    # The client library's own reading of this answer breaks off at a command that the server lacks.
+    client.set_response_callback("COMMAND", lambda answer, **_: answer)
+    known = await client.execute_command("COMMAND", "INFO", *NEEDED_COMMANDS)
+    found = {entry[0].decode().upper() for entry in known if entry}
+    try:
+        await client.eval("#!lua flags=no-writes\nreturn 1", 0)
+    except Exception as error:
+        if "shebang" not in str(error) and "compiling" not in str(error):
+            raise
+        return ["script flags"]
     return [name for name in NEEDED_COMMANDS if name not in found]
 
 
@@ -119,17 +126,26 @@ def _eviction(info: dict[str, Any]) -> Finding:
     return Finding("eviction", "ok", "noeviction")
 
 
-def _persistence(info: dict[str, Any]) -> Finding:
+def _persistence(info: dict[str, Any], durability: Durability) -> Finding:
     if info.get("aof_enabled"):
         if info.get("aof_last_write_status", "ok") != "ok":
             return Finding("persistence", "error", "the append-only file cannot be written", "free disk space")
         return Finding("persistence", "ok", "append-only file")
     return Finding(
         "persistence",
-        "warning",
+        "error" if durability.fsync else "warning",
         "no append-only file: jobs since the last snapshot are lost when the server stops",
         "set it with: CONFIG SET appendonly yes (and in the server's configuration)",
     )
+
+
+def _replication(info: dict[str, Any], durability: Durability) -> Finding:
+    connected = int(info.get("connected_slaves", 0))
+    text = f"{connected} replicas"
+    if connected < durability.replicas:
+        advice = "start more, or ask for less in TASKSERVER_DURABILITY: submits are refused as not replicated"
+        return Finding("replication", "error", f"{text}, and durability={durability} wants more", advice)
+    return Finding("replication", "ok", text)
 
 
 def _memory(info: dict[str, Any]) -> Finding:
@@ -140,10 +156,9 @@ def _memory(info: dict[str, Any]) -> Finding:
     return Finding("memory", "ok", text)
 
 
-async def _clock(broker: Broker) -> Finding:
+async def _clock(client: Any) -> Finding:
     before = time.time()
-    with broker.translated():
-        seconds, micros = await broker.redis.time()
+    seconds, micros = await client.time()
     apart = seconds + micros / 1e6 - (before + time.time()) / 2
     text = f"{abs(apart):.3f} s {'ahead of' if apart > 0 else 'behind'} this machine's"
     if abs(apart) > CLOCK_SECONDS:
@@ -156,11 +171,12 @@ async def _clock(broker: Broker) -> Finding:
 async def _groups(broker: Broker, queue: str) -> Finding:
     subject = f"queue {queue}"
     keys = broker.keys(queue)
+
+    async def count_consumers(client: Any) -> int:
+        return sum([len(await client.xinfo_consumers(keys.lane(lane), GROUP)) for lane in (RETURNED, *LANES)])
+
     try:
-        with broker.translated():
-            count = 0
-            for lane in ("returned", "high", "normal", "low"):
-                count += len(await broker.redis.xinfo_consumers(keys.lane(lane), "workers"))
+        count = await broker.ask(keys.prefix, count_consumers)
     except BrokerError as error:
         return Finding(subject, "error", f"{error}", "start a worker on this queue: it makes them anew")
     return Finding(subject, "ok", f"streams and groups are there, {count} consumers")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import redis
+
 from taskserver.store.connection import Broker, call_in_thread
 from taskserver.store.replies import text_pairs
 from taskserver.store.scripts import script
@@ -18,12 +20,12 @@ class Attention(NamedTuple):
 
 
 class LeaseKeeper:
-    """Renews leases over a connection that nothing else uses. Use it from one thread."""
+    """Renews leases over connections that nothing else uses. Use it from one thread."""
 
     def __init__(self, broker: Broker, worker: str) -> None:
         self._broker = broker
         self._worker = worker
-        self._client = broker.threaded()
+        self._clients: dict[str, redis.Redis] = {}
 
     def renew(self, queue: str, running: Sequence[tuple[str, int]], about: bytes, valid_ms: int) -> list[Attention]:
         """Renew the leases of ``running`` (key, fence) and say that the worker is alive.
@@ -38,10 +40,18 @@ class LeaseKeeper:
             BrokerUnavailable: if the broker did not answer; try again soon.
         """
         args = [self._worker, about, valid_ms, *(value for pair in running for value in pair)]
+        prefix = self._broker.keys(queue).prefix
         with self._broker.translated():
-            answer = call_in_thread(self._client, script("renew"), self._broker.keys(queue).prefix, args)
+            answer = call_in_thread(self._client(prefix), script("renew"), prefix, args)
         return [Attention(key, reason) for key, reason in text_pairs(answer)]
 
     def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
+        """Close the connections."""
+        for client in self._clients.values():
+            client.close()
+
+    def _client(self, prefix: str) -> redis.Redis:
+        server = self._broker.server_for_thread(prefix)
+        if server not in self._clients:
+            self._clients[server] = self._broker.threaded(server)
+        return self._clients[server]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from taskserver.store.connection import Broker
 from taskserver.store.reading import page_of_keys
@@ -18,13 +18,16 @@ class Page(NamedTuple):
 async def take_turn(broker: Broker, queue: str, worker: str, hold_ms: int) -> bool:
     """Whether this worker is the janitor; if so it stays it for ``hold_ms``, and others need not walk."""
     key = broker.keys(queue).janitor
-    with broker.translated():
-        if await broker.redis.set(key, worker, nx=True, px=hold_ms):
+
+    async def take(client: Any) -> bool:
+        if await client.set(key, worker, nx=True, px=hold_ms):
             return True
-        if await broker.redis.get(key) != worker.encode():
+        if await client.get(key) != worker.encode():
             return False
-        await broker.redis.pexpire(key, hold_ms)
-    return True
+        await client.pexpire(key, hold_ms)
+        return True
+
+    return await broker.ask(key, take)
 
 
 async def mend_page(broker: Broker, queue: str, cursor: int) -> Page:

@@ -8,7 +8,7 @@ import msgspec
 
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.connection import Broker, GroupMissing
-from taskserver.store.keys import GROUP, QUEUES
+from taskserver.store.keys import GROUP, QUEUES, Keys
 from taskserver.store.replies import milliseconds_of
 
 
@@ -38,39 +38,37 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 async def names(broker: Broker) -> list[str]:
     """The names of all queues, sorted."""
-    with broker.translated():
-        return sorted(name.decode() for name in await broker.redis.smembers(QUEUES))
+    return sorted(name.decode() for name in await broker.ask(QUEUES, lambda client: client.smembers(QUEUES)))
 
 
 async def info(broker: Broker, queue: str) -> QueueInfo:
     """What waits and runs in a queue, and who works on it."""
+    keys = broker.keys(queue)
     await broker.prepare(queue)
     try:
-        return await _look(broker, queue)
+        return await broker.ask(keys.prefix, lambda client: _look(client, keys))
     except GroupMissing:
         await broker.prepare(queue, again=True)
-        return await _look(broker, queue)
+        return await broker.ask(keys.prefix, lambda client: _look(client, keys))
 
 
-async def _look(broker: Broker, queue: str) -> QueueInfo:
-    keys = broker.keys(queue)
+async def _look(client: Any, keys: Keys) -> QueueInfo:
     lanes = (RETURNED, *LANES)
-    with broker.translated():
-        async with broker.redis.pipeline(transaction=False) as pipe:
-            for lane in lanes:
-                pipe.xinfo_groups(keys.lane(lane))
-                pipe.xlen(keys.lane(lane))
-            pipe.zcard(keys.delayed)
-            pipe.zcard(keys.dead)
-            pipe.hget(keys.meta, "paused")
-            answers = await pipe.execute()
-        groups = {lane: _group(answers[2 * i]) for i, lane in enumerate(lanes)}
-        lengths = {lane: answers[2 * i + 1] for i, lane in enumerate(lanes)}
-        ages = [await _oldest(broker, keys.lane(lane), groups[lane]["last-delivered-id"]) for lane in lanes]
-        workers = [name async for name in broker.redis.scan_iter(match=keys.worker("*"), count=500)]
+    async with client.pipeline(transaction=False) as pipe:
+        for lane in lanes:
+            pipe.xinfo_groups(keys.lane(lane))
+            pipe.xlen(keys.lane(lane))
+        pipe.zcard(keys.delayed)
+        pipe.zcard(keys.dead)
+        pipe.hget(keys.meta, "paused")
+        answers = await pipe.execute()
+    groups = {lane: _group(answers[2 * i]) for i, lane in enumerate(lanes)}
+    lengths = {lane: answers[2 * i + 1] for i, lane in enumerate(lanes)}
+    ages = [await _oldest(client, keys.lane(lane), groups[lane]["last-delivered-id"]) for lane in lanes]
+    workers = [name async for name in client.scan_iter(match=keys.worker("*"), count=500)]
     delayed, dead, paused = answers[-3:]
     return QueueInfo(
-        name=queue,
+        name=keys.queue,
         paused=paused is not None,
         ready={lane: max(0, lengths[lane] - groups[lane]["pending"]) for lane in lanes},
         running=sum(group["pending"] for group in groups.values()),
@@ -81,11 +79,11 @@ async def _look(broker: Broker, queue: str) -> QueueInfo:
     )
 
 
-async def _oldest(broker: Broker, stream: str, last_delivered: bytes) -> float | None:
-    entries = await broker.redis.xrange(stream, min=f"({last_delivered.decode()}", count=1)
+async def _oldest(client: Any, stream: str, last_delivered: bytes) -> float | None:
+    entries = await client.xrange(stream, min=f"({last_delivered.decode()}", count=1)
     if not entries:
         return None
-    seconds, micros = await broker.redis.time()
+    seconds, micros = await client.time()
     now: float = seconds + micros / 1e6
     return max(0.0, now - milliseconds_of(entries[0][0]) / 1000)
 

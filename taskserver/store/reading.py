@@ -42,21 +42,24 @@ async def outcomes(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outc
 async def statuses(broker: Broker, queue: str, keys: Sequence[str]) -> list[JobStatus | None]:
     """Everything that is known of jobs, in one round trip; None for an unknown job."""
     names = broker.keys(queue)
-    with broker.translated():
-        async with broker.redis.pipeline(transaction=False) as pipe:
+
+    async def look(client: Any) -> list[Any]:
+        async with client.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.hgetall(names.job(key))
                 pipe.get(names.message(key))
                 pipe.get(names.outcome(key))
                 pipe.lrange(names.history(key), 0, -1)
-            answers = [_readable(answer) for answer in await pipe.execute(raise_on_error=False)]
+            return [_readable(answer) for answer in await pipe.execute(raise_on_error=False)]
+
+    answers = await broker.ask(names.prefix, look)
     return [_status(queue, key, *answers[4 * i : 4 * i + 4]) for i, key in enumerate(keys)]
 
 
 async def events(broker: Broker, queue: str, key: str, after: str = "0") -> list[Event]:
     """The job's events behind the cursor ``after``, oldest first, at most ``PAGE`` of them."""
-    with broker.translated():
-        entries = await broker.redis.xrange(broker.keys(queue).events(key), min=f"({after}", count=PAGE)
+    name = broker.keys(queue).events(key)
+    entries = await broker.ask(name, lambda client: client.xrange(name, min=f"({after}", count=PAGE))
     found = []
     for id_, fields in entries:
         report = _reports.decode(fields[b"report"])
@@ -85,15 +88,14 @@ async def scan(broker: Broker, queue: str) -> AsyncIterator[list[str]]:
 async def page_of_keys(broker: Broker, queue: str, cursor: int) -> tuple[int, list[str]]:
     """One page of ``scan`` from ``cursor`` (0 to begin), and where to go on (0: that was the last)."""
     prefix = broker.keys(queue).job("")
-    with broker.translated():
-        cursor, found = await broker.redis.scan(cursor, match=f"{prefix}*", count=PAGE)
+    cursor, found = await broker.ask(prefix, lambda client: client.scan(cursor, match=f"{prefix}*", count=PAGE))
     return cursor, [name.decode()[len(prefix) :] for name in found]
 
 
 async def dead_letters(broker: Broker, queue: str, limit: int, offset: int = 0) -> list[str]:
     """Keys of the queue's dead letters, newest first."""
-    with broker.translated():
-        found = await broker.redis.zrevrange(broker.keys(queue).dead, offset, offset + limit - 1)
+    name = broker.keys(queue).dead
+    found = await broker.ask(name, lambda client: client.zrevrange(name, offset, offset + limit - 1))
     return [key.decode() for key in found]
 
 

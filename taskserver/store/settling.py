@@ -31,8 +31,7 @@ async def settle(
     """
     calls = _calls(reports, settlements, patience)
     prefix = broker.keys(queue).prefix
-    with broker.translated():
-        answers = await _send(broker, prefix, calls)
+    answers = await broker.ask(prefix, lambda client: _send(client, prefix, calls), once=True)
     return [
         Refusal(key, reason)
         for (called, _), answer in zip(calls, answers, strict=True)
@@ -68,21 +67,21 @@ def _calls(reports: Sequence[Report], settlements: Sequence[Settlement], patienc
     return calls
 
 
-async def _send(broker: Broker, prefix: str, calls: list[Call]) -> list[Any]:
+async def _send(client: Any, prefix: str, calls: list[Call]) -> list[Any]:
     """Settlements share a round trip; those whose script the server did not know go again.
 
     Reports go before it, alone: sent again, they would be overtaken by the end of their jobs, and refused.
     """
     if len(calls) == 1 or (calls and calls[0][0].name == "report"):
-        first = await call(broker.redis, calls[0][0], prefix, calls[0][1])
-        return [first, *(await _send(broker, prefix, calls[1:]) if calls[1:] else ())]
-    async with broker.redis.pipeline(transaction=False) as pipe:
+        first = await call(client, calls[0][0], prefix, calls[0][1])
+        return [first, *(await _send(client, prefix, calls[1:]) if calls[1:] else ())]
+    async with client.pipeline(transaction=False) as pipe:
         for called, args in calls:
             pipe.evalsha(called.sha, 1, prefix, *args)
         answers: list[Any] = await pipe.execute(raise_on_error=False)
     for position, (called, args) in enumerate(calls):
         if isinstance(answers[position], NoScriptError):
-            answers[position] = await call(broker.redis, called, prefix, args)
+            answers[position] = await call(client, called, prefix, args)
         elif isinstance(answers[position], Exception):
             raise answers[position]
     return answers

@@ -66,16 +66,15 @@ async def _seals(broker: Broker, queue: str, keys: Sequence[str], keyring: Keyri
 
 async def pause(broker: Broker, queue: str) -> None:
     """Let no worker claim from the queue until ``resume``; running jobs go on."""
-    with broker.translated():
-        await broker.redis.hset(broker.keys(queue).meta, "paused", "1")
+    keys = broker.keys(queue)
+    await broker.ask(keys.prefix, lambda client: client.hset(keys.meta, "paused", "1"))
 
 
 async def resume(broker: Broker, queue: str) -> None:
     """Let workers claim again, at once."""
     keys = broker.keys(queue)
-    with broker.translated():
-        await broker.redis.hdel(keys.meta, "paused")
-        await broker.redis.publish(keys.control, "resume")
+    await broker.ask(keys.prefix, lambda client: client.hdel(keys.meta, "paused"))
+    await broker.ask(keys.prefix, lambda client: client.publish(keys.control, "resume"))
 
 
 async def purge(broker: Broker, queue: str) -> int:

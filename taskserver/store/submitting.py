@@ -7,9 +7,11 @@ from typing import Any
 
 import msgspec
 
+from taskserver.domain.durability import IN_MEMORY
 from taskserver.domain.job import NewJob
 from taskserver.domain.lanes import DEFAULT_LANE
 from taskserver.store.connection import Broker
+from taskserver.store.durable import confirm_earlier, run_durably
 
 BATCH_JOBS = 500
 BATCH_BYTES = 1024 * 1024
@@ -25,14 +27,18 @@ async def submit(broker: Broker, queue: str, jobs: Sequence[NewJob]) -> set[str]
     Raises:
         BrokerUnavailable: if it is unknown whether they were written.
         BrokerFull: if the server is out of memory; earlier batches of a large call are written.
+        NotReplicated: if they are written, but not as durable as the broker was told to make them.
     """
     await broker.prepare(queue)
+    write = run_durably if broker.durability != IN_MEMORY else Broker.run
     known: set[str] = set()
     for batch in _batches(jobs):
         args: list[Any] = []
         for job in batch:
             args += (job.key, job.payload, _options(job))
-        known.update(batch[position].key for position in await broker.run("submit", queue, *args))
+        known.update(batch[position].key for position in await write(broker, "submit", queue, *args))
+    if known and write is run_durably:
+        await confirm_earlier(broker, queue)
     return known
 
 

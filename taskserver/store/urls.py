@@ -1,37 +1,143 @@
-"""Broker URLs: which are accepted, and how they are shown without their secrets."""
+"""Broker URLs: which are accepted, what they say, and how they are shown without their secrets.
+
+====================================================  =====================================================
+``redis://user:password@host:port/db?option=value``   one server (``unix:///path`` by its socket)
+``redis+sentinel://…@host:port,host:port/service``    the master of ``service``, as these Sentinels name it
+``redis+cluster://…@host:port,host:port``             a Redis Cluster, found from any of these nodes
+====================================================  =====================================================
+
+``rediss`` in place of ``redis`` is TLS, on the way to Sentinels too; ``valkey`` and ``valkeys`` mean the same.
+"""
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs, urlsplit
+from typing import Literal, NamedTuple
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from taskserver.errors import ConfigError
 
 SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")
+KINDS = ("redis+sentinel", "redis+cluster")
 OURS = ("socket_timeout", "socket_connect_timeout", "retry_on_timeout", "health_check_interval", "protocol",
         "max_connections", "timeout", "decode_responses")  # fmt: skip
 """Options that a URL may not set: blocking reads and the reading of answers depend on them."""
+OF_SENTINELS = ("sentinel_username", "sentinel_password")
+"""Options that are for the Sentinels; all others are for the servers."""
+
+Kind = Literal["", "sentinel", "cluster"]
 
 
-def check_url(url: str) -> str:
-    """Return the URL in the form that the client library takes.
+class BrokerURL(NamedTuple):
+    """A broker's URL, taken apart.
+
+    Attributes:
+        kind: ``sentinel``, ``cluster``, or '' for one server.
+        url: The whole of it as the client library takes it; of use where it is one server's.
+        hosts: Host and port of the servers, Sentinels or nodes that it names.
+        service: The name under which Sentinels know the master.
+        login: ``user:password@`` or ''.
+        tail: Database and options for a server, as they stand behind its host.
+        sentinel_login: The login for Sentinels.
+    """
+
+    kind: Kind
+    url: str
+    hosts: tuple[tuple[str, int], ...] = ()
+    service: str = ""
+    login: str = ""
+    tail: str = ""
+    sentinel_login: str = ""
+
+    def server(self, host: str, port: int) -> str:
+        """URL of one server of this broker."""
+        return f"{self._scheme}://{self.login}{_bracketed(host)}:{port}{self.tail}"
+
+    def sentinels(self) -> list[str]:
+        """URLs of the Sentinels."""
+        options = self.tail.partition("?")[1:]
+        return [
+            f"{self._scheme}://{self.sentinel_login}{_bracketed(host)}:{port}/{''.join(options)}"
+            for host, port in self.hosts
+        ]
+
+    @property
+    def _scheme(self) -> str:
+        return self.url.partition("://")[0].partition("+")[0]
+
+
+def check_url(url: str) -> BrokerURL:
+    """Take a broker's URL apart.
 
     Raises:
         ConfigError: naming what is wrong with it, without its secrets.
     """
+    scheme, _, rest = url.partition("://")
+    base, _, kind = scheme.partition("+")
+    if base not in SCHEMES or kind not in ("", "sentinel", "cluster") or (base == "unix" and kind):
+        raise refusal(url, "it must start with one of " + ", ".join(f"{each}://" for each in (*SCHEMES, *KINDS)))
+    whole = url.replace("valkey", "redis", 1) if base.startswith("valkey") else url
+    place, _, query = rest.partition("?")
+    options = parse_qsl(query)
+    if fixed := [name for name, _ in options if name in OURS]:
+        raise refusal(url, f"leave out {', '.join(fixed)}: taskserver sets it")
+    if not kind:
+        _check_server(url)
+        return BrokerURL("", whole)
+    servers, _, path = place.partition("/")
+    login, at, names = servers.rpartition("@")
+    hosts = tuple(_host_and_port(url, name, 26379 if kind == "sentinel" else 6379) for name in names.split(","))
+    if kind == "cluster":
+        if path not in ("", "0"):
+            raise refusal(url, "a cluster has no other database than 0: leave out what stands behind the hosts")
+        return BrokerURL("cluster", whole, hosts, login=login + at, tail=_tail("0", options))
+    service, _, database = path.partition("/")
+    if not service or not (database or "0").isdigit():
+        raise refusal(
+            url, "behind the hosts stands the name of the master, as in redis+sentinel://host:26379/mymaster/0"
+        )
+    return BrokerURL(
+        "sentinel", whole, hosts, service, login + at, _tail(database or "0", options), _login_for_sentinels(options)
+    )
+
+
+def _check_server(url: str) -> None:
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
         raise refusal(url, "the port must be a number, and characters such as '?' in a password be escaped") from None
-    if parts.scheme not in SCHEMES:
-        raise refusal(url, "it must start with one of " + ", ".join(f"{scheme}://" for scheme in SCHEMES))
-    if parts.scheme == "unix" and not parts.path:
-        raise refusal(url, "write unix:///path/to/socket")
-    if parts.scheme != "unix" and parts.path.strip("/") and not parts.path.strip("/").isdigit():
+    if parts.scheme == "unix":
+        if not parts.path:
+            raise refusal(url, "write unix:///path/to/socket")
+    elif parts.path.strip("/") and not parts.path.strip("/").isdigit():
         raise refusal(url, "behind the host stands a database number, such as /0, or nothing")
-    if fixed := [name for name in parse_qs(parts.query) if name in OURS]:
-        raise refusal(url, f"leave out {', '.join(fixed)}: taskserver sets it")
-    return url.replace("valkey", "redis", 1) if parts.scheme.startswith("valkey") else url
+
+
+def _host_and_port(url: str, name: str, default: int) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{name}")
+        if not parts.hostname:
+            raise ValueError("no host")
+        return parts.hostname, parts.port or default
+    except ValueError:
+        raise refusal(
+            url, "write the servers as host:port,host:port, and escape special characters in a password"
+        ) from None
+
+
+def _tail(database: str, options: list[tuple[str, str]]) -> str:
+    rest = urlencode([option for option in options if option[0] not in OF_SENTINELS])
+    return f"/{database}" + (f"?{rest}" if rest else "")
+
+
+def _login_for_sentinels(options: list[tuple[str, str]]) -> str:
+    given = dict(options)
+    user, password = (urlencode({"": given.get(name, "")})[1:] for name in OF_SENTINELS)
+    return f"{user}:{password}@" if user or password else ""
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def refusal(url: str, why: str) -> ConfigError:

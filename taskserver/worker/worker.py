@@ -62,8 +62,8 @@ class WorkerConfig(NamedTuple):
         grace_period: Seconds that jobs may go on when the worker stops, before they are handed back.
         unknown_tool_wait: Seconds that a job waits for a worker that knows its tool.
         max_result_bytes: The largest result that is kept.
-        signing_keys: Where the keys are with which messages must be signed, as in TASKSERVER_SIGNING_KEYS, which it
-            stands in for; empty to take every message.
+        signing_keys: Where the keys are with which messages must be signed; else ``TASKSERVER_SIGNING_KEYS``. Empty to
+            take every message.
     """
 
     queues: tuple[str, ...] = ("default",)

@@ -25,6 +25,7 @@ EXPORTS = [
     "JobFailed",
     "JobNotFound",
     "JobStatus",
+    "NotReplicated",
     "PermanentError",
     "ResultTimeout",
     "RetryPolicy",

@@ -19,7 +19,7 @@ async def test_gather(client: Client, run_worker: RunWorker) -> None:
     broker = await client.connect()
     async with run_worker(double, concurrency=100):
         assert await results == [2 * number for number in range(JOBS)]
-        assert len(await broker.redis.client_list()) < 25  # the worker's are among them
+        assert len(await broker.client(broker.url).client_list()) < 25  # the worker's are among them
 
 
 async def test_as_completed(client: Client, run_worker: RunWorker) -> None:

@@ -75,7 +75,7 @@ class Queue:
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
-        self.redis = broker.redis
+        self.redis = broker.client(broker.url)
         self.keys: Keys = broker.keys(QUEUE)
 
     # What producers, workers and people do.

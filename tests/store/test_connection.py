@@ -44,7 +44,7 @@ from tests.store.harness import (
     ],
 )
 def test_urls_of_a_broker(url: str, used: str) -> None:
-    assert check_url(url) == used
+    assert check_url(url).url == used
     assert Broker(url).url == used
 
 
@@ -300,7 +300,7 @@ async def test_what_adds_work_is_refused(full: Queue) -> None:
 
 async def test_closing_twice_is_harmless(broker_url: str) -> None:
     broker = Broker(broker_url)
-    broker.reader()
+    broker.reader(broker.url)
     await broker.prepare(QUEUE)
     await broker.close()
     await broker.close()

@@ -35,6 +35,7 @@ async def test_a_plain_server_fits(queue: Queue) -> None:
         "commands": "ok",
         "eviction": "ok",
         "persistence": "warning",
+        "replication": "ok",
         "memory": "ok",
         "clock": "ok",
         f"queue {QUEUE}": "ok",

@@ -103,7 +103,7 @@ class Simulation(RuleBasedStateMachine):
 
     async def _broker(self) -> Broker:
         broker = Broker(self.url)
-        await broker.redis.flushall()
+        await broker.client(broker.url).flushall()
         await broker.prepare(QUEUE)
         return broker
 

@@ -27,12 +27,12 @@ def broker_url(one_broker_url: str) -> str:
 async def _end_silently(broker: Broker, job: Job[int], result: object = 42) -> None:
     """The job succeeds, and nobody is told."""
     key = broker.keys("default").job(job.id.rpartition("-")[2])
-    await broker.redis.hset(key, mapping={"state": "succeeded", "data": msgspec.msgpack.encode(result)})
+    await broker.client(broker.url).hset(key, mapping={"state": "succeeded", "data": msgspec.msgpack.encode(result)})
 
 
 async def _heard(broker: Broker) -> bool:
     """Whether somebody is subscribed."""
-    return any(b"done:" in channel for channel in await broker.redis.pubsub_channels())
+    return any(b"done:" in channel for channel in await broker.client(broker.url).pubsub_channels())
 
 
 async def test_a_lost_notification_costs_a_second(client: Client, broker: Broker, eventually: Eventually) -> None:
@@ -66,7 +66,7 @@ async def test_the_subscription_is_made_anew_when_its_connection_is_killed(
     job = await client.submit(answer)
     waiting = asyncio.create_task(job.result(timeout=20))
     await eventually(lambda: _heard(broker))
-    assert await broker.redis.execute_command("CLIENT KILL TYPE pubsub") >= 1
+    assert await broker.client(broker.url).execute_command("CLIENT KILL TYPE pubsub") >= 1
     async with run_worker(answer):
         assert await waiting == 42
         await eventually(lambda: _heard(broker))
@@ -156,9 +156,9 @@ async def _all_events(job: Job[int]) -> list[str]:
 
 async def test_concurrent_submits_share_calls(client: Client, broker: Broker) -> None:
     await client.submit(answer)
-    await broker.redis.config_resetstat()
+    await broker.client(broker.url).config_resetstat()
     await asyncio.gather(*(client.submit(answer) for _ in range(300)))
-    assert (await broker.redis.info("commandstats"))["cmdstat_evalsha"]["calls"] <= 3
+    assert (await broker.client(broker.url).info("commandstats"))["cmdstat_evalsha"]["calls"] <= 3
 
 
 async def test_closing_lets_submits_on_their_way_arrive(one_broker_url: str, broker: Broker) -> None:
@@ -166,4 +166,4 @@ async def test_closing_lets_submits_on_their_way_arrive(one_broker_url: str, bro
         submits = [asyncio.create_task(client.submit(answer)) for _ in range(10)]
         await asyncio.sleep(0)
     assert len(await asyncio.gather(*submits)) == 10
-    assert await broker.redis.xlen(broker.keys("default").lane("normal")) == 10
+    assert await broker.client(broker.url).xlen(broker.keys("default").lane("normal")) == 10

@@ -11,8 +11,8 @@ JOBS = 200
 
 async def _calls(broker: Broker) -> int:
     """Script calls since the last time."""
-    statistics = await broker.redis.info("commandstats")
-    await broker.redis.config_resetstat()
+    statistics = await broker.client(broker.url).info("commandstats")
+    await broker.client(broker.url).config_resetstat()
     return sum(statistics.get(name, {"calls": 0})["calls"] for name in ("cmdstat_evalsha", "cmdstat_eval"))
 
 

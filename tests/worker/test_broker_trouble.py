@@ -77,7 +77,7 @@ async def test_the_scripts_are_flushed_while_jobs_run(client: Client, broker: Br
     for number in range(100):
         jobs.append(await client.submit(ledger.tool, {"number": number}))
         if number % 10 == 0:
-            await broker.redis.script_flush()
+            await broker.client(broker.url).script_flush()
     await _ended_once(client, [job.id for job in jobs])
     assert set(ledger.runs.values()) == {1}
 
@@ -90,7 +90,7 @@ async def test_the_groups_are_destroyed_while_jobs_run(client: Client, broker: B
         jobs.append(await client.submit(ledger.tool, {"number": number}))
         if number % 20 == 10:
             for lane in (RETURNED, *LANES):
-                await broker.redis.xgroup_destroy(broker.keys("default").lane(lane), "workers")
+                await broker.client(broker.url).xgroup_destroy(broker.keys("default").lane(lane), "workers")
     await _ended_once(client, [job.id for job in jobs])
 
 
@@ -112,10 +112,10 @@ async def test_a_long_job_survives_the_loss_of_its_group(
     job = await client.submit(long)
     await begun.wait()
     lane = broker.keys("default").lane("normal")
-    await broker.redis.xgroup_destroy(lane, "workers")
+    await broker.client(broker.url).xgroup_destroy(lane, "workers")
 
     async def it_is_held_again() -> bool:
-        groups = await broker.redis.xinfo_groups(lane)
+        groups = await broker.client(broker.url).xinfo_groups(lane)
         return bool(groups) and groups[0]["pending"] == 1
 
     await eventually(it_is_held_again)
@@ -143,6 +143,6 @@ async def test_everything_is_flushed_under_a_running_worker(client: Client, brok
     await hire(long, short, lease=0.6)
     await client.submit(long)
     await begun.wait()
-    await broker.redis.flushall()
+    await broker.client(broker.url).flushall()
     await asyncio.wait_for(cancelled.wait(), 20)  # there is no such job any more
     assert await (await client.submit(short)).result(timeout=20) == "done"

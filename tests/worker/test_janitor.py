@@ -19,7 +19,7 @@ async def test_jobs_of_deleted_streams_run_when_a_worker_starts(
     jobs = await client.submit_many([(double, {"number": number}) for number in range(20)])
     jobs.append(await client.submit(double, {"number": 20}, delay=0.01))
     keys = broker.keys("default")
-    await broker.redis.delete(*(keys.lane(lane) for lane in (RETURNED, *LANES)), keys.delayed)
+    await broker.client(broker.url).delete(*(keys.lane(lane) for lane in (RETURNED, *LANES)), keys.delayed)
     async with run_worker(double):
         assert [await job.result(timeout=20) for job in jobs] == [2 * number for number in range(21)]
 
@@ -30,8 +30,8 @@ async def test_jobs_run_when_their_streams_are_deleted_under_a_worker(
     keys = broker.keys("default")
     async with run_worker(double):
         assert await (await client.submit(double, {"number": 1})).result(timeout=20) == 2
-        await broker.redis.hset(keys.meta, "paused", "1")
+        await broker.client(broker.url).hset(keys.meta, "paused", "1")
         job = await client.submit(double, {"number": 2})
-        await broker.redis.delete(*(keys.lane(lane) for lane in (RETURNED, *LANES)))
-        await broker.redis.hdel(keys.meta, "paused")
+        await broker.client(broker.url).delete(*(keys.lane(lane) for lane in (RETURNED, *LANES)))
+        await broker.client(broker.url).hdel(keys.meta, "paused")
         assert await job.result(timeout=20) == 4

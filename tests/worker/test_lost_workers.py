@@ -45,7 +45,7 @@ async def test_the_time_until_then_is_at_most_two_leases(client: Client, spawn: 
 
 
 async def _clock(client: Client) -> tuple[int, int]:
-    answer: tuple[int, int] = await (await client.connect()).redis.time()
+    answer: tuple[int, int] = await (await client.connect()).ask("", lambda server: server.time())
     return answer
 
 

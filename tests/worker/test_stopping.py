@@ -135,11 +135,11 @@ async def test_its_consumers_leave_the_groups(client: Client, hire: Hire) -> Non
     assert hired.worker.name.encode() in [each["name"] for each in await _consumers(hired.broker, keys)]
     await hired.stop()
     assert hired.worker.name.encode() not in [each["name"] for each in await _consumers(hired.broker, keys)]
-    assert not await hired.broker.redis.exists(keys.worker(hired.worker.name))
+    assert not await hired.broker.client(hired.broker.url).exists(keys.worker(hired.worker.name))
 
 
 async def _consumers(broker: object, keys: Keys) -> list[dict[str, bytes]]:
-    consumers: list[dict[str, bytes]] = await broker.redis.xinfo_consumers(keys.lane("normal"), "workers")  # type: ignore[attr-defined]
+    consumers: list[dict[str, bytes]] = await broker.client(broker.url).xinfo_consumers(keys.lane("normal"), "workers")  # type: ignore[attr-defined]
     return consumers
 
 

@@ -24,10 +24,10 @@ async def test_it_runs_jobs_for_as_long_as_the_block(broker_url: str, broker: Br
 
 
 async def test_a_broker_that_will_not_do_is_told_when_the_block_begins(broker_url: str, broker: Broker) -> None:
-    await broker.redis.config_set("maxmemory-policy", "allkeys-lru")
+    await broker.client(broker.url).config_set("maxmemory-policy", "allkeys-lru")
     try:
         with pytest.raises(BrokerUnsuitable, match="noeviction"):
             async with running_worker(triple, url=broker_url):
                 pytest.fail("the block began")
     finally:
-        await broker.redis.config_set("maxmemory-policy", "noeviction")
+        await broker.client(broker.url).config_set("maxmemory-policy", "noeviction")

@@ -115,13 +115,13 @@ async def test_entries_that_are_no_jobs_are_thrown_away(
 
         await eventually(reading)
     for fields in GARBAGE.values():
-        await broker.redis.xadd(broker.keys("default").lane("normal"), fields)
+        await broker.client(broker.url).xadd(broker.keys("default").lane("normal"), fields)
     if not blocked:
         await hire(fine)
     assert await (await client.submit(fine)).result(timeout=10) == "fine"
 
     async def all_are_gone() -> bool:
-        return not await broker.redis.xlen(broker.keys("default").lane("normal"))
+        return not await broker.client(broker.url).xlen(broker.keys("default").lane("normal"))
 
     await eventually(all_are_gone)
     assert caplog.text.count("threw away stream entry") == len(GARBAGE)
@@ -138,7 +138,9 @@ async def test_an_entry_that_was_written_twice_runs_its_job_once(client: Client,
 
     job = await client.submit(count)
     for _ in range(3):
-        await broker.redis.xadd(broker.keys("default").lane("high"), {b"job": job.id.removeprefix("default-").encode()})
+        await broker.client(broker.url).xadd(
+            broker.keys("default").lane("high"), {b"job": job.id.removeprefix("default-").encode()}
+        )
     await hire(count, fine)
     assert await job.result(timeout=10) == 1
     assert await (await client.submit(fine)).result(timeout=10) == "fine"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from taskserver import embedded
 from taskserver.store.connection import Broker
@@ -62,7 +62,11 @@ def _embedded_broker(home: Path) -> Iterator[embedded.EmbeddedStatus]:
 
 async def forget_queue(broker: Broker, queue: str) -> None:
     """Delete everything that a broker keeps of a queue."""
-    with broker.translated():
-        async for key in broker.redis.scan_iter(match=f"{broker.keys(queue).prefix}*", count=500):
-            await broker.redis.unlink(key)
-        await broker.redis.srem(QUEUES, queue)
+    prefix = broker.keys(queue).prefix
+
+    async def forget(client: Any) -> None:
+        async for key in client.scan_iter(match=f"{prefix}*", count=500):
+            await client.unlink(key)
+
+    await broker.ask(prefix, forget)
+    await broker.ask(QUEUES, lambda client: client.srem(QUEUES, queue))
