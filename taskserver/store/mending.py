@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from taskserver.store.connection import Broker
 from taskserver.store.reading import page_of_keys
+from taskserver.store.replies import text
 
 
 class Page(NamedTuple):
@@ -38,9 +39,9 @@ async def mend_page(broker: Broker, queue: str, cursor: int) -> Page:
     """
     cursor, keys = await page_of_keys(broker, queue, cursor)
     answer = await broker.run("mend", queue, *keys) if keys else []
-    return Page(cursor, [key.decode() for key in answer])
+    return Page(cursor, [text(key) for key in answer])
 
 
 async def tidy(broker: Broker, queue: str) -> list[str]:
     """Take consumers of workers that are gone out of the groups; returns those workers."""
-    return [name.decode("utf-8", "backslashreplace") for name in await broker.run("tidy", queue)]
+    return [text(name) for name in await broker.run("tidy", queue)]

@@ -9,12 +9,15 @@ from taskserver.domain.job import State
 from taskserver.domain.signing import Keyring
 from taskserver.errors import SignatureInvalid
 from taskserver.store.connection import Broker
+from taskserver.store.replies import text
 
 BATCH = 500
 SIGNED_BATCH = 20
 """Fewer, for their whole messages are read."""
 UNSIGNED = "unsigned"
 """In place of a state: the job does not bear a signature that may be renewed."""
+
+_STATES = {state.encode(): state for state in State}
 
 
 async def cancel(broker: Broker, queue: str, keys: Sequence[str]) -> list[State | None]:
@@ -23,8 +26,7 @@ async def cancel(broker: Broker, queue: str, keys: Sequence[str]) -> list[State 
     Returns:
         The state of each afterwards; None for an unknown job.
     """
-    answer = await _each(broker, "cancel", queue, keys)
-    return [State(word.decode()) if word else None for word in answer]
+    return [_STATES.get(word) for word in await _each(broker, "cancel", queue, keys)]
 
 
 async def requeue(broker: Broker, queue: str, keys: Sequence[str], keyring: Keyring | None = None) -> list[str]:
@@ -45,7 +47,7 @@ async def requeue(broker: Broker, queue: str, keys: Sequence[str], keyring: Keyr
         seals = [b""] * len(batch) if keyring is None else await _seals(broker, queue, batch, keyring)
         ready = [word for pair in zip(batch, seals, strict=True) if pair[1] is not None for word in pair]
         answers = iter(await broker.run("requeue", queue, *ready) if ready else ())
-        replies += [UNSIGNED if seal is None else next(answers).decode() for seal in seals]
+        replies += [UNSIGNED if seal is None else text(next(answers)) for seal in seals]
     return replies
 
 
