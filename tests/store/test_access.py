@@ -286,6 +286,24 @@ async def test_a_producer_signs_anew_and_a_workers_tool_hands_out_work(
     assert town.denied() == []
 
 
+async def test_a_team_may_be_kept_to_a_queue_of_its_own(town: Town) -> None:
+    for role in ("producer", "worker"):
+        town.admin.execute_command(
+            "ACL", "SETUSER", role, "resetkeys", "resetchannels", "~ts:{theirs}:*", "~ts:queues", "&ts:{theirs}:*"
+        )
+    broker = Broker(town.urls["worker"], patience=1.0)
+    hired = Worker(broker, Toolbox.of(work), WorkerConfig(queues=("theirs",), lease=1.0))
+    life = asyncio.create_task(hired.run())
+    async with Client(town.urls["producer"], queue="theirs") as client:
+        assert await (await client.submit(work, {"what": "x"})).result(timeout=20) == "x" * 200
+        assert town.denied() == []
+        with pytest.raises(BrokerDenied):
+            await client.submit(work, queue="ours")
+    hired.stop()
+    await life
+    await broker.close()
+
+
 async def test_a_role_that_lacks_a_right_is_told_which(town: Town) -> None:
     town.admin.execute_command("ACL", "SETUSER", "worker", "-info")
     broker = Broker(town.urls["worker"], patience=0.2)
