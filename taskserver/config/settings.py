@@ -6,7 +6,7 @@ from functools import cache
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from taskserver.domain.durability import IN_MEMORY, Durability
 from taskserver.domain.limits import MAX_BYTES
@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TASKSERVER_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     broker_url: SecretStr | None = None
-    durability: Annotated[Durability, BeforeValidator(_durability)] = IN_MEMORY
+    durability: Annotated[Durability, NoDecode, BeforeValidator(_durability)] = IN_MEMORY
     queue: str = "default"
     concurrency: int = Field(default=4, ge=1, le=10_000)
     lease: float = Field(default=15.0, ge=0.3, le=3600)
