@@ -110,7 +110,7 @@ async def test_a_signed_message_under_another_id_or_in_another_queue_is_refused(
     async with run_worker(pay, signing_keys=keys["ours"], queues=("default", "other")):
         job = await signing.submit(pay, {"cents": 1})
         await job.result(timeout=10)
-        recorded = await broker.redis.get(broker.keys("default").message(job.id.removeprefix("default-")))
+        recorded = await broker.client(broker.url).get(broker.keys("default").message(job.id.removeprefix("default-")))
         await refused(await plant(broker, signing, recorded), "or for another job")
         same_key = job.id.removeprefix("default-")
         await refused(await plant(broker, signing, recorded, "other", same_key), "or for another job")
@@ -122,8 +122,8 @@ async def test_a_message_that_was_changed_is_refused(
 ) -> None:
     job = await signing.submit(pay, {"cents": 100})
     place = broker.keys("default").message(job.id.removeprefix("default-"))
-    message = await broker.redis.get(place)
-    await broker.redis.set(place, message.replace(b"cents\x64", b"cents\x7f"))
+    message = await broker.client(broker.url).get(place)
+    await broker.client(broker.url).set(place, message.replace(b"cents\x64", b"cents\x7f"))
     async with run_worker(pay, signing_keys=keys["ours"]):
         await refused(job, "or was changed")
     assert ran == []
