@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from itertools import groupby, islice
 from typing import Any, TypeVar
@@ -105,10 +106,22 @@ async def show(client: Client, *, job_id: str, as_json: bool) -> None:
 @json_option
 @connected
 async def requeue(client: Client, *, ids: tuple[str, ...], all_: bool, as_json: bool, **filters: str | None) -> None:
-    """Run dead letters again: those with these IDs, or --all."""
+    """Run dead letters again: those with these IDs, or --all.
+
+    Where TASKSERVER_SIGNING_KEYS is set, they are signed anew, but only those that bear a signature of these keys.
+    """
     chosen = await _chosen(client, ids, all_, filters)
-    again = await _in_batches(await client.connect(), chosen, _requeue)
-    show_json({"requeued": again}) if as_json else show_text(f"{count(again, 'dead letter')} queued again")
+    replies = Counter[str]()
+
+    async def again(broker: Broker, queue: str, keys: Sequence[str]) -> int:
+        found = await steering.requeue(broker, queue, keys, client.keyring)
+        replies.update(found)
+        return found.count("")
+
+    done = await _in_batches(await client.connect(), chosen, again)
+    show_json({"requeued": done}) if as_json else show_text(f"{count(done, 'dead letter')} queued again")
+    if left := replies[steering.UNSIGNED]:
+        note(f"{count(left, 'dead letter')} left: not signed with a key that is known here; submit those jobs anew")
 
 
 @dead.command()
@@ -171,7 +184,3 @@ async def _in_batches(broker: Broker, ids: Sequence[str], act: Act) -> int:
         while batch := list(islice(keys, steering.BATCH)):
             done += await act(broker, queue, batch)
     return done
-
-
-async def _requeue(broker: Broker, queue: str, keys: Sequence[str]) -> int:
-    return (await steering.requeue(broker, queue, keys)).count("")

@@ -195,7 +195,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
         session_id: As given at submit.
         tags: As given at submit.
         idempotency_key: As given at submit.
-        arguments: The tool's arguments, or the message's fields.
+        arguments: The tool's arguments, or the message's fields; secret ones are masked.
     """
 
     id: str

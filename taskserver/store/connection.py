@@ -56,6 +56,9 @@ _UNANSWERED = (
     redis_said.AskError,  # the slot is being moved, or (MovedError) is elsewhere
 )
 
+_DENIED_IN_SCRIPT = ("The user executing the script can't", "ACL failure in script")
+"""How Redis and Valkey say that a script may not run one of its commands."""
+
 
 class Broker:
     """One process's way to a broker, which may be one server or several.
@@ -241,7 +244,7 @@ class Broker:
         text = str(error)
         if _is_refused_login(error):
             return BrokerDenied(f"the broker at {self.shown} refused the user or password: check the broker URL")
-        if isinstance(error, redis_said.NoPermissionError):
+        if isinstance(error, redis_said.NoPermissionError) or text.startswith(_DENIED_IN_SCRIPT):
             return BrokerDenied(f"the user in the broker URL for {self.shown} may not do this: {text}")
         if isinstance(error, redis_said.OutOfMemoryError) or text.startswith(("OOM", "MISCONF")):
             return BrokerFull(f"the broker at {self.shown} takes no more writes: {text}")

@@ -27,9 +27,9 @@ local function bury(key, kind, text)
 end
 
 local function begin(key, job)
-  local payload = redis.pcall('GET', message_key(key))
+  local payload = read_text(message_key(key))
   local attempt = job.attempt or 0
-  if not payload or payload.err then return bury(key, 'MessageLost', 'the message of this job is gone from the broker') end
+  if payload == '' then return bury(key, 'MessageLost', 'the message of this job is gone from the broker') end
   if attempt == 0 and job.expires and now > job.expires then
     return end_job(key, read_job(key), 'expired', '', now)
   end

@@ -15,6 +15,7 @@ local DEAD_TTL = 30 * DAY -- of a dead letter
 local LIVE_TTL = 30 * DAY -- of a live job's side keys (events, history, last error), renewed by each write
 local ANSWER_TTL = DAY / 12 -- of an answer that a repeated call gets again: longer than any client is patient
 local HISTORY = 50 -- entries kept of a job's history
+local READABLE = 4194304 + 64 -- bytes read of a message or outcome: more than any may have, so that readers see that
 local LANES = { 'returned', 'high', 'normal', 'low' }
 local IS_LANE = { returned = true, high = true, normal = true, low = true }
 -- The states of domain/job.py, and whether a job in it has ended.

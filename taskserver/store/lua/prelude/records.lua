@@ -10,6 +10,14 @@ local function own(key, ...)
   return redis.call(...)
 end
 
+-- What a key holds, as far as it may be long: ours are shorter. '' if there is none, or it holds something else.
+local function read_text(key)
+  local value = redis.pcall('GETRANGE', key, 0, READABLE)
+  if type(value) == 'string' then return value end
+  if not string.find(value.err, '^WRONGTYPE') then error(value) end
+  return ''
+end
+
 -- Fields of a job's hash, 'state' the first; nil where there is no record. A key of another type and a state that is none are
 -- no record either; the janitor makes dead letters of them. Any other error must be raised: a live entry would be dropped.
 local function read(key, ...)
