@@ -42,8 +42,8 @@ async def relist(broker: Broker, queues: Sequence[str]) -> None:
     """Put queues on the list; what is there and is no list is set aside for 30 days."""
     if await is_broken(broker):
         await broker.ask(QUEUES, _set_aside)
-    for queue in queues:
-        await broker.prepare(queue, again=True)
+    if queues:
+        await broker.ask(QUEUES, lambda client: client.sadd(QUEUES, *queues))
 
 
 async def idle(broker: Broker, *, mark: bool) -> list[str]:

@@ -332,6 +332,16 @@ async def test_the_list_of_queues_is_made_anew(queue: Queue, damage: str) -> Non
     assert await checkup.known(queue.broker) == [QUEUE]
 
 
+async def test_the_list_is_made_anew_although_the_queues_are_damaged_too(queue: Queue) -> None:
+    await queue.redis.delete(QUEUES)
+    for name in (queue.keys.lane("low"), queue.keys.meta):
+        await queue.redis.set(name, "what is this")
+    await checkup.repair_list(queue.broker)
+    assert await checkup.known(queue.broker) == [QUEUE]
+    await repaired(queue)
+    assert await told(queue) == await listed(queue) == []
+
+
 async def use_long_ago(queue: Queue) -> None:
     """The queue had its last job in 1970."""
     for lane in (RETURNED, *LANES):

@@ -9,13 +9,14 @@
 
 local now = clock()
 
+-- What is of another type is not empty; the next round sets it aside.
 local function is_empty()
-  if redis.call('HEXISTS', META, 'paused') == 1 then return false end
+  if redis.pcall('HEXISTS', META, 'paused') ~= 0 then return false end
   for _, set in ipairs({ DELAYED, EXPIRING, DEAD }) do
     if redis.call('EXISTS', set) == 1 then return false end
   end
   for _, lane in ipairs(LANES) do
-    if redis.call('XLEN', lane_key(lane)) > 0 then return false end
+    if redis.pcall('XLEN', lane_key(lane)) ~= 0 then return false end
   end
   return true
 end
