@@ -3,6 +3,7 @@
 #   make demo    the main job: an agent, two workers, an embedded broker      make bench   speed of this checkout, two minutes
 #   make test    every test                                                   make docs    the documentation as a site in site/
 #   make check   linter, types, architecture                                  make clean   remove all that these made
+#   make soak    ten minutes of killed workers, producers and brokers: ARGS="--minutes 60 --seed 7 --broker valkey"
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,10 +11,10 @@ BIN := $(VENV)/bin
 JOBS ?= 4
 ARGS ?=
 
-.PHONY: help demo test check format bench docs clean
+.PHONY: help demo test check soak format bench docs clean
 
 help:
-	@sed -n 's/^# \{0,1\}//; 3,5p' Makefile
+	@sed -n 's/^# \{0,1\}//; 3,6p' Makefile
 
 demo: $(VENV)/run
 	$(BIN)/taskserver demo $(ARGS)
@@ -26,6 +27,9 @@ check: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/architecture
+
+soak: $(VENV)/dev
+	$(BIN)/python -m tests.faults.soak $(ARGS)
 
 format: $(VENV)/dev
 	$(BIN)/ruff format .

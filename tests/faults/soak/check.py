@@ -99,7 +99,7 @@ def _lost(tale: Tale, job: str, story: Story, verdict: Verdict) -> None:
 
 
 _WORKER_LOST = r"failed: WorkerLost: "
-_NO_MEMORY = r"failed: MemoryError: "  # of those who share a process with a hog
+_NO_MEMORY = r"failed: MemoryError: |failed: RuntimeError: can't start new thread"  # beside a hog
 _ENDS = {
     "flaky": r"succeeded: |failed: ConnectionError: ",
     "broken": r"failed: ValueError: ",

@@ -27,9 +27,10 @@ ROOM_BYTES = 32 * 1024 * 1024
 """What ``hog`` leaves itself until memory is out."""
 
 _numbers = itertools.count()
-_ledger = Ledger(os.environ["SOAK_LEDGER"]) if "SOAK_LEDGER" in os.environ else None
-# Aborts are many here, and a core dump takes long.
-resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+_ledger: Ledger | None = None
+if "SOAK_LEDGER" in os.environ:
+    _ledger = Ledger(os.environ["SOAK_LEDGER"])
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # aborts are many here, and a core dump takes long
 
 
 class Run:
@@ -124,22 +125,25 @@ async def poison(token: str, ctx: Context) -> None:
         os.abort()
 
 
-@tool(max_retries=1)
+@tool(max_retries=1, retry_delay=0.2, retry_cap=1)
 async def hog(token: str, ctx: Context) -> None:
-    """Use up the memory that the process may have, and gasp for a while before the end, as with the kernel's OOM killer."""
-    with recorded(ctx, "hog"):
-        room = psutil.Process().memory_info().vms + ROOM_BYTES
-        _, most = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (room, most))
-        held = []
-        with suppress(MemoryError):
-            while True:
-                held.append(bytearray(64 * 1024))
-        with suppress(MemoryError):
-            while True:
-                held.append(bytearray(1024))
-        await asyncio.sleep(0.2)  # everybody else in this process has no memory either
-        os.abort()
+    """Use up the memory that the process may have. Once it gives way; the second time the end comes, after a gasp."""
+    with recorded(ctx, "hog") as run:
+        _, most = limits = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + ROOM_BYTES, most))
+        held: list[bytearray] | None = []
+        for size in (65536, 1024, 60):
+            with suppress(MemoryError):
+                while held is not None:
+                    held.append(bytearray(size))
+        try:
+            await asyncio.sleep(0.2)  # everybody else in this process has no memory either
+        finally:
+            if ctx.attempt > 1:
+                os.abort()
+            held = None
+            resource.setrlimit(resource.RLIMIT_AS, limits)
+        raise MemoryError(f"run {run.name} fails")
 
 
 @tool(max_retries=8, retry_delay=0.2, retry_cap=1)
