@@ -9,10 +9,26 @@
 
 local me, lease, hold, count = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local lock = QUEUE .. 'sweeper'
-if not redis.call('SET', lock, me, 'NX', 'PX', hold) and redis.call('GET', lock) ~= me then return false end
-
 local now = clock()
 local taken = {}
+
+-- Workers ask for a sweep three times a lease, each of them. If none did for two thirds of one, this server was away
+-- (frozen, restarted, cut off) or its clock has jumped: live workers could not renew their leases, and get as long to do so.
+local function was_away()
+  local slack = lease * 2 / 3
+  local seen = redis.call('HMGET', META, 'looked', 'patient')
+  local looked, patient = tonumber(seen[1] or now), tonumber(seen[2] or now)
+  redis.call('HSET', META, 'looked', string.format('%d', now))
+  if now - looked > slack then
+    patient = now + slack
+    redis.call('HSET', META, 'patient', string.format('%d', patient))
+  end
+  return now < patient and patient <= now + slack
+end
+
+local away = was_away()
+if not redis.call('SET', lock, me, 'NX', 'PX', hold) and redis.call('GET', lock) ~= me then return false end
+if away then return taken end
 
 local function take_back(entry, key)
   local job = key and read_job(key)

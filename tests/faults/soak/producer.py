@@ -36,14 +36,22 @@ class Call(NamedTuple):
 
 
 class Producer:
-    """Submits jobs at random, as its seed says."""
+    """Submits jobs at random, as its seed says; with a name that ends in ``.0``, nasty ones too.
 
-    def __init__(self, client: Client, ledger: Ledger, name: str, seed: str) -> None:
+    Args:
+        client: Through which.
+        ledger: Where it writes what it was promised.
+        name: Begins the token of each job.
+        seed: Decides what is submitted.
+        secret: Is part of each job's arguments.
+    """
+
+    def __init__(self, client: Client, ledger: Ledger, name: str, seed: str, secret: str) -> None:
         self._client = client
         self._ledger = ledger
         self._name = name
         self._random = random.Random(seed)
-        self._secret = os.environ["SOAK_SECRET"]
+        self._secret = secret
         self._numbers = itertools.count()
         self._nasty = itertools.cycle(self._random.sample(NASTY, len(NASTY)))
         self._tasks: set[asyncio.Task[None]] = set()
@@ -214,7 +222,7 @@ async def main(name: str, seed: str, rate: float) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     ledger = Ledger(os.environ["SOAK_LEDGER"])
     async with Client() as client:
-        await Producer(client, ledger, name, seed).produce(rate, stop)
+        await Producer(client, ledger, name, seed, os.environ["SOAK_SECRET"]).produce(rate, stop)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ class Soak:
                         stuck = await self._drain(server, submitters)
                         drained_in = time.monotonic() - begun
                     stuck += [f"worker {pid}" for pid in await crew.finish(30)]
-                stored = await snapshot(server)
+                stored = await snapshot(server.url)
                 report = await self._report(server, stored)
                 report.skipped = faults.skipped
                 report.workers_started, report.producers_started = crew.started, submitters.started
@@ -141,7 +141,7 @@ class Soak:
         stuck = await submitters.finish(deadline - time.monotonic())
         while time.monotonic() < deadline:
             with suppress(redis.RedisError):
-                if not await live(server):
+                if not await live(server.url):
                     break
             await asyncio.sleep(0.2)
         return [f"producer {pid}" for pid in stuck]

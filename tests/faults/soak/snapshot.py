@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 import msgspec
+import redis.asyncio
 
 from taskserver import Client, State
 from taskserver.domain.events import EventKind, Report
@@ -13,16 +14,15 @@ from taskserver.domain.job import ENDED, JobStatus, Outcome
 from taskserver.store import reading
 from taskserver.store.connection import Broker
 from tests.faults.soak.check import Stored
-from tests.faults.soak.server import SoakServer
 from tests.faults.soak.watcher import QUEUE, stamps
 
 PAGE = 500
 
 
-async def snapshot(server: SoakServer) -> dict[str, Stored]:
+async def snapshot(url: str) -> dict[str, Stored]:
     """Every job that there is, by id."""
     found: dict[str, Stored] = {}
-    async with Client(server.url) as client, server.admin() as raw:
+    async with Client(url) as client, redis.asyncio.Redis.from_url(url) as raw:
         broker = await client.connect()
         async for keys in reading.scan(broker, "default"):
             for start in range(0, len(keys), PAGE):
@@ -30,9 +30,9 @@ async def snapshot(server: SoakServer) -> dict[str, Stored]:
     return found
 
 
-async def live(server: SoakServer) -> int:
+async def live(url: str) -> int:
     """How many jobs have not ended."""
-    async with server.admin() as raw:
+    async with redis.asyncio.Redis.from_url(url, socket_timeout=5) as raw:
         count, cursor, prefix = 0, 0, QUEUE.job("")
         while True:
             cursor, names = await raw.scan(cursor, match=f"{prefix}*", count=PAGE)

@@ -13,6 +13,7 @@ import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
 import psutil
@@ -20,17 +21,22 @@ import psutil
 from taskserver import Context, tool
 from tests.faults.soak.ledger import Ledger
 
-LEASE = float(os.environ.get("SOAK_LEASE", "1.5"))
 PIECES = 5
 """How often ``talk`` says something."""
 ROOM_BYTES = 32 * 1024 * 1024
 """What ``hog`` leaves itself until memory is out."""
 
 _numbers = itertools.count()
-_ledger: Ledger | None = None
-if "SOAK_LEDGER" in os.environ:
-    _ledger = Ledger(os.environ["SOAK_LEDGER"])
+
+
+@cache
+def _ledger() -> Ledger:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # aborts are many here, and a core dump takes long
+    return Ledger(os.environ["SOAK_LEDGER"])
+
+
+def _lease() -> float:
+    return float(os.environ["SOAK_LEASE"])
 
 
 class Run:
@@ -49,16 +55,15 @@ class Run:
 @contextmanager
 def recorded(ctx: Context, kind: str) -> Iterator[Run]:
     """Write down that a run begins and how it ends."""
-    assert _ledger is not None, "SOAK_LEDGER does not say where the ledger is"
     run = Run(ctx, kind)
     facts = {"job": run.job, "run": run.name}
-    _ledger.write("begin", **facts, kind=kind, attempt=run.attempt, fence=run.fence, pid=os.getpid())
+    _ledger().write("begin", **facts, kind=kind, attempt=run.attempt, fence=run.fence, pid=os.getpid())
     try:
         yield run
     except BaseException as error:
-        _ledger.write("end", **facts, how=type(error).__name__)
+        _ledger().write("end", **facts, how=type(error).__name__)
         raise
-    _ledger.write("end", **facts, how="returned")
+    _ledger().write("end", **facts, how="returned")
 
 
 @tool(max_retries=8, retry_delay=0.2, retry_cap=1)
@@ -150,7 +155,7 @@ async def hog(token: str, ctx: Context) -> None:
 async def block(token: str, ctx: Context) -> dict[str, Any]:
     """Forget that the event loop must not be blocked."""
     with recorded(ctx, "block") as run:
-        time.sleep(3 * LEASE)
+        time.sleep(3 * _lease())
         return run.result()
 
 
@@ -159,7 +164,7 @@ async def grip(token: str, ctx: Context) -> dict[str, Any]:
     """Run C code that holds the interpreter lock: no thread of this process goes on. The next attempt is kinder."""
     with recorded(ctx, "grip") as run:
         if ctx.attempt == 1:
-            ctypes.PyDLL(None).usleep(round(2.5 * LEASE * 1e6))
+            ctypes.PyDLL(None).usleep(round(2.5 * _lease() * 1e6))
         return run.result()
 
 
