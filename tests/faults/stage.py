@@ -51,7 +51,9 @@ class Stage:
 
     def hire(self) -> ForkServerProcess:
         """Start a worker."""
-        process = _processes.Process(target=_work, args=(self.server.url, str(self.ledger_path), self.lease), daemon=True)
+        process = _processes.Process(
+            target=_work, args=(self.server.url, str(self.ledger_path), self.lease), daemon=True
+        )
         process.start()
         self.workers.append(process)
         return process

@@ -117,7 +117,10 @@ def test_what_the_broker_may_lose_in_a_power_cut_is_counted_and_no_more() -> Non
 
 
 def test_an_end_that_the_broker_forgot_is_counted() -> None:
-    seen = [{"at": at, "what": "seen", "job": JOB, "end": end} for at, end in ((2.7, "succeeded 2600 10 aa"), (4.0, "queued"))]
+    seen = [
+        {"at": at, "what": "seen", "job": JOB, "end": end}
+        for at, end in ((2.7, "succeeded 2600 10 aa"), (4.0, "queued"))
+    ]
     again = {**BEGIN, "at": 5.0, "run": "8.0", "fence": 20, "pid": 8}
     ended = Stored("succeeded: 8.0", "succeeded 5100 20 bb", "p-1", {}, [])
     verdict = check(tale(ACK, BEGIN, END, CUT, *seen, again), {JOB: ended})
@@ -126,7 +129,12 @@ def test_an_end_that_the_broker_forgot_is_counted() -> None:
 
 def test_runs_are_counted_by_why_there_was_another() -> None:
     told = tale(ACK, BEGIN, {**BEGIN, "run": "8.0", "fence": 12}, {**BEGIN, "run": "8.1", "fence": 14})
-    assert repeated_runs(told, {JOB: GOOD._replace(history={"lost": 1})}) == {"retry": 0, "released": 0, "lost": 1, "unknown": 1}
+    assert repeated_runs(told, {JOB: GOOD._replace(history={"lost": 1})}) == {
+        "retry": 0,
+        "released": 0,
+        "lost": 1,
+        "unknown": 1,
+    }
 
 
 def test_the_time_until_a_killed_workers_job_runs_again() -> None:

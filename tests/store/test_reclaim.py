@@ -17,7 +17,7 @@ async def test_a_lost_job_is_queued_again_and_the_attempt_is_spent(queue: Queue)
     assert (status.state, status.attempt) == (State.QUEUED, 1)
     assert [(line.attempt, line.worker, line.event) for line in status.history] == [(1, "w1", "lost")]
     (again,) = await queue.claim(worker="w2")
-    assert (again.attempt, again.fence) == (2, job.fence + 2)
+    assert (again.attempt, again.fence > job.fence) == (2, True)
 
 
 async def test_a_lease_that_is_not_over_is_left_alone(queue: Queue) -> None:
@@ -101,7 +101,9 @@ async def test_after_the_broker_was_away_live_workers_get_the_time_to_renew(queu
     await nobody_looked_for(queue, 21_000)  # more than two thirds of a lease: not even the last sweeper came by
     assert await queue.reclaim(lease_ms=30_000) == {}
     await queue.redis.hset(queue.keys.meta, "patient", 1)  # that time is over
-    assert await queue.redis.xclaim(queue.keys.lane("normal"), GROUP, "w1", 0, [await _entry_id(queue, job)], idle=30_001)
+    assert await queue.redis.xclaim(
+        queue.keys.lane("normal"), GROUP, "w1", 0, [await _entry_id(queue, job)], idle=30_001
+    )
     assert await queue.reclaim(lease_ms=30_000) == {job.key: "w1"}
 
 
@@ -153,7 +155,7 @@ async def test_jobs_of_a_claim_that_was_not_answered_go_back_unspent(queue: Queu
     assert await recall(queue, known.key) == [unheard.key]
     assert await queue.state(known.key) is await queue.state(other.key) is State.RUNNING
     (again,) = await queue.claim()
-    assert (again.key, again.attempt, again.fence) == (unheard.key, 1, unheard.fence + 2)
+    assert (again.key, again.attempt, again.fence > unheard.fence) == (unheard.key, 1, True)
 
 
 async def test_recalling_leaves_nothing_behind(queue: Queue) -> None:

@@ -117,7 +117,9 @@ async def test_a_thread_that_ended_outlives_nothing():
 
 
 async def test_a_thread_that_finds_no_memory_to_begin_with_does_not_block_the_event_loop(monkeypatch):
-    monkeypatch.setattr(threading.Thread, "_bootstrap", lambda _: sys.exit())  # ends it as silently as a MemoryError there
+    monkeypatch.setattr(
+        threading.Thread, "_bootstrap", lambda _: sys.exit()
+    )  # ends it as silently as a MemoryError there
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(run_in_thread(int, context()), 0.05)
 

@@ -37,9 +37,9 @@ local function begin(key, job)
     local text = string.format('all %d attempts are used up, the last by a worker that died or was lost', attempt)
     return bury(key, 'WorkerLost', text)
   end
-  -- The first fence is the time: when the record of an idempotency key has expired and the key comes again, a worker
-  -- that is late by a whole record must not fit.
-  local fence = (tonumber(job.fence) or now) + 1
+  -- A fence is never below the time: when a record has expired and its key comes again, or when a failover took claims
+  -- back, a worker that is late by all that must not fit.
+  local fence = math.max(tonumber(job.fence) or 0, now) + 1
   attempt = attempt + 1
   redis.call('HSET', job_key(key), 'state', 'running', 'attempt', attempt, 'fence', fence, 'worker', worker,
     'started', now)

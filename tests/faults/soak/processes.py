@@ -36,9 +36,7 @@ class Places:
         logs: Folder of their logs.
     """
 
-    def __init__(
-        self, name: str, commands: list[list[str]], env: dict[str, str], ledger: Ledger, logs: Path
-    ) -> None:
+    def __init__(self, name: str, commands: list[list[str]], env: dict[str, str], ledger: Ledger, logs: Path) -> None:
         self.name = name
         self.started = 0
         self._commands = commands

@@ -137,7 +137,9 @@ class Soak:
 
     async def _drain(self, server: SoakServer, submitters: Places) -> list[str]:
         """Let what was submitted end, and the producers hear of it; who did not."""
-        deadline = time.monotonic() + DRAIN_SECONDS * (1 + len(self._watcher.ends if self._watcher else ()) / DRAIN_JOBS)
+        deadline = time.monotonic() + DRAIN_SECONDS * (
+            1 + len(self._watcher.ends if self._watcher else ()) / DRAIN_JOBS
+        )
         stuck = await submitters.finish(deadline - time.monotonic())
         while time.monotonic() < deadline:
             with suppress(redis.RedisError):

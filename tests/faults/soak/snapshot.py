@@ -45,7 +45,9 @@ async def live(url: str) -> int:
 async def _page(broker: Broker, raw: Any, keys: list[str]) -> dict[str, Stored]:
     statuses = await reading.statuses(broker, "default", keys)
     outcomes = await reading.outcomes(broker, "default", keys)
-    said = await _pieces(raw, [key for key, status in zip(keys, statuses, strict=True) if status and status.tool == "talk"])
+    said = await _pieces(
+        raw, [key for key, status in zip(keys, statuses, strict=True) if status and status.tool == "talk"]
+    )
     rows = zip(keys, statuses, outcomes, await stamps(raw, keys), strict=True)
     return {
         f"default-{key}": Stored(
