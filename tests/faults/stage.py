@@ -107,15 +107,13 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(
-    binary: str, folder: Path, *, workers: int = 2, lease: float = 1.0, fsync: str = "always"
-) -> AsyncIterator[Stage]:
-    """Set it up, and clear it away."""
+async def stage(binary: str, folder: Path, *options: str, workers: int = 2, lease: float = 1.0) -> AsyncIterator[Stage]:
+    """Set it up, and clear it away; ``options`` are the server's."""
     server = SoakServer(binary, "", disk_megabytes=64)
-    server.fsync = fsync
     try:
-        await server.start()
+        await server.start(*options)
         async with Client(server.url) as client:
+            (await client.connect()).patience = 1.0
             it = Stage(server, client, folder, lease)
             try:
                 for _ in range(workers):

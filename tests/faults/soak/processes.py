@@ -102,7 +102,7 @@ class Places:
         with (self._logs / f"{self.name}-{place}.log").open("ab") as log:
             return subprocess.Popen(
                 command, cwd=ROOT, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - the driver has no threads that hold locks here
+                preexec_fn=die_with_parent,
             )  # fmt: skip
 
     def _note(self, process: subprocess.Popen[bytes]) -> None:

@@ -1,6 +1,6 @@
-"""``python -m tests.faults.soak.producer NAME SEED RATE``: submit, cancel and await jobs until SIGTERM, then await the rest.
+"""``python -m tests.faults.soak.producer NAME SEED RATE``: submit, cancel and await jobs until SIGTERM.
 
-What is acknowledged goes into the ledger only after the submit has returned: a producer that is killed in between has
+Then it awaits what it has not heard of yet. What is acknowledged goes into the ledger only after the submit has returned: a producer that is killed in between has
 promised nothing.
 """
 

@@ -1,8 +1,8 @@
 """The broker of a soak: a real server, a small disk of its own where root may mount one, and power cuts.
 
-SIGKILL does not lose what a process has written: the kernel still has it. What ``appendfsync everysec`` may lose shows only
-when the machine goes down. So a *power cut* here kills the server and cuts its append-only file back to where it was a
-second before: just what that setting promises to keep.
+SIGKILL does not lose what a process has written: the kernel still has it. What ``appendfsync everysec`` may lose shows
+only when the machine goes down. So a *power cut* here kills the server and cuts its append-only file back to where it
+was a second before: just what that setting promises to keep.
 """
 
 from __future__ import annotations

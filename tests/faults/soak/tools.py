@@ -10,6 +10,7 @@ import ctypes
 import itertools
 import os
 import resource
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -121,6 +122,19 @@ async def leaves(token: str, ctx: Context) -> None:
     """Try to end the process the polite way."""
     with recorded(ctx, "leaves") as run:
         raise SystemExit(f"run {run.name} fails")
+
+
+@tool(max_retries=1)
+async def pay(token: str, book: str, ctx: Context) -> dict[str, Any]:
+    """Have an effect outside, at most once by its key, and die the first time, before anybody hears of it."""
+    with recorded(ctx, "pay") as run, open(book, "a+") as file:
+        file.seek(0)
+        if ctx.idempotency_key not in file.read().split():
+            file.write(f"{ctx.idempotency_key}\n")
+        if ctx.attempt == 1:
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return run.result()
 
 
 @tool(max_retries=1)
