@@ -1,7 +1,7 @@
 """``python -m tests.faults.soak.producer NAME SEED RATE``: submit, cancel and await jobs until SIGTERM.
 
-Then it awaits what it has not heard of yet. What is acknowledged goes into the ledger only after the submit has returned: a producer that is killed in between has
-promised nothing.
+Then it awaits what it has not heard of yet. What is acknowledged goes into the ledger only after the submit has
+returned: a producer that is killed in between has promised nothing.
 """
 
 from __future__ import annotations

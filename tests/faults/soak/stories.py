@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from tests.faults.soak.ledger import Line
 
-
 LATE_SECONDS = 1.0
 """How much later than the broker's answer a busy process may write its line."""
 
