@@ -3,6 +3,7 @@
 #   make demo    the main job: an agent, two workers, an embedded broker      make bench   speed of this checkout, two minutes
 #   make test    every test                                                   make docs    the documentation as a site in site/
 #   make check   linter, types, architecture                                  make clean   remove all that these made
+#   make guards  the simulation against each guard of the scripts taken out, an hour
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +14,7 @@ ARGS ?=
 .PHONY: help demo test check format guards bench docs clean
 
 help:
-	@sed -n 's/^# \{0,1\}//; 3,5p' Makefile
+	@sed -n 's/^# \{0,1\}//; 3,6p' Makefile
 
 demo: $(VENV)/run
 	$(BIN)/taskserver demo $(ARGS)

@@ -9,7 +9,6 @@ from hypothesis.stateful import initialize
 from taskserver.domain.job import State
 from taskserver.domain.lanes import LANES
 from taskserver.store import steering
-from tests.faults.simulation.people import People
 from tests.faults.simulation.stage import JOBS
 from tests.faults.simulation.trouble import Trouble
 from tests.store.harness import QUEUE, succeed
@@ -17,7 +16,7 @@ from tests.store.harness import QUEUE, succeed
 LIVE = tuple(state for state in State if not state.ended)
 
 
-class Simulation(People, Trouble):
+class Simulation(Trouble):
     """Everything that can happen to a queue."""
 
     @initialize()

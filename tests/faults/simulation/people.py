@@ -69,13 +69,6 @@ class People(Stage):
         for key in held:
             assert self.model.jobs[key].state is State.QUEUED, "what a worker is about to begin was purged"
 
-    @where_a_job_is(State.QUEUED)
-    @rule(number=NUMBER)
-    def purge_what_a_worker_has_read(self, number: int) -> None:
-        """A forged entry of the same job is still in a lane."""
-        self.run(self.queue.redis.xadd(self.queue.keys.lane(LANES[0]), {"job": self.pick(number, State.QUEUED).key}))
-        self.purge()
-
     @where_a_job_is(State.WAITING)
     @rule(client=CLIENT, number=NUMBER, again=st.booleans())
     def answer(self, client: int, number: int, again: bool) -> None:

@@ -11,6 +11,7 @@ from taskserver.domain.job import State
 from taskserver.domain.lanes import RETURNED
 from taskserver.store.keys import GROUP
 from tests.faults.simulation.keepers import Keepers
+from tests.faults.simulation.people import People
 from tests.faults.simulation.stage import JOBS, NUMBER, WORKER, WORKERS, where_a_job_is
 from tests.faults.simulation.view import ALL_LANES
 from tests.store.harness import QUEUE, succeed
@@ -24,7 +25,7 @@ NO_NUMBERS = st.sampled_from([b"", b"x", b"-1", b"nan", b"1e400", b"999999999999
 NO_ENTRIES = st.sampled_from([b"x", b"returned/0-1", b"high/99999999999999999999-1", b"normal/", b"elsewhere/1-1"])
 
 
-class Trouble(Keepers):
+class Trouble(People, Keepers):
     """Deleting, trimming, overwriting, forging, rewinding."""
 
     def key_of(self, lane: str) -> str:
@@ -170,6 +171,13 @@ class Trouble(Keepers):
         """A forged entry of a running job is pending for a worker that falls silent."""
         self.forge(RETURNED, {"job": self.pick(number, State.RUNNING).key})
         self.read(worker)
+
+    @where_a_job_is(State.QUEUED)
+    @rule(number=NUMBER)
+    def purge_what_a_worker_has_read(self, number: int) -> None:
+        """A forged entry of the same job is still in a lane."""
+        self.forge(RETURNED, {"job": self.pick(number, State.QUEUED).key})
+        self.purge()
 
     @where_a_job_is(State.QUEUED)
     @rule(number=NUMBER, worker=WORKER, delete=st.booleans())
