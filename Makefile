@@ -5,6 +5,7 @@
 #   make check   linter, types, architecture                                  make clean   remove all that these made
 #   make steady  memory, connections and cost under load, in full size
 #   make soak    ten minutes of killed workers, producers and brokers: ARGS="--minutes 60 --seed 7 --broker valkey"
+#   make guards  the simulation against each guard of the scripts taken out, an hour
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,7 +16,7 @@ ARGS ?=
 .PHONY: help demo test check format guards bench soak steady docs clean
 
 help:
-	@sed -n 's/^# \{0,1\}//; 3,7p' Makefile
+	@sed -n 's/^# \{0,1\}//; 3,8p' Makefile
 
 demo: $(VENV)/run
 	$(BIN)/taskserver demo $(ARGS)
