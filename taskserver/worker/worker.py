@@ -29,7 +29,7 @@ import msgspec
 
 from taskserver.config.keys import keyring
 from taskserver.domain.names import check_queue_name
-from taskserver.domain.retry import RetryPolicy
+from taskserver.domain.retry import RetryPolicy, backoff
 from taskserver.domain.settlement import Patience
 from taskserver.domain.signing import Keyring
 from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable, ConfigError
@@ -44,7 +44,7 @@ from taskserver.worker.fetcher import Fetcher
 from taskserver.worker.heart import Heart, Pulse
 from taskserver.worker.janitor import Janitor
 from taskserver.worker.scheduler import Scheduler
-from taskserver.worker.service import Service, backoff
+from taskserver.worker.service import Service
 from taskserver.worker.settler import Settler
 from taskserver.worker.slots import Slots
 from taskserver.worker.sweeper import Sweeper
