@@ -3,6 +3,7 @@
 #   make demo    the main job: an agent, two workers, an embedded broker      make bench   speed of this checkout, two minutes
 #   make test    every test                                                   make docs    the documentation as a site in site/
 #   make check   linter, types, architecture                                  make clean   remove all that these made
+#   make steady  memory, connections and cost under load, in full size
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,10 +11,10 @@ BIN := $(VENV)/bin
 JOBS ?= 4
 ARGS ?=
 
-.PHONY: help demo test check format bench docs clean
+.PHONY: help demo test check format guards bench steady docs clean
 
 help:
-	@sed -n 's/^# \{0,1\}//; 3,5p' Makefile
+	@sed -n 's/^# \{0,1\}//; 3,6p' Makefile
 
 demo: $(VENV)/run
 	$(BIN)/taskserver demo $(ARGS)
@@ -31,8 +32,14 @@ format: $(VENV)/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+guards: $(VENV)/dev
+	$(BIN)/python -m tests.faults.guards.search $(ARGS)
+
 bench: $(VENV)/run
 	$(BIN)/python -m benchmarks $(ARGS)
+
+steady: $(VENV)/dev
+	$(BIN)/python -m pytest -q -m steady tests/faults/test_steady.py $(ARGS)
 
 docs: $(VENV)/docs
 	$(BIN)/zensical build --clean

@@ -20,11 +20,11 @@ COMMANDS = {
     "worker": Entry("taskserver.cli.worker:worker", "Run the tools of your modules for whoever submits jobs."),
     "submit": Entry("taskserver.cli.submit:submit", "Hand a tool call to the workers."),
     "job": Entry("taskserver.cli.job:job", "Look at jobs, await, cancel or repeat them."),
-    "dead": Entry("taskserver.cli.dead:dead", "Look at dead letters, run them again or delete them."),
+    "dead": Entry("taskserver.cli.dead:dead", "Look at dead letters, export, requeue or delete them."),
     "queue": Entry("taskserver.cli.queue:queue", "Look at queues, pause, resume or empty them."),
     "tools": Entry("taskserver.cli.tools:tools", "Describe the tools of your modules, also for agents."),
     "broker": Entry("taskserver.cli.broker:broker", "Start, stop or look at the embedded broker; print users' rights."),
-    "doctor": Entry("taskserver.cli.doctor:doctor", "Check that the broker is fit to keep jobs."),
+    "doctor": Entry("taskserver.cli.doctor:doctor", "Check the broker and the queues, and repair them."),
     "demo": Entry("taskserver.cli.demo:demo", "See it all at work, in a minute."),
     "completion": Entry("taskserver.cli.completion:completion", "Print the script that completes commands in a shell."),
 }

@@ -111,6 +111,8 @@ class Job(Generic[T]):
                 while True:
                     grown.clear()
                     ended = interest.outcome.done()
+                    if interest.outcome.cancelled():  # the client was closed
+                        raise asyncio.CancelledError
                     try:
                         page = await reading.events(self._broker, self._queue, self._key, after)
                     except BrokerUnavailable:  # it may come back: those who wait are stirred once a second

@@ -45,7 +45,10 @@ _FIELDS = [
 
 
 async def outcomes(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
-    """How jobs stand for those who wait for them; None for an unknown job."""
+    """How jobs stand for those who wait for them; None for an unknown job.
+
+    Where results are large, only the first jobs' are in the answer, at least one: ask again for the others.
+    """
     answer = await broker.run("outcomes", queue, *keys)
     found = ((_STATES.get(state), data) for state, data in grouped(answer, 2))
     return [Outcome(state, data) if state else None for state, data in found]

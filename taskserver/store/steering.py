@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from taskserver.domain.job import State
 from taskserver.domain.signing import Keyring
@@ -26,7 +28,8 @@ async def cancel(broker: Broker, queue: str, keys: Sequence[str]) -> list[State 
     Returns:
         The state of each afterwards; None for an unknown job.
     """
-    return [_STATES.get(word) for word in await _each(broker, "cancel", queue, keys)]
+    answer = [word for batch in _batches(keys, BATCH) for word in await broker.run("cancel", queue, *batch)]
+    return [_STATES.get(word) for word in answer]
 
 
 async def requeue(broker: Broker, queue: str, keys: Sequence[str], keyring: Keyring | None = None) -> list[str]:
@@ -46,7 +49,7 @@ async def requeue(broker: Broker, queue: str, keys: Sequence[str], keyring: Keyr
     for batch in _batches(keys, BATCH if keyring is None else SIGNED_BATCH):
         seals = [b""] * len(batch) if keyring is None else await _seals(broker, queue, batch, keyring)
         ready = [word for pair in zip(batch, seals, strict=True) if pair[1] is not None for word in pair]
-        answers = iter(await broker.run("requeue", queue, *ready) if ready else ())
+        answers = iter(await _run_once(broker, "requeue", queue, *ready) if ready else ())
         replies += [UNSIGNED if seal is None else text(next(answers)) for seal in seals]
     return replies
 
@@ -87,7 +90,7 @@ async def purge(broker: Broker, queue: str) -> int:
     """
     total, seen = 0, 1
     while seen:
-        seen, cancelled = await broker.run("purge", queue, BATCH)
+        seen, cancelled = await _run_once(broker, "purge", queue, BATCH)
         total += cancelled
     return total
 
@@ -98,13 +101,13 @@ async def bury_for_good(broker: Broker, queue: str, keys: Sequence[str]) -> int:
     Returns:
         How many there were.
     """
-    deleted: int = sum([await broker.run("bury", queue, *batch) for batch in _batches(keys, BATCH)])
+    deleted: int = sum([await _run_once(broker, "bury", queue, *batch) for batch in _batches(keys, BATCH)])
     return deleted
 
 
-async def _each(broker: Broker, script: str, queue: str, keys: Sequence[str]) -> list[bytes]:
-    """A script's answer for each key."""
-    return [word for batch in _batches(keys, BATCH) for word in await broker.run(script, queue, *batch)]
+async def _run_once(broker: Broker, script: str, queue: str, *args: object) -> Any:
+    """Run a script that gives the same answer when it is repeated: the call has a name by which it is known again."""
+    return await broker.run(script, queue, secrets.token_hex(8), *args)
 
 
 def _batches(keys: Sequence[str], size: int) -> list[Sequence[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from taskserver.store import queues, reading, recovering, settling, steering, su
 from taskserver.store.connection import Broker, GroupMissing
 from taskserver.store.leasing import LeaseKeeper
 from taskserver.store.urls import check_url, without_secrets
+from tests.faults.proxy import Proxy
 from tests.store.harness import (
     LARGE_ERROR,
     LARGE_RESULT,
@@ -317,6 +319,21 @@ async def test_what_adds_work_is_refused(full: Queue) -> None:
     with pytest.raises(BrokerFull):
         await full.requeue(job.key)
     assert await full.state(job.key) is State.DEAD
+
+
+# Connections
+
+
+async def test_idle_connections_are_kept_alive(broker: Broker) -> None:
+    proxy = Proxy(broker.url)
+    await proxy.start()
+    through = Broker(proxy.url)
+    client = through.client(through.url)
+    connection = await client.connection_pool.get_connection()
+    assert connection._writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    await client.connection_pool.release(connection)
+    await through.close()
+    await proxy.close()
 
 
 # Closing
