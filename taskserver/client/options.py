@@ -116,7 +116,7 @@ def _body(message: BaseMessage, declared: frozenset[str]) -> tuple[bytes, tuple[
         body, given = codec.encode_message(message)
     except ResultInvalid as error:
         raise MessageInvalid(str(error)) from None
-    return body, tuple(sorted(declared | given)) if declared or given else ()
+    return body, tuple(sorted(declared | given)) if given or declared else ()
 
 
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Self
 import msgspec
 
 from taskserver.domain.limits import MAX_BYTES, check_cost
-from taskserver.domain.signing import without_seal
+from taskserver.domain.signing import SEALED, without_seal
 from taskserver.errors import MessageInvalid
 
 MAX_TIMEOUT = 1e9
@@ -108,7 +108,8 @@ def unpack(data: bytes) -> Envelope:
         MessageTooLarge: if it would cost too much to decode.
         MessageInvalid: if it is not an envelope.
     """
-    data = without_seal(data)
+    if data[:1] == SEALED:
+        data = without_seal(data)
     check_cost(data)
     try:
         return _envelope_decoder.decode(data)

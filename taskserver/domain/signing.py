@@ -23,8 +23,9 @@ SEAL_BYTES = 41
 KEY_BYTES = 32
 """The shortest key: as long as the signature (RFC 2104, section 3)."""
 TTL_MS = 7 * 86_400_000
+SEALED = b"\xc1"
+"""What a sealed message begins with."""
 
-_MARK = 0xC1
 _PURPOSE = b"taskserver message 1"
 _LAST_MS = 253_402_300_799_000
 """The end of the year 9999, which is as far as a date can be shown."""
@@ -62,7 +63,7 @@ class Keyring:
             start_ms: When the job may start, in milliseconds since 1970.
         """
         expiry = struct.pack(">Q", min(start_ms + self._ttl_ms, _LAST_MS))
-        return bytes([_MARK]) + expiry + _sign(self._keys[0], queue, key, expiry, envelope)
+        return SEALED + expiry + _sign(self._keys[0], queue, key, expiry, envelope)
 
     def open(self, queue: str, key: str, message: bytes, now_ms: int | None) -> bytes:
         """The envelope behind a seal that fits.
@@ -101,7 +102,7 @@ class Keyring:
 
 def is_sealed(message: bytes) -> bool:
     """Whether there is a seal in front of the envelope; not whether it fits."""
-    return len(message) > SEAL_BYTES and message[0] == _MARK
+    return len(message) > SEAL_BYTES and message.startswith(SEALED)
 
 
 def without_seal(message: bytes) -> bytes:

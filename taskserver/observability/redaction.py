@@ -8,18 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from typing import Protocol
 
 from taskserver.domain.secrets import without_passwords
 
-_of_attempt: ContextVar[Callable[[], Callable[[str], str]] | None] = ContextVar("redactor", default=None)
+
+class Discreet(Protocol):
+    """Who knows secrets that are not to be logged."""
+
+    def redact(self) -> Callable[[str], str]:
+        """What takes them out of texts; asked for only when something is logged."""
 
 
-def conceal(redactor: Callable[[], Callable[[str], str]]) -> None:
-    """From now on, in this context, take out what the redactor does; it is asked for only when something is logged."""
-    _of_attempt.set(redactor)
+speaking: ContextVar[Discreet | None] = ContextVar("speaking", default=None)
+"""Set it to whoever's secrets are to stay out of what is logged in this context from now on."""
 
 
 def redact(text: str) -> str:
     """The text without the secrets of the attempt that says it, and without users and passwords of URLs."""
-    redactor = _of_attempt.get()
-    return without_passwords(text) if redactor is None else redactor()(text)
+    speaker = speaking.get()
+    return without_passwords(text) if speaker is None else speaker.redact()(text)

@@ -19,7 +19,7 @@ import msgspec
 
 from taskserver.domain.limits import MAX_BYTES, check_cost
 from taskserver.errors import MessageError, ResultInvalid
-from taskserver.tools.secrets import secret_types
+from taskserver.tools.secrets import as_secret, dumped, secret_types
 
 T = TypeVar("T")
 
@@ -54,7 +54,17 @@ def encode_message(message: Any, what: str = "the message") -> tuple[bytes, froz
         ResultInvalid: as ``encode``.
     """
     try:
-        return _encode(_encoder, message, what, MAX_BYTES), frozenset()
+        data = _encoder.encode(message)
+        check_cost(data, what)
+    except Exception:  # noqa: BLE001 - see the top
+        return _encode_with_secrets(message, what)
+    return data, _NO_NAMES
+
+
+def _encode_with_secrets(message: Any, what: str) -> tuple[bytes, frozenset[str]]:
+    """As ``encode_message``, where the first try has failed: there are secrets in the message, or it cannot be sent."""
+    try:
+        return _encode(_encoder, message, what, MAX_BYTES), _NO_NAMES
     except _SecretInside:
         names: set[str] = set()
         plain = _unmarked(msgspec.msgpack.decode(_encode(_marking_encoder, message, what, MAX_BYTES)), "", names)
@@ -125,7 +135,7 @@ def enc_hook(value: Any) -> Any:
     if isinstance(value, secret_types()):
         raise _SecretInside(type(value).__name__)
     if is_model(type(value)):
-        return _dumped(value)
+        return dumped(value)
     if isinstance(value, PurePath):
         return str(value)
     for base, plain in _SUBCLASSED.items():
@@ -150,7 +160,7 @@ def dec_hook(type_: Any, value: Any) -> Any:
         if is_model(type_):
             return _validate(type_, value)
         if type_ in secret_types():
-            return _as_secret(type_, value)
+            return as_secret(type_, value)
         if issubclass(type_, PurePath) and isinstance(value, str):
             return type_(value)
     raise TypeError(f"Expected `{getattr(type_, '__name__', type_)}`, got `{type(value).__name__}`")
@@ -160,44 +170,6 @@ def is_model(type_: Any) -> bool:
     """Whether this is a class of pydantic models."""
     base = getattr(sys.modules.get("pydantic"), "BaseModel", None)
     return base is not None and isinstance(type_, type) and issubclass(type_, base)
-
-
-def _as_secret(type_: Any, value: Any) -> Any:
-    """What is given as such stays as it is; otherwise it comes as text or bytes."""
-    if isinstance(value, type_):
-        return value
-    plain = str if type_ is secret_types()[0] else bytes
-    if plain is bytes and isinstance(value, str):
-        value = value.encode()
-    if not isinstance(value, plain):
-        raise TypeError(f"Expected `{plain.__name__}`, got `{type(value).__name__}`")
-    return type_(value)
-
-
-def _dumped(model: Any) -> Any:
-    """A model as plain data; its secrets, of which pydantic writes only stars, as they are."""
-    shown = model.model_dump(mode="json", by_alias=True)
-    return _with_secrets(shown, model.model_dump(by_alias=True)) if _has_stars(shown) else shown
-
-
-def _has_stars(shown: Any) -> bool:
-    if isinstance(shown, dict):
-        return any(map(_has_stars, shown.values()))
-    if isinstance(shown, list):
-        return any(map(_has_stars, shown))
-    return isinstance(shown, str) and shown == _STARS
-
-
-def _with_secrets(shown: Any, live: Any) -> Any:
-    if isinstance(live, secret_types()):
-        return live
-    if isinstance(live, dict) and isinstance(shown, dict):
-        return {key: _with_secrets(*pair) for key, *pair in zip(shown, shown.values(), live.values(), strict=True)}
-    if isinstance(live, (list, tuple)) and isinstance(shown, list):
-        return [_with_secrets(*pair) for pair in zip(shown, live, strict=True)]
-    if isinstance(live, Set) and any(isinstance(item, secret_types()) for item in live):
-        return list(live)
-    return shown
 
 
 def _mark(value: Any) -> Any:
@@ -268,8 +240,7 @@ _SUBCLASSED: dict[type, Any] = {
     Sequence: list,
     Set: list,
 }
-_STARS = "**********"
-"""What pydantic writes for a secret."""
+_NO_NAMES: frozenset[str] = frozenset()
 _SECRET = 83
 """Code of the extension that stands for a secret while a message is encoded; it is never sent."""
 _encoder = msgspec.msgpack.Encoder(enc_hook=enc_hook)

@@ -8,11 +8,15 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from functools import lru_cache
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints, is_typeddict
 
 import msgspec
+
+
+_STARS = "**********"
+"""What pydantic writes for a secret."""
 
 
 def secret_types() -> tuple[Any, ...]:
@@ -32,6 +36,48 @@ def in_clear(value: Any, found: list[str]) -> Any:
     if isinstance(value, (list, tuple)):
         return [in_clear(item, found) for item in value]
     return value
+
+
+def as_secret(type_: Any, value: Any) -> Any:
+    """What an argument of a secret type gets: a secret as it is, else one made of text or bytes.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if isinstance(value, type_):
+        return value
+    plain = str if type_ is secret_types()[0] else bytes
+    if plain is bytes and isinstance(value, str):
+        value = value.encode()
+    if not isinstance(value, plain):
+        raise TypeError(f"Expected `{plain.__name__}`, got `{type(value).__name__}`")
+    return type_(value)
+
+
+def dumped(model: Any) -> Any:
+    """A model as plain data; its secrets, of which pydantic writes only stars, as they are."""
+    shown = model.model_dump(mode="json", by_alias=True)
+    return _with_secrets(shown, model.model_dump(by_alias=True)) if _has_stars(shown) else shown
+
+
+def _has_stars(shown: Any) -> bool:
+    if isinstance(shown, dict):
+        return any(map(_has_stars, shown.values()))
+    if isinstance(shown, list):
+        return any(map(_has_stars, shown))
+    return isinstance(shown, str) and shown == _STARS
+
+
+def _with_secrets(shown: Any, live: Any) -> Any:
+    if isinstance(live, secret_types()):
+        return live
+    if isinstance(live, dict) and isinstance(shown, dict):
+        return {key: _with_secrets(*pair) for key, *pair in zip(shown, shown.values(), live.values(), strict=True)}
+    if isinstance(live, (list, tuple)) and isinstance(shown, list):
+        return [_with_secrets(*pair) for pair in zip(shown, live, strict=True)]
+    if isinstance(live, Set) and any(isinstance(item, secret_types()) for item in live):
+        return list(live)
+    return shown
 
 
 class _Field(NamedTuple):

@@ -18,7 +18,7 @@ from taskserver.domain.job import ClaimedJob, State
 from taskserver.domain.messages import unpack
 from taskserver.domain.signing import Keyring
 from taskserver.errors import MessageError, MessageInvalid, ResultInvalid, ToolNotFound
-from taskserver.observability.redaction import conceal
+from taskserver.observability.redaction import speaking
 from taskserver.tools import Context, Toolbox, codec
 from taskserver.worker.attempt import Attempt, Opened, Stop, pack_failure
 from taskserver.worker.deadlines import Deadlines
@@ -119,7 +119,7 @@ class Executor:
             await self._bury_unrun(attempt, opened)
             return
         attempt.opened = opened
-        conceal(attempt.redact)
+        speaking.set(attempt)
         attempt.context = context = _context(attempt, opened)
         if opened.limit is not None:
             self._deadlines.add(attempt, opened.limit)
