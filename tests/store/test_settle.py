@@ -249,6 +249,19 @@ async def test_a_repeated_call_whose_answer_was_lost_is_not_refused(
 
 
 @pytest.mark.parametrize("settlement", SETTLEMENTS)
+async def test_a_repeated_call_does_not_undo_what_came_after_it(
+    queue: Queue, settlement: Callable[[ClaimedJob], Settlement]
+) -> None:
+    job = await queue.running()
+    await queue.settle(settlement(job))
+    await queue.cancel(job.key)
+    before, history = await queue.record(job.key), await queue.history(job.key)
+    assert await queue.settle(settlement(job)) == []
+    assert await queue.record(job.key) == before
+    assert await queue.history(job.key) == history
+
+
+@pytest.mark.parametrize("settlement", SETTLEMENTS)
 @pytest.mark.parametrize("fence", [0, 2, 99, -1, "1.0", "01", ""])
 async def test_a_forged_fence_is_stale(
     queue: Queue, settlement: Callable[[ClaimedJob], Settlement], fence: int | str

@@ -49,7 +49,7 @@ end
 
 -- As read_job, but only what a claim needs.
 local function read_claimable(key)
-  local v = read(key, 'state', 'entry', 'attempt', 'fence', 'max', 'expires')
+  local v = record_of(redis.pcall('HMGET', job_key(key), 'state', 'entry', 'attempt', 'fence', 'max', 'expires'))
   return v and {
     state = v[1], entry = v[2] or nil, attempt = number(v[3]), fence = v[4] or nil, max = number(v[5]), expires = number(v[6]),
   }

@@ -33,12 +33,13 @@ end
 
 for i = 1, #ARGV, 3 do
   local key, payload, options = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  if own(job_key(key), 'HEXISTS', job_key(key), 'state') == 1 then
+  local record = job_key(key)
+  if own(record, 'HEXISTS', record, 'state') == 1 then
     known[#known + 1] = (i - 1) / 3
   else
     redis.call('SET', message_key(key), payload)
     if options == '' then
-      redis.call('HSET', job_key(key), 'state', 'queued', 'entry', enqueue(key, 'normal'))
+      redis.call('HSET', record, 'state', 'queued', 'entry', enqueue(key, 'normal'))
     else
       add(key, payload, cmsgpack.unpack(options))
     end

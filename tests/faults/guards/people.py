@@ -19,10 +19,10 @@ from tests.store import (
 PEOPLE = [
     *guards(
         "submit",
-        ("known", "once", "if own(job_key(key), 'HEXISTS', job_key(key), 'state') == 1 then", "if false then",
+        ("known", "once", "if own(record, 'HEXISTS', record, 'state') == 1 then", "if false then",
          "a submit that is repeated begins its job anew", by(test_submit.test_the_same_key_again_is_one_job)),
-        ("record of another type", "record", "own(job_key(key), 'HEXISTS', job_key(key), 'state')",
-         "redis.call('HEXISTS', job_key(key), 'state')", "the key can never be submitted again",
+        ("record of another type", "record", "own(record, 'HEXISTS', record, 'state')",
+         "redis.call('HEXISTS', record, 'state')", "the key can never be submitted again",
          by(test_damaged_records.test_a_submit_replaces_a_record_of_the_wrong_type)),
         ("due", "state", "if due and due > now then", "if due then", "a job that is due waits in the delay set",
          by(test_submit.test_an_instant_in_the_past_means_now)),

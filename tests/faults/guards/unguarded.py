@@ -11,6 +11,7 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ("prelude/ends", "if job.history then redis.call('PEXPIRE', history_key(key), ttl) end"),
         ("prelude/ends", "if job.expires then own(EXPIRING, 'ZREM', EXPIRING, key) end"),
         ("submit", "if options == '' then"),
+        ("prelude/records", "if not field then return nil end"),
     ],
     "it reads an option": [
         ("submit", "if options.lane then set('lane', options.lane) end"),

@@ -4,7 +4,8 @@
 -- A job's live entry is written "lane/id": the one stream entry that stands for it. Any other is a leftover.
 local function enqueue(key, lane)
   if not IS_LANE[lane] then lane = 'normal' end
-  return lane .. '/' .. own(lane_key(lane), 'XADD', lane_key(lane), '*', 'job', key)
+  local stream = lane_key(lane)
+  return lane .. '/' .. own(stream, 'XADD', stream, '*', 'job', key)
 end
 
 -- The job that a stream's entry names. Anybody may have written it: only the job's record says whether it is its live entry.
@@ -12,10 +13,16 @@ local function key_in(item) return item[2][2] end
 
 local function fits(digits) return #digits < 20 or (#digits == 20 and digits <= '18446744073709551615') end
 
+-- Whether the server takes it for a stream id: two numbers of 64 bits. Only forged ones are so long that it matters.
+local function is_id(id)
+  local time, sequence = string.match(id, '^(%d+)%-(%d+)$')
+  return fits(time) and fits(sequence)
+end
+
 -- Lane and id of an entry as it is written in a job's hash; nil for what cannot be one.
 local function place(entry)
-  local lane, id, time, sequence = string.match(entry or '', '^(%l+)/((%d+)%-(%d+))$')
-  if IS_LANE[lane] and fits(time) and fits(sequence) then return lane, id end
+  local lane, id = string.match(entry or '', '^(%l+)/(%d+%-%d+)$')
+  if IS_LANE[lane] and (#id < 20 or is_id(id)) then return lane, id end
 end
 
 -- Whether one stream id comes before another. Their parts may be larger than what Lua's numbers hold exactly.

@@ -18,10 +18,10 @@ local function read_text(key)
   return ''
 end
 
--- Fields of a job's hash, 'state' the first; nil where there is no record. A key of another type and a state that is none are
--- no record either; the janitor makes dead letters of them. Any other error must be raised: a live entry would be dropped.
-local function read(key, ...)
-  local values = redis.pcall('HMGET', job_key(key), ...)
+-- What HMGET has read of a job's hash, 'state' the first; nil where there is no record. A key of another type and a state that
+-- is none are no record either; the janitor makes dead letters of them. Any other error must be raised: a live entry would
+-- be dropped.
+local function record_of(values)
   if values.err and not string.find(values.err, '^WRONGTYPE') then error(values) end
   if ENDED[values[1]] == nil then return nil end
   return values
@@ -29,13 +29,14 @@ end
 
 -- A number from a job's hash; nil for anything else that somebody may have written there.
 local function number(field)
-  local n = tonumber(field or nil)
+  if not field then return nil end
+  local n = tonumber(field)
   return n and n >= 0 and n < 1e15 and math.floor(n) or nil
 end
 
 -- The named fields of a job, as they are, in a table; nil if it has no record.
 local function read_fields(key, fields)
-  local values = read(key, unpack(fields))
+  local values = record_of(redis.pcall('HMGET', job_key(key), unpack(fields)))
   if not values then return nil end
   local job = {}
   for i = 1, #fields do job[fields[i]] = values[i] or nil end
@@ -45,7 +46,8 @@ end
 -- What scripts must know of a job that they may end. On the hot path a table that is written out is several times cheaper
 -- than one that grows.
 local function read_job(key)
-  local v = read(key, 'state', 'fence', 'entry', 'attempt', 'ttl', 'said', 'history', 'expires', 'worker', 'cancel', 'unknown')
+  local v = record_of(redis.pcall('HMGET', job_key(key), 'state', 'fence', 'entry', 'attempt', 'ttl', 'said', 'history',
+    'expires', 'worker', 'cancel', 'unknown'))
   return v and {
     state = v[1], fence = v[2] or nil, entry = v[3] or nil, attempt = number(v[4]), ttl = number(v[5]), said = v[6] or nil,
     history = v[7] or nil, expires = number(v[8]), worker = v[9] or nil, cancel = v[10] or nil, unknown = number(v[11]),
