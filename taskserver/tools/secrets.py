@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints, is_typ
 
 import msgspec
 
-
 _STARS = "**********"
 """What pydantic writes for a secret."""
 
