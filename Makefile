@@ -4,6 +4,8 @@
 #   make test    every test                                                   make docs    the documentation as a site in site/
 #   make check   linter, types, architecture                                  make clean   remove all that these made
 #   make steady  memory, connections and cost under load, in full size
+#   make soak    ten minutes of killed workers, producers and brokers: ARGS="--minutes 60 --seed 7 --broker valkey"
+#   make guards  the simulation against each guard of the scripts taken out, an hour
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,10 +13,10 @@ BIN := $(VENV)/bin
 JOBS ?= 4
 ARGS ?=
 
-.PHONY: help demo test check format guards bench steady docs clean
+.PHONY: help demo test check format guards bench soak steady docs clean
 
 help:
-	@sed -n 's/^# \{0,1\}//; 3,6p' Makefile
+	@sed -n 's/^# \{0,1\}//; 3,8p' Makefile
 
 demo: $(VENV)/run
 	$(BIN)/taskserver demo $(ARGS)
@@ -27,6 +29,9 @@ check: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/architecture
+
+soak: $(VENV)/dev
+	$(BIN)/python -m tests.faults.soak $(ARGS)
 
 format: $(VENV)/dev
 	$(BIN)/ruff format .

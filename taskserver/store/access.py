@@ -59,21 +59,22 @@ ROLES = {
         _role(
             "producer",
             "submits jobs, awaits them, cancels them and runs them again",
-            "exists hincrby lrange persist set setrange wait zadd zrange zrem",
+            "exists hexists hincrby lrange persist set setrange wait xlen zadd zrange zrem",
             newer="waitaof",
         ),
         _role(
             "worker",
             "runs jobs, which may submit others",
-            "client|id client|unblock command|info del exists get hget hincrby info scan set smembers wait xautoclaim "
-            "xclaim xgroup|delconsumer xinfo|consumers xpending xreadgroup zadd zrange zrem zremrangebyscore",
+            "client|id client|unblock command|info del exists get hexists hget hincrby hlen hsetnx info persist pttl "
+            "rename scan set smembers srem type wait xautoclaim xclaim xgroup|delconsumer xinfo|consumers xinfo|groups "
+            "xinfo|stream xlen xpending xreadgroup xtrim zadd zcard zrange zrem zremrangebyscore zscan zscore",
             newer="waitaof",
         ),
         _role(
             "dashboard",
             "looks at queues and jobs, pauses, cancels, runs again and deletes; it cannot submit",
-            "command|info exists hget info lrange persist scan smembers xinfo|consumers xinfo|groups xlen xreadgroup "
-            "zcard zrange zrem zrevrange",
+            "command|info dbsize exists hexists hget info lrange persist pttl scan smembers type xinfo|consumers "
+            "xinfo|groups xlen xreadgroup zcard zcount zrange zrem zscan zscore",
         ),
     )
 }

@@ -7,7 +7,6 @@ happen twice; our scripts may be repeated, so ``Broker.run`` is the one place th
 from __future__ import annotations
 
 import asyncio
-import random
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from taskserver.domain.durability import IN_MEMORY, Durability
+from taskserver.domain.retry import backoff
 from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, BrokerUnsuitable
 from taskserver.store.keys import QUEUES, Keys
 from taskserver.store.line import Line
@@ -194,7 +194,7 @@ class Broker:
         """
         given_up = time.monotonic() + self.patience
         last = once or not self.patience
-        pause = 0.05
+        failures = 0
         while True:
             try:
                 with self.translated():
@@ -202,8 +202,8 @@ class Broker:
             except BrokerUnavailable:
                 if last:
                     raise
-            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
-            pause = min(1.0, pause * 2)
+            failures += 1
+            await asyncio.sleep(backoff(failures, 0.05, 1.0))
             last = time.monotonic() > given_up
 
     async def run(self, name: str, queue: str, *args: Any, once: bool = False) -> Any:

@@ -18,7 +18,31 @@ GROUP = "workers"
 class Keys:
     """The keys of one queue, as the scripts in ``lua/`` build them too.
 
-    ===================  ========  ================================  ====================================
+    ===================  ========  ================================  ===========================================
+    key                  type      time to live                      what bounds it
+    ===================  ========  ================================  ===========================================
+    ``lane:<lane>``      stream    none                              an entry per waiting or running job
+    ``delayed``          zset      none; score: due, ms              a member per delayed job
+    ``expiring``         zset      none; score: start until, ms      a member per job that has not begun
+    ``dead``             zset      none; score: died, ms             a member per dead letter of 30 days
+    ``meta``             hash      none                              8 fields: ``paused``, ``idle``, sweeper's
+    ``job:<key>``        hash      none while the job lives, then    20 fields, the largest of them as a message
+                                   its result's
+    ``msg:<key>``        string    the same                          the largest message
+    ``out:<key>``        string    30 days while the job lives,      the largest result
+                                   then the same
+    ``events:<key>``     stream    30 days since the last event,     2,000 events, about
+                                   then the same
+    ``history:<key>``    list      30 days since the last line,      50 lines
+                                   then the same
+    ``worker:<worker>``  string    three heartbeats                  one per worker
+    ``answer:<call>``    hash      two hours                         one per call of a person
+    ``sweeper``          string    one sweep                         one
+    ``janitor``          string    two pauses between walks          one
+    ``broken:<name>:…``  any       30 days                           what was set aside
+    ===================  ========  ================================  ===========================================
+
+    The janitor (``store/rounds.py``) holds every key to this table, also when somebody has meddled with it.
     """
 
     __slots__ = ("dead", "delayed", "expiring", "janitor", "meta", "prefix", "queue", "sweeper")

@@ -31,11 +31,9 @@ def failure_of(error: BaseException, redact: Callable[[str], str] = without_pass
 
 
 def _name(kind: type[BaseException]) -> str:
-    return (
-        kind.__qualname__
-        if kind.__module__ in ("builtins", "taskserver.errors")
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )
+    """Where an error of ours is defined is nobody's business, and scripts that write one know only its name."""
+    known = kind.__module__.partition(".")[0] in ("builtins", "taskserver")
+    return kind.__qualname__ if known else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _text(error: BaseException) -> str:

@@ -29,10 +29,10 @@ import msgspec
 
 from taskserver.config.keys import keyring
 from taskserver.domain.names import check_queue_name
-from taskserver.domain.retry import RetryPolicy
+from taskserver.domain.retry import RetryPolicy, backoff
 from taskserver.domain.settlement import Patience
 from taskserver.domain.signing import Keyring
-from taskserver.errors import BrokerError, BrokerUnavailable, ConfigError
+from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable, ConfigError
 from taskserver.store.connection import Broker
 from taskserver.store.health import check_fit
 from taskserver.store.recovering import leave
@@ -44,7 +44,7 @@ from taskserver.worker.fetcher import Fetcher
 from taskserver.worker.heart import Heart, Pulse
 from taskserver.worker.janitor import Janitor
 from taskserver.worker.scheduler import Scheduler
-from taskserver.worker.service import Service, backoff
+from taskserver.worker.service import Service
 from taskserver.worker.settler import Settler
 from taskserver.worker.slots import Slots
 from taskserver.worker.sweeper import Sweeper
@@ -218,7 +218,7 @@ class Worker:
                 for queue in self.config.queues:
                     await self._broker.prepare(queue)
                 return True
-            except BrokerUnavailable as error:
+            except (BrokerUnavailable, BrokerFull) as error:
                 failures += 1
                 wait = backoff(failures)
                 log.warning("waiting for the broker, trying again in %.1f s: %s", wait, error)

@@ -1,4 +1,4 @@
-"""Faults are tried on the queue of the store's tests, on servers of every kind, and in a network that a test can break."""
+"""Faults are tried on the store's test queue, on servers of every kind, and in a network that a test can break."""
 
 from __future__ import annotations
 

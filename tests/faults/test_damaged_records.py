@@ -10,6 +10,7 @@ from tests.store.harness import (
     LONG_MS,
     QUEUE,
     Queue,
+    fail,
     release,
     says,
     succeed,
@@ -135,3 +136,17 @@ async def test_a_queued_job_whose_entry_is_none_gets_one(queue: Queue) -> None:
     await queue.redis.hset(queue.keys.job(key), "entry", "x")
     assert await walk(queue) == [key]
     assert [job.key for job in await queue.claim(slots=2)] == [key]
+
+
+async def test_a_key_that_is_no_text_does_not_hold_the_janitor_up(queue: Queue) -> None:
+    await queue.redis.hset(queue.keys.job("").encode() + b"\xff", "state", "queued")
+    key = await queue.submit()
+    await queue.forget_wake_up_calls()
+    assert await walk(queue) == [key]
+
+
+async def test_a_history_that_cannot_be_read_hides_no_status(queue: Queue) -> None:
+    job = await queue.running()
+    await queue.redis.rpush(queue.keys.history(job.key), "x", b"\xc1")
+    await queue.settle(fail(job))
+    assert [line.event for line in await queue.history(job.key)] == ["failed"]

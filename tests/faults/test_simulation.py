@@ -17,7 +17,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from taskserver.domain.job import TRANSITIONS
 from tests.faults.simulation.machine import Simulation
 
-EXAMPLES = int(os.environ.get("TASKSERVER_SIMULATION", "50"))
+EXAMPLES = int(os.environ.get("TASKSERVER_SIMULATION", "40"))
 STEPS = 50
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ import redis
 
 from taskserver import Client, Context, JobCancelled, JobFailed, State, Toolbox, Worker, WorkerConfig, tool
 from taskserver.errors import BrokerDenied
-from taskserver.store import health, mending, queues, recovering, steering
+from taskserver.store import health, listing, mending, queues, recovering, steering
 from taskserver.store.access import ROLES
+from taskserver.store.checkup import look_over
 from taskserver.store.claiming import claim
 from taskserver.store.connection import Broker
 from taskserver.store.leasing import LeaseKeeper
+from taskserver.store.rounds import around
 from taskserver.store.searching import Wanted, dead_letters, newest_jobs
 from tests.brokers import Server, kinds
 from tests.conftest import Eventually
@@ -26,6 +28,7 @@ RARE = {
     "cluster|slots", "role", "wait", "waitaof", "hincrby",  # several servers; submits that wait for disk and replicas
     "client|setname", "client|setinfo", "select",  # what the client library says of itself; a database in the URL
     "ping", "setrange",  # a subscription that hears nothing for a while; signing anew
+    "rename", "persist", "hsetnx", "srem", "xinfo|stream", "zscore", # repairs; queues to forget
     "eval",  # once for each script and server
 }  # fmt: skip
 """Rights for what a single server that knows the scripts is not asked."""
@@ -161,8 +164,10 @@ async def keep_house(broker: Broker) -> None:
     assert await recovering.recall(broker, "left", "gone", [])
     assert await mending.take_turn(broker, "left", "w", 1_000)
     assert await mending.take_turn(broker, "left", "w", 1_000)
-    await mending.mend_page(broker, "left", 0)
     assert "gone" in await mending.tidy(broker, "left")
+    async with aclosing(around(broker, "left", repair=True)) as steps:
+        assert [step async for step in steps]
+    assert await listing.idle(broker, mark=True) == []
     await recovering.leave(broker, "left", "gone")
     await health.examine(broker)
 
@@ -173,6 +178,7 @@ async def look_after(broker: Broker, client: Client, ended: str) -> None:
     assert await client.job(ended).result(timeout=20)
     await health.reach(broker)
     assert await health.examine(broker)
+    assert await look_over(broker, "default", lambda *_: None)
     assert await queues.names(broker) == ["default", "left"]
     assert (await queues.info(broker, "default")).dead == 2
     assert len(await newest_jobs(broker, ["default"], Wanted(), 50)) > 5
@@ -258,7 +264,6 @@ def test_no_role_reaches_further_than_its_own_keys(town: Town, role: str) -> Non
         ("dashboard", "APPEND ts:{q}:msg:x forged"),
         ("dashboard", "XAUTOCLAIM ts:{q}:lane:normal workers me 0 0"),
         ("dashboard", "XCLAIM ts:{q}:lane:normal workers me 0 1-1"),
-        ("worker", "PERSIST ts:{q}:job:x"),
     ],
 )
 def test_no_role_does_the_work_of_another(town: Town, role: str, line: str) -> None:

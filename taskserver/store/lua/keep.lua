@@ -12,7 +12,7 @@ local now = clock()
 local MINUTE = 60000
 local TYPES = {
   job = 'hash', msg = 'string', out = 'string', events = 'stream', history = 'list', worker = 'string', lane = 'stream',
-  delayed = 'zset', expiring = 'zset', dead = 'zset', meta = 'hash', sweeper = 'string', janitor = 'string', answer = 'string',
+  delayed = 'zset', expiring = 'zset', dead = 'zset', meta = 'hash', sweeper = 'string', janitor = 'string', answer = 'hash',
 }
 local IS_LANE = { returned = true, high = true, normal = true, low = true }
 local ENDS = { succeeded = true, failed = true, dead = true, cancelled = true, expired = true }

@@ -8,10 +8,26 @@
 -- Returns { per job: key, worker that lost it ('' if it had not begun) }, or false where another one sweeps.
 
 local me, lease_ms, hold_ms, count = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-if not hold('sweeper', me, hold_ms) then return false end
-
 local now = clock()
 local taken = {}
+
+-- Workers ask for a sweep three times a lease, each of them. If none did for two thirds of one, this server was away
+-- (frozen, restarted, cut off) or its clock has jumped: live workers could not renew their leases, and get as long to do so.
+local function was_away()
+  local slack = lease_ms * 2 / 3
+  local seen = own(META, 'HMGET', META, 'looked', 'patient')
+  local looked, patient = number(seen[1]) or now, number(seen[2]) or now
+  redis.call('HSET', META, 'looked', string.format('%d', now))
+  if now - looked > slack then
+    patient = now + slack
+    redis.call('HSET', META, 'patient', string.format('%d', patient))
+  end
+  return now < patient and patient <= now + slack
+end
+
+local away = was_away()
+if not hold('sweeper', me, hold_ms) then return false end
+if away then return taken end
 
 local function take_back(entry, key)
   local job = read_job(key)

@@ -7,9 +7,10 @@ from hypothesis.stateful import precondition, rule
 from taskserver.domain.job import State
 from taskserver.store import mending, reading
 from taskserver.store.keys import GROUP
+from tests.faults.simulation.model import Job
 from tests.faults.simulation.stage import JOBS, NUMBER, WORKER, WORKERS, where_a_job_is
 from tests.faults.simulation.view import ALL_LANES
-from tests.faults.simulation.workers import WAYS, Workers
+from tests.faults.simulation.workers import Workers
 from tests.store.harness import LONG_MS, QUEUE
 
 
@@ -65,9 +66,22 @@ class Keepers(Workers):
         job = self.pick(number, State.QUEUED, State.DELAYED, State.WAITING)
         listed = job.key in self.look().expiring
         if listed:
-            self.run(self.queue.outdate(job.key))
+            self.outdate(job)
         self.call("expire", self.queue.expire())
         assert not listed or job.state is State.EXPIRED
+
+    def outdate(self, job: Job) -> None:
+        self.run(self.queue.outdate(job.key))
+        job.outdated = True
+
+    @where_a_job_is(State.QUEUED)
+    @rule(number=NUMBER, worker=WORKER)
+    def claim_too_late(self, number: int, worker: str) -> None:
+        """The time is over, and a worker is faster than the scheduler."""
+        job = self.pick(number, State.QUEUED)
+        if not job.damaged and b"expires" in (self.look().records[job.key] or {}):
+            self.outdate(job)
+        self.claim(worker, 3 * JOBS)
 
     @precondition(lambda self: self.model.jobs)
     @rule(worker=WORKER)
@@ -103,8 +117,8 @@ class Keepers(Workers):
         return [key.decode() for key in mended], cursor
 
     @where_a_job_is(State.RUNNING)
-    @rule(number=NUMBER, worker=WORKER, how=WAYS)
-    def freeze_and_thaw(self, number: int, worker: str, how: str) -> None:
+    @rule(number=NUMBER, worker=WORKER)
+    def freeze_and_thaw(self, number: int, worker: str) -> None:
         """A worker sleeps past its lease, another one begins its jobs, and it wakes up and writes."""
         self.fall_silent(worker)
         for attempt in self.model.held_by(worker):
@@ -112,4 +126,4 @@ class Keepers(Workers):
         self.sweep()
         self.claim(WORKERS[(WORKERS.index(worker) + 1) % len(WORKERS)], 3 * JOBS)
         if self.model.past:
-            self.zombie(number, how)
+            self.zombie(number)

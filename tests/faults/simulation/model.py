@@ -15,7 +15,7 @@ from tests.architecture.headers import edges
 from tests.architecture.package import scripts
 from tests.faults.simulation.view import View
 
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 2
 EDGES = {path.stem: edges(path) for path in scripts()}
 """By script, the moves that its header announces; mend also makes dead letters of what cannot be read any more."""
 EDGES["mend"] |= {(None, State.DEAD)}
@@ -43,6 +43,7 @@ class Job:
         self.overdue = False
         self.damaged = False
         self.message_lost = False
+        self.outdated = False
         self.end: tuple[bytes, ...] | None = None
 
     def leads_to(self, state: State) -> State:
@@ -57,6 +58,7 @@ class Model:
         self.jobs: dict[str, Job] = {}
         self.past: list[Attempt] = []
         self.disturbed = False
+        self.paused = False
         self.calls: Counter[str] = Counter()
         self.moves: Counter[tuple[str, str, str]] = Counter()
 
@@ -159,7 +161,11 @@ def _attempts_after(job: Job, script: str, state: State | None) -> int:
         case "claim":
             if state is State.DEAD:
                 assert job.damaged or job.message_lost or job.attempts >= MAX_ATTEMPTS, "a dead letter before its time"
+            if state is State.EXPIRED:
+                assert job.damaged or (job.outdated and not job.attempts), "a job expired that had time, or had started"
             if state is State.RUNNING:
+                assert job.damaged or job.attempts or not job.outdated, "a job was begun whose time to start was over"
+                assert job.damaged or not job.message_lost, "an attempt was begun without its message"
                 assert job.damaged or job.attempts < MAX_ATTEMPTS, "an attempt too many"
             return job.attempts + (state is State.RUNNING)
         case "release" | "wait":

@@ -31,7 +31,7 @@ class People(Stage):
         answer = self.call("submit", submitting.submit(self.clients[client].broker, QUEUE, [new]))
         assert not known or answer == {new.key}
         if not answer:
-            self.model.jobs[new.key].message_lost = False
+            self.model.jobs[new.key].message_lost = self.model.jobs[new.key].outdated = False
 
     @precondition(lambda self: self.model.jobs)
     @rule(client=CLIENT, number=NUMBER)
@@ -55,6 +55,7 @@ class People(Stage):
         (answer,) = self.call("requeue", self.clients[client].requeue(job.key))
         assert answer == ("" if job.state is State.QUEUED else "gone")
         assert answer == "" or job.message_lost
+        job.outdated = job.outdated and answer != ""
         assert self.call("requeue", self.clients[client].requeue(job.key)) == [answer or "queued"]
 
     @where_a_job_is(State.QUEUED, State.DELAYED)
@@ -74,6 +75,7 @@ class People(Stage):
         """The first answer counts."""
         job = self.pick(number, State.WAITING)
         assert self.call("answer", self.clients[client].answer(job.key, b"first")) == []
+        job.outdated = False
         if again:
             assert self.call("answer", self.clients[1 - client].answer(job.key, b"second")) != []
         assert self.run(self.queue.field(job.key, "answer")) == b"first"
@@ -104,6 +106,7 @@ class People(Stage):
         self.call("prepare", self.queue.broker.prepare(QUEUE, again=True))
         self.call("tidy", self.queue.broker.run("tidy", QUEUE))
         self.call("", (steering.pause if paused else steering.resume)(self.queue.broker, QUEUE))
+        self.model.paused = paused
 
     @precondition(lambda self: self.model.jobs)
     @rule()

@@ -10,10 +10,11 @@ from hypothesis.stateful import precondition, rule
 from taskserver.domain.job import State
 from taskserver.domain.lanes import RETURNED
 from taskserver.store.keys import GROUP
+from tests.faults.simulation.keepers import Keepers
+from tests.faults.simulation.people import People
 from tests.faults.simulation.stage import JOBS, NUMBER, WORKER, WORKERS, where_a_job_is
 from tests.faults.simulation.view import ALL_LANES
-from tests.faults.simulation.workers import Workers
-from tests.store.harness import QUEUE
+from tests.store.harness import QUEUE, succeed
 
 LANE = st.sampled_from(ALL_LANES)
 LAST_ID = "18446744073709551615-18446744073709551615"
@@ -24,7 +25,7 @@ NO_NUMBERS = st.sampled_from([b"", b"x", b"-1", b"nan", b"1e400", b"999999999999
 NO_ENTRIES = st.sampled_from([b"x", b"returned/0-1", b"high/99999999999999999999-1", b"normal/", b"elsewhere/1-1"])
 
 
-class Trouble(Workers):
+class Trouble(People, Keepers):
     """Deleting, trimming, overwriting, forging, rewinding."""
 
     def key_of(self, lane: str) -> str:
@@ -92,6 +93,32 @@ class Trouble(Workers):
             job.overdue = True
         self.meddle(("RESTORE", self.key_of(lane), 0, self.backups[lane], "REPLACE"))
 
+    @where_a_job_is(State.QUEUED, State.RUNNING)
+    @rule(number=NUMBER, worker=WORKER, way=st.sampled_from(["claim", "sweep", "recall"]))
+    def bring_back_what_has_ended(self, number: int, worker: str, way: str) -> None:
+        """A job's entry comes back from a backup when the job has ended, or waits."""
+        job = self.pick(number, State.QUEUED, State.RUNNING)
+        lane, _ = self.run(self.queue.entry(job.key))
+        if lane not in ALL_LANES:
+            return
+        self.backups[lane] = self.run(self.queue.redis.dump(self.key_of(lane)))
+        if job.state is State.RUNNING and job.attempt:
+            self.call("finish", self.queue.settle(succeed(job.attempt.job)))
+        else:
+            self.call("cancel", self.queue.cancel(job.key))
+            job.asked_to_end = job.state is State.RUNNING
+        self.restore_a_lane(sorted(lane for lane, dump in self.backups.items() if dump).index(lane))
+        self.act(way, worker)
+
+    def act(self, way: str, worker: str) -> None:
+        if way == "claim":
+            self.claim(worker, 3 * JOBS)
+        elif way == "recall":
+            self.recall(worker)
+        else:
+            self.fall_silent(worker)
+            self.sweep()
+
     @where_a_job_is(State.RUNNING)
     @rule(worker=WORKER)
     def lose_the_groups(self, worker: str) -> None:
@@ -145,6 +172,21 @@ class Trouble(Workers):
         self.forge(RETURNED, {"job": self.pick(number, State.RUNNING).key})
         self.read(worker)
 
+    @where_a_job_is(State.QUEUED)
+    @rule(number=NUMBER)
+    def purge_what_a_worker_has_read(self, number: int) -> None:
+        """A forged entry of the same job is still in a lane."""
+        self.forge(RETURNED, {"job": self.pick(number, State.QUEUED).key})
+        self.purge()
+
+    @where_a_job_is(State.QUEUED)
+    @rule(number=NUMBER, worker=WORKER, delete=st.booleans())
+    def lose_a_message(self, number: int, worker: str, delete: bool) -> None:
+        """A job has nothing to run when a worker begins it."""
+        jobs = list(self.model.jobs.values())
+        self.overwrite_what_is_kept_of_a_job(jobs.index(self.pick(number, State.QUEUED)), "msg", delete)
+        self.claim(worker, 3 * JOBS)
+
     # Records and keys
 
     @precondition(lambda self: self.model.jobs)
@@ -187,6 +229,7 @@ class Trouble(Workers):
     @rule(name=st.sampled_from((*STRUCTURES, *(f"lane:{lane}" for lane in ALL_LANES))))
     def overwrite_a_structure(self, name: str) -> None:
         key = self.queue.keys.prefix + name
+        self.model.paused = self.model.paused and name != "meta"
         self.meddle(("UNLINK", key), ("HSET", key, "x", "x") if name in ("sweeper", "janitor") else ("SET", key, "x"))
 
     @rule()
@@ -209,4 +252,5 @@ class Trouble(Workers):
             for job in self.model.jobs.values():
                 self.model.forget_attempt(job)
             self.model.jobs.clear()
+            self.model.paused = False
             self.run(self.queue.broker.prepare(QUEUE, again=True))

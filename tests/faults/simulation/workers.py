@@ -76,7 +76,8 @@ class Workers(Stage):
         entries = [entry for reader, entry in self.unbegun if reader == worker]
         self.unbegun = [(reader, entry) for reader, entry in self.unbegun if reader != worker]
         claimed = self.run(self.queue.claim(slots, worker, entries=entries))
-        assert len(claimed) <= slots
+        assert len(claimed) <= slots, "more attempts were begun than there are slots"
+        assert not (claimed and self.model.paused), "an attempt was begun in a paused queue"
         for job in claimed:
             assert self.model.jobs[job.key].state is State.QUEUED, "a job that is not queued was begun"
             self.model.begin(job, worker, heard=heard)
@@ -85,6 +86,12 @@ class Workers(Stage):
             assert self.model.jobs[job.key].state is State.RUNNING
             if job.key not in {entry.key for entry in entries}:
                 assert view.holder(job.key) == worker, "an attempt was begun whose lease nobody has"
+
+    @rule(worker=WORKER)
+    def read_without_a_slot(self, worker: str) -> None:
+        """What a blocking read has brought goes back to the others."""
+        self.read(worker)
+        self.claim(worker, 0)
 
     @HELD
     @rule(number=NUMBER, how=WAYS, again=st.booleans())
@@ -102,6 +109,7 @@ class Workers(Stage):
         job, attempt = self.held(number)
         expected = job.leads_to(State.WAITING)
         assert self.call("wait", self.queue.wait(attempt.job, LONG_MS * limited)) == []
+        job.outdated = False  # it has started in time
         assert job.state is expected
 
     @HELD
@@ -169,9 +177,9 @@ class Workers(Stage):
             self.call("leave", recovering.leave(self.queue.broker, QUEUE, worker))
 
     @precondition(lambda self: self.model.past)
-    @rule(number=NUMBER, how=WAYS)
-    def zombie(self, number: int, how: str) -> None:
-        """I3: a worker whose attempt is over writes all the same, most of all while another one runs the job."""
+    @rule(number=NUMBER)
+    def zombie(self, number: int) -> None:
+        """I3: a worker whose attempt is over writes in every way, most of all while another one runs the job."""
         running = {job.key for job in self.model.in_state(State.RUNNING)}
         candidates = [old for old in self.model.past if self._is_stale(old)]
         tempting = [old for old in candidates if old.job.key in running] or candidates
@@ -179,13 +187,15 @@ class Workers(Stage):
             return
         old = tempting[number % len(tempting)]
         key = old.job.key
-        script, settlement, _ = HOW[how]
         before = self.run(self.queue.redis.dump(self.queue.keys.job(key))), self.run(self.count_events(key))
-        refused = self.call(script, self.queue.settle(settlement(old.job)))
-        assert refused in ([], [Refusal(key, "stale")], [Refusal(key, "gone")])
-        assert self.call("renew", self.queue.renew(old.job, worker="zombie")) == {key: "lost"}
-        self.call("report", self.queue.report(says(old.job, 9_999, "boo")))
-        assert self.call("wait", self.queue.wait(old.job))[1] in (b"done", b"stale", b"gone")
+        for script, settlement, _ in HOW.values():
+            refused = self.run(self.queue.settle(settlement(old.job)))
+            self.compare("")
+            self.model.calls[script] += 1
+            assert refused in ([], [Refusal(key, "stale")], [Refusal(key, "gone")])
+        assert self.call("", self.queue.renew(old.job, worker="zombie")) == {key: "lost"}
+        self.call("", self.queue.report(says(old.job, 9_999, "boo")))
+        assert self.call("", self.queue.wait(old.job))[1] in (b"done", b"stale", b"gone")
         after = self.run(self.queue.redis.dump(self.queue.keys.job(key))), self.run(self.count_events(key))
         assert after == before, "a stale fence wrote"
 

@@ -88,12 +88,14 @@ local function hold(name, me, ms)
 end
 
 -- What people do to many jobs is answered with what was done, and a repeated call (its first answer was lost) must hear the
--- same instead of what is left to do. So the answer is kept under the call's own name; `act` returns it.
+-- same instead of what is left to do. So the answer is kept under the call's own name; `act` returns it. In a hash, for people
+-- may have no right to SET: they could write messages by it.
 local function once(name, act)
   local place = QUEUE .. 'answer:' .. name
-  local known = own(place, 'GET', place)
+  local known = own(place, 'HMGET', place, 'packed')[1]
   if known then return cmsgpack.unpack(known) end
   local answer = act()
-  redis.call('SET', place, cmsgpack.pack(answer), 'PX', ANSWER_TTL)
+  redis.call('HSET', place, 'packed', cmsgpack.pack(answer))
+  redis.call('PEXPIRE', place, ANSWER_TTL)
   return answer
 end

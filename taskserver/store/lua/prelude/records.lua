@@ -52,9 +52,9 @@ local function read_job(key)
   }
 end
 
--- The first fence is the time: when the record of an idempotency key has expired and the key comes again, a worker that is
--- late by a whole record must not fit.
-local function next_fence(job, now) return (number(job.fence) or now) + 1 end
+-- A fence is never below the time: when a record has expired and its key comes again, or when a failover took claims back, a
+-- worker that is late by all that must not fit.
+local function next_fence(job, now) return math.max(number(job.fence) or 0, now) + 1 end
 
 -- The attempts of a job whose current one is not to count.
 local function unspent(job) return math.max(0, (job.attempt or 0) - 1) end
