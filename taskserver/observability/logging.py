@@ -33,7 +33,7 @@ class LineFormatter(logging.Formatter):
         """One record; a message of several lines is joined, so that none can pass for a record of its own."""
         line = f"{self.formatTime(record)} {self._level(record)} {one_line(redact(record.getMessage()))}"
         if job := getattr(record, "job_id", None):
-            line += one_line(f" [job {job}, attempt {getattr(record, 'attempt', '?')}]")
+            line += " " + one_line(f"[job {job}, attempt {getattr(record, 'attempt', '?')}]")
         if record.exc_info:
             trace = printable(redact(self.formatException(record.exc_info)))
             line += "".join(f"\n    {below}" for below in trace.splitlines())

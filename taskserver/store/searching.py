@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from taskserver.domain.job import JobStatus, State
 from taskserver.store import reading
 from taskserver.store.connection import Broker
+from taskserver.store.replies import text
 
 PAGE = 200
 
@@ -77,7 +78,7 @@ async def _dead_keys(broker: Broker, queue: str) -> AsyncIterator[list[str]]:
     name = broker.keys(queue).dead
     oldest, behind = "+inf", 0  # of those that died at the oldest time so far, how many have been seen
     while page := await broker.ask(name, partial(_older, name=name, than=oldest, behind=behind)):
-        yield [key.decode() for key, _ in page]
+        yield [text(key) for key, _ in page]
         last = page[-1][1]
         same = sum(died == last for _, died in page)
         behind = behind + same if repr(last) == oldest else same
