@@ -48,12 +48,15 @@ _UNANSWERED = (
     redis_said.TimeoutError,
     OSError,
     redis_said.BusyLoadingError,
+    redis_said.InvalidResponse,
     # After a failover, or while a cluster changes:
     redis_said.ReadOnlyError,
     redis_said.ClusterDownError,
     redis_said.TryAgainError,
     redis_said.AskError,  # the slot is being moved, or (MovedError) is elsewhere
 )
+
+_DENIED_IN_SCRIPT = ("ACL failure in script", "The user executing the script can't")
 
 
 class Broker:
@@ -219,11 +222,11 @@ class Broker:
         text = str(error)
         if _is_refused_login(error):
             return BrokerDenied(f"the broker at {self.shown} refused the user or password: check the broker URL")
-        if isinstance(error, redis_said.NoPermissionError):
+        if isinstance(error, redis_said.NoPermissionError) or any(words in text for words in _DENIED_IN_SCRIPT):
             return BrokerDenied(f"the user in the broker URL for {self.shown} may not do this: {text}")
         if isinstance(error, redis_said.OutOfMemoryError) or text.startswith(("OOM", "MISCONF")):
             return BrokerFull(f"the broker at {self.shown} takes no more writes: {text}")
-        if isinstance(error, _UNANSWERED) or text.startswith(("BUSY", "UNBLOCKED force")):
+        if isinstance(error, _UNANSWERED) or text.startswith(("BUSY", "NOREPLICAS", "UNBLOCKED force")):
             return BrokerUnavailable(f"the broker at {self.shown} does not answer: {_reason(error)}")
         if "NOGROUP" in text or "no such key" in text or "stream key no longer exists" in text:
             return GroupMissing(f"a stream or consumer group is missing at {self.shown}")
