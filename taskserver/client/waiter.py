@@ -16,7 +16,6 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import islice
 
 from taskserver.domain.ids import LENGTH, job_id, route_of
 from taskserver.domain.job import Outcome
@@ -187,14 +186,14 @@ class Waiter:
         for queue, key in places:
             by_queue.setdefault(queue, []).append(key)
         for queue, keys in by_queue.items():
-            rest = iter(keys)
-            while batch := list(islice(rest, BATCH)):
-                found = await reading.outcomes(self._broker, queue, batch)
-                for key, outcome in zip(batch, found, strict=True):
+            while keys:
+                found = await reading.outcomes(self._broker, queue, keys[:BATCH])
+                for key, outcome in zip(keys, found, strict=False):
                     if outcome is None:
                         self._tell((queue, key), JobNotFound(job_id(queue, key)))
                     elif outcome.state.ended:
                         self._tell((queue, key), outcome)
+                del keys[: len(found)]
 
     def _tell(self, place: Place, outcome: Outcome | TaskServerError) -> None:
         if interest := self._interests.get(place):

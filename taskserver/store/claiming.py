@@ -57,7 +57,7 @@ async def claim(
         args += entry
     gate, flat, refused = await broker.run("claim", queue, *args, once=True)
     jobs = [
-        ClaimedJob(queue, key.decode(), attempt, fence, int(limit) if limit else None, payload)
+        ClaimedJob(queue, text(key), attempt, fence, int(limit) if limit else None, payload)
         for key, attempt, fence, limit, payload in grouped(flat, 5)
     ]
     return Claim(jobs, gate == b"paused", list(text_pairs(refused)))

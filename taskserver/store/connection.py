@@ -24,6 +24,7 @@ from taskserver.domain.durability import IN_MEMORY, Durability
 from taskserver.domain.retry import backoff
 from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, BrokerUnsuitable
 from taskserver.store.keys import QUEUES, Keys
+from taskserver.store.line import Line
 from taskserver.store.nodes import nodes_of
 from taskserver.store.scripts import Script, script
 from taskserver.store.sockets import ours
@@ -56,7 +57,8 @@ _UNANSWERED = (
     redis_said.AskError,  # the slot is being moved, or (MovedError) is elsewhere
 )
 
-_DENIED_IN_SCRIPT = ("ACL failure in script", "The user executing the script can't")
+_DENIED_IN_SCRIPT = ("The user executing the script can't", "ACL failure in script")
+"""How Redis and Valkey say that a script may not run one of its commands."""
 
 
 class Broker:
@@ -83,6 +85,7 @@ class Broker:
         self._connections = connections
         self._nodes = nodes_of(place)
         self._clients: dict[str, Any] = {}
+        self._lines: dict[str, Line] = {}
         self._readers: set[Any] = set()
         self._keys: dict[str, Keys] = {}
         self._prepared: set[str] = set()
@@ -160,11 +163,31 @@ class Broker:
         options["socket_connect_timeout"] = options["socket_timeout"]
         return redis.Redis.from_url(server, max_connections=1, **options)
 
+    def line(self, server: str) -> Line:
+        """The line for script calls to one server."""
+        line = self._lines.get(server)
+        if line is None:
+            line = self._lines[server] = Line(self.client(server).connection_pool, ANSWER_SECONDS)
+        return line
+
     async def ask(self, key: str, question: Callable[[Any], Awaitable[T]], *, once: bool = False) -> T:
         """Put a question to the server that holds ``key``: ``question`` gets its client.
 
         Unless ``once``, one that was not answered is repeated with jittered back-off for ``patience`` seconds, and at
         least once: a connection that died unnoticed costs as long as an answer may take. So it must be one that may be.
+
+        Raises:
+            BrokerUnavailable: if it was not answered; it may have happened.
+            BrokerDenied, BrokerFull, BrokerUnsuitable, BrokerError: if the server refused it.
+        """
+        return await self._put(key, lambda server: question(self.client(server)), once=once)
+
+    async def call(self, key: str, question: Callable[[Line], Awaitable[T]], *, once: bool = False) -> T:
+        """The same for script calls: ``question`` gets the line."""
+        return await self._put(key, lambda server: question(self.line(server)), once=once)
+
+    async def _put(self, key: str, question: Callable[[str], Awaitable[T]], *, once: bool) -> T:
+        """Put a question to the server that holds ``key``, as ``ask`` says.
 
         Raises:
             BrokerUnavailable: if it was not answered; it may have happened.
@@ -176,7 +199,7 @@ class Broker:
         while True:
             try:
                 with self.translated():
-                    return await question(self.client(await self.server(key)))
+                    return await question(await self.server(key))
             except BrokerUnavailable:
                 if last:
                     raise
@@ -190,7 +213,7 @@ class Broker:
         called = script(name)
         while True:
             try:
-                return await self.ask(prefix, lambda client: call(client, called, prefix, args), once=once)
+                return await self.call(prefix, lambda line: call(line, called, prefix, args), once=once)
             except GroupMissing:
                 await self.prepare(queue, again=True)
 
@@ -202,7 +225,7 @@ class Broker:
         if queue in self._prepared and not again:
             return
         prefix = self.keys(queue).prefix
-        await self.ask(prefix, lambda client: call(client, script("prepare"), prefix, ()))
+        await self.call(prefix, lambda line: call(line, script("prepare"), prefix, ()))
         with suppress(BrokerFull):
             await self.ask(QUEUES, lambda client: client.sadd(QUEUES, queue))
             self._prepared.add(queue)
@@ -222,7 +245,7 @@ class Broker:
         text = str(error)
         if _is_refused_login(error):
             return BrokerDenied(f"the broker at {self.shown} refused the user or password: check the broker URL")
-        if isinstance(error, redis_said.NoPermissionError) or any(words in text for words in _DENIED_IN_SCRIPT):
+        if isinstance(error, redis_said.NoPermissionError) or text.startswith(_DENIED_IN_SCRIPT):
             return BrokerDenied(f"the user in the broker URL for {self.shown} may not do this: {text}")
         if isinstance(error, redis_said.OutOfMemoryError) or text.startswith(("OOM", "MISCONF")):
             return BrokerFull(f"the broker at {self.shown} takes no more writes: {text}")
@@ -240,6 +263,8 @@ class Broker:
         """Close every connection; harmless when repeated."""
         for reader in list(self._readers):
             await self.discard(reader)
+        for line in self._lines.values():
+            line.close()
         for client in self._clients.values():
             await client.aclose(close_connection_pool=True)
 
@@ -248,12 +273,12 @@ class GroupMissing(BrokerError):
     """A queue's stream or group was deleted under us; ``Broker.prepare`` makes it anew."""
 
 
-async def call(client: Any, called: Script, prefix: str, args: Sequence[Any]) -> Any:
+async def call(line: Line, called: Script, prefix: str, args: Sequence[Any]) -> Any:
     """EVALSHA, with the script's text where the server does not have it yet."""
     try:
-        return await client.evalsha(called.sha, 1, prefix, *args)
+        return await line.call(b"EVALSHA", called.sha, 1, prefix, *args)
     except redis_said.NoScriptError:
-        return await client.eval(called.text, 1, prefix, *args)
+        return await line.call(b"EVAL", called.text, 1, prefix, *args)
 
 
 def call_in_thread(client: redis.Redis, called: Script, prefix: str, args: Sequence[Any]) -> Any:

@@ -8,8 +8,9 @@ import msgspec
 
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.connection import Broker, GroupMissing
+from taskserver.store.forged import is_queue_name
 from taskserver.store.keys import GROUP, QUEUES, Keys
-from taskserver.store.replies import milliseconds_of
+from taskserver.store.replies import milliseconds_of, text
 
 
 class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +39,8 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 async def names(broker: Broker) -> list[str]:
     """The names of all queues, sorted."""
-    return sorted(name.decode() for name in await broker.ask(QUEUES, lambda client: client.smembers(QUEUES)))
+    found = await broker.ask(QUEUES, lambda client: client.smembers(QUEUES))
+    return sorted(filter(is_queue_name, map(text, found)))
 
 
 async def info(broker: Broker, queue: str) -> QueueInfo:
@@ -80,7 +82,7 @@ async def _look(client: Any, keys: Keys) -> QueueInfo:
         delayed=delayed,
         dead=dead,
         oldest_age=max(0.0, *ages) if ages else None,
-        workers=sorted(name.decode()[len(keys.worker("")) :] for name in workers),
+        workers=sorted(text(name)[len(keys.worker("")) :] for name in workers),
     )
 
 

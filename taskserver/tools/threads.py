@@ -7,11 +7,27 @@ import contextlib
 import contextvars
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from taskserver.tools.context import Context
 
 T = TypeVar("T")
+
+
+class _Unawaited(threading.Event):
+    def wait(self, timeout: float | None = None) -> bool:
+        return True
+
+
+class _Thread(threading.Thread):
+    """``start`` does not wait until the thread has begun: one that finds no memory to begin with never says so.
+
+    Waiting for it would block the event loop for ever (python/cpython issue 140746).
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._started = _Unawaited()
 
 
 async def run_in_thread(call: Callable[[], T], context: Context) -> T:
@@ -37,7 +53,7 @@ async def run_in_thread(call: Callable[[], T], context: Context) -> T:
 
     # Not an executor: the interpreter joins the threads of concurrent.futures when it exits, and one tool that
     # hangs would then hang the whole process. Nobody joins a daemon thread.
-    threading.Thread(target=main, name=f"tool {context.job_id}", daemon=True).start()
+    _Thread(target=main, name=f"tool {context.job_id}", daemon=True).start()
     try:
         return await answer
     except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""What the tests of faults share: a server binary of each kind at hand, and a network that a test can break."""
+"""Faults are tried on the store's test queue, on servers of every kind, and in a network that a test can break."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from taskserver.store.connection import Broker
 from taskserver.store.scripts import script
 from tests.brokers import kinds
 from tests.faults.proxy import Proxy
+from tests.store.conftest import queue
+
+__all__ = ["binary", "hasty", "proxy", "queue"]
+
+# Assertions of the simulation tell what they compared.
+pytest.register_assert_rewrite("tests.faults.simulation")
 
 
 @pytest.fixture(params=sorted(name for name, where in kinds().items() if "://" not in where))
@@ -24,7 +30,7 @@ def binary(request: pytest.FixtureRequest) -> str:
 async def proxy(broker: Broker) -> AsyncIterator[Proxy]:
     """A proxy before an empty broker that knows all scripts: so each call of one is one request."""
     for file in (resources.files("taskserver.store") / "lua").iterdir():
-        if file.name != "prelude.lua":
+        if file.is_file():
             await broker.client(broker.url).script_load(script(file.name.removesuffix(".lua")).text)
     proxy = Proxy(broker.url)
     await proxy.start()

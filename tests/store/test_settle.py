@@ -142,7 +142,7 @@ async def test_a_failed_attempt_comes_back_after_its_delay(queue: Queue) -> None
     assert (status.state, status.attempt) == (State.DELAYED, 1)
     assert await queue.promote() == 0
     again = await next_attempt(queue, job.key)
-    assert (again.attempt, again.fence) == (2, job.fence + 1)
+    assert (again.attempt, again.fence > job.fence) == (2, True)
     assert (await queue.entry(job.key))[0] == "high"
 
 
@@ -179,7 +179,7 @@ async def test_a_released_job_has_spent_no_attempt_and_goes_first(queue: Queue) 
     await queue.settle(release(job))
     assert (await queue.status(job.key)).attempt == 0
     again = await next_attempt(queue, job.key)
-    assert (again.key, again.attempt, again.fence) == (job.key, 1, job.fence + 1)
+    assert (again.key, again.attempt, again.fence > job.fence) == (job.key, 1, True)
     assert [(line.worker, line.event) for line in await queue.history(job.key)] == [("w1", "released")]
 
 

@@ -116,6 +116,14 @@ async def test_a_thread_that_ended_outlives_nothing():
     assert not ctx.cancelled
 
 
+async def test_a_thread_that_finds_no_memory_to_begin_with_does_not_block_the_event_loop(monkeypatch):
+    monkeypatch.setattr(
+        threading.Thread, "_bootstrap", lambda _: sys.exit()
+    )  # ends it as silently as a MemoryError there
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(run_in_thread(int, context()), 0.05)
+
+
 def test_a_thread_may_end_after_its_loop_was_closed():
     seen: list[Any] = []
 

@@ -96,4 +96,7 @@ async def test_the_tools_own_limit_buries_a_job_whose_submitter_set_none(client:
     spawn(lease=1.5)
     with pytest.raises(JobFailed, match="2 attempts are used up"):
         await job.result(timeout=30)
-    assert (await job.status()).attempt == 2
+    status = await job.status()
+    assert status.attempt == 2
+    assert status.error is not None
+    assert status.error.type == "WorkerLost"  # as where the broker itself buries it

@@ -11,11 +11,13 @@ return once(ARGV[1], function()
   for i = 2, #ARGV do
     local key = ARGV[i]
     local job = read_fields(key, { 'state' })
-    if job and job.state == 'dead' then
+    if not job then
+      own(DEAD, 'ZREM', DEAD, key)
+    elseif job.state == 'dead' then
       redis.call('UNLINK', job_key(key), message_key(key), outcome_key(key), events_key(key), history_key(key))
+      own(DEAD, 'ZREM', DEAD, key)
       deleted = deleted + 1
     end
-    if not job or job.state == 'dead' then redis.call('ZREM', DEAD, key) end
   end
   return deleted
 end)

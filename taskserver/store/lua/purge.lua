@@ -9,8 +9,8 @@ local now = clock()
 local seen, cancelled = 0, 0
 
 local function drop(key, entry)
-  local job = key and read_job(key)
-  if not job or (entry and job.entry ~= entry) then return drop_entry(entry) end
+  local job = read_job(key)
+  if not job or job.entry ~= entry then return drop_entry(entry) end
   if job.state == 'queued' or job.state == 'delayed' then
     end_job(key, job, 'cancelled', '', now)
     cancelled = cancelled + 1
@@ -23,15 +23,15 @@ return once(ARGV[1], function()
   for _, lane in ipairs(LANES) do
     local left = tonumber(ARGV[2]) - seen
     local reply = left > 0
-      and redis.call('XREADGROUP', 'GROUP', GROUP, SWEEPER, 'COUNT', left, 'STREAMS', lane_key(lane), '>')
+      and own(lane_key(lane), 'XREADGROUP', 'GROUP', GROUP, SWEEPER, 'COUNT', left, 'STREAMS', lane_key(lane), '>')
     for _, item in ipairs(reply and reply[1][2] or {}) do
-      drop(item[2][1] == 'job' and item[2][2], lane .. '/' .. item[1])
+      drop(key_in(item), lane .. '/' .. item[1])
       seen = seen + 1
     end
   end
   local left = tonumber(ARGV[2]) - seen
   if left > 0 then
-    local keys = redis.call('ZRANGE', DELAYED, 0, left - 1)
+    local keys = own(DELAYED, 'ZRANGE', DELAYED, 0, left - 1)
     for _, key in ipairs(keys) do
       drop(key)
       seen = seen + 1
