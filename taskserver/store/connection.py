@@ -49,6 +49,7 @@ _UNANSWERED = (
     redis_said.TimeoutError,
     OSError,
     redis_said.BusyLoadingError,
+    redis_said.InvalidResponse,
     # After a failover, or while a cluster changes:
     redis_said.ReadOnlyError,
     redis_said.ClusterDownError,
@@ -248,7 +249,7 @@ class Broker:
             return BrokerDenied(f"the user in the broker URL for {self.shown} may not do this: {text}")
         if isinstance(error, redis_said.OutOfMemoryError) or text.startswith(("OOM", "MISCONF")):
             return BrokerFull(f"the broker at {self.shown} takes no more writes: {text}")
-        if isinstance(error, _UNANSWERED) or text.startswith(("BUSY", "UNBLOCKED force")):
+        if isinstance(error, _UNANSWERED) or text.startswith(("BUSY", "NOREPLICAS", "UNBLOCKED force")):
             return BrokerUnavailable(f"the broker at {self.shown} does not answer: {_reason(error)}")
         if "NOGROUP" in text or "no such key" in text or "stream key no longer exists" in text:
             return GroupMissing(f"a stream or consumer group is missing at {self.shown}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from copy import copy
 from typing import Any
 
 import hiredis
@@ -32,6 +33,7 @@ class Line:
         self._patience = patience
         self._connecting = asyncio.Lock()
         self._wire: _Wire | None = None
+        self._failure: Exception | None = None
 
     async def call(self, *command: Any) -> Any:
         """Send a command and return its answer.
@@ -45,11 +47,20 @@ class Line:
         return await wire.send(hiredis.pack_command(command))
 
     async def _connect(self) -> _Wire:
+        """Connect, once for all who wait for it: where that takes long and fails, they must not try one by one."""
+        failure = self._failure
         async with self._connecting:
-            if self._wire is None or self._wire.broken:
-                connection = self._pool.connection_class(**self._pool.connection_kwargs)
+            if self._wire is not None and not self._wire.broken:
+                return self._wire
+            if self._failure is not None and self._failure is not failure:
+                raise copy(self._failure) from self._failure
+            connection = self._pool.connection_class(**self._pool.connection_kwargs)
+            try:
                 await connection.connect()
-                self._wire = _Wire(connection, self._patience)
+            except Exception as error:
+                self._failure = error
+                raise
+            self._wire = _Wire(connection, self._patience)
             return self._wire
 
     def close(self) -> None:

@@ -424,3 +424,15 @@ async def test_a_client_can_be_closed(
 
 async def _all(events: AsyncIterator[Any]) -> list[Any]:
     return [event async for event in events]
+
+
+async def test_many_who_wait_for_a_connection_share_one_try(proxy: Proxy, hasty: None, place: MakePlace) -> None:
+    """Where connecting takes its time and fails, a hundred calls must not try one after the other."""
+    proxy, at = await place("q")
+    job = at.client.job(f"q-{await at.queued()}")
+    falls_silent(proxy)
+    proxy.attempts.clear()
+    calls = [asyncio.create_task(job.cancel()) for _ in range(100)]
+    await asyncio.wait_for(asyncio.wait(calls), 30)
+    assert {type(call.exception()) for call in calls} == {BrokerUnavailable}
+    assert len(proxy.attempts) < 10
