@@ -3,7 +3,9 @@
 #   make demo    the main job: an agent, two workers, an embedded broker      make bench   speed of this checkout, two minutes
 #   make test    every test                                                   make docs    the documentation as a site in site/
 #   make check   linter, types, architecture                                  make clean   remove all that these made
+#   make steady  memory, connections and cost under load, in full size
 #   make soak    ten minutes of killed workers, producers and brokers: ARGS="--minutes 60 --seed 7 --broker valkey"
+#   make guards  the simulation against each guard of the scripts taken out, an hour
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,10 +13,10 @@ BIN := $(VENV)/bin
 JOBS ?= 4
 ARGS ?=
 
-.PHONY: help demo test check soak format bench docs clean
+.PHONY: help demo test check format guards bench soak steady docs clean
 
 help:
-	@sed -n 's/^# \{0,1\}//; 3,6p' Makefile
+	@sed -n 's/^# \{0,1\}//; 3,8p' Makefile
 
 demo: $(VENV)/run
 	$(BIN)/taskserver demo $(ARGS)
@@ -35,8 +37,14 @@ format: $(VENV)/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+guards: $(VENV)/dev
+	$(BIN)/python -m tests.faults.guards.search $(ARGS)
+
 bench: $(VENV)/run
 	$(BIN)/python -m benchmarks $(ARGS)
+
+steady: $(VENV)/dev
+	$(BIN)/python -m pytest -q -m steady tests/faults/test_steady.py $(ARGS)
 
 docs: $(VENV)/docs
 	$(BIN)/zensical build --clean

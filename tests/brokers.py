@@ -1,8 +1,8 @@
 """Real brokers for the tests: which there are on this machine, and how to start one.
 
 Each pytest process starts a server of each kind at most once, on a unix socket in a folder of its own, and every
-test gets it empty. ``TASKSERVER_TEST_BROKERS`` (URLs, separated by spaces) adds servers that are running already:
-their database is flushed before each test.
+test gets it empty. ``TASKSERVER_TEST_SERVERS`` (paths, separated by spaces) adds server binaries, and
+``TASKSERVER_TEST_BROKERS`` (URLs) servers that are running already: their database is flushed before each test.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ def kinds() -> dict[str, str]:
         found["valkey"] = str(find_binary())
     if path := shutil.which("redis-server"):
         found["redis"] = path
+    for number, path in enumerate(os.environ.get("TASKSERVER_TEST_SERVERS", "").split(), 1):
+        found[f"server{number}"] = path
     for url in os.environ.get("TASKSERVER_TEST_BROKERS", "").split():
         found[url.rpartition("@")[2]] = url
     return found

@@ -41,6 +41,13 @@ async def test_more_jobs_than_a_batch_are_purged(queue: Queue) -> None:
     assert await queue.entries() == 0
 
 
+async def test_a_purge_takes_a_batch_at_a_time(queue: Queue) -> None:
+    for lane in ("high", "normal", "low"):
+        await queue.submit(lane=lane)
+    await queue.submit(delay_ms=LONG_MS)
+    assert [await queue.broker.run("purge", QUEUE, call, 1) for call in "abcde"] == [[1, 1]] * 4 + [[0, 0]]
+
+
 async def test_an_entry_that_a_worker_holds_is_left_to_it(queue: Queue) -> None:
     key = await queue.submit()
     entries = await WakeUp(queue.broker, QUEUE, "w1").read()

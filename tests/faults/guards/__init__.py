@@ -1,0 +1,5 @@
+"""Every guard of every script, what goes wrong without it, and the test that misses it.
+
+``guard`` says what a row is and takes guards out; ``attempts``, ``people``, ``keepers`` and ``reading`` hold the rows,
+``table`` all of them; ``unguarded`` lists the conditions that guard nothing, with the reason; ``page`` writes the docs.
+"""
