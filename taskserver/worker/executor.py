@@ -70,8 +70,8 @@ class Executor:
         attempt = Attempt(job, self._settlers[job.queue], time.monotonic())
         if (earlier := self.running.get(attempt.id)) is not None:  # its lease was lost, and to this very worker
             self.end(earlier, Stop.LOST)
-        self.running[attempt.id] = attempt
         attempt.task = asyncio.create_task(self._live(attempt))
+        self.running[attempt.id] = attempt
 
     async def wait_idle(self) -> None:
         """Wait until nothing runs."""
@@ -93,6 +93,8 @@ class Executor:
             await self._attempt(attempt)
         except asyncio.CancelledError:  # told to end before the tool had begun
             self._settle_stopped(attempt)
+        except MemoryError:  # whoever used it up; the lease runs out, and the attempt counts
+            attempt.abandon()
         except BaseException as error:
             # Not the tool's (those are caught where it runs): a consumer's plan, or a bug of ours.
             log.exception("job %s: its attempt could not be carried out", attempt.id)

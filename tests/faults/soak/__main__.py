@@ -17,7 +17,7 @@ from rich.console import Console
 from tests.brokers import kinds
 from tests.faults.soak.plan import plan
 from tests.faults.soak.report import Report, show, show_breaches
-from tests.faults.soak.run import Settings, Soak
+from tests.faults.soak.run import PHASES, Settings, Soak
 
 
 @click.command()
@@ -66,10 +66,11 @@ def main(
 
 
 def _print_plan(seed: int, minutes: float) -> None:
-    for fsync in ("always", "everysec"):
-        for lane, steps in plan(f"{seed}/{fsync}", minutes * 60).items():
-            for step in steps:
-                click.echo(f"{fsync}  {lane:<9}  +{step.pause:.1f} s  {step.name} ({step.seconds:.1f} s)")
+    for number, (fsync, lanes, share) in enumerate(PHASES):
+        planned = plan(f"{seed}/{number}", minutes * 60 * share)
+        for lane in lanes:
+            for step in planned[lane]:
+                click.echo(f"{fsync:<9} {lane:<10} +{step.pause:.1f} s  {step.name} ({step.seconds:.1f} s)")
 
 
 async def _run(soaks: list[Soak], minutes: float) -> list[Report]:

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
+from tests.faults.soak.plan import BROKER_FAULTS
 from tests.faults.soak.stories import Run, Seen, Story, Tale
 from tests.faults.soak.tools import PIECES
 from tests.faults.soak.watcher import ended_at, fence_of, has_not_ended
@@ -206,9 +207,13 @@ def repeated_runs(tale: Tale, stored: Mapping[str, Stored]) -> Counter[str]:
     return causes
 
 
-def recoveries(tale: Tale, lease: float) -> list[float]:
-    """Leases from the kill of a worker until its jobs ran again, where nothing else was in the way."""
-    return [(again - kill) / lease for kill, again in _taken_over(tale) if not _disturbed(tale, kill, again)]
+def recoveries(tale: Tale, lease: float, *, undisturbed: bool = False) -> list[float]:
+    """Leases from the kill of a worker until its jobs ran again; or only where nothing was wrong with the broker."""
+    return [
+        (again - kill) / lease
+        for kill, again in _taken_over(tale)
+        if not (undisturbed and _disturbed(tale, kill, again))
+    ]
 
 
 def _taken_over(tale: Tale) -> Iterator[tuple[float, float]]:
@@ -223,8 +228,8 @@ def _taken_over(tale: Tale) -> Iterator[tuple[float, float]]:
 
 
 def _disturbed(tale: Tale, kill: float, again: float) -> bool:
-    is_broker: Callable[[str], bool] = lambda name: "worker" not in name and "producer" not in name  # noqa: E731
-    return any(is_broker(fault.name) and fault.begun < again and fault.over > kill - 1 for fault in tale.faults)
+    troubles = (fault for fault in tale.faults if fault.name in BROKER_FAULTS)
+    return any(fault.begun < again and fault.over > kill - 1 for fault in troubles)
 
 
 def returns(tale: Tale, stored: Mapping[str, Stored]) -> list[float]:

@@ -16,6 +16,8 @@ from tests.faults.soak.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parents[3]
 REPLACED_SECONDS = 0.2
+GRACE_SECONDS = 0.3
+"""Shorter than some jobs take, so that stopping workers have something to hand back."""
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
@@ -113,7 +115,7 @@ def workers(count: int, slots: int, lease: float, env: dict[str, str], ledger: L
     """Real ``taskserver worker`` processes."""
     command = [
         sys.executable, "-m", "taskserver", "worker", "--tools", "tests.faults.soak.tools", "--concurrency", str(slots),
-        "--lease", str(lease), "--grace-period", str(2 * lease),
+        "--lease", str(lease), "--grace-period", str(GRACE_SECONDS),
     ]  # fmt: skip
     return Places("worker", [command] * count, env, ledger, logs)
 

@@ -43,6 +43,7 @@ class Report:
     ends_undone_by_the_broker: int = 0
     run_again: dict[str, int] = field(default_factory=dict)
     ended_twice: int = 0
+    leases_until_taken_over_undisturbed: dict[str, float] = field(default_factory=dict)
     leases_until_taken_over: dict[str, float] = field(default_factory=dict)
     until_a_job_ended_after_the_brokers_return: dict[str, float] = field(default_factory=dict)
     drained_in: float = 0.0

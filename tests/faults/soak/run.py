@@ -28,8 +28,16 @@ from tests.faults.soak.snapshot import live, snapshot
 from tests.faults.soak.stories import Tale, retell
 from tests.faults.soak.watcher import Watcher
 
-STRICT_SHARE = 0.7
-"""The part of a soak with ``appendfsync always``; the rest has ``everysec``."""
+PHASES = (
+    ("always", ("processes",), 0.15),
+    ("always", ("processes", "broker"), 0.55),
+    ("everysec", ("processes", "broker"), 0.3),
+)
+"""The server's ``appendfsync``, the lanes of faults, and the part of the time.
+
+First only processes die, so that it can be measured how soon others take over. With ``always``, nothing that was
+acknowledged may be lost; with ``everysec``, what was acknowledged in the second before a power cut.
+"""
 DRAIN_SECONDS = 120.0
 """In which all that is left must end, and as long again for every so many jobs: the janitor walks over all of them."""
 DRAIN_JOBS = 100_000
@@ -122,16 +130,16 @@ class Soak:
             submitters.close()
 
     async def _inflict(self, server: SoakServer, faults: Faults) -> None:
-        """Strictly first: nothing that was acknowledged may be lost. Then with a broker that may lose a second."""
-        seconds = self.settings.minutes * 60
-        for fsync, share in (("always", STRICT_SHARE), ("everysec", 1 - STRICT_SHARE)):
+        """Phase after phase, and nothing that was inflicted is left at the end of one."""
+        for number, (fsync, lanes, share) in enumerate(PHASES):
+            seconds = self.settings.minutes * 60 * share
             await server.set_fsync(fsync)
             self._ledger.write("phase", fsync=fsync)
-            lanes = plan(f"{self.settings.seed}/{fsync}", seconds * share)
+            planned = plan(f"{self.settings.seed}/{number}", seconds)
             with suppress(TimeoutError):
-                async with asyncio.timeout(seconds * share), asyncio.TaskGroup() as tasks:
-                    for steps in lanes.values():
-                        tasks.create_task(faults.carry_out(steps))
+                async with asyncio.timeout(seconds), asyncio.TaskGroup() as tasks:
+                    for lane in lanes:
+                        tasks.create_task(faults.carry_out(planned[lane]))
             faults.undo()
             await _up(server)
 
@@ -184,6 +192,7 @@ def _fill(report: Report, tale: Tale, stored: dict[str, Stored], verdict: Verdic
     report.ended_twice = len({breach.job for breach in verdict.breaches if breach.rule == "I2"})
     report.run_again = dict(repeated_runs(tale, stored).most_common())
     report.leases_until_taken_over = spread(recoveries(tale, lease))
+    report.leases_until_taken_over_undisturbed = spread(recoveries(tale, lease, undisturbed=True))
     report.until_a_job_ended_after_the_brokers_return = spread(returns(tale, stored))
     report.breaches = verdict.breaches
 
