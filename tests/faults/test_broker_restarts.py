@@ -60,7 +60,7 @@ async def test_a_power_cut_loses_what_was_not_synced_and_nothing_older(it: Stage
 @pytest.mark.parametrize("leases", [1.5, 4.0])
 async def test_frozen_for_longer_than_a_lease_it_gives_no_job_to_a_second_worker(it: Stage, leases: float) -> None:
     freeze = leases * it.lease
-    calls = [("slow", {"token": str(n), "seconds": freeze + 2}) for n in range(2 * SLOTS)]
+    calls = [("slow", {"label": str(n), "seconds": freeze + 2}) for n in range(2 * SLOTS)]
     jobs = await it.client.submit_many(calls)
     await it.more("begin", len(jobs))
     it.server.signal(signal.SIGSTOP)
@@ -74,7 +74,7 @@ async def test_frozen_for_longer_than_a_lease_it_gives_no_job_to_a_second_worker
 
 
 async def test_down_for_longer_than_a_lease_it_gives_no_job_to_a_second_worker(it: Stage) -> None:
-    calls = [("slow", {"token": str(n), "seconds": 4.0}) for n in range(2 * SLOTS)]
+    calls = [("slow", {"label": str(n), "seconds": 4.0}) for n in range(2 * SLOTS)]
     jobs = await it.client.submit_many(calls)
     await it.more("begin", len(jobs))
     it.server.kill()
@@ -88,13 +88,13 @@ async def test_down_for_longer_than_a_lease_it_gives_no_job_to_a_second_worker(i
 
 
 async def test_while_it_loads_its_data_submits_wait_or_are_refused(it: Stage) -> None:
-    await it.client.submit_many([("quick", {"token": str(n)}) for n in range(1000)])
+    await it.client.submit_many([("quick", {"label": str(n)}) for n in range(1000)])
     it.server.kill()
     starting = asyncio.create_task(it.server.start("--key-load-delay", str(it.server.load_delay(1.5))))
     async with Client(it.server.url) as patient, Client(it.server.url) as impatient:
         (await patient.connect()).patience = 60.0
         (await impatient.connect()).patience = 0.0
-        submitting = asyncio.create_task(patient.submit("quick", {"token": "late"}))
+        submitting = asyncio.create_task(patient.submit("quick", {"label": "late"}))
         refused = await _refusal(impatient, starting)
         await starting
         await (await submitting).result(timeout=30)
@@ -106,7 +106,7 @@ async def test_while_it_loads_its_data_submits_wait_or_are_refused(it: Stage) ->
 async def _refusal(client: Client, starting: asyncio.Task[None]) -> str:
     while not starting.done():
         try:
-            await client.submit("quick", {"token": "early"}, idempotency_key="early")
+            await client.submit("quick", {"label": "early"}, idempotency_key="early")
         except BrokerUnavailable as error:
             return str(error)
     return "it was up before it was asked"
@@ -134,7 +134,7 @@ async def test_a_worker_that_starts_while_the_broker_takes_no_writes_waits(
 ) -> None:
     options = ("--enable-protected-configs", "yes")
     async with stage(max(kinds().values()), tmp_path, *options, workers=0) as it, it.server.admin() as admin:
-        job = await it.client.submit("quick", {"token": "one"})
+        job = await it.client.submit("quick", {"label": "one"})
         await admin.config_set("save", "3600 1")
         (tmp_path / "gone").mkdir()
         await admin.config_set("dir", str(tmp_path / "gone"))
@@ -150,17 +150,17 @@ async def test_a_worker_that_starts_while_the_broker_takes_no_writes_waits(
 
 
 async def test_out_of_memory_submits_are_refused_and_running_jobs_end(it: Stage) -> None:
-    calls = [("flaky", {"token": "1"}), ("talk", {"token": "2"}), ("slow", {"token": "3", "seconds": 1.0})]
+    calls = [("flaky", {"label": "1"}), ("talk", {"label": "2"}), ("slow", {"label": "3", "seconds": 1.0})]
     running = await it.client.submit_many(calls)
     await it.more("begin", 3)
     async with it.server.admin() as admin:
         await admin.config_set("maxmemory", 1)
         with pytest.raises(BrokerFull):
-            await it.client.submit("quick", {"token": "refused"})
+            await it.client.submit("quick", {"label": "refused"})
         for job in running:
             await job.result(timeout=30)  # retries, reports and outcomes are written all the same
         await admin.config_set("maxmemory", 0)
-    await (await it.client.submit("quick", {"token": "after"})).result(timeout=30)
+    await (await it.client.submit("quick", {"label": "after"})).result(timeout=30)
     verdict, tale = await it.verdict()
     assert verdict.breaches == []
     assert len(tale.stories) == 4

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SEED = 7
+SEED = 1147
 MINUTES = 0.6
 
 

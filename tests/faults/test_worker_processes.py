@@ -42,7 +42,7 @@ async def test_workers_killed_at_any_moment_while_they_claim_and_finish(it: Stag
         it.hire()
     for turn in range(KILLS):
         token = f"turn-{turn}"
-        await it.client.submit_many([("quick", {"token": f"{token}-{n}"}) for n in range(20)], max_retries=100)
+        await it.client.submit_many([("quick", {"label": f"{token}-{n}"}) for n in range(20)], max_retries=100)
         await it.more("begin", 1)
         time.sleep(dice.uniform(0, 0.01))  # the kill comes at any moment of claiming, running and finishing
         it.kill(it.workers[0])
@@ -55,7 +55,7 @@ async def test_workers_killed_at_any_moment_while_they_claim_and_finish(it: Stag
 
 async def test_code_that_holds_the_interpreter_lock_loses_its_lease_and_cannot_write(it: Stage) -> None:
     first = it.hire()
-    job = await it.client.submit("grip", {"token": "held"})  # its first attempt holds the lock for 2.5 leases
+    job = await it.client.submit("grip", {"label": "held"})  # its first attempt holds the lock for 2.5 leases
     await it.more("begin", 1)
     it.hire()
     result = await job.result(timeout=30)
@@ -70,9 +70,9 @@ async def test_code_that_holds_the_interpreter_lock_loses_its_lease_and_cannot_w
 
 async def test_a_tool_that_uses_up_all_memory_harms_its_own_job_only(it: Stage) -> None:
     worker = it.hire()
-    hog = await it.client.submit("hog", {"token": "hog"})
+    hog = await it.client.submit("hog", {"label": "hog"})
     others = await it.client.submit_many(
-        [(kind, {"token": f"{kind}-{n}"}) for n in range(5) for kind in ("quick", "talk", "flaky")], max_retries=20
+        [(kind, {"label": f"{kind}-{n}"}) for n in range(5) for kind in ("quick", "talk", "flaky")], max_retries=20
     )
     await it.more("begin", 1)
     worker.join(30)
@@ -124,7 +124,7 @@ def as_first_process(it: Stage, tmp_path: Path) -> Iterator[psutil.Process]:
 async def test_as_process_1_it_stops_at_sigterm(
     it: Stage, as_first_process: psutil.Process, eventually: Eventually
 ) -> None:
-    job = await it.client.submit("slow", {"token": "one", "seconds": 0.5})
+    job = await it.client.submit("slow", {"label": "one", "seconds": 0.5})
     await it.more("begin", 1)
     as_first_process.send_signal(signal.SIGTERM)
     assert (await job.result(timeout=30))["attempt"] == 1
@@ -138,7 +138,7 @@ async def test_as_process_1_it_stops_at_sigterm(
 async def test_a_tool_whose_effect_came_before_its_death_meets_its_own_key_again(it: Stage, tmp_path: Path) -> None:
     """Exactly once is what the effect makes of the key; the queue only promises to come again."""
     paid = tmp_path / "paid"
-    job = await it.client.submit("pay", {"token": "bill", "book": str(paid)})
+    job = await it.client.submit("pay", {"label": "bill", "book": str(paid)})
     it.hire().join(30)  # it pays, and dies before it can say so
     it.hire()
     assert (await job.result(timeout=30))["attempt"] == 2

@@ -88,7 +88,7 @@ class Producer:
 
     def _call(self, kind: str) -> Call:
         token = f"{self._name}-{next(self._numbers)}"
-        args: dict[str, Any] = {"token": f"{token}/{self._secret}"}
+        args: dict[str, Any] = {"label": f"{token}/{self._secret}"}
         if kind in ("slow", "thread"):
             args["seconds"] = self._random.choice([0.05, 0.2, 0.6])
         return Call(token, kind, args)

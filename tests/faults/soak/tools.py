@@ -68,14 +68,14 @@ def recorded(ctx: Context, kind: str) -> Iterator[Run]:
 
 
 @tool(max_retries=8, retry_delay=0.2, retry_cap=1)
-async def quick(token: str, ctx: Context) -> dict[str, Any]:
+async def quick(label: str, ctx: Context) -> dict[str, Any]:
     """Do nothing."""
     with recorded(ctx, "quick") as run:
         return run.result()
 
 
 @tool(max_retries=8, retry_delay=0.2, retry_cap=1)
-async def slow(token: str, seconds: float, ctx: Context) -> dict[str, Any]:
+async def slow(label: str, seconds: float, ctx: Context) -> dict[str, Any]:
     """Wait."""
     with recorded(ctx, "slow") as run:
         await asyncio.sleep(seconds)
@@ -83,7 +83,7 @@ async def slow(token: str, seconds: float, ctx: Context) -> dict[str, Any]:
 
 
 @tool(max_retries=8, retry_delay=0.2, retry_cap=1)
-async def talk(token: str, ctx: Context) -> dict[str, Any]:
+async def talk(label: str, ctx: Context) -> dict[str, Any]:
     """Tell of its progress, and say a few words: each with the run that said it."""
     with recorded(ctx, "talk") as run:
         for number in range(PIECES):
@@ -94,7 +94,7 @@ async def talk(token: str, ctx: Context) -> dict[str, Any]:
 
 
 @tool(max_retries=8, retry_delay=0.2, retry_cap=1)
-def thread(token: str, seconds: float, ctx: Context) -> dict[str, Any]:
+def thread(label: str, seconds: float, ctx: Context) -> dict[str, Any]:
     """Wait in a thread."""
     with recorded(ctx, "thread") as run:
         time.sleep(seconds)
@@ -102,7 +102,7 @@ def thread(token: str, seconds: float, ctx: Context) -> dict[str, Any]:
 
 
 @tool(max_retries=8, retry_delay=0.2, retry_cap=1)
-async def flaky(token: str, ctx: Context) -> dict[str, Any]:
+async def flaky(label: str, ctx: Context) -> dict[str, Any]:
     """Fail twice, then succeed."""
     with recorded(ctx, "flaky") as run:
         if ctx.attempt < 3:
@@ -111,21 +111,21 @@ async def flaky(token: str, ctx: Context) -> dict[str, Any]:
 
 
 @tool(max_retries=1, retry_delay=0.2, retry_cap=1)
-async def broken(token: str, ctx: Context) -> None:
+async def broken(label: str, ctx: Context) -> None:
     """Fail always."""
     with recorded(ctx, "broken") as run:
         raise ValueError(f"run {run.name} fails")
 
 
 @tool(max_retries=1, retry_delay=0.2, retry_cap=1)
-async def leaves(token: str, ctx: Context) -> None:
+async def leaves(label: str, ctx: Context) -> None:
     """Try to end the process the polite way."""
     with recorded(ctx, "leaves") as run:
         raise SystemExit(f"run {run.name} fails")
 
 
 @tool(max_retries=1)
-async def pay(token: str, book: str, ctx: Context) -> dict[str, Any]:
+async def pay(label: str, book: str, ctx: Context) -> dict[str, Any]:
     """Have an effect outside, at most once by its key, and die the first time, before anybody hears of it."""
     with recorded(ctx, "pay") as run, open(book, "a+") as file:
         file.seek(0)
@@ -138,14 +138,14 @@ async def pay(token: str, book: str, ctx: Context) -> dict[str, Any]:
 
 
 @tool(max_retries=1)
-async def poison(token: str, ctx: Context) -> None:
+async def poison(label: str, ctx: Context) -> None:
     """End the process at once."""
     with recorded(ctx, "poison"):
         os.abort()
 
 
 @tool(max_retries=1, retry_delay=0.2, retry_cap=1)
-async def hog(token: str, ctx: Context) -> None:
+async def hog(label: str, ctx: Context) -> None:
     """Use up the memory that the process may have. Once it gives way; the second time the end comes, after a gasp."""
     with recorded(ctx, "hog") as run:
         _, most = limits = resource.getrlimit(resource.RLIMIT_AS)
@@ -166,7 +166,7 @@ async def hog(token: str, ctx: Context) -> None:
 
 
 @tool(max_retries=8, retry_delay=0.2, retry_cap=1)
-async def block(token: str, ctx: Context) -> dict[str, Any]:
+async def block(label: str, ctx: Context) -> dict[str, Any]:
     """Forget that the event loop must not be blocked."""
     with recorded(ctx, "block") as run:
         time.sleep(3 * _lease())
@@ -174,7 +174,7 @@ async def block(token: str, ctx: Context) -> dict[str, Any]:
 
 
 @tool(max_retries=8, retry_delay=0.2, retry_cap=1)
-async def grip(token: str, ctx: Context) -> dict[str, Any]:
+async def grip(label: str, ctx: Context) -> dict[str, Any]:
     """Run C code that holds the interpreter lock: no thread of this process goes on. The next attempt is kinder."""
     with recorded(ctx, "grip") as run:
         if ctx.attempt == 1:
@@ -183,7 +183,7 @@ async def grip(token: str, ctx: Context) -> dict[str, Any]:
 
 
 @tool(max_retries=1, retry_delay=0.2, retry_cap=1, timeout=0.5)
-async def stubborn(token: str, ctx: Context) -> None:
+async def stubborn(label: str, ctx: Context) -> None:
     """Ignore its cancellation for longer than the worker's patience."""
     with recorded(ctx, "stubborn"):
         until = time.monotonic() + 8
