@@ -223,7 +223,7 @@ def _taken_over(tale: Tale) -> Iterator[tuple[float, float]]:
         runs = sorted(story.runs.values(), key=lambda run: run.at)
         for run, following in pairwise(runs):
             kill = kills.get(run.pid)
-            if kill is not None and run.at < kill and run.ended is None:
+            if kill is not None and run.at < kill < following.at and run.ended is None:
                 yield kill, following.at
 
 
