@@ -1,11 +1,16 @@
 # Each target sets up what it needs on first use, with nothing but Python and make.
 #
-#   make demo    the main job: an agent, two workers, an embedded broker      make bench   speed of this checkout, two minutes
-#   make test    every test                                                   make docs    the documentation as a site in site/
-#   make check   linter, types, architecture                                  make clean   remove all that these made
-#   make steady  memory, connections and cost under load, in full size
-#   make soak    ten minutes of killed workers, producers and brokers: ARGS="--minutes 60 --seed 7 --broker valkey"
-#   make guards  the simulation against each guard of the scripts taken out, an hour
+#   make demo     the main job: an agent, two workers, an embedded broker
+#   make test     every test
+#   make check    linter, types, architecture
+#   make soak     killed workers, producers and brokers, ten minutes: ARGS="--minutes 60 --seed 7 --broker valkey"
+#   make guards   the simulation against each guard of the scripts taken out, an hour
+#   make steady   memory, connections and cost under load, in full size, four minutes
+#   make bench    speed of this checkout, two minutes
+#   make bench-peers  the same beside eleven other systems, 40 minutes
+#   make tune     the best concurrency for your own tool: ARGS="--tool my.module:tool"
+#   make docs     the documentation as a site in site/
+#   make clean    remove all that these made
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,10 +18,10 @@ BIN := $(VENV)/bin
 JOBS ?= 4
 ARGS ?=
 
-.PHONY: help demo test check format guards bench soak steady docs clean
+.PHONY: help demo test check format soak guards steady bench bench-peers tune docs clean
 
 help:
-	@sed -n 's/^# \{0,1\}//; 3,8p' Makefile
+	@sed -n '3,/^$$/s/^# \{0,1\}//p' Makefile
 
 demo: $(VENV)/run
 	$(BIN)/taskserver demo $(ARGS)
@@ -46,14 +51,20 @@ bench: $(VENV)/run
 steady: $(VENV)/dev
 	$(BIN)/python -m pytest -q -m steady tests/faults/test_steady.py $(ARGS)
 
+bench-peers: $(VENV)/bench
+	$(BIN)/python -m benchmarks.peers run $(ARGS)
+
+tune: $(VENV)/run
+	$(BIN)/python -m benchmarks.tune $(ARGS)
+
 docs: $(VENV)/docs
 	$(BIN)/zensical build --clean
 
 clean:
-	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# The three stages of the environment: to run, to develop, to write documentation.
+# The stages of the environment: to run, to develop, to measure, to write documentation.
 
 $(VENV)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -68,6 +79,10 @@ $(VENV)/run: $(VENV)/python pyproject.toml constraints.txt
 
 $(VENV)/dev: $(VENV)/run
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev
+	@touch $@
+
+$(VENV)/bench: $(VENV)/run
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group bench
 	@touch $@
 
 $(VENV)/docs: $(VENV)/run

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from taskserver.store.connection import Broker, call_in_thread
 from taskserver.store.scripts import script
 
 
-def drain_floor(broker: Broker, queue: str, jobs: int, at_a_time: int) -> None:
-    """Claim jobs and finish them with an empty result until all are done."""
+def drain_floor(
+    broker: Broker, queue: str, jobs: int, at_a_time: int, ran: Callable[[int], object] = lambda _: None
+) -> None:
+    """Claim jobs and finish them with an empty result until all are done; ``ran`` hears of each batch."""
     client = broker.threaded(broker.url)
     prefix = broker.keys(queue).prefix
     claim, finish = script("claim"), script("finish")
@@ -19,6 +22,7 @@ def drain_floor(broker: Broker, queue: str, jobs: int, at_a_time: int) -> None:
         args: list[Any] = []
         for i in range(0, len(claimed), 5):
             args += (claimed[i], claimed[i + 2], claimed[i + 1], "succeeded", b"\xc0")
+        ran(len(claimed) // 5)
         call_in_thread(client, finish, prefix, args)
         jobs -= len(claimed) // 5
     client.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -15,28 +16,36 @@ from taskserver.store.connection import Broker
 
 
 class Work(NamedTuple):
-    """What a server has done: CPU in seconds, commands (those inside scripts too), socket reads (round trips)."""
+    """What a server has done: CPU seconds, commands (in scripts too), socket reads (round trips), bytes in and out."""
 
     cpu: float
     commands: int
     reads: int
+    traffic: int
 
     def __sub__(self, other: Work) -> Work:
-        return Work(self.cpu - other.cpu, self.commands - other.commands, self.reads - other.reads)
+        return Work(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))  # type: ignore[arg-type]
 
 
 class Server:
-    """A broker process on a unix socket; without persistence, so that disks do not matter."""
+    """A broker process without persistence, so that disks do not matter.
 
-    def __init__(self, binary: str | None) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="taskserver-bench-"))
+    Args:
+        binary: A redis-server or valkey-server; None for the embedded one.
+        tcp: Listen on a loopback port, which every system can reach, instead of a unix socket.
+    """
+
+    def __init__(self, binary: str | None, *, tcp: bool = False) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="taskserver-bench-"))
+        self.port = _free_port() if tcp else 0
         self._binary = binary or str(find_binary())
-        self.url = f"unix://{self._folder / 's'}"
+        self.url = f"redis://127.0.0.1:{self.port}/0" if tcp else f"unix://{self.folder / 's'}"
         self.broker = Broker(self.url, patience=10)
         self._process: subprocess.Popen[bytes] | None = None
 
     async def __aenter__(self) -> Self:
-        options = ["--port", "0", "--unixsocket", str(self._folder / "s"), "--save", "", "--dir", str(self._folder)]
+        where = ["--bind", "127.0.0.1"] if self.port else ["--unixsocket", str(self.folder / "s")]
+        options = [*where, "--port", str(self.port), "--save", "", "--appendonly", "no", "--dir", str(self.folder)]
         self._process = subprocess.Popen([self._binary, *options], stdout=subprocess.DEVNULL)
         for _ in range(500):
             try:
@@ -52,7 +61,7 @@ class Server:
         if self._process:
             self._process.terminate()
             self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     async def empty(self) -> None:
         """Forget everything."""
@@ -69,4 +78,24 @@ class Server:
         info = await self.broker.client(self.broker.url).info("everything")
         cpu = info["used_cpu_user"] + info["used_cpu_sys"]
         calls = sum(stat["calls"] for name, stat in info.items() if name.startswith("cmdstat_"))
-        return Work(cpu, calls, info["total_reads_processed"])
+        traffic = info["total_net_input_bytes"] + info["total_net_output_bytes"]
+        return Work(cpu, calls, info["total_reads_processed"], traffic)
+
+    async def memory(self) -> int:
+        """Bytes that its data and clients take."""
+        return int((await self.broker.client(self.broker.url).info("memory"))["used_memory"])
+
+    async def clients(self) -> int:
+        """Connections that it has."""
+        return int((await self.broker.client(self.broker.url).info("clients"))["connected_clients"])
+
+    async def number(self, command: str) -> int:
+        """The number that a command answers with: ``XLEN key``, ``XPENDING key group``."""
+        answer = await self.broker.client(self.broker.url).execute_command(*command.split())
+        return int(answer["pending"] if isinstance(answer, dict) else answer)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
