@@ -142,7 +142,7 @@ async def test_a_key_that_is_no_text_does_not_hold_the_janitor_up(queue: Queue) 
     await queue.redis.hset(queue.keys.job("").encode() + b"\xff", "state", "queued")
     key = await queue.submit()
     await queue.forget_wake_up_calls()
-    assert await walk(queue) == [key]
+    assert key in await walk(queue)
 
 
 async def test_a_history_that_cannot_be_read_hides_no_status(queue: Queue) -> None:

@@ -180,6 +180,24 @@ async def test_a_record_that_may_not_be_read_loses_no_job(queue: Queue) -> None:
     assert [job.key for job in await queue.claim()] == [key]
 
 
+async def test_a_message_that_may_not_be_read_loses_no_job(queue: Queue) -> None:
+    key = await queue.submit()
+    keys = queue.keys
+    readable = [f"~{keys.prefix}", f"~{keys.prefix}[^m]*", f"~{keys.meta}"]
+    async with a_guest(queue, "resetkeys", *readable) as guest:
+        with pytest.raises(BrokerError, match=DENIED):
+            await guest.claim()
+    assert await queue.state(key) is State.QUEUED
+
+
+async def test_a_lane_that_may_not_be_read_wakes_nobody(queue: Queue) -> None:
+    key = await queue.submit()
+    async with a_guest(queue, "-xrange") as guest:
+        with pytest.raises(BrokerError, match=DENIED):
+            await guest.broker.run("mend", QUEUE, key)
+    assert await queue.entries() == 1
+
+
 async def test_a_stream_that_may_not_be_read_is_not_deleted(queue: Queue) -> None:
     key = (await queue.running()).key
     assert set(await queue.reclaim()) == {key}  # it waits in the first lane that is read

@@ -150,3 +150,11 @@ async def test_the_list_forgets_a_dead_letter_whose_record_has_expired(queue: Qu
     await queue.redis.unlink(queue.keys.job(job.key))
     await bury(queue, job.key)
     assert not await queue.redis.exists(queue.keys.dead)
+
+
+async def test_a_purge_whose_answer_was_lost_answers_the_same(queue: Queue) -> None:
+    for _ in range(3):
+        await queue.submit()
+    assert await queue.broker.run("purge", QUEUE, "call", 2) == [2, 2]
+    assert await queue.broker.run("purge", QUEUE, "call", 2) == [2, 2]
+    assert await queue.broker.run("purge", QUEUE, "another", 2) == [1, 1]

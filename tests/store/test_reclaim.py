@@ -7,7 +7,7 @@ from taskserver.store import recovering
 from taskserver.store.claiming import WakeUp
 from taskserver.store.keys import GROUP
 from taskserver.store.recovering import BATCH
-from tests.store.harness import LONG_MS, QUEUE, Queue
+from tests.store.harness import LONG_MS, QUEUE, Queue, succeed
 
 
 async def test_a_lost_job_is_queued_again_and_the_attempt_is_spent(queue: Queue) -> None:
@@ -174,3 +174,9 @@ async def test_a_recalled_job_that_was_asked_to_end_ends(queue: Queue) -> None:
     assert await recall(queue) == []
     assert await queue.state(job.key) is State.CANCELLED
     assert await queue.pending() == 0
+
+
+async def test_an_unheard_attempt_that_was_recalled_is_refused(queue: Queue) -> None:
+    unheard = await queue.running()
+    assert await recall(queue) == [unheard.key]
+    assert [refusal.reason for refusal in await queue.settle(succeed(unheard))] == ["stale"]

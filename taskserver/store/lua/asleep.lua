@@ -5,16 +5,11 @@
 -- ARGV    keys
 -- Returns the keys of those jobs.
 
-local function has_entry(job)
-  local lane, id = string.match(job.entry or '', '^(%a+)/(.+)$')
-  return lane and #redis.call('XRANGE', lane_key(lane), id, id) > 0
-end
-
 local SLEEPS = {
-  queued = function(_, job) return not has_entry(job) end,
+  queued = function(_, job) return not is_awake(job) end,
   -- A live worker's next heartbeat writes another entry.
   running = function(_, job)
-    return not has_entry(job) and redis.call('EXISTS', QUEUE .. 'worker:' .. (job.worker or '')) == 0
+    return not is_awake(job) and redis.call('EXISTS', QUEUE .. 'worker:' .. (job.worker or '')) == 0
   end,
   delayed = function(key) return not redis.call('ZSCORE', DELAYED, key) end,
 }

@@ -24,8 +24,8 @@ end
 -- On some servers a worker that never got a job is no consumer; the caller has looked for those, too.
 local function is_served()
   for _, lane in ipairs(LANES) do
-    local consumers = redis.pcall('XINFO', 'CONSUMERS', lane_key(lane), GROUP)
-    for _, info in ipairs(consumers.err and {} or consumers) do
+    local consumers = redis.pcall('XINFO', 'CONSUMERS', lane_key(lane), GROUP) -- an error has no items
+    for _, info in ipairs(consumers) do
       if redis.call('EXISTS', QUEUE .. 'worker:' .. info[2]) == 1 then return true end
     end
   end
@@ -37,13 +37,14 @@ local function last_used()
   local last = 0
   for _, lane in ipairs(LANES) do
     local info = redis.pcall('XINFO', 'STREAM', lane_key(lane))
-    for i = 1, info.err and 0 or #info, 2 do
-      if info[i] == 'last-generated-id' then last = math.max(last, tonumber(string.match(info[i + 1], '^%d+'))) end
+    for i = 1, #info, 2 do
+      local is_last = info[i] == 'last-generated-id'
+      if is_last then last = math.max(last, tonumber(string.match(info[i + 1], '^%d+'))) end
     end
   end
   if last > 0 then return last end
   if ARGV[1] == 'mark' then redis.call('HSETNX', META, 'idle', string.format('%d', now)) end
-  return tonumber(redis.call('HGET', META, 'idle') or now)
+  return number(redis.call('HGET', META, 'idle')) or now
 end
 
 if not is_empty() or is_served() or now - last_used() < tonumber(ARGV[2]) then return 0 end

@@ -14,8 +14,6 @@ local TYPES = {
   job = 'hash', msg = 'string', out = 'string', events = 'stream', history = 'list', worker = 'string', lane = 'stream',
   delayed = 'zset', expiring = 'zset', dead = 'zset', meta = 'hash', sweeper = 'string', janitor = 'string', answer = 'hash',
 }
-local IS_LANE = { returned = true, high = true, normal = true, low = true }
-local ENDS = { succeeded = true, failed = true, dead = true, cancelled = true, expired = true }
 
 -- Aside goes what no script can use; its kind comes first there, so that no walk over jobs meets it.
 local function set_aside(name)
@@ -40,14 +38,14 @@ local function must_stay(name)
 end
 
 local function result_ttl(job)
-  local ttl = tonumber(job.ttl) or RESULT_TTL
+  local ttl = number(job.ttl) or RESULT_TTL
   return job.state == 'dead' and math.max(ttl, DEAD_TTL) or ttl
 end
 
 local function record(name, key)
   local job = read_fields(key, { 'state', 'ttl' })
   if not job then return set_aside(name) end
-  if ENDS[job.state] then return must_end(name, result_ttl(job)) end
+  if ENDED[job.state] then return must_end(name, result_ttl(job)) end
   return must_stay(name)
 end
 
@@ -56,7 +54,7 @@ local function beside(name, key)
   if not job then -- or one that cannot be read: that comes first
     return redis.call('EXISTS', job_key(key)) == 0 and must_end(name, DAY, 'orphan') or nil
   end
-  if ENDS[job.state] then return must_end(name, result_ttl(job)) end
+  if ENDED[job.state] then return must_end(name, result_ttl(job)) end
   if string.sub(name, 1, 4) == 'msg:' then return must_stay(name) end
   return must_end(name, LIVE_TTL)
 end

@@ -9,15 +9,6 @@
 
 local now = clock()
 local mended = {}
-local delivered = {}
-
--- Whether the job's entry is pending, or will still be delivered.
-local function is_awake(job)
-  local lane, id = place(job.entry)
-  if not lane or #own(lane_key(lane), 'XRANGE', lane_key(lane), id, id) == 0 then return false end
-  delivered[lane] = delivered[lane] or last_delivered(lane)
-  return before(delivered[lane], id) or #redis.call('XPENDING', lane_key(lane), GROUP, id, id, 1) > 0
-end
 
 -- Puts the job into one of the sets; false if it was there already.
 local function list(set, time, key)

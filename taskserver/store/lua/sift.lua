@@ -10,8 +10,8 @@ local entries = redis.call('XRANGE', lane_key(lane), '(' .. last, '+', 'COUNT', 
 local gone = {}
 for _, item in ipairs(entries) do
   last = item[1]
-  local fields, entry = item[2], lane .. '/' .. last
-  local job = fields[1] == 'job' and read_fields(fields[2], { 'state', 'entry' })
+  local entry = lane .. '/' .. last
+  local job = read_fields(key_in(item), { 'state', 'entry' })
   if not (job and job.entry == entry and (job.state == 'queued' or job.state == 'running')) then
     if ARGV[1] == 'repair' then drop_entry(entry) end
     gone[#gone + 1] = last

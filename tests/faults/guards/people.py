@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from taskserver.domain.job import State
-from tests.faults import test_damaged_records, test_entries, test_wrong_types
-from tests.faults.guards.guard import by, guards, outside
+from tests.faults import test_damaged_records, test_entries
+from tests.faults.guards.guard import by, guards, of_prelude, outside
 from tests.store import (
     test_cancel,
     test_outcomes_status_events,
@@ -48,7 +48,7 @@ PEOPLE = [
         ("message", "record", "if not job or redis.call('EXISTS', message_key(key)) == 0 then", "if not job then",
          "a job is queued that has nothing to run",
          by(test_requeue.test_a_job_whose_record_or_message_is_gone_cannot_run_again)),
-        ("ended", "state", "elseif not ENDED[job.state] then", "elseif false then",
+        ("ended", "state", "if not ENDED[job.state] then return job.state end", "",
          "a running job is begun a second time", by(test_requeue.test_a_live_job_is_left_alone, state=State.RUNNING)),
     ),
     *guards(
@@ -74,15 +74,15 @@ PEOPLE = [
          "an empty lane stops the purge", by(test_purge_leave.test_an_empty_queue_is_purged)),
         ("nothing delayed", "record", "if #keys > 0 then", "if true then", "an empty delay set stops the purge",
          by(test_purge_leave.test_an_empty_queue_is_purged)),
-        ("room in the lanes", "owner", "local reply = left > 0\n    and own", "local reply = own", "a batch has no end",
-         by(test_purge_leave.test_a_purge_takes_a_batch_at_a_time)),
+        ("room in the lanes", "owner", "local reply = left > 0\n      and own", "local reply = own",
+         "a batch has no end", by(test_purge_leave.test_a_purge_takes_a_batch_at_a_time)),
         ("room in the delay set", "owner", "if left > 0 then", "if true then", "a batch has no end",
          by(test_purge_leave.test_a_purge_takes_a_batch_at_a_time)),
     ),
     *guards(
         "bury",
-        ("record", "record", "if not job then\n    own(DEAD, 'ZREM', DEAD, key)\n  elseif job.state", "if job.state",
-         "a dead letter whose record has expired is listed for ever",
+        ("record", "record", "if not job then\n      own(DEAD, 'ZREM', DEAD, key)\n    elseif job.state",
+         "if job.state", "a dead letter whose record has expired is listed for ever",
          by(test_purge_leave.test_the_list_forgets_a_dead_letter_whose_record_has_expired)),
         ("dead", "state", "elseif job.state == 'dead' then", "else", "a job is deleted that somebody has requeued",
          by(test_purge_leave.test_a_dead_letter_that_somebody_requeued_meanwhile_is_not_deleted)),
@@ -94,10 +94,14 @@ PEOPLE = [
         ("ended", "state", "if job and ENDED[job.state] then", "if job then",
          "the error of one attempt looks like the end",
          by(test_outcomes_status_events.test_a_job_that_has_not_ended_has_no_outcome_yet)),
-        ("outcome of another type", "record", "if data.err then data = '' end", "",
-         "an outcome that was overwritten hides the others",
-         by(test_wrong_types.test_an_outcome_that_was_overwritten_hides_no_other)),
         ("record of the state", "record", "job and job.state or ''", "job.state or ''",
          "an unknown job hides the others", by(test_outcomes_status_events.test_outcomes_come_in_the_order_asked_for)),
+    ),
+    *of_prelude(
+        "ends",
+        "purge",
+        ("repeated call", "once", "if known then return cmsgpack.unpack(known) end", "",
+         "a repeated purge answers that there was nothing to do",
+         by(test_purge_leave.test_a_purge_whose_answer_was_lost_answers_the_same)),
     ),
 ]

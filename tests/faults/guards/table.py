@@ -11,8 +11,9 @@ from tests.faults.guards.guard import text_of
 from tests.faults.guards.keepers import KEEPERS
 from tests.faults.guards.people import PEOPLE
 from tests.faults.guards.reading import READING
+from tests.faults.guards.rounds import ROUNDS
 
-GUARDS = [*ATTEMPTS, *PEOPLE, *KEEPERS, *READING]
+GUARDS = [*ATTEMPTS, *PEOPLE, *KEEPERS, *READING, *ROUNDS]
 FILES = sorted(path.relative_to(LUA).with_suffix("").as_posix() for path in LUA.rglob("*.lua"))
 CONDITION = re.compile(r"\b(?:if|elseif|and)\b")
 

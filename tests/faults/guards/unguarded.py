@@ -11,6 +11,7 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ("prelude/ends", "if job.history then redis.call('PEXPIRE', history_key(key), ttl) end"),
         ("prelude/ends", "if job.expires then own(EXPIRING, 'ZREM', EXPIRING, key) end"),
         ("submit", "if options == '' then"),
+        ("requeue", "if seal ~= '' then redis.call('SETRANGE', message_key(key), 0, seal) end"),
         ("prelude/records", "if not field then return nil end"),
     ],
     "it reads an option": [
@@ -26,6 +27,10 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ("prelude/entries", "if not by_kind then by_kind = {}; news[channel] = by_kind end"),
         ("prelude/entries", "if ids then ids[#ids + 1] = key else by_kind[kind] = { key } end"),
         ("finish", "if state ~= 'succeeded' then"),
+    ],
+    "it bounds how much one answer holds": [("outcomes", "if size > LARGE then break end")],
+    "it reads an answer of the server": [
+        ("forget", "if is_last then last = math.max(last, tonumber(string.match(info[i + 1], '^%d+'))) end"),
     ],
     "it shares free slots among the lanes": [
         ("claim", "local quota = turn == 1 and math.min(free, tonumber(ARGV[2 + i])) or free"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from taskserver.domain.job import State
-from taskserver.store import mending, reading
+from taskserver.store import mending, rounds
 from taskserver.store.keys import GROUP
+from taskserver.store.troubles import Trouble
 from tests.faults.simulation.model import Job
 from tests.faults.simulation.stage import JOBS, NUMBER, WORKER, WORKERS, where_a_job_is
 from tests.faults.simulation.view import ALL_LANES
@@ -38,6 +40,12 @@ class Keepers(Workers):
                 await self.queue.redis.xclaim(
                     key, GROUP, item["consumer"], 0, [item["message_id"]], idle=3 * LONG_MS, justid=True
                 )
+
+    def give_up(self, worker: str, how: str) -> None:
+        super().give_up(worker, how)
+        if how == "lose":
+            self.fall_silent(worker)
+            self.sweep()
 
     @rule()
     def sweep(self) -> None:
@@ -84,37 +92,32 @@ class Keepers(Workers):
         self.claim(worker, 3 * JOBS)
 
     @precondition(lambda self: self.model.jobs)
-    @rule(worker=WORKER)
-    def walk(self, worker: str) -> None:
-        """The janitor goes over all jobs, and everything is where it belongs, whatever was before.
+    @rule(worker=WORKER, thorough=st.booleans())
+    def walk(self, worker: str, thorough: bool) -> None:
+        """The janitor makes its round, and everything is where it belongs, whatever was before.
 
-        What it replaces on its way may have stood for a job that it has seen already; the second walk finds that.
+        What it replaces on its way may have stood for a job that it has seen already; the second round finds that.
         """
+        self.call("turn", mending.take_turn(self.queue.broker, QUEUE, worker, LONG_MS))
         for _ in range(1 + self.model.disturbed):
-            self._walk(worker)
+            self.make_a_round(thorough)
+        self.run(mending.tidy(self.queue.broker, QUEUE))
         self.model.disturbed = False
         self.compare("tidy")
 
-    def _walk(self, worker: str) -> None:
-        self.call("prepare", self.queue.broker.prepare(QUEUE, again=True))
-        self.call("turn", mending.take_turn(self.queue.broker, QUEUE, worker, LONG_MS))
-        mended, cursor = self._page(0)
-        while cursor:
-            more, cursor = self._page(cursor)
-            mended += more
-        for key in mended:
+    def make_a_round(self, thorough: bool) -> None:
+        woken = self.run(self._round(thorough))
+        disturbed, self.model.disturbed = self.model.disturbed, True  # it may have to be made once more
+        self.compare("mend")
+        self.model.disturbed = disturbed
+        assert disturbed or woken == [], "the janitor mended what was sound"
+        for key in woken:
             if key in self.model.jobs:
                 self.model.jobs[key].overdue = False  # another lease has begun
-        if not self.model.disturbed:
-            assert mended == [], "the janitor mended what was sound"
-        self.run(mending.tidy(self.queue.broker, QUEUE))
 
-    def _page(self, cursor: int) -> tuple[list[str], int]:
-        disturbed, self.model.disturbed = self.model.disturbed, True  # it is not through yet
-        cursor, keys = self.run(reading.page_of_keys(self.queue.broker, QUEUE, cursor))
-        mended: list[bytes] = self.call("mend", self.queue.broker.run("mend", QUEUE, *keys)) if keys else []
-        self.model.disturbed = disturbed
-        return [key.decode() for key in mended], cursor
+    async def _round(self, thorough: bool) -> list[str]:
+        steps = [step async for step in rounds.around(self.queue.broker, QUEUE, repair=True, thorough=thorough)]
+        return [found.name for step in steps for found in step.found if found.trouble is Trouble.ASLEEP]
 
     @where_a_job_is(State.RUNNING)
     @rule(number=NUMBER, worker=WORKER)

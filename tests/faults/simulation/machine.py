@@ -34,7 +34,7 @@ class Simulation(Trouble):
             self.close()
 
     def _drain(self) -> None:
-        self.walk("w1")
+        self.walk("w1", thorough=True)
         self.run(steering.resume(self.queue.broker, QUEUE))
         self.model.paused = False
         self.call("cancel", self.queue.cancel(*(job.key for job in self.model.in_state(State.DELAYED, State.WAITING))))
@@ -50,6 +50,6 @@ class Simulation(Trouble):
             for attempt in [job.attempt for job in self.model.jobs.values() if job.attempt]:
                 assert self.call("finish", self.queue.settle(succeed(attempt.job))) == []
         assert [(job.key, job.state) for job in self.model.in_state(None, *LIVE)] == []
-        self.walk("w1")
+        self.walk("w1", thorough=True)
         assert self.look().left() == {}
         assert len(self.model.jobs) <= JOBS

@@ -10,13 +10,14 @@ from taskserver.domain.lanes import LANES
 from taskserver.store import reading, steering, submitting
 from taskserver.store.replies import text
 from tests.faults.simulation.model import MAX_ATTEMPTS, Job
-from tests.faults.simulation.stage import ENDED, JOBS, NUMBER, Stage, where_a_job_is
+from tests.faults.simulation.stage import ENDED, JOBS, NUMBER, where_a_job_is
+from tests.faults.simulation.workers import Workers
 from tests.store.harness import LONG_MS, QUEUE, new_job
 
 CLIENT = st.integers(0, 1)
 
 
-class People(Stage):
+class People(Workers):
     """Submitting, cancelling, answering, running again, emptying."""
 
     @precondition(lambda self: len(self.model.jobs) < JOBS)
@@ -107,6 +108,7 @@ class People(Stage):
         self.call("tidy", self.queue.broker.run("tidy", QUEUE))
         self.call("", (steering.pause if paused else steering.resume)(self.queue.broker, QUEUE))
         self.model.paused = paused
+        self.claim("w1", JOBS)
 
     @precondition(lambda self: self.model.jobs)
     @rule()

@@ -12,7 +12,7 @@ from taskserver.domain.lanes import RETURNED
 from taskserver.store.keys import GROUP
 from tests.faults.simulation.keepers import Keepers
 from tests.faults.simulation.people import People
-from tests.faults.simulation.stage import JOBS, NUMBER, WORKER, WORKERS, where_a_job_is
+from tests.faults.simulation.stage import ENDED, JOBS, NUMBER, WORKER, WORKERS, where_a_job_is
 from tests.faults.simulation.view import ALL_LANES
 from tests.store.harness import QUEUE, succeed
 
@@ -171,6 +171,8 @@ class Trouble(People, Keepers):
         """A forged entry of a running job is pending for a worker that falls silent."""
         self.forge(RETURNED, {"job": self.pick(number, State.RUNNING).key})
         self.read(worker)
+        self.fall_silent(worker)
+        self.sweep()
 
     @where_a_job_is(State.QUEUED)
     @rule(number=NUMBER)
@@ -231,6 +233,15 @@ class Trouble(People, Keepers):
         key = self.queue.keys.prefix + name
         self.model.paused = self.model.paused and name != "meta"
         self.meddle(("UNLINK", key), ("HSET", key, "x", "x") if name in ("sweeper", "janitor") else ("SET", key, "x"))
+
+    @where_a_job_is(State.RUNNING, *ENDED)
+    @rule(number=NUMBER)
+    def forge_times(self, number: int) -> None:
+        """The time has come, or is over, of a job that runs or has ended."""
+        key = self.pick(number, State.RUNNING, *ENDED).key
+        self.meddle(*(("ZADD", name, 1, key) for name in (self.queue.keys.delayed, self.queue.keys.expiring)))
+        self.call("promote", self.queue.promote())
+        self.call("expire", self.queue.expire())
 
     @rule()
     def forge_members_of_the_sets(self) -> None:

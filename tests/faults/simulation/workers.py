@@ -163,6 +163,33 @@ class Workers(Stage):
             assert self.model.jobs[key].attempt is attempt, "a job was recalled from a worker that knows of it"
 
     @HELD
+    @rule(number=NUMBER, how=st.sampled_from([*sorted(HOW), "wait", "lose", "recall"]))
+    def cancel_and_settle(self, number: int, how: str) -> None:
+        """A job that was asked to end is not run again, however its attempt is over."""
+        job, attempt = self.held(number)
+        (state,) = self.call("cancel", self.queue.cancel(job.key))
+        assert state is State.RUNNING
+        job.asked_to_end = True
+        if how in HOW:
+            self.settle(number, how, again=False)
+        elif how == "wait":
+            self.wait(number, limited=False)
+        else:
+            self.model.forget_attempt(job)
+            self.give_up(attempt.worker, how)
+
+    def give_up(self, worker: str, how: str) -> None:
+        """What the worker does not know of goes back, by its own recall or when the lease is over."""
+        if how == "recall":
+            self.recall(worker)
+
+    @rule(worker=WORKER, slots=st.integers(1, 3))
+    def claim_unheard(self, worker: str, slots: int) -> None:
+        """The answer to a claim is lost, and the worker asks for all back of which it does not know."""
+        self.claim(worker, slots, heard=False)
+        self.recall(worker)
+
+    @HELD
     @rule(number=NUMBER)
     def die(self, number: int) -> None:
         """A worker is gone, or frozen, or cut off: it may be back, as a zombie."""

@@ -32,12 +32,23 @@ local function before(one, other)
   return #a < #c or (#a == #c and a < c)
 end
 
--- Up to where the group of a lane has read.
+-- Up to where the group of a lane has read. A group that is gone will be made anew, and begin at the start.
 local function last_delivered(lane)
-  for _, group in ipairs(own(lane_key(lane), 'XINFO', 'GROUPS', lane_key(lane))) do
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', lane_key(lane))) do
     if group[2] == GROUP then return group[8] end
   end
-  error(redis.error_reply('NOGROUP the lane ' .. lane .. ' has no group'))
+  return '0-0'
+end
+
+-- Whether the job's entry is pending, or will still be delivered.
+local delivered = {}
+local function is_awake(job)
+  local lane, id = place(job.entry)
+  if not lane then return false end
+  local found = redis.pcall('XRANGE', lane_key(lane), id, id)
+  if is_foreign(found) or #found == 0 then return false end
+  delivered[lane] = delivered[lane] or last_delivered(lane)
+  return before(delivered[lane], id) or #redis.call('XPENDING', lane_key(lane), GROUP, id, id, 1) > 0
 end
 
 -- From now on the worker has the entry's lease; false if there is no such entry. FORCE makes the pending record anew where

@@ -10,12 +10,17 @@ local function own(key, ...)
   return redis.call(...)
 end
 
+-- Whether an answer says that the key holds something else. Any other error is raised.
+local function is_foreign(reply)
+  if type(reply) ~= 'table' or not reply.err then return false end
+  if not string.find(reply.err, '^WRONGTYPE') then error(reply) end
+  return true
+end
+
 -- What a key holds, as far as it may be long: ours are shorter. '' if there is none, or it holds something else.
 local function read_text(key)
   local value = redis.pcall('GETRANGE', key, 0, READABLE)
-  if type(value) == 'string' then return value end
-  if not string.find(value.err, '^WRONGTYPE') then error(value) end
-  return ''
+  return is_foreign(value) and '' or value
 end
 
 -- What HMGET has read of a job's hash, 'state' the first; nil where there is no record. A key of another type and a state that
