@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--rounds", type=click.IntRange(1), help="Each figure is the median of so many. [default: 5; quick: 2]")
+@click.option("--rounds", type=click.IntRange(1), help="Each figure is the median of so many. [default: 5; quick: 1]")
 @click.option(
     "--server", help="A redis-server or valkey-server. [default: redis-server on PATH, else the embedded one]"
 )
@@ -53,7 +54,7 @@ def run(
     with Console(stderr=True).status("starting") as status:
         plan = Plan(
             systems,
-            rounds or (2 if quick else 5),
+            rounds or (1 if quick else 5),
             binary,
             python or find_python(),
             tuple(part for part in only.split(",") if part),
@@ -61,7 +62,7 @@ def run(
             folder / "run.json",
             _saying(status),
         )
-        done = asyncio.run(Runner(plan).run())
+        done = asyncio.run(_run(plan))
     report.write(done, folder)
     click.echo((folder / "tables.md").read_text())
     click.echo(f"Results, tables and plots are in {folder}", err=True)
@@ -80,6 +81,14 @@ def report_command(files: tuple[Path, ...], publish: bool) -> None:
         report.publish(done, ROOT)
     else:
         report.write(done, files[0].parent)
+
+
+async def _run(plan: Plan) -> record.Run:
+    """Run the plan; SIGTERM ends what it started, as Ctrl-C does."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await Runner(plan).run()
 
 
 def _saying(status: Status) -> report.Say:

@@ -97,7 +97,7 @@ def _cell(run: Run, system: str, column: Column, *, best: bool) -> str:
         return f"*{said}*" if said else ""
     value, least, most = found
     text = f"**{number(value)}**" if best else number(value)
-    if least != most and column.more is not None:
+    if least != most and column.figure != "arrivals":
         text += f" ({number(least)} … {number(most)})"
     return f"{text} *once: {said}*" if said else text
 

@@ -23,6 +23,9 @@ from taskserver.errors import BrokerError
 
 FAILURES = (TimeoutError, MeasurementFailed, BrokerError, psutil.Error)
 
+WINDOW, QUICK = 0.7, 0.4
+"""Seconds that one measurement of a rate should take, and in a quick run."""
+
 PACE_LIMIT = 60
 """Seconds in which a system must show that it works at all."""
 
@@ -109,7 +112,7 @@ class Runner:
             stage = self._stages[system.name] = Stage(server, system, environments[system.name])
             try:
                 async with asyncio.timeout(PACE_LIMIT):
-                    self._paces[system.name] = await pace_of(stage, 0.4 if self._plan.quick else 1.0)
+                    self._paces[system.name] = await pace_of(stage, QUICK if self._plan.quick else WINDOW)
             except FAILURES as error:
                 run["systems"][system.name]["problem"] = f"does not work here: {str(error) or 'timed out'}"
                 await stage.close()

@@ -106,7 +106,7 @@ def _waiting(seconds: float, workers: int) -> Measure:
 
 async def _latency(stage: Stage, pace: Pace) -> Figures:
     """Submit to result, one job at a time, with an idle worker."""
-    return _quantiles((await _latencies(stage, 200, 4 * pace.window, "noop", [None]))[0])
+    return _quantiles((await _latencies(stage, 200, 5 * pace.window, "noop", [None]))[0])
 
 
 async def _payloads(stage: Stage, pace: Pace) -> Figures:
@@ -140,7 +140,7 @@ def _open_loop(rate: float | None) -> Measure:
             fleet.go()
             await producer.ask(do="submit", task="stamp", jobs=20, how="one by one", value=0)  # warms up
             await stage.wait_for(20, fleet)
-            answer = await producer.ask(do="paced", rate=arrivals, seconds=2.5 * pace.window)
+            answer = await producer.ask(do="paced", rate=arrivals, seconds=3 * pace.window)
             await stage.wait_for(20 + answer["sent"], fleet)
         delays = stage.delays()[20:]
         return {**_quantiles(delays), "arrivals": arrivals, "sent": answer["sent"] / answer["seconds"]}

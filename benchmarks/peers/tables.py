@@ -40,11 +40,14 @@ def _open_loop(title: str, scenario: str) -> Table:
     about = {
         "open loop 200/s": "Milliseconds from when a job was due to when it began, at 200 jobs a second, one worker.",
         "open loop 1000/s": "The same at 1,000 jobs a second: more than some can run at all, which shows as seconds.",
-        "open loop 70 %": "The same at 70 % of the rate at which each system drained before the rounds, alone on the "
-        "machine; here the producer needs its share of the cores too.",
+        "open loop 70 %": "The same, each at 70 % of the rate at which it drained by itself before the rounds; here "
+        "the producer needs its share of the cores too. Rates differ, so the rows do not compete.",
     }[scenario]
     arrivals = Column("arrivals/s", scenario, "arrivals", more=None)
-    return Table(title, about, (arrivals, *_times(scenario, "p50", "p99", "p999")))
+    times = _times(scenario, "p50", "p99", "p999")
+    if scenario == "open loop 70 %":  # each at its own rate: nobody is ahead
+        times = tuple(column._replace(more=None) for column in times)
+    return Table(title, about, (arrivals, *times))
 
 
 TABLES = (

@@ -155,6 +155,7 @@ const requests = {
 async function serve() {
   const say = (answer) => process.stdout.write(`${JSON.stringify(answer)}\n`);
   const lines = createInterface({ input: process.stdin });
+  lines.once('close', () => process.exit(0)); // the harness is gone
   say({ ready: true });
   if (process.argv[2] === 'worker') {
     lines.once('line', () => {

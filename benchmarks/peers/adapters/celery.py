@@ -13,7 +13,7 @@ from celery import Celery
 from kombu import pools
 
 from benchmarks.peers.adapters import tasks
-from benchmarks.peers.adapters.protocol import CONCURRENCY, TTL, URL, WORK, Producer, serve
+from benchmarks.peers.adapters.protocol import CONCURRENCY, PROCESSES, TTL, URL, WORK, Producer, serve
 
 
 def _app() -> Celery:
@@ -57,7 +57,8 @@ class OnCelery(Producer):
 
 def work() -> None:
     """What ``celery worker`` runs."""
-    pool = ["-P", "gevent", "-c", str(CONCURRENCY)] if WORK == "pause" else ["-P", "prefork", "-c", "1"]
+    children = CONCURRENCY if PROCESSES or WORK == "pause" else 1
+    pool = ["-P", "gevent" if WORK == "pause" else "prefork", "-c", str(children)]
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "ERROR"]
     _app().worker_main(["worker", *pool, *quiet, "-n", f"bench{os.getpid()}@%h"])
 

@@ -44,10 +44,12 @@ class OnSaq(Producer):
         return await self.queue.enqueue(task, value=value, ttl=TTL, timeout=0)
 
     async def result(self, handle: Any) -> Any:
-        """Looks, then listens; it can miss what happens in between, so it looks again each second."""
+        """Looks, then listens. It misses what happens in between, so it looks again, less and less often."""
+        wait = 0.01
         while not handle.completed:
             with contextlib.suppress(TimeoutError):
-                await handle.refresh(until_complete=1)
+                await handle.refresh(until_complete=wait)
+            wait = min(2 * wait, 1)
         return handle.result
 
 
