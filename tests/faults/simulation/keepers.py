@@ -11,7 +11,7 @@ from taskserver.store.keys import GROUP
 from taskserver.store.troubles import Trouble
 from tests.faults.simulation.model import Job
 from tests.faults.simulation.stage import JOBS, NUMBER, WORKER, WORKERS, where_a_job_is
-from tests.faults.simulation.view import ALL_LANES
+from tests.faults.simulation.view import ALL_LANES, LAST_ID
 from tests.faults.simulation.workers import Workers
 from tests.store.harness import LONG_MS, QUEUE
 
@@ -102,8 +102,13 @@ class Keepers(Workers):
         for _ in range(1 + self.model.disturbed):
             self.make_a_round(thorough)
         self.run(mending.tidy(self.queue.broker, QUEUE))
-        self.model.disturbed = False
+        self.model.disturbed = self.run(self._is_full())
         self.compare("tidy")
+
+    async def _is_full(self) -> bool:
+        """Whether a stream takes no more entries: with the next one it is made anew, and those that it has are lost."""
+        streams = [await self.queue.redis.xinfo_stream(self.queue.keys.lane(lane)) for lane in ALL_LANES]
+        return any(stream["last-generated-id"] == LAST_ID.encode() for stream in streams)
 
     def make_a_round(self, thorough: bool) -> None:
         woken = self.run(self._round(thorough))

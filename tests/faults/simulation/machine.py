@@ -44,6 +44,8 @@ class Simulation(Trouble):
         for _ in range(10):
             if not self.model.in_state(*LIVE) and not self.look().left():
                 break
+            if self.model.disturbed:
+                self.walk("w1", thorough=True)
             self.fall_silent("")
             self.sweep()
             self.claim("w1", 50)

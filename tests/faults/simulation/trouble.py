@@ -13,11 +13,10 @@ from taskserver.store.keys import GROUP
 from tests.faults.simulation.keepers import Keepers
 from tests.faults.simulation.people import People
 from tests.faults.simulation.stage import ENDED, JOBS, NUMBER, WORKER, WORKERS, where_a_job_is
-from tests.faults.simulation.view import ALL_LANES
+from tests.faults.simulation.view import ALL_LANES, LAST_ID
 from tests.store.harness import QUEUE, succeed
 
 LANE = st.sampled_from(ALL_LANES)
-LAST_ID = "18446744073709551615-18446744073709551615"
 STRUCTURES = ("delayed", "expiring", "dead", "meta", "sweeper", "janitor")
 NUMBERS = ("attempt", "fence", "max", "ttl", "expires", "due", "unknown")
 FIELDS = (*NUMBERS, "entry", "lane", "said", "worker", "history", "progress", "state")
@@ -99,9 +98,9 @@ class Trouble(People, Keepers):
         """A job's entry comes back from a backup when the job has ended, or waits."""
         job = self.pick(number, State.QUEUED, State.RUNNING)
         lane, _ = self.run(self.queue.entry(job.key))
-        if lane not in ALL_LANES:
-            return
         self.backups[lane] = self.run(self.queue.redis.dump(self.key_of(lane)))
+        if lane not in ALL_LANES or not self.backups[lane]:
+            return
         if job.state is State.RUNNING and job.attempt:
             self.call("finish", self.queue.settle(succeed(job.attempt.job)))
         else:

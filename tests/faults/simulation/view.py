@@ -13,6 +13,7 @@ from taskserver.store.keys import GROUP, Keys
 
 STATES = {state.value: state for state in State}
 ALL_LANES = (RETURNED, *LANES)
+LAST_ID = "18446744073709551615-18446744073709551615"
 StreamId = tuple[int, int]
 
 
