@@ -150,20 +150,21 @@ async def test_a_thread_that_dies_before_it_can_tell_is_a_failure(monkeypatch):
 
 
 async def test_a_thread_that_begins_after_it_was_given_up_makes_no_call(monkeypatch):
-    begin, called, threads_begun = threading.Event(), [], []
+    begin, over, called = threading.Event(), threading.Event(), []
     bootstrap = threading.Thread._bootstrap
 
     def late(thread: threading.Thread) -> None:
-        threads_begun.append(thread)
         begin.wait(30)
         bootstrap(thread)
+        over.set()
 
     monkeypatch.setattr(threads, "LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(threading.Thread, "_bootstrap", late)
-    with pytest.raises(RuntimeError, match="can't start new thread"):
-        await run_in_thread(lambda: called.append(True), context())
+    with monkeypatch.context() as until_given_up:
+        until_given_up.setattr(threading.Thread, "_bootstrap", late)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await run_in_thread(lambda: called.append(True), context())
     begin.set()
-    await asyncio.to_thread(threads_begun[0].join, 30)
+    assert await asyncio.to_thread(over.wait, 30)
     assert called == []
 
 

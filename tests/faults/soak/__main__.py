@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from taskserver.store.ending import end
 from tests.brokers import kinds
 from tests.faults.soak.plan import plan
 from tests.faults.soak.report import Report, show, show_breaches
@@ -75,15 +76,15 @@ def _print_plan(seed: int, minutes: float) -> None:
 
 async def _run(soaks: list[Soak], minutes: float) -> list[Report]:
     """All brokers beside each other. SIGTERM ends it like Ctrl-C: nothing that was started is left."""
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(soak.soak()) for soak in soaks]
-        progress = tasks.create_task(_show_progress(soaks, minutes * 60))
-        await asyncio.wait(running)
-        progress.cancel()
-    return [each.result() for each in running]
+    this = asyncio.current_task()
+    assert this is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+    running = [asyncio.create_task(soak.soak()) for soak in soaks]
+    progress = asyncio.create_task(_show_progress(soaks, minutes * 60))
+    try:
+        return list(await asyncio.gather(*running))
+    finally:
+        await end(progress, *running)
 
 
 async def _show_progress(soaks: list[Soak], seconds: float) -> None:

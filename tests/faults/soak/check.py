@@ -160,8 +160,8 @@ def _no_stale_word(tale: Tale, job: str, story: Story, kept: Stored, verdict: Ve
     if why := _disorder(kept.pieces, fence_of(kept.stamp) if succeeded else None):
         verdict.breach("I3", job, f"its output {why}: {kept.pieces}")
     for heard in story.heard:
-        if heard != kept.pieces:
-            verdict.breach("I2", job, f"a client heard {heard}, and its output is {kept.pieces}")
+        if heard.texts != kept.pieces and not tale.excused(heard.at, NOW):
+            verdict.breach("I2", job, f"a client heard {heard.texts}, and its output is {kept.pieces}")
 
 
 def _met_a_cut(tale: Tale, run: Run) -> bool:

@@ -76,7 +76,7 @@ class Soak:
             async with self._fleet(server) as (crew, submitters):
                 faults = Faults(server, crew, submitters, self._ledger)
                 self._watcher = Watcher(server, self._ledger)
-                async with _beside(server.keep(), self._watcher.watch()):
+                async with _beside(server.keep(), self._watcher.listen(), self._watcher.walk()):
                     async with _beside(crew.keep()):
                         async with _beside(submitters.keep()):
                             await self._inflict(server, faults)
@@ -136,10 +136,8 @@ class Soak:
             await server.set_fsync(fsync)
             self._ledger.write("phase", fsync=fsync)
             planned = plan(f"{self.settings.seed}/{number}", seconds)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds), asyncio.TaskGroup() as tasks:
-                    for lane in lanes:
-                        tasks.create_task(faults.carry_out(planned[lane]))
+            async with _beside(*(faults.carry_out(planned[lane]) for lane in lanes)):
+                await asyncio.sleep(seconds)
             faults.undo()
             await _up(server)
 

@@ -30,6 +30,13 @@ class Seen(NamedTuple):
     end: str
 
 
+class Heard(NamedTuple):
+    """A client followed a job's output to its end."""
+
+    at: float
+    texts: list[str]
+
+
 @dataclass(slots=True)
 class Story:
     """What the ledger tells of one job."""
@@ -43,7 +50,7 @@ class Story:
     runs: dict[str, Run] = field(default_factory=dict)
     results: list[Seen] = field(default_factory=list)
     stamps: list[Seen] = field(default_factory=list)
-    heard: list[list[str]] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)
 
 
 class Cut(NamedTuple):
@@ -118,7 +125,7 @@ class _Teller:
         self._story(line).results.append(Seen(line["at"], line["end"]))
 
     def heard(self, line: Line) -> None:
-        self._story(line).heard.append(line["texts"])
+        self._story(line).heard.append(Heard(line["at"], line["texts"]))
 
     def begin(self, line: Line) -> None:
         story = self._story(line)

@@ -33,11 +33,13 @@ class Watcher:
         self._ledger = ledger
         self.ends: dict[str, str] = {}
 
-    async def watch(self) -> None:
-        """Watch until cancelled, whatever the broker goes through."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._again_and_again(self._listen))
-            tasks.create_task(self._again_and_again(self._walk))
+    async def listen(self) -> None:
+        """Look at jobs that are told to have ended; until cancelled."""
+        await self._again_and_again(self._listen)
+
+    async def walk(self) -> None:
+        """Look at all jobs in turn; until cancelled."""
+        await self._again_and_again(self._walk)
 
     async def _again_and_again(self, once: Any) -> None:
         while True:
