@@ -1,9 +1,16 @@
 # Each target sets up what it needs on first use, with nothing but Python and make.
 #
-#   make demo    the main job: an agent, two workers, an embedded broker      make bench   speed of this checkout, two minutes
-#   make test    every test                                                   make docs    the documentation as a site in site/
-#   make check   linter, types, architecture                                  make clean   remove all that these made
-#   make bench-peers   beside eleven other systems, 40 minutes                make tune    the best concurrency for your tool
+#   make demo     the main job: an agent, two workers, an embedded broker
+#   make test     every test
+#   make check    linter, types, architecture
+#   make soak     killed workers, producers and brokers, ten minutes: ARGS="--minutes 60 --seed 7 --broker valkey"
+#   make guards   the simulation against each guard of the scripts taken out, an hour
+#   make steady   memory, connections and cost under load, in full size, four minutes
+#   make bench    speed of this checkout, two minutes
+#   make bench-peers  the same beside eleven other systems, 40 minutes
+#   make tune     the best concurrency for your own tool: ARGS="--tool my.module:tool"
+#   make docs     the documentation as a site in site/
+#   make clean    remove all that these made
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,10 +18,10 @@ BIN := $(VENV)/bin
 JOBS ?= 4
 ARGS ?=
 
-.PHONY: help demo test check format bench bench-peers tune docs clean
+.PHONY: help demo test check format soak guards steady bench bench-peers tune docs clean
 
 help:
-	@sed -n 's/^# \{0,1\}//; 3,6p' Makefile
+	@sed -n '3,/^$$/s/^# \{0,1\}//p' Makefile
 
 demo: $(VENV)/run
 	$(BIN)/taskserver demo $(ARGS)
@@ -28,12 +35,21 @@ check: $(VENV)/dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/architecture
 
+soak: $(VENV)/dev
+	$(BIN)/python -m tests.faults.soak $(ARGS)
+
 format: $(VENV)/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+guards: $(VENV)/dev
+	$(BIN)/python -m tests.faults.guards.search $(ARGS)
+
 bench: $(VENV)/run
 	$(BIN)/python -m benchmarks $(ARGS)
+
+steady: $(VENV)/dev
+	$(BIN)/python -m pytest -q -m steady tests/faults/test_steady.py $(ARGS)
 
 bench-peers: $(VENV)/bench
 	$(BIN)/python -m benchmarks.peers run $(ARGS)

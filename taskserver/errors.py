@@ -12,7 +12,8 @@
     │   └── NotReplicated           written, but not by as many replicas, or not to disk, as was asked for
     ├── MessageError                what a producer sends
     │   ├── MessageInvalid          cannot be encoded or decoded, or nobody consumes its type
-    │   └── MessageTooLarge         more bytes, depth or elements than the limits allow
+    │   ├── MessageTooLarge         more bytes, depth or elements than the limits allow
+    │   └── SignatureInvalid        not signed, signed with another key or for another job, or too long ago
     ├── ToolError                   tools and their arguments
     │   ├── ToolInvalid             a declaration that cannot become a tool
     │   ├── ToolNotFound            no tool of that name here
@@ -82,6 +83,10 @@ class MessageInvalid(MessageError):
 
 class MessageTooLarge(MessageError):
     """The message has more bytes, depth or elements than the limits allow."""
+
+
+class SignatureInvalid(MessageError):
+    """The message is not signed with a key that is taken here, or its signature has expired."""
 
 
 class ToolError(TaskServerError):

@@ -1,8 +1,8 @@
 """Real brokers for the tests: which there are on this machine, and how to start one.
 
 Each pytest process starts a server of each kind at most once, on a unix socket in a folder of its own, and every
-test gets it empty. ``TASKSERVER_TEST_BROKERS`` (URLs, separated by spaces) adds servers that are running already:
-their database is flushed before each test.
+test gets it empty. ``TASKSERVER_TEST_SERVERS`` (paths, separated by spaces) adds server binaries, and
+``TASKSERVER_TEST_BROKERS`` (URLs) servers that are running already: their database is flushed before each test.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,44 +29,84 @@ def kinds() -> dict[str, str]:
         found["valkey"] = str(find_binary())
     if path := shutil.which("redis-server"):
         found["redis"] = path
+    for number, path in enumerate(os.environ.get("TASKSERVER_TEST_SERVERS", "").split(), 1):
+        found[f"server{number}"] = path
     for url in os.environ.get("TASKSERVER_TEST_BROKERS", "").split():
         found[url.rpartition("@")[2]] = url
     return found
 
 
 class Server:
-    """A server process on a unix socket, with a folder of its own."""
+    """A server process on a unix socket, with a folder of its own.
 
-    def __init__(self, binary: str, *options: str) -> None:
+    Args:
+        binary: Its program.
+        *options: Behind ours on its command line; of an option that is there twice, the last counts.
+        password: Asked of everybody.
+        before_exec: Called in the new process, between fork and exec.
+
+    Attributes:
+        url: Its URL, with the password.
+        options: May be changed between ``kill`` and ``start``.
+    """
+
+    def __init__(
+        self, binary: str, *options: str, password: str = "", before_exec: Callable[[], None] | None = None
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="taskserver-test-"))
         self.socket = self.folder / "s"
-        self.url = f"unix://{self.socket}"
+        self.url = f"unix://:{password}@{self.socket}" if password else f"unix://{self.socket}"
         self.binary = binary
-        self.options = options
+        self.options: tuple[str, ...] = (*options, *(("--requirepass", password) if password else ()))
         self.process: subprocess.Popen[bytes] | None = None
+        self._before_exec = before_exec
 
     def start(self) -> Server:
         """Start it and wait until it answers."""
+        self.launch()
+        self.wait_until_ready()
+        return self
+
+    def launch(self) -> None:
+        """Start it, without waiting."""
         self.process = subprocess.Popen(
             [
                 self.binary, "--port", "0", "--unixsocket", str(self.socket), "--save", "", "--dir", str(self.folder),
                 "--logfile", str(self.folder / "log"), "--daemonize", "no", *self.options,
             ],
             stdin=subprocess.DEVNULL,
+            preexec_fn=self._before_exec,
         )  # fmt: skip
-        with redis.Redis(unix_socket_path=str(self.socket)) as client:
-            deadline = time.monotonic() + 30
+
+    def wait_until_ready(self, seconds: float = 30.0) -> None:
+        """Wait until it answers.
+
+        Raises:
+            redis.ConnectionError: if it ended instead, or took too long.
+        """
+        deadline = time.monotonic() + seconds
+        with redis.Redis.from_url(self.url) as client:
             while True:
                 try:
                     client.ping()
-                    return self
+                    return
                 except (redis.ConnectionError, redis.exceptions.BusyLoadingError):
-                    if self.process.poll() is not None or time.monotonic() > deadline:
+                    if not self.running or time.monotonic() > deadline:
                         raise
                     time.sleep(0.01)
 
+    @property
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self.process is not None and self.process.poll() is None
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it is there."""
+        if self.process is not None:
+            self.process.send_signal(number)
+
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """End it at once; what it had written, even without a sync to disk, is there when it starts again."""
         if self.process:
             self.process.kill()
             self.process.wait()

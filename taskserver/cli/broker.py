@@ -1,8 +1,10 @@
-"""``taskserver broker``: the embedded broker of this project."""
+"""``taskserver broker``: the embedded broker of this project, and the rights of users at a broker of your own."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
+from hashlib import sha256
 
 import click
 
@@ -10,13 +12,17 @@ from taskserver import embedded
 from taskserver.cli.lazy import SuggestingGroup
 from taskserver.cli.options import json_option
 from taskserver.cli.phrases import size
-from taskserver.cli.screen import Styled, show_card, show_json, show_text
+from taskserver.cli.screen import Styled, note, show_card, show_json, show_text
+from taskserver.config.keys import secret_behind
 from taskserver.embedded import EmbeddedStatus
+from taskserver.store.access import PASSWORD, ROLES
+
+_USER = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 @click.group(cls=SuggestingGroup)
 def broker() -> None:
-    """Start, stop or look at the embedded broker, which runs when no other is named.
+    """Start, stop or look at the embedded broker, which runs when no other is named; print rights for your own.
 
     It belongs to the project around the current folder, or to the folder TASKSERVER_HOME. It starts by itself and
     stops soon after its last user; one that was started here stays.
@@ -47,6 +53,34 @@ def stop(force: bool, as_json: bool) -> None:
 def status(as_json: bool) -> None:
     """Whether it runs, and where; starts nothing."""
     _show(embedded.status(), as_json)
+
+
+@broker.command()
+@click.option("--role", "names", multiple=True, type=click.Choice(list(ROLES)), help="Only this one; repeatable.")
+@click.option("--user", metavar="NAME", help="The user who gets the role; else one of the role's name.")
+@click.option(
+    "--password", "reference", metavar="REFERENCE", help="file:/path or env:NAME; its SHA-256 is printed, never itself."
+)
+@json_option
+def acl(names: tuple[str, ...], user: str | None, reference: str | None, as_json: bool) -> None:
+    """Print the commands that make a user for each role, with the least rights that it needs.
+
+    For redis-cli or valkey-cli at the broker. Without --password, the server refuses them until the place of the
+    password is filled in. The second command of each role is for servers newer than Redis 7.0; that one refuses it.
+    """
+    if user is not None and len(names) != 1:
+        raise click.UsageError("--user needs the one --role that it gets")
+    if user is not None and not _USER.fullmatch(user):
+        raise click.UsageError("a user's name has letters, digits, '_', '.' and '-' only")
+    password = PASSWORD if reference is None else f"#{sha256(secret_behind(reference, '--password')).hexdigest()}"
+    chosen = {role: ROLES[role].rules(user or role, password) for role in names or ROLES}
+    if as_json:
+        show_json({role: {"meaning": ROLES[role].meaning, "commands": rules} for role, rules in chosen.items()})
+        return
+    for role, rules in chosen.items():
+        note(f"{role}: {ROLES[role].meaning}")
+        for words in rules:
+            show_text(" ".join(words))
 
 
 def _show(found: EmbeddedStatus, as_json: bool) -> None:

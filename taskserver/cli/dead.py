@@ -1,7 +1,8 @@
-"""``taskserver dead``: look at dead letters, run them again or delete them."""
+"""``taskserver dead``: look at dead letters, export them, run them again or delete them."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from itertools import groupby, islice
 from typing import Any, TypeVar
@@ -9,26 +10,30 @@ from typing import Any, TypeVar
 import click
 
 from taskserver.cli.asking import confirmed
+from taskserver.cli.causes import causes, show_causes
 from taskserver.cli.connecting import connected
 from taskserver.cli.jobview import job_data, show_dead, show_job
 from taskserver.cli.lazy import SuggestingGroup
 from taskserver.cli.options import error_filter, json_option, limit_option, queue_filter, tool_filter, yes_option
 from taskserver.cli.phrases import count
-from taskserver.cli.screen import show_json, show_text
+from taskserver.cli.progress import shown_progress
+from taskserver.cli.screen import note, show_json, show_text
+from taskserver.cli.writing import written
 from taskserver.client.client import Client
 from taskserver.domain.ids import parse
 from taskserver.domain.job import JobStatus, State
 from taskserver.errors import JobConflict
+from taskserver.observability.printable import json_text
 from taskserver.store import queues, steering
 from taskserver.store.connection import Broker
-from taskserver.store.searching import Wanted, dead_letters
+from taskserver.store.searching import Wanted, count_dead, dead_letters
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group(cls=SuggestingGroup)
 def dead() -> None:
-    """Look at dead letters (jobs whose attempts are used up), run them again or delete them."""
+    """Look at dead letters (jobs whose attempts are used up), export them, run them again or delete them."""
 
 
 def selection(command: F) -> F:
@@ -48,17 +53,42 @@ def selection(command: F) -> F:
 @queue_filter
 @tool_filter
 @error_filter
+@click.option("--group", is_flag=True, help="Count them by tool and error instead, all of them.")
 @limit_option()
 @json_option
 @connected
-async def list_(client: Client, *, limit: int, as_json: bool, **filters: str | None) -> None:
+async def list_(client: Client, *, group: bool, limit: int, as_json: bool, **filters: str | None) -> None:
     """The newest dead letters of each queue, and what they died of."""
+    if group:
+        show_causes(await causes(_letters(client, **filters)), limit, as_json)
+        return
     found: list[JobStatus] = []
     async for letter in _letters(client, **filters):
         found.append(letter)
         if len(found) == limit:
             break
     show_json([job_data(each) for each in found]) if as_json else show_dead(found, "no dead letters")
+
+
+@dead.command()
+@queue_filter
+@tool_filter
+@error_filter
+@click.option("--output", "-o", type=click.Path(dir_okay=False), metavar="FILE", help="Write there instead of stdout.")
+@connected
+async def export(client: Client, *, output: str | None, **filters: str | None) -> None:
+    """Print dead letters as JSON lines: one letter a line, with all that is known of it.
+
+    They stay where they are. A FILE is there whole or not at all.
+    """
+    total = await count_dead(await client.connect(), await _places(client, filters.get("queue")))
+    done = 0
+    with written(output) as write, shown_progress() as tell:
+        async for letter in _letters(client, **filters):
+            write(json_text(job_data(letter), 0))
+            done += 1
+            tell("exporting", done, None if any(filters.values()) else total)
+    note(f"{count(done, 'dead letter')} exported")
 
 
 @dead.command()
@@ -76,10 +106,22 @@ async def show(client: Client, *, job_id: str, as_json: bool) -> None:
 @json_option
 @connected
 async def requeue(client: Client, *, ids: tuple[str, ...], all_: bool, as_json: bool, **filters: str | None) -> None:
-    """Run dead letters again: those with these IDs, or --all."""
+    """Run dead letters again: those with these IDs, or --all.
+
+    Where TASKSERVER_SIGNING_KEYS is set, they are signed anew, but only those that bear a signature of these keys.
+    """
     chosen = await _chosen(client, ids, all_, filters)
-    again = await _in_batches(await client.connect(), chosen, _requeue)
-    show_json({"requeued": again}) if as_json else show_text(f"{count(again, 'dead letter')} queued again")
+    replies = Counter[str]()
+
+    async def again(broker: Broker, queue: str, keys: Sequence[str]) -> int:
+        found = await steering.requeue(broker, queue, keys, client.keyring)
+        replies.update(found)
+        return found.count("")
+
+    done = await _in_batches(await client.connect(), chosen, again)
+    show_json({"requeued": done}) if as_json else show_text(f"{count(done, 'dead letter')} queued again")
+    if left := replies[steering.UNSIGNED]:
+        note(f"{count(left, 'dead letter')} left: not signed with a key that is known here; submit those jobs anew")
 
 
 @dead.command()
@@ -115,10 +157,13 @@ async def _chosen(client: Client, ids: tuple[str, ...], all_: bool, filters: dic
 async def _letters(
     client: Client, queue: str | None = None, tool: str | None = None, error: str | None = None
 ) -> AsyncIterator[JobStatus]:
-    broker = await client.connect()
-    places = [queue] if queue else await queues.names(broker)
-    async for letter in dead_letters(broker, places, Wanted(State.DEAD, tool=tool, error=error)):
+    wanted = Wanted(State.DEAD, tool=tool, error=error)
+    async for letter in dead_letters(await client.connect(), await _places(client, queue), wanted):
         yield letter
+
+
+async def _places(client: Client, queue: str | None) -> list[str]:
+    return [queue] if queue else await queues.names(await client.connect())
 
 
 async def _letter(client: Client, job_id: str) -> JobStatus:
@@ -139,7 +184,3 @@ async def _in_batches(broker: Broker, ids: Sequence[str], act: Act) -> int:
         while batch := list(islice(keys, steering.BATCH)):
             done += await act(broker, queue, batch)
     return done
-
-
-async def _requeue(broker: Broker, queue: str, keys: Sequence[str]) -> int:
-    return (await steering.requeue(broker, queue, keys)).count("")

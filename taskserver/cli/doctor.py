@@ -1,4 +1,4 @@
-"""``taskserver doctor``: is the broker fit to keep jobs?"""
+"""``taskserver doctor``: is the broker fit to keep jobs, are the queues whole, and with ``--fix``: make them so."""
 
 from __future__ import annotations
 
@@ -7,33 +7,63 @@ import click
 from taskserver.cli.connecting import open_client, run_async
 from taskserver.cli.failures import FAILED, OK, exit_code
 from taskserver.cli.options import broker_option, json_option
+from taskserver.cli.progress import Tell, shown_progress
 from taskserver.cli.screen import Styled, show_card, show_json
 from taskserver.errors import BrokerDenied, BrokerError
+from taskserver.store import checkup
+from taskserver.store.connection import Broker
 from taskserver.store.health import Finding, examine
 
-_MARKS = {"ok": Styled("✓", "green"), "warning": Styled("!", "yellow"), "error": Styled("✗", "red")}
+_MARKS = {
+    "ok": Styled("✓", "green"),
+    "repaired": Styled("✓", "cyan"),
+    "warning": Styled("!", "yellow"),
+    "error": Styled("✗", "red"),
+}
 
 
 @click.command()
+@click.option("--fix", is_flag=True, help="Repair the queues, say what was done, and look again.")
 @broker_option
 @json_option
-def doctor(broker_url: str | None, as_json: bool) -> None:
-    """Check that the broker is fit to keep jobs, and say what to do if it is not.
+def doctor(broker_url: str | None, as_json: bool, fix: bool) -> None:
+    """Check that the broker is fit to keep jobs and that its queues are whole, and say what to do if not.
+
+    It looks at every key of every queue, a page at a time. Workers repair the same damage by themselves; --fix does
+    it at once, also where no worker runs. Nothing that a person may still want is deleted: it is set aside.
 
     Exit code 0 if there is no error (warnings are told), 1 if there is one, 4 if the broker cannot be asked.
     """
-    findings, code = run_async(_examine(broker_url))
+    findings, code = run_async(_examine(broker_url, fix))
     show_json([finding._asdict() for finding in findings]) if as_json else _show(findings)
     raise click.exceptions.Exit(code)
 
 
-async def _examine(url: str | None) -> tuple[list[Finding], int]:
+async def _examine(url: str | None, fix: bool) -> tuple[list[Finding], int]:
     try:
         async with open_client(url, answering=False) as client:
-            findings = await examine(await client.connect())
+            broker = await client.connect()
+            findings = await examine(broker)
+            with shown_progress() as tell:
+                repaired = await _repair(broker, tell) if fix else []
+                findings += repaired + await _look(broker, tell)
     except BrokerError as error:
         return [Finding("broker", "error", str(error), _advice(error))], exit_code(error)
     return findings, FAILED if any(finding.level == "error" for finding in findings) else OK
+
+
+async def _look(broker: Broker, tell: Tell) -> list[Finding]:
+    found = await checkup.look_over_list(broker)
+    for queue in await checkup.known(broker):
+        found += await checkup.look_over(broker, queue, tell)
+    return found
+
+
+async def _repair(broker: Broker, tell: Tell) -> list[Finding]:
+    done = await checkup.repair_list(broker)
+    for queue in await checkup.known(broker):
+        done += await checkup.repair(broker, queue, tell)
+    return done
 
 
 def _advice(error: BrokerError) -> str:
@@ -46,7 +76,8 @@ def _show(findings: list[Finding]) -> None:
     lines: list[tuple[str, object]] = []
     for finding in findings:
         mark, style = _MARKS[finding.level]
-        lines.append((f"{mark} {finding.subject}", Styled(finding.text, style if finding.advice else "")))
+        plain = finding.level == "ok"
+        lines.append((f"{mark} {finding.subject}", Styled(finding.text, "" if plain else style)))
         if finding.advice:
             lines.append(("", f"→ {finding.advice}"))
     show_card(lines)

@@ -33,6 +33,7 @@ from taskserver.errors import (
     ToolError,
 )
 from taskserver.observability.printable import printable
+from taskserver.observability.redaction import redact
 
 OK, FAILED, USAGE, NOT_FOUND, BROKER, TIMED_OUT, BUG, INTERRUPTED, UNREAD = 0, 1, 2, 3, 4, 5, 70, 130, 141
 
@@ -60,8 +61,8 @@ def explain(error: BaseException) -> int:
         _discard_output()
         return code
     if os.environ.get("TASKSERVER_DEBUG"):
-        traceback.print_exception(error)
-    click.echo(printable(f"taskserver: {_sentence(error, code)}"), err=True)
+        click.echo(printable(redact("".join(traceback.format_exception(error)))), err=True, nl=False)
+    click.echo(printable(redact(f"taskserver: {_sentence(error, code)}")), err=True)
     return code
 
 

@@ -10,6 +10,7 @@ from taskserver.client.job import Job
 from taskserver.client.options import Defaults, SubmitOptions, build
 from taskserver.client.submitter import Submitter
 from taskserver.client.waiter import Waiter
+from taskserver.config.keys import keyring
 from taskserver.config.settings import settings
 from taskserver.domain.durability import Durability
 from taskserver.domain.ids import job_id, new_key, new_route
@@ -20,7 +21,7 @@ from taskserver.embedded import EmbeddedBroker
 from taskserver.errors import ToolInvalid
 from taskserver.store import submitting
 from taskserver.store.connection import Broker
-from taskserver.tools import Tool, tool_of
+from taskserver.tools import Tool, secret_fields, tool_of
 from taskserver.tools import check as check_arguments
 
 T = TypeVar("T", covariant=True)
@@ -54,16 +55,28 @@ class Client:
         queue: The queue for jobs whose options and tool name none.
         durability: What an acknowledged submit has survived: ``memory`` (of the broker), ``fsync`` (its disk),
             ``replicas=N``, or ``fsync,replicas=N``; else ``TASKSERVER_DURABILITY``.
+        signing_keys: Where the keys are that sign messages; else ``TASKSERVER_SIGNING_KEYS``.
+
+    Attributes:
+        keyring: The keys that sign what is submitted or run again; None if there are none.
 
     Raises:
-        ConfigError: if the URL, the queue's name or the durability cannot work.
+        ConfigError: if the URL, the queue's name, the durability or a key cannot work.
     """
 
-    def __init__(self, url: str | None = None, *, queue: str | None = None, durability: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        queue: str | None = None,
+        durability: str | None = None,
+        signing_keys: str | None = None,
+    ) -> None:
         known = settings()
         if url is None and known.broker_url is not None:
             url = known.broker_url.get_secret_value()
         self.queue = check_queue_name(queue or known.queue)
+        self.keyring = keyring(signing_keys)
         self._settings = known
         self._embedded: EmbeddedBroker | None = None
         self._durability = known.durability if durability is None else Durability.parse(durability)
@@ -167,7 +180,7 @@ class Client:
             if key is not None:
                 options["idempotency_key"] = f"{key}/{position}"
             message, defaults, returns = self._call(tool, args)
-            queue, new = build(message, options, defaults, self._new_key, self._settings.max_message_bytes)
+            queue, new = self._build(message, options, defaults)
             by_queue.setdefault(queue, []).append(new)
             jobs.append(self.job(job_id(queue, new.key), returns))
         for queue, batch in by_queue.items():
@@ -180,7 +193,7 @@ class Client:
         Raises:
             As ``submit``.
         """
-        return await self._send(message, Defaults(self.queue), Any, options)
+        return await self._send(message, Defaults(self.queue, secrets=secret_fields(type(message))), Any, options)
 
     def job(self, job_id: str, returns: Any = Any) -> Job[Any]:
         """The handle of a job by its id, from any process.
@@ -194,15 +207,18 @@ class Client:
         """
         if self._broker is None or self._waiter is None:
             raise RuntimeError("connect first: use `async with Client() as client`, or await client.connect()")
-        return Job(self._broker, self._waiter, job_id, returns)
+        return Job(self._broker, self._waiter, job_id, returns, self.keyring)
 
     async def _send(self, message: BaseMessage, defaults: Defaults, returns: Any, options: SubmitOptions) -> Job[Any]:
-        queue, new = build(message, options, defaults, self._new_key, self._settings.max_message_bytes)
+        queue, new = self._build(message, options, defaults)
         if self._submitter is None:
             await self.connect()
         assert self._submitter is not None  # noqa: S101 - connect made it
         await self._submitter.submit(queue, new)
         return self.job(job_id(queue, new.key), returns)
+
+    def _build(self, message: BaseMessage, options: SubmitOptions, defaults: Defaults) -> tuple[str, NewJob]:
+        return build(message, options, defaults, self._new_key, self._settings.max_message_bytes, self.keyring)
 
     def _call(self, tool: Any, args: Arguments) -> tuple[ToolExecutionMessage, Defaults, Any]:
         if isinstance(tool, str):
@@ -213,7 +229,7 @@ class Client:
             raise ToolInvalid(f"{getattr(tool, '__name__', tool)!r} is not a tool: put @tool in front of it")
         check_arguments(known, args)
         message = ToolExecutionMessage(tool_name=known.name, tool_args=dict(args))
-        defaults = Defaults(known.queue or self.queue, known.lane, known.retry.max_attempts)
+        defaults = Defaults(known.queue or self.queue, known.lane, known.retry.max_attempts, known.secret_fields)
         return message, defaults, known.returns
 
     def _reach(self, url: str) -> Broker:

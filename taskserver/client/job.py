@@ -10,6 +10,7 @@ from taskserver.client.waiter import Waiter
 from taskserver.domain.events import Event
 from taskserver.domain.ids import job_id, parse
 from taskserver.domain.job import JobStatus, Outcome, State
+from taskserver.domain.signing import Keyring
 from taskserver.errors import (
     BrokerUnavailable,
     JobCancelled,
@@ -33,14 +34,17 @@ class Job(Generic[T]):
         id: The job's id; ``Client.job(id)`` makes the same handle elsewhere, another day.
     """
 
-    __slots__ = ("_broker", "_key", "_queue", "_returns", "_waiter", "id")
+    __slots__ = ("_broker", "_key", "_keyring", "_queue", "_returns", "_waiter", "id")
 
-    def __init__(self, broker: Broker, waiter: Waiter, id_: str, returns: Any = Any) -> None:
+    def __init__(
+        self, broker: Broker, waiter: Waiter, id_: str, returns: Any = Any, keyring: Keyring | None = None
+    ) -> None:
         self._queue, self._key = parse(id_)
         self.id = job_id(self._queue, self._key)
         self._broker = broker
         self._waiter = waiter
         self._returns = returns
+        self._keyring = keyring
 
     def __repr__(self) -> str:
         return f"Job({self.id!r})"
@@ -107,6 +111,8 @@ class Job(Generic[T]):
                 while True:
                     grown.clear()
                     ended = interest.outcome.done()
+                    if interest.outcome.cancelled():  # the client was closed
+                        raise asyncio.CancelledError
                     try:
                         page = await reading.events(self._broker, self._queue, self._key, after)
                     except BrokerUnavailable:  # it may come back: those who wait are stirred once a second
@@ -138,14 +144,20 @@ class Job(Generic[T]):
         return state
 
     async def retry(self) -> None:
-        """Run an ended job again under the same id: attempts from zero, its history kept.
+        """Run an ended job again under the same id: attempts from zero, its history kept; signed anew if need be.
 
         Raises:
             JobNotFound: if the id is unknown, or the record has expired.
-            JobConflict: if it has not ended.
+            JobConflict: if it has not ended; or if this client signs, and the job is not signed with one of its keys.
         """
-        (reply,) = await steering.requeue(self._broker, self._queue, [self._key])
+        (reply,) = await steering.requeue(self._broker, self._queue, [self._key], self._keyring)
         if reply == "gone":
             raise JobNotFound(self.id)
+        if reply == steering.UNSIGNED:
+            raise JobConflict(
+                self.id,
+                f"job {self.id} is not signed with a key that is known here, and what somebody else wrote "
+                "is not signed for them: submit the job anew",
+            )
         if reply:
             raise JobConflict(self.id, f"job {self.id} is {reply}: only a job that has ended can be run again")

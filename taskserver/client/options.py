@@ -12,6 +12,7 @@ from taskserver.domain.job import NewJob
 from taskserver.domain.lanes import lane_for
 from taskserver.domain.messages import BaseMessage, Envelope, pack
 from taskserver.domain.names import check_queue_name, did_you_mean
+from taskserver.domain.signing import Keyring
 from taskserver.errors import ConfigError, MessageInvalid, ResultInvalid
 from taskserver.tools import codec
 
@@ -47,11 +48,15 @@ class SubmitOptions(TypedDict, total=False):
 
 
 class Defaults(NamedTuple):
-    """What holds where the options are silent: the tool's own declaration, or the client's settings."""
+    """What holds where the options are silent: the tool's own declaration, or the client's settings.
+
+    ``secrets`` are the names of the message's fields that are declared so.
+    """
 
     queue: str
     lane: str | None = None
     max_attempts: int | None = None
+    secrets: frozenset[str] = frozenset()
 
 
 def build(
@@ -60,18 +65,20 @@ def build(
     defaults: Defaults,
     new_key: Callable[[], str],
     max_bytes: int,
+    keyring: Keyring | None = None,
 ) -> tuple[str, NewJob]:
-    """The queue and the job that a submit writes.
+    """The queue and the job that a submit writes, its message signed if there is a key.
 
     Raises:
         ConfigError: for an option that is unknown or cannot work.
         MessageInvalid, MessageTooLarge: if the message cannot be sent.
     """
-    body = _body(message)
+    body, secrets = _body(message, defaults.secrets)
     now_ms = time.time_ns() // 1_000_000
     if not options:
-        payload = pack(Envelope.of(message, body, submitted_ms=now_ms), max_bytes)
-        return defaults.queue, NewJob(new_key(), payload, defaults.lane or "normal", defaults.max_attempts)
+        payload = pack(Envelope.of(message, body, submitted_ms=now_ms, secrets=secrets), max_bytes)
+        job = NewJob(new_key(), payload, defaults.lane or "normal", defaults.max_attempts)
+        return defaults.queue, job if keyring is None else _sealed(keyring, defaults.queue, job, now_ms)
     said = _checked(options)
     key = said.get("idempotency_key")
     envelope = Envelope.of(
@@ -82,6 +89,7 @@ def build(
         idempotency_key=key,
         session_id=said.get("session_id"),
         tags=said.get("tags", ()),
+        secrets=secrets,
     )
     job = NewJob(
         key=new_key() if key is None else key_for(key),
@@ -93,14 +101,22 @@ def build(
         expires_ms=_milliseconds(said.get("expires")),
         result_ttl_ms=_milliseconds(said.get("result_ttl")),
     )
-    return said.get("queue", defaults.queue), job
+    queue = said.get("queue", defaults.queue)
+    return queue, job if keyring is None else _sealed(keyring, queue, job, now_ms)
 
 
-def _body(message: BaseMessage) -> bytes:
+def _sealed(keyring: Keyring, queue: str, job: NewJob, now_ms: int) -> NewJob:
+    start_ms = max(now_ms + job.delay_ms, job.due_ms)
+    return job._replace(payload=keyring.seal(queue, job.key, job.payload, start_ms) + job.payload)
+
+
+def _body(message: BaseMessage, declared: frozenset[str]) -> tuple[bytes, tuple[str, ...]]:
+    """The packed message, and the names of its fields that are secret."""
     try:
-        return codec.encode(message, "the message")
+        body, given = codec.encode_message(message)
     except ResultInvalid as error:
         raise MessageInvalid(str(error)) from None
+    return body, tuple(sorted(declared | given)) if given or declared else ()
 
 
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,14 +71,22 @@ class SyncClient:
         url: The broker; else ``TASKSERVER_BROKER_URL``; else an embedded broker is found or started.
         queue: The queue for jobs whose options and tool name none.
         durability: What an acknowledged submit has survived; see ``Client``.
+        signing_keys: Where the keys are that sign messages; see ``Client``.
     """
 
-    def __init__(self, url: str | None = None, *, queue: str | None = None, durability: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        queue: str | None = None,
+        durability: str | None = None,
+        signing_keys: str | None = None,
+    ) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="taskserver client", daemon=True)
         self._thread.start()
         try:
-            self._client = _run(self._loop, _build(url, queue, durability))
+            self._client = _run(self._loop, _build(url, queue=queue, durability=durability, signing_keys=signing_keys))
         except BaseException:
             self._end_loop()
             raise
@@ -147,8 +155,8 @@ class SyncClient:
         self._loop.close()
 
 
-async def _build(url: str | None, queue: str | None, durability: str | None) -> Client:
-    client = Client(url, queue=queue, durability=durability)
+async def _build(url: str | None, **options: str | None) -> Client:
+    client = Client(url, **options)
     await client.connect()
     return client
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import islice
 
 from taskserver.domain.ids import LENGTH, job_id, route_of
 from taskserver.domain.job import Outcome
+from taskserver.domain.retry import backoff
 from taskserver.errors import BrokerDenied, BrokerError, JobNotFound, TaskServerError
 from taskserver.store import reading
 from taskserver.store.connection import Broker
@@ -131,7 +132,7 @@ class Waiter:
             except BrokerError as error:
                 log.debug("news interrupted: %s", error)
                 failures += 1
-                await asyncio.sleep(min(LOOK_SECONDS, 0.05 * 2 ** min(failures, 10)))
+                await asyncio.sleep(backoff(failures, last=LOOK_SECONDS))
 
     def _note(self, channel: str, message: bytes) -> None:
         if not message:  # a subscription has just taken effect: what happened before was not heard
@@ -160,7 +161,7 @@ class Waiter:
                 await asyncio.wait_for(self._wake.wait(), max(0.0, due - time.monotonic()))
             self._wake.clear()
             if time.monotonic() >= due:
-                due = time.monotonic() + LOOK_SECONDS
+                due = time.monotonic() + LOOK_SECONDS * random.uniform(0.75, 1.0)  # noqa: S311 - jitter
                 self._unseen.update(self._interests)
                 for interest in self._interests.values():
                     interest.stir()
@@ -178,21 +179,21 @@ class Waiter:
             if not isinstance(error, BrokerError):
                 log.exception("cannot look at results")
             log.debug("cannot look at results: %s", error)
-            await asyncio.sleep(LOOK_SECONDS / 4)  # then everything is looked at again when it is due
+            await asyncio.sleep(backoff(1, LOOK_SECONDS / 2))  # then everything is looked at again when it is due
 
     async def _read(self, places: list[Place]) -> None:
         by_queue: dict[str, list[str]] = {}
         for queue, key in places:
             by_queue.setdefault(queue, []).append(key)
         for queue, keys in by_queue.items():
-            rest = iter(keys)
-            while batch := list(islice(rest, BATCH)):
-                found = await reading.outcomes(self._broker, queue, batch)
-                for key, outcome in zip(batch, found, strict=True):
+            while keys:
+                found = await reading.outcomes(self._broker, queue, keys[:BATCH])
+                for key, outcome in zip(keys, found, strict=False):
                     if outcome is None:
                         self._tell((queue, key), JobNotFound(job_id(queue, key)))
                     elif outcome.state.ended:
                         self._tell((queue, key), outcome)
+                del keys[: len(found)]
 
     def _tell(self, place: Place, outcome: Outcome | TaskServerError) -> None:
         if interest := self._interests.get(place):
@@ -202,5 +203,6 @@ class Waiter:
         """Stop waiting; those who still await a job are cancelled."""
         for interest in self._interests.values():
             interest.outcome.cancel()
+            interest.stir()
         await end(*self._tasks)
         await self._listener.close()

@@ -6,10 +6,11 @@ from functools import cache
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from taskserver.domain.durability import IN_MEMORY, Durability
 from taskserver.domain.limits import MAX_BYTES
+from taskserver.domain.signing import TTL_MS
 from taskserver.errors import ConfigError
 
 
@@ -36,12 +37,16 @@ class Settings(BaseSettings):
         max_message_bytes: The largest message that is submitted, and the largest result that is kept.
         patience: Seconds for which a client repeats a call that the broker did not answer.
         loglevel: Of the worker's own log: debug, info, warning or error.
+        signing_keys: Where the keys are that sign messages: ``file:/path`` or ``env:NAME``; the first signs, all are
+            accepted. Workers that have any take only signed messages.
+        secret_names: Names of fields whose values are not shown, besides those that look so; commas between them.
+        signature_ttl: Seconds for which a signature is valid, from the moment the job may start.
     """
 
     model_config = SettingsConfigDict(env_prefix="TASKSERVER_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     broker_url: SecretStr | None = None
-    durability: Annotated[Durability, BeforeValidator(_durability)] = IN_MEMORY
+    durability: Annotated[Durability, NoDecode, BeforeValidator(_durability)] = IN_MEMORY
     queue: str = "default"
     concurrency: int = Field(default=4, ge=1, le=10_000)
     lease: float = Field(default=15.0, ge=0.3, le=3600)
@@ -50,6 +55,9 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(default=MAX_BYTES, ge=1024, le=MAX_BYTES)
     patience: float = Field(default=5.0, ge=0, le=3600)
     loglevel: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    signing_keys: SecretStr | None = None  # not shown: somebody may have put a key here
+    secret_names: str = ""
+    signature_ttl: float = Field(default=TTL_MS / 1000, ge=60, le=10 * 365 * 86_400)
 
 
 @cache
@@ -65,3 +73,8 @@ def settings() -> Settings:
         first = error.errors(include_url=False, include_input=False)[0]
         name = "TASKSERVER_" + "_".join(str(part) for part in first["loc"]).upper()
         raise ConfigError(f"the environment variable {name} cannot be used: {first['msg'].lower()}") from None
+
+
+def secret_names() -> tuple[str, ...]:
+    """The names that the setting tells."""
+    return tuple(filter(None, (name.strip() for name in settings().secret_names.split(","))))

@@ -73,7 +73,12 @@ TRANSITIONS = {
         _row("defer", "running", "delayed dead cancelled", "this worker cannot run it; it is left for one that can"),
         _row("reclaim", "running queued", "queued cancelled", "the lease was not renewed: the attempt is lost"),
         _row("recall", "running queued", "queued cancelled", "a claim was not answered: what it gave goes back"),
-        _row("mend", "queued running delayed", "queued cancelled delayed", "what should wake the job was lost"),
+        _row(
+            "mend",
+            "queued running delayed waiting dead",
+            "queued running delayed waiting dead",
+            "what stands for it was lost",
+        ),
         _row("promote", "delayed", "queued", "the time of a delayed job has come"),
         _row("cancel", "queued delayed waiting running", "cancelled running", "somebody asks the job to end"),
         _row("expire", "queued delayed waiting", "expired", "the job was not started in time"),
@@ -190,7 +195,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
         session_id: As given at submit.
         tags: As given at submit.
         idempotency_key: As given at submit.
-        arguments: The tool's arguments, or the message's fields.
+        arguments: The tool's arguments, or the message's fields; secret ones are masked.
     """
 
     id: str

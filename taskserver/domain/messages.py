@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Self
 import msgspec
 
 from taskserver.domain.limits import MAX_BYTES, check_cost
+from taskserver.domain.signing import SEALED, without_seal
 from taskserver.errors import MessageInvalid
 
 MAX_TIMEOUT = 1e9
@@ -67,6 +68,7 @@ class Envelope(msgspec.Struct, array_like=True, omit_defaults=True):
         idempotency_key: As given at submit.
         session_id: As given at submit.
         tags: As given at submit.
+        secrets: Names of fields whose values are kept out of sight, besides those that look so.
     """
 
     type: str
@@ -76,6 +78,7 @@ class Envelope(msgspec.Struct, array_like=True, omit_defaults=True):
     idempotency_key: str | None = None
     session_id: str | None = None
     tags: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, message: BaseMessage, body: bytes, **about: Any) -> Self:
@@ -99,12 +102,14 @@ def pack(envelope: Envelope, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def unpack(data: bytes) -> Envelope:
-    """Read an envelope from bytes that nobody vouches for.
+    """Read an envelope from bytes that nobody vouches for; a seal in front of it is passed over.
 
     Raises:
         MessageTooLarge: if it would cost too much to decode.
         MessageInvalid: if it is not an envelope.
     """
+    if data[:1] == SEALED:
+        data = without_seal(data)
     check_cost(data)
     try:
         return _envelope_decoder.decode(data)

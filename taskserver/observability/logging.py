@@ -8,6 +8,7 @@ import sys
 from typing import TextIO
 
 from taskserver.observability.printable import one_line, printable
+from taskserver.observability.redaction import redact
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -30,11 +31,11 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One record; a message of several lines is joined, so that none can pass for a record of its own."""
-        line = f"{self.formatTime(record)} {self._level(record)} {one_line(record.getMessage())}"
+        line = f"{self.formatTime(record)} {self._level(record)} {one_line(redact(record.getMessage()))}"
         if job := getattr(record, "job_id", None):
-            line += f" [job {one_line(str(job))}, attempt {getattr(record, 'attempt', '?')}]"
+            line += " " + one_line(f"[job {job}, attempt {getattr(record, 'attempt', '?')}]")
         if record.exc_info:
-            trace = printable(self.formatException(record.exc_info))
+            trace = printable(redact(self.formatException(record.exc_info)))
             line += "".join(f"\n    {below}" for below in trace.splitlines())
         return line
 

@@ -57,7 +57,7 @@ async def claim(
         args += entry
     gate, flat, refused = await broker.run("claim", queue, *args, once=True)
     jobs = [
-        ClaimedJob(queue, key.decode(), attempt, fence, int(limit) if limit else None, payload)
+        ClaimedJob(queue, text(key), attempt, fence, int(limit) if limit else None, payload)
         for key, attempt, fence, limit, payload in grouped(flat, 5)
     ]
     return Claim(jobs, gate == b"paused", list(text_pairs(refused)))
@@ -108,9 +108,13 @@ class WakeUp:
         server = await self._broker.server(self._keys.prefix)
         if server != self._server:
             await self._disconnect()
-            self._client, self._server = self._broker.reader(server), server
-        if self._connection_id is None:
-            self._connection_id = await self._client.client_id()
+            self._client, self._server = self._broker.reader(server, self._greet), server
+
+    async def _greet(self, connection: Any) -> None:
+        """Learn the connection's id each time it is made: the library makes it anew, unasked, when it was closed."""
+        await connection.on_connect()
+        await connection.send_command("CLIENT", "ID")
+        self._connection_id = int(await connection.read_response())
 
     async def _disconnect(self) -> None:
         self._connection_id, self._server = None, ""

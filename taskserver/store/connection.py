@@ -7,7 +7,7 @@ happen twice; our scripts may be repeated, so ``Broker.run`` is the one place th
 from __future__ import annotations
 
 import asyncio
-import random
+import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,8 +21,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from taskserver.domain.durability import IN_MEMORY, Durability
+from taskserver.domain.retry import backoff
 from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, BrokerUnsuitable
 from taskserver.store.keys import QUEUES, Keys
+from taskserver.store.line import Line
 from taskserver.store.nodes import nodes_of
 from taskserver.store.scripts import Script, script
 from taskserver.store.sockets import ours
@@ -35,17 +37,28 @@ ANSWER_SECONDS = 5.0
 BLOCK_SECONDS = 5.0
 """How long a blocking read waits at the server; its socket allows ``ANSWER_SECONDS`` more."""
 
+KEEP_ALIVE = {
+    getattr(socket, name): value
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)
+}
+"""Firewalls do not forget connections that are idle, and dead ones are known to be dead within a minute."""
+
 _UNANSWERED = (
     redis_said.ConnectionError,
     redis_said.TimeoutError,
     OSError,
     redis_said.BusyLoadingError,
+    redis_said.InvalidResponse,
     # After a failover, or while a cluster changes:
     redis_said.ReadOnlyError,
     redis_said.ClusterDownError,
     redis_said.TryAgainError,
     redis_said.AskError,  # the slot is being moved, or (MovedError) is elsewhere
 )
+
+_DENIED_IN_SCRIPT = ("The user executing the script can't", "ACL failure in script")
+"""How Redis and Valkey say that a script may not run one of its commands."""
 
 
 class Broker:
@@ -72,6 +85,7 @@ class Broker:
         self._connections = connections
         self._nodes = nodes_of(place)
         self._clients: dict[str, Any] = {}
+        self._lines: dict[str, Line] = {}
         self._readers: set[Any] = set()
         self._keys: dict[str, Keys] = {}
         self._prepared: set[str] = set()
@@ -119,18 +133,19 @@ class Broker:
                 server,
                 max_connections=self._connections,
                 timeout=ANSWER_SECONDS,
-                **_options(ANSWER_SECONDS, AsyncRetry),
+                **_options(server, ANSWER_SECONDS, AsyncRetry),
             )
             pool.connection_class = ours(pool.connection_class)
             client = self._clients[server] = redis.asyncio.Redis(connection_pool=pool)
         return client
 
-    def reader(self, server: str) -> Any:
+    def reader(self, server: str, on_connect: Callable[[Any], Awaitable[None]] | None = None) -> Any:
         """A client for blocking reads: its socket outlasts them, and it never repeats one by itself.
 
-        Give it back to ``discard``.
+        Give it back to ``discard``. ``on_connect`` gets each connection that it makes, and must greet the server.
         """
-        options = _options(ANSWER_SECONDS + BLOCK_SECONDS, AsyncRetry)
+        options = _options(server, ANSWER_SECONDS + BLOCK_SECONDS, AsyncRetry)
+        options["redis_connect_func"] = on_connect
         client: Any = redis.asyncio.Redis.from_url(server, max_connections=2, **options)
         client.connection_pool.connection_class = ours(client.connection_pool.connection_class)
         self._readers.add(client)
@@ -142,31 +157,55 @@ class Broker:
         with suppress(redis_said.RedisError, OSError):
             await reader.aclose(close_connection_pool=True)
 
-    def threaded(self, server: str) -> redis.Redis:
-        """A client for a thread of its own, with connections of its own."""
-        return redis.Redis.from_url(server, max_connections=1, **_options(ANSWER_SECONDS, Retry))
+    def threaded(self, server: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis:
+        """A client for a thread of its own, with connections of its own, which waits so long for an answer at most."""
+        options = _options(server, min(ANSWER_SECONDS, answer_seconds), Retry)
+        options["socket_connect_timeout"] = options["socket_timeout"]
+        return redis.Redis.from_url(server, max_connections=1, **options)
+
+    def line(self, server: str) -> Line:
+        """The line for script calls to one server."""
+        line = self._lines.get(server)
+        if line is None:
+            line = self._lines[server] = Line(self.client(server).connection_pool, ANSWER_SECONDS)
+        return line
 
     async def ask(self, key: str, question: Callable[[Any], Awaitable[T]], *, once: bool = False) -> T:
         """Put a question to the server that holds ``key``: ``question`` gets its client.
 
-        Unless ``once``, one that was not answered is repeated with jittered back-off for ``patience`` seconds, so it
-        must be one that may be.
+        Unless ``once``, one that was not answered is repeated with jittered back-off for ``patience`` seconds, and at
+        least once: a connection that died unnoticed costs as long as an answer may take. So it must be one that may be.
 
         Raises:
             BrokerUnavailable: if it was not answered; it may have happened.
             BrokerDenied, BrokerFull, BrokerUnsuitable, BrokerError: if the server refused it.
         """
-        given_up = time.monotonic() + (0 if once else self.patience)
-        pause = 0.05
+        return await self._put(key, lambda server: question(self.client(server)), once=once)
+
+    async def call(self, key: str, question: Callable[[Line], Awaitable[T]], *, once: bool = False) -> T:
+        """The same for script calls: ``question`` gets the line."""
+        return await self._put(key, lambda server: question(self.line(server)), once=once)
+
+    async def _put(self, key: str, question: Callable[[str], Awaitable[T]], *, once: bool) -> T:
+        """Put a question to the server that holds ``key``, as ``ask`` says.
+
+        Raises:
+            BrokerUnavailable: if it was not answered; it may have happened.
+            BrokerDenied, BrokerFull, BrokerUnsuitable, BrokerError: if the server refused it.
+        """
+        given_up = time.monotonic() + self.patience
+        last = once or not self.patience
+        failures = 0
         while True:
             try:
                 with self.translated():
-                    return await question(self.client(await self.server(key)))
+                    return await question(await self.server(key))
             except BrokerUnavailable:
-                if time.monotonic() + pause > given_up:
+                if last:
                     raise
-                await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
-                pause = min(1.0, pause * 2)
+            failures += 1
+            await asyncio.sleep(backoff(failures, 0.05, 1.0))
+            last = time.monotonic() > given_up
 
     async def run(self, name: str, queue: str, *args: Any, once: bool = False) -> Any:
         """Call a script on a queue and return its raw answer; as ``ask``."""
@@ -174,7 +213,7 @@ class Broker:
         called = script(name)
         while True:
             try:
-                return await self.ask(prefix, lambda client: call(client, called, prefix, args), once=once)
+                return await self.call(prefix, lambda line: call(line, called, prefix, args), once=once)
             except GroupMissing:
                 await self.prepare(queue, again=True)
 
@@ -186,7 +225,7 @@ class Broker:
         if queue in self._prepared and not again:
             return
         prefix = self.keys(queue).prefix
-        await self.ask(prefix, lambda client: call(client, script("prepare"), prefix, ()))
+        await self.call(prefix, lambda line: call(line, script("prepare"), prefix, ()))
         with suppress(BrokerFull):
             await self.ask(QUEUES, lambda client: client.sadd(QUEUES, queue))
             self._prepared.add(queue)
@@ -206,11 +245,11 @@ class Broker:
         text = str(error)
         if _is_refused_login(error):
             return BrokerDenied(f"the broker at {self.shown} refused the user or password: check the broker URL")
-        if isinstance(error, redis_said.NoPermissionError):
+        if isinstance(error, redis_said.NoPermissionError) or text.startswith(_DENIED_IN_SCRIPT):
             return BrokerDenied(f"the user in the broker URL for {self.shown} may not do this: {text}")
         if isinstance(error, redis_said.OutOfMemoryError) or text.startswith(("OOM", "MISCONF")):
             return BrokerFull(f"the broker at {self.shown} takes no more writes: {text}")
-        if isinstance(error, _UNANSWERED) or text.startswith(("BUSY", "UNBLOCKED force")):
+        if isinstance(error, _UNANSWERED) or text.startswith(("BUSY", "NOREPLICAS", "UNBLOCKED force")):
             return BrokerUnavailable(f"the broker at {self.shown} does not answer: {_reason(error)}")
         if "NOGROUP" in text or "no such key" in text or "stream key no longer exists" in text:
             return GroupMissing(f"a stream or consumer group is missing at {self.shown}")
@@ -224,6 +263,8 @@ class Broker:
         """Close every connection; harmless when repeated."""
         for reader in list(self._readers):
             await self.discard(reader)
+        for line in self._lines.values():
+            line.close()
         for client in self._clients.values():
             await client.aclose(close_connection_pool=True)
 
@@ -232,12 +273,12 @@ class GroupMissing(BrokerError):
     """A queue's stream or group was deleted under us; ``Broker.prepare`` makes it anew."""
 
 
-async def call(client: Any, called: Script, prefix: str, args: Sequence[Any]) -> Any:
+async def call(line: Line, called: Script, prefix: str, args: Sequence[Any]) -> Any:
     """EVALSHA, with the script's text where the server does not have it yet."""
     try:
-        return await client.evalsha(called.sha, 1, prefix, *args)
+        return await line.call(b"EVALSHA", called.sha, 1, prefix, *args)
     except redis_said.NoScriptError:
-        return await client.eval(called.text, 1, prefix, *args)
+        return await line.call(b"EVAL", called.text, 1, prefix, *args)
 
 
 def call_in_thread(client: redis.Redis, called: Script, prefix: str, args: Sequence[Any]) -> Any:
@@ -248,8 +289,12 @@ def call_in_thread(client: redis.Redis, called: Script, prefix: str, args: Seque
         return client.eval(called.text, 1, prefix, *args)
 
 
-def _options(socket_timeout: float, retry: type[Any]) -> dict[str, Any]:
+def _options(server: str, socket_timeout: float, retry: type[Any]) -> dict[str, Any]:
+    keep_alive = (
+        {} if server.startswith("unix:") else {"socket_keepalive": True, "socket_keepalive_options": KEEP_ALIVE}
+    )
     return {
+        **keep_alive,
         "socket_timeout": socket_timeout,
         "socket_connect_timeout": ANSWER_SECONDS,
         "retry": retry(NoBackoff(), 0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakSet
 
 from redis.exceptions import NoScriptError, ResponseError
 
@@ -28,6 +29,7 @@ async def run_durably(broker: Broker, name: str, queue: str, *args: Any) -> Any:
     called, prefix, wanted = script(name), broker.keys(queue).prefix, broker.durability
 
     async def write_and_wait(client: Any) -> tuple[Any, Any]:
+        await _check_word(broker, wanted, client)
         answers = await _pipeline(client, ("EVALSHA", called.sha, 1, prefix, *args), _wait(wanted))
         if isinstance(answers[0], NoScriptError):
             answers = await _pipeline(client, ("EVAL", called.text, 1, prefix, *args), _wait(wanted))
@@ -49,10 +51,33 @@ async def confirm_earlier(broker: Broker, queue: str) -> None:
     keys, wanted = broker.keys(queue), broker.durability
 
     async def touch_and_wait(client: Any) -> tuple[Any, Any]:
+        await _check_word(broker, wanted, client)
         return _checked(broker, wanted, await _pipeline(client, ("HINCRBY", keys.meta, "touched", 1), _wait(wanted)))
 
     _, confirmed = await broker.ask(keys.prefix, touch_and_wait)
     _confirm(broker, wanted, confirmed)
+
+
+async def _check_word(broker: Broker, wanted: Durability, client: Any) -> None:
+    """Some servers say that the disk has what it has not, unless they write through (redis/redis#13793).
+
+    Valkey 9.1 and Redis 7.4 answer WAITAOF as soon as nothing waits to be *written*, though up to a second of it waits
+    to be synced. Seen by cutting the power: tests/faults/test_durability.py.
+    """
+    if not wanted.fsync or client in _word_kept:
+        return
+    info = await client.info("server")
+    if "valkey_version" in info or str(info["redis_version"]).startswith("7.4."):
+        policy = (await client.config_get("appendfsync")).get("appendfsync")
+        if policy != "always":
+            raise BrokerUnsuitable(
+                f"the broker at {broker.shown} confirms its disk before the disk has the jobs (appendfsync {policy}): "
+                "for durability=fsync set it with CONFIG SET appendfsync always, or use Redis 8"
+            )
+    _word_kept.add(client)
+
+
+_word_kept: WeakSet[Any] = WeakSet()
 
 
 async def _pipeline(client: Any, *commands: Sequence[Any]) -> list[Any]:

@@ -6,11 +6,9 @@ import time
 from typing import Any, NamedTuple
 
 from taskserver.domain.durability import Durability
-from taskserver.domain.lanes import LANES, RETURNED
-from taskserver.errors import BrokerError, BrokerUnsuitable
+from taskserver.errors import BrokerUnsuitable
 from taskserver.store.connection import Broker
-from taskserver.store.keys import GROUP, QUEUES
-from taskserver.store.queues import names
+from taskserver.store.keys import QUEUES
 from taskserver.store.urls import without_secrets
 
 NEEDED_COMMANDS = ("XAUTOCLAIM", "XREADGROUP", "XGROUP", "EVALSHA", "ZRANGE", "UNLINK", "CLIENT")
@@ -23,7 +21,7 @@ class Finding(NamedTuple):
 
     Attributes:
         subject: What.
-        level: ``ok``, ``warning`` (works, but) or ``error`` (jobs would be lost or cannot run).
+        level: ``ok``, ``warning`` (works, but), ``error`` (jobs would be lost or cannot run) or ``repaired``.
         text: What was found.
         advice: What to do; empty when all is well.
     """
@@ -60,7 +58,7 @@ async def reach(broker: Broker) -> None:
 
 
 async def examine(broker: Broker) -> list[Finding]:
-    """Look at everything that matters for jobs.
+    """Look at everything about the servers that matters for jobs; the queues are in ``checkup.py``.
 
     Raises:
         BrokerUnavailable, BrokerDenied: if it cannot be asked at all.
@@ -69,7 +67,7 @@ async def examine(broker: Broker) -> list[Finding]:
     for server in await broker.masters():
         with broker.translated():
             findings += await _server(broker.client(server), without_secrets(server), broker.durability)
-    return [*findings, *[await _groups(broker, queue) for queue in await names(broker)]]
+    return findings
 
 
 async def _server(client: Any, shown: str, durability: Durability) -> list[Finding]:
@@ -166,17 +164,3 @@ async def _clock(client: Any) -> Finding:
             "clock", "warning", text, "set both clocks by NTP; jobs go by the broker's, only submit(at=…) by yours"
         )
     return Finding("clock", "ok", text)
-
-
-async def _groups(broker: Broker, queue: str) -> Finding:
-    subject = f"queue {queue}"
-    keys = broker.keys(queue)
-
-    async def count_consumers(client: Any) -> int:
-        return sum([len(await client.xinfo_consumers(keys.lane(lane), GROUP)) for lane in (RETURNED, *LANES)])
-
-    try:
-        count = await broker.ask(keys.prefix, count_consumers)
-    except BrokerError as error:
-        return Finding(subject, "error", f"{error}", "start a worker on this queue: it makes them anew")
-    return Finding(subject, "ok", f"streams and groups are there, {count} consumers")

@@ -6,7 +6,10 @@ All keys of a queue share the hash tag ``{queue}``, so they live in one slot of 
 from __future__ import annotations
 
 QUEUES = "ts:queues"
-"""Set of the names of all queues. No time to live: one of the queue's own structures."""
+"""Set of the names of all queues. No time to live: one of the queue's own structures; unused queues are forgotten."""
+
+FORGETTER = "ts:forgetter"
+"""String: the worker that looked for unused queues last. Lives for the hour until the next one does."""
 
 GROUP = "workers"
 """The consumer group on every lane."""
@@ -15,23 +18,31 @@ GROUP = "workers"
 class Keys:
     """The keys of one queue, as the scripts in ``lua/`` build them too.
 
-    ===================  ========  =====================================================================
-    key                  type      time to live
-    ===================  ========  =====================================================================
-    ``lane:<lane>``      stream    none: one of the queue's own structures
-    ``delayed``          zset      none; score is the due time in ms
-    ``expiring``         zset      none; score is the time in ms until which the job must have started
-    ``dead``             zset      none; score is when the job died, in ms; trimmed with the jobs
-    ``meta``             hash      none; ``paused``, and the sweeper's cursors
-    ``job:<key>``        hash      none while the job lives, then its result's time to live
-    ``msg:<key>``        string    the same
-    ``out:<key>``        string    30 days while the job lives, then the same
-    ``events:<key>``     stream    30 days since the last event, then the same
-    ``history:<key>``    list      30 days since the last line, then the same
-    ``worker:<worker>``  string    three heartbeats
-    ``sweeper``          string    one sweep
-    ``janitor``          string    two pauses between walks
-    ===================  ========  =====================================================================
+    ===================  ========  ================================  ===========================================
+    key                  type      time to live                      what bounds it
+    ===================  ========  ================================  ===========================================
+    ``lane:<lane>``      stream    none                              an entry per waiting or running job
+    ``delayed``          zset      none; score: due, ms              a member per delayed job
+    ``expiring``         zset      none; score: start until, ms      a member per job that has not begun
+    ``dead``             zset      none; score: died, ms             a member per dead letter of 30 days
+    ``meta``             hash      none                              8 fields: ``paused``, ``idle``, sweeper's
+    ``job:<key>``        hash      none while the job lives, then    20 fields, the largest of them as a message
+                                   its result's
+    ``msg:<key>``        string    the same                          the largest message
+    ``out:<key>``        string    30 days while the job lives,      the largest result
+                                   then the same
+    ``events:<key>``     stream    30 days since the last event,     2,000 events, about
+                                   then the same
+    ``history:<key>``    list      30 days since the last line,      50 lines
+                                   then the same
+    ``worker:<worker>``  string    three heartbeats                  one per worker
+    ``answer:<call>``    hash      two hours                         one per call of a person
+    ``sweeper``          string    one sweep                         one
+    ``janitor``          string    two pauses between walks          one
+    ``broken:<name>:…``  any       30 days                           what was set aside
+    ===================  ========  ================================  ===========================================
+
+    The janitor (``store/rounds.py``) holds every key to this table, also when somebody has meddled with it.
     """
 
     __slots__ = ("dead", "delayed", "expiring", "janitor", "meta", "prefix", "queue", "sweeper")
@@ -73,6 +84,10 @@ class Keys:
     def worker(self, worker: str) -> str:
         """What a live worker says of itself."""
         return f"{self.prefix}worker:{worker}"
+
+    def answer(self, call: str) -> str:
+        """Packed answer of a call that must not be done twice, for when it is repeated."""
+        return f"{self.prefix}answer:{call}"
 
     def done(self, route: str) -> str:
         """Channel on which a submitter hears news of its jobs."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import redis
 
-from taskserver.store.connection import Broker, call_in_thread
+from taskserver.store.connection import ANSWER_SECONDS, Broker, call_in_thread
 from taskserver.store.replies import text_pairs
 from taskserver.store.scripts import script
 
@@ -20,11 +20,18 @@ class Attention(NamedTuple):
 
 
 class LeaseKeeper:
-    """Renews leases over connections that nothing else uses. Use it from one thread."""
+    """Renews leases over connections that nothing else uses. Use it from one thread.
 
-    def __init__(self, broker: Broker, worker: str) -> None:
+    Args:
+        broker: Where.
+        worker: Whose.
+        answer_seconds: How long an answer may take, if that is less than for other calls.
+    """
+
+    def __init__(self, broker: Broker, worker: str, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._broker = broker
         self._worker = worker
+        self._answer_seconds = answer_seconds
         self._clients: dict[str, redis.Redis] = {}
 
     def renew(self, queue: str, running: Sequence[tuple[str, int]], about: bytes, valid_ms: int) -> list[Attention]:
@@ -53,5 +60,5 @@ class LeaseKeeper:
     def _client(self, prefix: str) -> redis.Redis:
         server = self._broker.server_for_thread(prefix)
         if server not in self._clients:
-            self._clients[server] = self._broker.threaded(server)
+            self._clients[server] = self._broker.threaded(server, self._answer_seconds)
         return self._clients[server]

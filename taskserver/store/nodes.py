@@ -198,11 +198,16 @@ def _owner(owners: list[tuple[int, int, str]], key: str) -> str | None:
 def _address(told: list[Any], asked: str) -> tuple[str, int]:
     """Host and port as a node tells them; one that does not know its own host was found where it was asked."""
     host, port = told[:2]
-    return host.decode() if host and host != b"?" else asked, port
+    return host if host and host != "?" else asked, port
 
 
 def _server(url: str) -> redis.Redis:
     """A client for one question."""
     return redis.Redis.from_url(
-        url, socket_timeout=ASK_SECONDS, socket_connect_timeout=ASK_SECONDS, retry=Retry(NoBackoff(), 0), protocol=2
+        url,
+        socket_timeout=ASK_SECONDS,
+        socket_connect_timeout=ASK_SECONDS,
+        decode_responses=True,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
     )

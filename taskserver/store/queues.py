@@ -8,8 +8,9 @@ import msgspec
 
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.connection import Broker, GroupMissing
+from taskserver.store.forged import is_queue_name
 from taskserver.store.keys import GROUP, QUEUES, Keys
-from taskserver.store.replies import milliseconds_of
+from taskserver.store.replies import milliseconds_of, text
 
 
 class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +39,8 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 async def names(broker: Broker) -> list[str]:
     """The names of all queues, sorted."""
-    return sorted(name.decode() for name in await broker.ask(QUEUES, lambda client: client.smembers(QUEUES)))
+    found = await broker.ask(QUEUES, lambda client: client.smembers(QUEUES))
+    return sorted(filter(is_queue_name, map(text, found)))
 
 
 async def info(broker: Broker, queue: str) -> QueueInfo:
@@ -64,7 +66,12 @@ async def _look(client: Any, keys: Keys) -> QueueInfo:
         answers = await pipe.execute()
     groups = {lane: _group(answers[2 * i]) for i, lane in enumerate(lanes)}
     lengths = {lane: answers[2 * i + 1] for i, lane in enumerate(lanes)}
-    ages = [await _oldest(client, keys.lane(lane), groups[lane]["last-delivered-id"]) for lane in lanes]
+    async with client.pipeline(transaction=False) as pipe:
+        for lane in lanes:
+            pipe.xrange(keys.lane(lane), min=f"({groups[lane]['last-delivered-id'].decode()}", count=1)
+        pipe.time()
+        *oldest, (seconds, micros) = await pipe.execute()
+    ages = [seconds + micros / 1e6 - milliseconds_of(entries[0][0]) / 1000 for entries in oldest if entries]
     workers = [name async for name in client.scan_iter(match=keys.worker("*"), count=500)]
     delayed, dead, paused = answers[-3:]
     return QueueInfo(
@@ -74,18 +81,9 @@ async def _look(client: Any, keys: Keys) -> QueueInfo:
         running=sum(group["pending"] for group in groups.values()),
         delayed=delayed,
         dead=dead,
-        oldest_age=max((age for age in ages if age is not None), default=None),
-        workers=sorted(name.decode()[len(keys.worker("")) :] for name in workers),
+        oldest_age=max(0.0, *ages) if ages else None,
+        workers=sorted(text(name)[len(keys.worker("")) :] for name in workers),
     )
-
-
-async def _oldest(client: Any, stream: str, last_delivered: bytes) -> float | None:
-    entries = await client.xrange(stream, min=f"({last_delivered.decode()}", count=1)
-    if not entries:
-        return None
-    seconds, micros = await client.time()
-    now: float = seconds + micros / 1e6
-    return max(0.0, now - milliseconds_of(entries[0][0]) / 1000)
 
 
 def _group(groups: list[dict[str, Any]]) -> dict[str, Any]:

@@ -16,25 +16,42 @@ from typing import Any
 import msgspec
 from redis.exceptions import ResponseError
 
-from taskserver.domain.events import Event, Report
+from taskserver.config.settings import secret_names
+from taskserver.domain.events import Event, EventKind, Report
 from taskserver.domain.job import AttemptRecord, Failure, JobStatus, Outcome, State
+from taskserver.domain.limits import MAX_BYTES
 from taskserver.domain.messages import Envelope, unpack
-from taskserver.errors import MessageError
+from taskserver.domain.secrets import Names, masked
 from taskserver.store.connection import Broker
-from taskserver.store.replies import grouped, milliseconds_of
+from taskserver.store.forged import LAST_MS, fraction, number, unpacked
+from taskserver.store.replies import grouped, milliseconds_of, text
 
 PAGE = 500
+HISTORY = 50
+"""Lines that are kept of a job's history (``lua/prelude.lua``)."""
+READABLE = MAX_BYTES + 64
+"""Bytes that are read of a message or outcome: more than any may have, so that what is too long shows."""
+SHOWN = 200
+"""Characters of a name that somebody may have forged."""
 
 _records = msgspec.msgpack.Decoder(AttemptRecord)
 _failures = msgspec.msgpack.Decoder(Failure)
 _reports = msgspec.msgpack.Decoder(Report)
 _progress = msgspec.msgpack.Decoder(tuple[float, str])
+_STATES = {state.encode(): state for state in State}
+_FIELDS = [
+    b"state", b"lane", b"max", b"due", b"attempt", b"worker", b"started", b"cancel", b"progress", b"ended", b"data",
+]  # fmt: skip
 
 
 async def outcomes(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
-    """How jobs stand for those who wait for them; None for an unknown job."""
+    """How jobs stand for those who wait for them; None for an unknown job.
+
+    Where results are large, only the first jobs' are in the answer, at least one: ask again for the others.
+    """
     answer = await broker.run("outcomes", queue, *keys)
-    return [Outcome(State(state.decode()), data) if state else None for state, data in grouped(answer, 2)]
+    found = ((_STATES.get(state), data) for state, data in grouped(answer, 2))
+    return [Outcome(state, data) if state else None for state, data in found]
 
 
 async def statuses(broker: Broker, queue: str, keys: Sequence[str]) -> list[JobStatus | None]:
@@ -44,10 +61,10 @@ async def statuses(broker: Broker, queue: str, keys: Sequence[str]) -> list[JobS
     async def look(client: Any) -> list[Any]:
         async with client.pipeline(transaction=False) as pipe:
             for key in keys:
-                pipe.hgetall(names.job(key))
-                pipe.get(names.message(key))
-                pipe.get(names.outcome(key))
-                pipe.lrange(names.history(key), 0, -1)
+                pipe.hmget(names.job(key), _FIELDS)
+                pipe.getrange(names.message(key), 0, READABLE)
+                pipe.getrange(names.outcome(key), 0, READABLE)
+                pipe.lrange(names.history(key), -HISTORY, -1)
             return [_readable(answer) for answer in await pipe.execute(raise_on_error=False)]
 
     answers = await broker.ask(names.prefix, look)
@@ -58,20 +75,19 @@ async def events(broker: Broker, queue: str, key: str, after: str = "0") -> list
     """The job's events behind the cursor ``after``, oldest first, at most ``PAGE`` of them."""
     name = broker.keys(queue).events(key)
     entries = await broker.ask(name, lambda client: client.xrange(name, min=f"({after}", count=PAGE))
-    found = []
-    for id_, fields in entries:
-        report = _reports.decode(fields[b"report"])
-        found.append(
-            Event(
-                cursor=id_.decode(),
-                kind=report.kind,
-                attempt=int(fields[b"attempt"]),
-                text=report.text,
-                progress=report.progress,
-                at=milliseconds_of(id_) / 1000,
-            )
-        )
-    return found
+    return [_event(id_, fields or {}) for id_, fields in entries]
+
+
+def _event(id_: bytes, fields: dict[bytes, bytes]) -> Event:
+    report = unpacked(_reports, fields.get(b"report")) or Report(EventKind.OUTPUT, "(an event that cannot be read)\n")
+    return Event(
+        cursor=id_.decode(),
+        kind=report.kind,
+        attempt=number(fields, b"attempt") or 0,
+        text=report.text,
+        progress=fraction(report.progress),
+        at=milliseconds_of(id_) / 1000,
+    )
 
 
 async def scan(broker: Broker, queue: str) -> AsyncIterator[list[str]]:
@@ -87,22 +103,19 @@ async def page_of_keys(broker: Broker, queue: str, cursor: int) -> tuple[int, li
     """One page of ``scan`` from ``cursor`` (0 to begin), and where to go on (0: that was the last)."""
     prefix = broker.keys(queue).job("")
     cursor, found = await broker.ask(prefix, lambda client: client.scan(cursor, match=f"{prefix}*", count=PAGE))
-    return cursor, [name.decode()[len(prefix) :] for name in found]
+    return cursor, [text(name)[len(prefix) :] for name in found]
 
 
 async def dead_letters(broker: Broker, queue: str, limit: int, offset: int = 0) -> list[str]:
     """Keys of the queue's dead letters, newest first."""
     name = broker.keys(queue).dead
     found = await broker.ask(name, lambda client: client.zrevrange(name, offset, offset + limit - 1))
-    return [key.decode() for key in found]
+    return [text(key) for key in found]
 
 
 def failure(data: bytes) -> Failure:
     """A packed error; one that cannot be read is told as such."""
-    try:
-        return _failures.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return Failure("Unreadable", "the recorded error cannot be read")
+    return unpacked(_failures, data) or Failure("Unreadable", "the recorded error cannot be read")
 
 
 def _readable(answer: Any) -> Any:
@@ -117,33 +130,33 @@ def _readable(answer: Any) -> Any:
 def _status(
     queue: str,
     key: str,
-    fields: dict[bytes, bytes] | None,
+    values: list[bytes | None] | None,
     payload: bytes | None,
     long: bytes | None,
     history: list[bytes] | None,
 ) -> JobStatus | None:
-    if not fields or b"state" not in fields:
+    fields = {name: value for name, value in zip(_FIELDS, values or (), strict=False) if value is not None}
+    state = _STATES.get(fields.get(b"state", b""))
+    if state is None:
         return None
-    state = State(fields[b"state"].decode())
     data = fields.get(b"data") or long
-    progress, text = _progress.decode(fields[b"progress"]) if b"progress" in fields else (None, "")
-    attempt, limit = int(fields.get(b"attempt", 0)), fields.get(b"max")
+    progress, said = unpacked(_progress, fields.get(b"progress")) or (None, "")
     return JobStatus(
         id=f"{queue}-{key}",
         queue=queue,
         state=state,
-        attempt=attempt,
-        max_attempts=int(limit) if limit else None,
-        progress=progress,
-        progress_text=text,
-        lane=fields.get(b"lane", b"normal").decode(),
+        attempt=number(fields, b"attempt") or 0,
+        max_attempts=number(fields, b"max"),
+        progress=fraction(progress),
+        progress_text=said,
+        lane=text(fields.get(b"lane", b"normal")[:SHOWN]),
         due_at=_seconds(fields, b"due"),
         started_at=_seconds(fields, b"started"),
         ended_at=_seconds(fields, b"ended"),
-        worker=fields.get(b"worker", b"").decode("utf-8", "replace"),
+        worker=text(fields.get(b"worker", b"")[:SHOWN]),
         cancel_requested=b"cancel" in fields,
         error=failure(data) if data and state is not State.SUCCEEDED else None,
-        history=[_records.decode(line) for line in history or ()],
+        history=[record for line in history or () if (record := unpacked(_records, line))],
         **_about(payload),
     )
 
@@ -153,13 +166,13 @@ def _about(payload: bytes | None) -> dict[str, Any]:
     try:
         envelope = unpack(payload or b"")
         body = msgspec.msgpack.decode(envelope.body)
-    except (MessageError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except Exception:  # noqa: BLE001 - whatever it is, it is no message of ours
         return {}
     tool, arguments = _call(envelope, body)
     return {
         "tool": tool,
-        "arguments": arguments,
-        "submitted_at": envelope.submitted_ms / 1000,
+        "arguments": masked(arguments, Names((*envelope.secrets, *secret_names()))),
+        "submitted_at": envelope.submitted_ms / 1000 if 0 <= envelope.submitted_ms <= LAST_MS else None,
         "session_id": envelope.session_id,
         "tags": list(envelope.tags),
         "idempotency_key": envelope.idempotency_key,
@@ -168,9 +181,10 @@ def _about(payload: bytes | None) -> dict[str, Any]:
 
 def _call(envelope: Envelope, body: Any) -> tuple[str, Any]:
     if envelope.type == "ToolExecutionMessage" and isinstance(body, dict):
-        return str(body.get("tool_name", "")), body.get("tool_args", {})
-    return envelope.type, body
+        return str(body.get("tool_name", ""))[:SHOWN], body.get("tool_args", {})
+    return envelope.type[:SHOWN], body
 
 
 def _seconds(fields: dict[bytes, bytes], name: bytes) -> float | None:
-    return int(fields[name]) / 1000 if name in fields else None
+    milliseconds = number(fields, name)
+    return None if milliseconds is None else milliseconds / 1000

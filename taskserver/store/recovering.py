@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from taskserver.store.connection import Broker
-from taskserver.store.replies import text_pairs
+from taskserver.store.replies import text, text_pairs
 
 BATCH = 100
 RECALLED = 10_000
@@ -57,7 +57,7 @@ async def recall(broker: Broker, queue: str, worker: str, running: Sequence[str]
     Returns:
         The keys of the jobs that are queued again, no attempt spent.
     """
-    return [key.decode() for key in await broker.run("recall", queue, worker, RECALLED, *running)]
+    return [text(key) for key in await broker.run("recall", queue, worker, RECALLED, *running)]
 
 
 async def promote(broker: Broker, queue: str) -> Due:

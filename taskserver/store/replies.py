@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 
 def grouped(flat: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:
     """The values of a flat answer, ``size`` at a time."""
@@ -25,3 +27,17 @@ def text(raw: bytes) -> str:
 def milliseconds_of(stream_id: bytes) -> int:
     """The milliseconds in a stream entry's id."""
     return int(stream_id.partition(b"-")[0])
+
+
+def or_nothing(answers: Sequence[Any]) -> list[Any]:
+    """The answers of a pipeline; None where a key or group is missing or of another type. Raises other errors."""
+    return [_or_nothing(answer) for answer in answers]
+
+
+def _or_nothing(answer: Any) -> Any:
+    if not isinstance(answer, Exception):
+        return answer
+    reason = str(answer)
+    if isinstance(answer, ResponseError) and (reason.startswith(("WRONGTYPE", "NOGROUP")) or "no such key" in reason):
+        return None
+    raise answer

@@ -8,6 +8,7 @@ from importlib import resources
 from typing import NamedTuple
 
 _LUA = resources.files("taskserver.store") / "lua"
+_PRELUDE = ("keys", "records", "entries", "ends")
 
 
 class Script(NamedTuple):
@@ -26,8 +27,9 @@ class Script(NamedTuple):
 
 @cache
 def script(name: str) -> Script:
-    """The script ``lua/<name>.lua``."""
+    """The script ``lua/<name>.lua``, with the files of ``lua/prelude`` in front."""
     flags, _, body = (_LUA / f"{name}.lua").read_text("utf-8").partition("\n")
-    text = "\n".join((flags, (_LUA / "prelude.lua").read_text("utf-8"), body))
+    prelude = [(_LUA / "prelude" / f"{part}.lua").read_text("utf-8") for part in _PRELUDE]
+    text = "\n".join((flags, *prelude, body))
     # SHA-1 is the server's choice of name, not a safeguard.
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from taskserver.domain.job import JobStatus, State
 from taskserver.store import reading
 from taskserver.store.connection import Broker
+from taskserver.store.replies import text
 
 PAGE = 200
 
@@ -55,13 +57,44 @@ async def newest_jobs(broker: Broker, queues: Iterable[str], wanted: Wanted, lim
 
 
 async def dead_letters(broker: Broker, queues: Iterable[str], wanted: Wanted) -> AsyncIterator[JobStatus]:
-    """The dead letters that are wanted, queue by queue, newest first."""
+    """The dead letters that are wanted, queue by queue, newest first, whatever their number.
+
+    Some may die, or be requeued or deleted, meanwhile: those that stay come once each.
+    """
     for queue in queues:
-        offset = 0
-        while keys := await reading.dead_letters(broker, queue, PAGE, offset):
-            offset += len(keys)
+        async for keys in _dead_keys(broker, queue):
             for job in await _statuses(broker, queue, keys, wanted):
                 yield job
+
+
+async def count_dead(broker: Broker, queues: Iterable[str]) -> int:
+    """How many dead letters there are."""
+    names = [broker.keys(queue).dead for queue in queues]
+    return sum([await broker.ask(name, partial(_size, name=name)) for name in names])
+
+
+async def _dead_keys(broker: Broker, queue: str) -> AsyncIterator[list[str]]:
+    """Pages by time, not by rank: what dies or goes meanwhile does not shift them."""
+    name = broker.keys(queue).dead
+    oldest, behind = "+inf", 0  # of those that died at the oldest time so far, how many have been seen
+    while page := await broker.ask(name, partial(_older, name=name, than=oldest, behind=behind)):
+        yield [text(key) for key, _ in page]
+        last = page[-1][1]
+        same = sum(died == last for _, died in page)
+        behind = behind + same if repr(last) == oldest else same
+        oldest = repr(last)
+
+
+async def _older(client: Any, name: str, than: str, behind: int) -> list[tuple[bytes, float]]:
+    page: list[tuple[bytes, float]] = await client.zrange(
+        name, than, "-inf", desc=True, byscore=True, offset=behind, num=PAGE, withscores=True
+    )
+    return page
+
+
+async def _size(client: Any, name: str) -> int:
+    size: int = await client.zcard(name)
+    return size
 
 
 async def _statuses(broker: Broker, queue: str, keys: Sequence[str], wanted: Wanted) -> list[JobStatus]:

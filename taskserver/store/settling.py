@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from redis.exceptions import NoScriptError
-
 from taskserver.domain.settlement import Defer, Finish, Patience, Refusal, Release, Report, Retry, Settlement
 from taskserver.store.connection import Broker, call
+from taskserver.store.line import Line
 from taskserver.store.replies import text_pairs
 from taskserver.store.scripts import Script, script
 
@@ -31,7 +31,7 @@ async def settle(
     """
     calls = _calls(reports, settlements, patience)
     prefix = broker.keys(queue).prefix
-    answers = await broker.ask(prefix, lambda client: _send(client, prefix, calls), once=True)
+    answers = await broker.call(prefix, lambda line: _send(line, prefix, calls), once=True)
     return [
         Refusal(key, reason)
         for (called, _), answer in zip(calls, answers, strict=True)
@@ -67,21 +67,11 @@ def _calls(reports: Sequence[Report], settlements: Sequence[Settlement], patienc
     return calls
 
 
-async def _send(client: Any, prefix: str, calls: list[Call]) -> list[Any]:
-    """Settlements share a round trip; those whose script the server did not know go again.
+async def _send(line: Line, prefix: str, calls: list[Call]) -> list[Any]:
+    """Settlements share a round trip.
 
-    Reports go before it, alone: sent again, they would be overtaken by the end of their jobs, and refused.
+    Reports go before it, alone: overtaken by the end of their jobs, they would be refused.
     """
-    if len(calls) == 1 or (calls and calls[0][0].name == "report"):
-        first = await call(client, calls[0][0], prefix, calls[0][1])
-        return [first, *(await _send(client, prefix, calls[1:]) if calls[1:] else ())]
-    async with client.pipeline(transaction=False) as pipe:
-        for called, args in calls:
-            pipe.evalsha(called.sha, 1, prefix, *args)
-        answers: list[Any] = await pipe.execute(raise_on_error=False)
-    for position, (called, args) in enumerate(calls):
-        if isinstance(answers[position], NoScriptError):
-            answers[position] = await call(client, called, prefix, args)
-        elif isinstance(answers[position], Exception):
-            raise answers[position]
-    return answers
+    first = calls[:1] if calls and calls[0][0].name == "report" else []
+    answers = [await call(line, called, prefix, args) for called, args in first]
+    return answers + await asyncio.gather(*(call(line, called, prefix, args) for called, args in calls[len(first) :]))

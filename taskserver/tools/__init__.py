@@ -9,6 +9,7 @@ from taskserver.tools.consumer import BaseConsumer, Plan, ToolExecutionConsumer
 from taskserver.tools.context import Accepted, Context, Sink
 from taskserver.tools.loading import Toolbox, load
 from taskserver.tools.schema import FORMATS, describe, json_schema
+from taskserver.tools.secrets import secret_fields
 from taskserver.tools.text import parse_text
 from taskserver.tools.threads import run_in_thread
 from taskserver.tools.tool import Tool, tool, tool_of
@@ -32,6 +33,7 @@ __all__ = [
     "load",
     "parse_text",
     "run_in_thread",
+    "secret_fields",
     "tool",
     "tool_of",
 ]

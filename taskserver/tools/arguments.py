@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import chain, islice
 from typing import Any
 
 import msgspec
 
 from taskserver.domain.names import did_you_mean
+from taskserver.domain.secrets import Names, Redactor, secret_values
 from taskserver.errors import ArgumentsInvalid
 from taskserver.tools.codec import convert
+from taskserver.tools.secrets import in_clear
 from taskserver.tools.tool import Tool
 
 MOST_PROBLEMS = 10
@@ -33,8 +36,20 @@ def check(tool: Tool, arguments: Mapping[str, Any]) -> msgspec.Struct:
     try:
         return convert(arguments, expected)
     except Exception as error:  # noqa: BLE001 - a type's own code may raise anything
-        problems = "; ".join(islice(_problems(tool, arguments), MOST_PROBLEMS)) or _readable("arguments", error)
-        raise ArgumentsInvalid(f"tool {tool.name!r}: {problems}") from None
+        return _check_again(tool, arguments, error)
+
+
+def _check_again(tool: Tool, arguments: Mapping[str, Any], error: Exception) -> msgspec.Struct:
+    """Secrets may be given where the tool takes plain text; if that was not it, say what is wrong, but no secret."""
+    values: list[str] = []
+    with suppress(RecursionError):
+        arguments = in_clear(arguments, values)
+    if values:
+        with suppress(Exception):
+            return convert(arguments, tool.arguments)
+    problems = "; ".join(islice(_problems(tool, arguments), MOST_PROBLEMS)) or _readable("arguments", error)
+    redact = Redactor([*values, *secret_values(arguments, Names(tool.secret_fields))])
+    raise ArgumentsInvalid(f"tool {tool.name!r}: {redact(problems)}") from None
 
 
 def _problems(tool: Tool, arguments: object) -> Iterator[str]:

@@ -19,8 +19,13 @@ import msgspec
 
 from taskserver.domain.limits import MAX_BYTES, check_cost
 from taskserver.errors import MessageError, ResultInvalid
+from taskserver.tools.secrets import as_secret, dumped, secret_types
 
 T = TypeVar("T")
+
+
+class _SecretInside(TypeError):
+    """A secret among what is to be encoded; its text is the type's name."""
 
 
 def encode(value: Any, what: str = "result", max_bytes: int = MAX_BYTES) -> bytes:
@@ -35,8 +40,43 @@ def encode(value: Any, what: str = "result", max_bytes: int = MAX_BYTES) -> byte
         ResultInvalid: if it holds something else, or more than a reader's limits allow.
     """
     try:
-        data = _encoder.encode(value)
+        return _encode(_encoder, value, what, max_bytes)
+    except _SecretInside as error:
+        raise ResultInvalid(
+            f"{what} holds a {error}, but is kept and shown in clear: leave it out, or give its text if it may be seen"
+        ) from None
+
+
+def encode_message(message: Any, what: str = "the message") -> tuple[bytes, frozenset[str]]:
+    """The message as MessagePack, secrets in clear, and the names of the fields that hold them.
+
+    Raises:
+        ResultInvalid: as ``encode``.
+    """
+    try:
+        data = _encoder.encode(message)
+        check_cost(data, what)
+    except Exception:  # noqa: BLE001 - see the top
+        return _encode_with_secrets(message, what)
+    return data, _NO_NAMES
+
+
+def _encode_with_secrets(message: Any, what: str) -> tuple[bytes, frozenset[str]]:
+    """As ``encode_message``, where the first try has failed: there are secrets in the message, or it cannot be sent."""
+    try:
+        return _encode(_encoder, message, what, MAX_BYTES), _NO_NAMES
+    except _SecretInside:
+        names: set[str] = set()
+        plain = _unmarked(msgspec.msgpack.decode(_encode(_marking_encoder, message, what, MAX_BYTES)), "", names)
+        return _encode(_encoder, plain, what, MAX_BYTES), frozenset(names)
+
+
+def _encode(encoder: msgspec.msgpack.Encoder, value: Any, what: str, max_bytes: int) -> bytes:
+    try:
+        data = encoder.encode(value)
         check_cost(data, what, max_bytes)
+    except _SecretInside:
+        raise
     except RecursionError:
         raise ResultInvalid(f"{what} is nested too deep, or contains itself") from None
     except OverflowError:
@@ -92,8 +132,10 @@ def enc_hook(value: Any) -> Any:
     Raises:
         TypeError: for types that cannot be sent.
     """
+    if isinstance(value, secret_types()):
+        raise _SecretInside(type(value).__name__)
     if is_model(type(value)):
-        return value.model_dump(mode="json", by_alias=True)
+        return dumped(value)
     if isinstance(value, PurePath):
         return str(value)
     for base, plain in _SUBCLASSED.items():
@@ -117,6 +159,8 @@ def dec_hook(type_: Any, value: Any) -> Any:
     if isinstance(type_, type):
         if is_model(type_):
             return _validate(type_, value)
+        if type_ in secret_types():
+            return as_secret(type_, value)
         if issubclass(type_, PurePath) and isinstance(value, str):
             return type_(value)
     raise TypeError(f"Expected `{getattr(type_, '__name__', type_)}`, got `{type(value).__name__}`")
@@ -126,6 +170,25 @@ def is_model(type_: Any) -> bool:
     """Whether this is a class of pydantic models."""
     base = getattr(sys.modules.get("pydantic"), "BaseModel", None)
     return base is not None and isinstance(type_, type) and issubclass(type_, base)
+
+
+def _mark(value: Any) -> Any:
+    """As ``enc_hook``, with each secret as an extension that is found again in the plain data."""
+    if isinstance(value, secret_types()):
+        return msgspec.msgpack.Ext(_SECRET, _encoder.encode(value.get_secret_value()))
+    return enc_hook(value)
+
+
+def _unmarked(value: Any, name: str, names: set[str]) -> Any:
+    """Plain data with the secrets in their places; names of the fields that hold them go to ``names``."""
+    if isinstance(value, dict):
+        return {key: _unmarked(item, key if isinstance(key, str) else name, names) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_unmarked(item, name, names) for item in value]
+    if isinstance(value, msgspec.msgpack.Ext) and value.code == _SECRET:
+        names.add(name)
+        return msgspec.msgpack.decode(value.data)
+    return value
 
 
 def _validate(model: Any, value: Any) -> Any:
@@ -177,5 +240,9 @@ _SUBCLASSED: dict[type, Any] = {
     Sequence: list,
     Set: list,
 }
+_NO_NAMES: frozenset[str] = frozenset()
+_SECRET = 83
+"""Code of the extension that stands for a secret while a message is encoded; it is never sent."""
 _encoder = msgspec.msgpack.Encoder(enc_hook=enc_hook)
+_marking_encoder = msgspec.msgpack.Encoder(enc_hook=_mark)
 _json_encoder = msgspec.json.Encoder(enc_hook=enc_hook)

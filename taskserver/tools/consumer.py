@@ -26,6 +26,7 @@ from taskserver.tools.context import Context
 from taskserver.tools.form import place_of
 from taskserver.tools.options import DEFAULT_TIMEOUT, check_timeout
 from taskserver.tools.runner import Runner
+from taskserver.tools.secrets import secret_fields
 from taskserver.tools.tool import Tool
 
 M = TypeVar("M", bound=BaseMessage)
@@ -40,11 +41,13 @@ class Plan(NamedTuple):
         name: Of the tool, or of the message type: for status, metrics and logs.
         timeout: Seconds that one attempt may take; None for no limit.
         retry: How a failed attempt is followed by another.
+        secrets: Names of fields whose values are kept out of errors and logs, besides those that look so.
     """
 
     name: str
     timeout: float | None
     retry: RetryPolicy
+    secrets: frozenset[str] = frozenset()
 
 
 def _is_generic(cls: type) -> bool:
@@ -134,7 +137,7 @@ class BaseConsumer(ABC, Generic[M]):
 
     def plan(self, message: M) -> Plan:
         """How to run this message."""
-        return Plan(self.message_type.message_type, self.timeout, self.retry)
+        return Plan(self.message_type.message_type, self.timeout, self.retry, secret_fields(self.message_type))
 
     @cached_property
     def _decoder(self) -> msgspec.msgpack.Decoder[Any]:
@@ -153,7 +156,7 @@ class ToolExecutionConsumer(BaseConsumer[ToolExecutionMessage]):
 
     def __init__(self, tools: Mapping[str, Tool]) -> None:
         self._runners = {name: Runner(tool) for name, tool in tools.items()}
-        self._plans = {name: Plan(name, tool.timeout, tool.retry) for name, tool in tools.items()}
+        self._plans = {name: Plan(name, tool.timeout, tool.retry, tool.secret_fields) for name, tool in tools.items()}
 
     async def process(self, message: ToolExecutionMessage, ctx: Context) -> Any:
         """Check the arguments and run the tool: async ones on the event loop, sync ones in a thread.

@@ -10,6 +10,7 @@ import msgspec
 from taskserver.domain.names import did_you_mean
 from taskserver.errors import ConfigError, ToolInvalid
 from taskserver.tools.codec import is_model
+from taskserver.tools.secrets import secret_types
 from taskserver.tools.tool import Tool
 
 FORMATS = ("json-schema", "openai", "anthropic", "mcp")
@@ -105,6 +106,8 @@ def _schema(type_: Any) -> dict[str, Any]:
     owners: dict[str, Any] = {}
 
     def foreign(cls: Any) -> dict[str, Any]:
+        if cls in secret_types():
+            return {"type": "string", "format": "password", "writeOnly": True}
         if not is_model(cls):  # signature.py lets nothing through but these two; an empty schema msgspec refuses
             return {"title": "Any"} if cls is object else {"type": "string", "format": "path"}
         # Two models may share a name, and each brings definitions of its own: keep them apart by a prefix.

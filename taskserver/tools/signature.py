@@ -16,6 +16,7 @@ from taskserver.tools.codec import is_model
 from taskserver.tools.context import Context
 from taskserver.tools.docstrings import documented_parameters
 from taskserver.tools.form import function_of, parameters_of, place_of
+from taskserver.tools.secrets import secret_types
 
 
 class Signature(NamedTuple):
@@ -53,6 +54,8 @@ def signature_of(target: Any, name: str) -> Signature:
     arguments = msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True, module=target.__module__)
     returns = hints.get("return", Any)
     _check_sendable(returns, f"{place}: what it returns")
+    if returns in secret_types():
+        raise ToolInvalid(f"{place}: it returns a {returns.__name__}, but results are kept and shown in clear")
     return Signature(arguments, contexts[0] if contexts else None, returns)
 
 
@@ -140,7 +143,9 @@ def _foreign(node: Any, seen: set[Any]) -> Any:
 
 
 def _is_known(cls: Any) -> bool:
-    return cls is object or is_model(cls) or (inspect.isclass(cls) and issubclass(cls, PurePath))
+    return (
+        cls is object or is_model(cls) or cls in secret_types() or (inspect.isclass(cls) and issubclass(cls, PurePath))
+    )
 
 
 def _bare(hint: Any) -> Any:

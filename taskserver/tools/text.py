@@ -33,7 +33,8 @@ def parse_text(tool: Tool | None, pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name.isidentifier():
-            raise ArgumentsInvalid(f"expected key=value or one JSON object, got {pair!r}")
+            shown = f"{name}=…" if equals else name  # the value may be a secret
+            raise ArgumentsInvalid(f"expected key=value or one JSON object, got {shown!r}")
         found.append((name, _value(text, types.get(name, Any))))
     return _unique(found)
 

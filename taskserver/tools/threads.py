@@ -7,11 +7,15 @@ import contextlib
 import contextvars
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from taskserver.tools.context import Context
 
 T = TypeVar("T")
+
+
+LOOK_SECONDS = 5.0
+"""How often it is looked whether a thread is still there."""
 
 
 async def run_in_thread(call: Callable[[], T], context: Context) -> T:
@@ -23,28 +27,86 @@ async def run_in_thread(call: Callable[[], T], context: Context) -> T:
     Raises:
         RuntimeError: if the call raised what must not pass through an event loop, such as ``SystemExit``; the
             original is its ``__cause__``. All other errors of the call are raised as they are.
+            Also if there is no memory for a thread.
     """
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[T] = loop.create_future()
-    ended: asyncio.Future[None] = loop.create_future()
     run = contextvars.copy_context().run
-
-    def main() -> None:
-        deliver = _outcome(lambda: run(call), answer)
-        # A loop that was closed meanwhile has nobody left who waits.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_settle, answer, deliver, ended)
-
-    # Not an executor: the interpreter joins the threads of concurrent.futures when it exits, and one tool that
-    # hangs would then hang the whole process. Nobody joins a daemon thread.
-    threading.Thread(target=main, name=f"tool {context.job_id}", daemon=True).start()
+    thread = _Thread(lambda: run(call), f"tool {context.job_id}")
+    thread.start()
     try:
-        return await answer
+        return await thread.answer
     except asyncio.CancelledError:
         context._cancel()
-        if not ended.done():
-            context.outlived = ended
+        if not thread.ended.done():
+            context.outlived = thread.ended
         raise
+
+
+class _Unawaited(threading.Event):
+    def wait(self, timeout: float | None = None) -> bool:
+        return True
+
+
+class _Thread(threading.Thread, Generic[T]):
+    """Makes one call, and tells the event loop what came of it.
+
+    Not an executor: the interpreter joins the threads of concurrent.futures when it exits, and one tool that hangs
+    would then hang the whole process. Nobody joins a daemon thread.
+
+    Where memory is out, a thread dies before it has begun, or before it could tell, and nobody hears of it. So
+    ``start`` does not wait for its begin, which would block the event loop for ever (python/cpython issue 140746), and
+    the loop looks after it.
+    """
+
+    def __init__(self, call: Callable[[], T], name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._started = _Unawaited()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        # Whoever takes it decides: the thread, that it is made; or the loop, that it never will be.
+        self._calls = [call]
+        self.answer: asyncio.Future[T] = self._loop.create_future()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+
+    def start(self) -> None:
+        super().start()
+        self._look_later()
+        self.ended.add_done_callback(self._look_no_more)
+
+    def run(self) -> None:
+        try:
+            call = self._calls.pop()
+        except IndexError:  # it was given up, having taken so long to begin
+            return
+        deliver = _outcome(call, self.answer)
+        # A loop that was closed meanwhile has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(_settle, self.answer, deliver, self.ended)
+
+    def _look_later(self) -> None:
+        self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
+
+    def _look_no_more(self, _: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        begun = not self._calls
+        if self.is_alive():
+            self._look_later()
+        else:  # what it may have told stands in the loop's queue already, before this
+            self._loop.call_soon(self._give_up, begun)
+
+    def _give_up(self, begun: bool) -> None:
+        if self.ended.done():
+            return
+        if not begun:
+            try:
+                self._calls.pop()
+            except IndexError:  # it has begun just now
+                self._look_later()
+                return
+        error = RuntimeError("can't start new thread: out of memory")
+        _settle(self.answer, lambda: self.answer.set_exception(error), self.ended)
 
 
 def _outcome(call: Callable[[], T], answer: asyncio.Future[T]) -> Callable[[], None]:

@@ -16,6 +16,7 @@ from taskserver.errors import ConfigError, ToolInvalid
 from taskserver.tools.docstrings import summary
 from taskserver.tools.form import check_form, function_of, place_of
 from taskserver.tools.options import DEFAULT_TIMEOUT, check_timeout, retry_policy
+from taskserver.tools.secrets import secret_fields
 from taskserver.tools.signature import Signature, signature_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -72,6 +73,11 @@ class Tool:
             ToolInvalid: if an annotation cannot be resolved, or names a type that cannot be sent.
         """
         return self._signature.arguments
+
+    @cached_property
+    def secret_fields(self) -> frozenset[str]:
+        """Names of the fields, also inside its arguments, whose values are declared secret."""
+        return secret_fields(self.arguments)
 
     @property
     def context_parameter(self) -> str | None:

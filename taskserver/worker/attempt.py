@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from enum import Enum
 from typing import Any, NamedTuple
 
 import msgspec
 
+from taskserver.config.settings import secret_names
 from taskserver.domain.events import EventKind
 from taskserver.domain.events import Report as Said
 from taskserver.domain.job import ClaimedJob, Failure, State
 from taskserver.domain.messages import BaseMessage, Envelope
+from taskserver.domain.secrets import Names, Redactor, secret_values
 from taskserver.domain.settlement import Defer, Finish, Release, Report, Retry, Settlement
 from taskserver.tools import BaseConsumer, Context, Plan
 from taskserver.worker.settler import Settler
@@ -77,10 +80,12 @@ class Attempt:
         "_numbered",
         "context",
         "deadline",
+        "envelope",
         "id",
         "job",
         "label",
         "opened",
+        "redactor",
         "settled",
         "settler",
         "started",
@@ -99,7 +104,9 @@ class Attempt:
         self.deadline: float | None = None
         self.task: asyncio.Task[None] | None = None
         self.context: Context | None = None
+        self.envelope: Envelope | None = None
         self.opened: Opened | None = None
+        self.redactor: Redactor | None = None
         self._numbered = 0
         self._begun = False
 
@@ -112,6 +119,13 @@ class Attempt:
         self._begun = True
         if self.stop is not None:
             raise asyncio.CancelledError
+
+    def redact(self) -> Redactor:
+        """What takes the secrets of its message out of texts; worked out when it is first needed, which is rarely."""
+        if self.redactor is None:
+            declared = self.opened.plan.secrets if self.opened else ()
+            self.redactor = Redactor(_secrets(self.envelope, declared) if self.envelope else ())
+        return self.redactor
 
     def put(self, said: Said) -> bool:
         """Take a report of the tool, from any thread; False if it should wait for room (``tools.context.Sink``)."""
@@ -168,6 +182,15 @@ class Attempt:
                 self.context._cancel()
             if self._begun:  # a task that is cancelled before it began never runs, not even to give its slot back
                 self.task.cancel()
+
+
+def _secrets(envelope: Envelope, declared: Iterable[str]) -> Iterable[str]:
+    """The secret values in a message."""
+    try:
+        plain = msgspec.msgpack.decode(envelope.body)
+    except Exception:  # noqa: BLE001 - it is not vouched for; what cannot be read has not been told to anybody
+        return ()
+    return secret_values(plain, Names((*envelope.secrets, *declared, *secret_names())))
 
 
 def pack_failure(failure: Failure) -> bytes:

@@ -16,7 +16,9 @@ from typing import Any
 
 from taskserver.domain.job import ClaimedJob, State
 from taskserver.domain.messages import unpack
+from taskserver.domain.signing import Keyring
 from taskserver.errors import MessageError, MessageInvalid, ResultInvalid, ToolNotFound
+from taskserver.observability.redaction import speaking
 from taskserver.tools import Context, Toolbox, codec
 from taskserver.worker.attempt import Attempt, Opened, Stop, pack_failure
 from taskserver.worker.deadlines import Deadlines
@@ -44,11 +46,19 @@ class Executor:
         running: The attempts that hold a lease, by job id. Other threads read it.
     """
 
-    def __init__(self, toolbox: Toolbox, slots: Slots, settlers: Mapping[str, Settler], max_result_bytes: int) -> None:
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        slots: Slots,
+        settlers: Mapping[str, Settler],
+        max_result_bytes: int,
+        keyring: Keyring | None = None,
+    ) -> None:
         self._toolbox = toolbox
         self._slots = slots
         self._settlers = settlers
         self._max_result_bytes = max_result_bytes
+        self._keyring = keyring
         self.running: dict[str, Attempt] = {}
         self._deadlines = Deadlines(lambda attempt: self.end(attempt, Stop.TIMEOUT))
         self._idle = asyncio.Event()
@@ -60,8 +70,8 @@ class Executor:
         attempt = Attempt(job, self._settlers[job.queue], time.monotonic())
         if (earlier := self.running.get(attempt.id)) is not None:  # its lease was lost, and to this very worker
             self.end(earlier, Stop.LOST)
-        self.running[attempt.id] = attempt
         attempt.task = asyncio.create_task(self._live(attempt))
+        self.running[attempt.id] = attempt
 
     async def wait_idle(self) -> None:
         """Wait until nothing runs."""
@@ -83,10 +93,12 @@ class Executor:
             await self._attempt(attempt)
         except asyncio.CancelledError:  # told to end before the tool had begun
             self._settle_stopped(attempt)
+        except MemoryError:  # whoever used it up; the lease runs out, and the attempt counts
+            attempt.abandon()
         except BaseException as error:
             # Not the tool's (those are caught where it runs): a consumer's plan, or a bug of ours.
             log.exception("job %s: its attempt could not be carried out", attempt.id)
-            attempt.finish(State.FAILED, pack_failure(failure_of(error)))
+            attempt.finish(State.FAILED, pack_failure(failure_of(error, attempt.redact())))
         finally:
             self._forget(attempt)
             outlived = attempt.context.outlived if attempt.context else None
@@ -109,6 +121,7 @@ class Executor:
             await self._bury_unrun(attempt, opened)
             return
         attempt.opened = opened
+        speaking.set(attempt)
         attempt.context = context = _context(attempt, opened)
         if opened.limit is not None:
             self._deadlines.add(attempt, opened.limit)
@@ -124,7 +137,7 @@ class Executor:
     def _open(self, attempt: Attempt) -> Opened | None:
         """Read the message and find who runs it; if that cannot be, settle the attempt and return nothing."""
         try:
-            envelope = unpack(attempt.job.payload)
+            attempt.envelope = envelope = unpack(self._vouched_for(attempt.job))
             try:
                 consumer = self._toolbox.consumer_for(envelope.type)
             except MessageInvalid as unknown:
@@ -137,11 +150,18 @@ class Executor:
             self._leave(attempt, unknown)
             return None
         except MessageError as error:
-            log.warning("job %s is a dead letter: %s", attempt.id, error)
-            attempt.finish(State.DEAD, pack_failure(failure_of(error)))
+            failure = failure_of(error, attempt.redact())
+            log.warning("job %s is a dead letter: %s", attempt.id, failure.message)
+            attempt.finish(State.DEAD, pack_failure(failure))
             return None
         attempt.label = plan.name
         return Opened(envelope, consumer, message, plan, attempt.job.max_attempts or plan.retry.max_attempts)
+
+    def _vouched_for(self, job: ClaimedJob) -> bytes:
+        """The job's message; where there are keys, nothing of it is read before its signature was checked."""
+        if self._keyring is None:
+            return job.payload
+        return self._keyring.open(job.queue, job.key, job.payload, time.time_ns() // 1_000_000)
 
     def _leave(self, attempt: Attempt, unknown: Exception) -> None:
         log.info("job %s is left for another worker: %s", attempt.id, unknown)
@@ -184,7 +204,7 @@ class Executor:
         self._settle_failed(attempt, opened, error, state)
 
     def _settle_failed(self, attempt: Attempt, opened: Opened, error: BaseException, state: State | None) -> None:
-        job, failure = attempt.job, failure_of(error)
+        job, failure = attempt.job, failure_of(error, attempt.redact())
         told = f"{failure.type}: {failure.message[:LOGGED_CHARACTERS]}"
         if state is None:
             wait = opened.plan.retry.wait(job.attempt)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 from taskserver.domain.job import Failure
+from taskserver.domain.secrets import without_passwords
 
 MESSAGE_CHARACTERS = 4_000
 TRACEBACK_CHARACTERS = 16_000
@@ -14,17 +16,24 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _MACHINERY = (str(_PACKAGE / "worker"), str(_PACKAGE / "tools"))
 
 
-def failure_of(error: BaseException) -> Failure:
-    """What is kept of an exception: its type's name, its text, and the traceback from the tool's own code on."""
-    return Failure(_name(type(error)), _cut(_text(error), MESSAGE_CHARACTERS), _traceback(error))
+def failure_of(error: BaseException, redact: Callable[[str], str] = without_passwords) -> Failure:
+    """What is kept of an exception: its type's name, its text, and the traceback from the tool's own code on.
+
+    Args:
+        error: The exception.
+        redact: Takes the attempt's secrets out of a text. Texts are cut only then: a piece of a secret is not found.
+    """
+    return Failure(
+        _name(type(error)),
+        _cut(redact(_text(error)), MESSAGE_CHARACTERS),
+        _cut(redact(_traceback(error)), TRACEBACK_CHARACTERS),
+    )
 
 
 def _name(kind: type[BaseException]) -> str:
-    return (
-        kind.__qualname__
-        if kind.__module__ in ("builtins", "taskserver.errors")
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )
+    """Where an error of ours is defined is nobody's business, and scripts that write one know only its name."""
+    known = kind.__module__.partition(".")[0] in ("builtins", "taskserver")
+    return kind.__qualname__ if known else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _text(error: BaseException) -> str:
@@ -39,7 +48,7 @@ def _traceback(error: BaseException) -> str:
     if outside is None:  # not raised by the tool, but perhaps in place of what the tool raised
         return _traceback(error.__cause__) if error.__cause__ else ""
     lines = traceback.format_exception(type(error), error, outside)
-    return _cut("".join(lines).encode("utf-8", "replace").decode(), TRACEBACK_CHARACTERS)
+    return "".join(lines).encode("utf-8", "replace").decode()
 
 
 def _skip_machinery(frame: TracebackType | None) -> TracebackType | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from taskserver.domain.job import ClaimedJob
 from taskserver.domain.lanes import LaneShare
 from taskserver.errors import BrokerError
 from taskserver.store.claiming import Entry, WakeUp, claim
@@ -80,7 +79,7 @@ class Fetcher(LoopService):
             await self._broker.prepare(self._queue, again=True)
             self._janitor.hurry()  # the streams may be gone too
             self._unanswered = True  # the claim may have begun jobs before it came to the lane without a group
-        except BrokerError:
+        except Exception:  # not answered, or no memory to start with what it brought
             self._unanswered = True
             raise
 
@@ -89,16 +88,16 @@ class Fetcher(LoopService):
         if not wanted and not self._read:
             return
         read, self._read = self._read, []
-        jobs: list[ClaimedJob] = []
+        started = 0
         try:
             claimed = await claim(
                 self._broker, self._queue, self._worker, self._share.next(wanted), self._attempts_cap, read
             )
-            jobs = claimed.jobs
+            for job in claimed.jobs:
+                self._executor.start(job)
+                started += 1
         finally:
-            self._slots.give(wanted - len(jobs))
-        for job in jobs:
-            self._executor.start(job)
+            self._slots.give(wanted - started)
         for entry, reason in claimed.refused:
             log.warning("queue %s: threw away stream entry %s: %s", self._queue, entry, reason)
         if claimed.paused:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -45,7 +46,7 @@ class Heart(Service):
     """Renews the leases of a worker's jobs, a few times per lease."""
 
     def __init__(self, broker: Broker, worker: str, queues: Sequence[str], lease: float, pulse: Pulse) -> None:
-        self._keeper = LeaseKeeper(broker, worker)
+        self._keeper = LeaseKeeper(broker, worker, _answer_seconds(lease))
         self._queues = queues
         self._lease = lease
         self._beat_seconds = lease / BEATS_PER_LEASE
@@ -83,7 +84,7 @@ class Heart(Service):
                 known = isinstance(error, BrokerError)
                 level = (logging.WARNING if known else logging.ERROR) if failures == 1 else logging.DEBUG
                 log.log(level, "leases are not renewed: %s", error, exc_info=None if known else error)
-                pause = min(RETRY_SECONDS, self._beat_seconds)
+                pause = random.uniform(0.5, 1.0) * min(RETRY_SECONDS, self._beat_seconds / 2)  # noqa: S311 - jitter
             self._say(self._first_beat.set)
             self._watch_loop()
         self._keeper.close()
@@ -129,3 +130,9 @@ class Heart(Service):
             self._loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:  # the loop is closed: the worker has stopped
             self._stopped.set()
+
+
+def _answer_seconds(lease: float) -> float:
+    """How long a beat waits for its answer: one that is lost must leave time for another before the lease is over."""
+    beat = lease / BEATS_PER_LEASE
+    return min(beat, max(beat / 2, 1.0))

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from abc import ABC, abstractmethod
 
+from taskserver.domain.retry import backoff
 from taskserver.errors import BrokerError
 
 log = logging.getLogger("taskserver.worker")
 
 INTERRUPT_SECONDS = 0.1
-BACKOFF_FIRST = 0.1
-BACKOFF_LAST = 5.0
 
 
 class Service(ABC):
@@ -91,9 +89,3 @@ class LoopService(Service):
                 failures += 1
                 log.exception("%s failed, and goes on", self.name)
                 await self.rest(backoff(failures))
-
-
-def backoff(failures: int) -> float:
-    """Seconds to wait after so many failures in a row; half of it random, so that nobody hammers a broker coming up."""
-    bound = min(BACKOFF_LAST, BACKOFF_FIRST * 2 ** min(failures - 1, 16))
-    return random.uniform(bound / 2, bound)  # noqa: S311 - jitter

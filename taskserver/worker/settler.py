@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import TypeVar
 
+from taskserver.domain.retry import backoff
 from taskserver.domain.settlement import Finish, Patience, Report, Settlement
 from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable
 from taskserver.store.connection import Broker
 from taskserver.store.settling import settle
-from taskserver.worker.service import LoopService, backoff
+from taskserver.worker.service import LoopService
 
 BATCH = 500
 BATCH_BYTES = 1024 * 1024

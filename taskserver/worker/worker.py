@@ -27,10 +27,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from taskserver.config.keys import keyring
 from taskserver.domain.names import check_queue_name
-from taskserver.domain.retry import RetryPolicy
+from taskserver.domain.retry import RetryPolicy, backoff
 from taskserver.domain.settlement import Patience
-from taskserver.errors import BrokerError, BrokerUnavailable, ConfigError
+from taskserver.domain.signing import Keyring
+from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable, ConfigError
 from taskserver.store.connection import Broker
 from taskserver.store.health import check_fit
 from taskserver.store.recovering import leave
@@ -42,7 +44,7 @@ from taskserver.worker.fetcher import Fetcher
 from taskserver.worker.heart import Heart, Pulse
 from taskserver.worker.janitor import Janitor
 from taskserver.worker.scheduler import Scheduler
-from taskserver.worker.service import Service, backoff
+from taskserver.worker.service import Service
 from taskserver.worker.settler import Settler
 from taskserver.worker.slots import Slots
 from taskserver.worker.sweeper import Sweeper
@@ -60,6 +62,8 @@ class WorkerConfig(NamedTuple):
         grace_period: Seconds that jobs may go on when the worker stops, before they are handed back.
         unknown_tool_wait: Seconds that a job waits for a worker that knows its tool.
         max_result_bytes: The largest result that is kept.
+        signing_keys: Where the keys are with which messages must be signed; else ``TASKSERVER_SIGNING_KEYS``. Empty to
+            take every message.
     """
 
     queues: tuple[str, ...] = ("default",)
@@ -68,6 +72,7 @@ class WorkerConfig(NamedTuple):
     grace_period: float = 30.0
     unknown_tool_wait: float = 300.0
     max_result_bytes: int = 4 * 1024 * 1024
+    signing_keys: str | None = None
 
 
 class About(msgspec.Struct, frozen=True):
@@ -104,6 +109,7 @@ class Worker:
         self.config = config or WorkerConfig()
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._check()
+        self._keyring = keyring(self.config.signing_keys)
         self._broker = broker
         self._toolbox = toolbox
         self._started_at = time.time()
@@ -125,7 +131,7 @@ class Worker:
         patience = Patience(round(config.unknown_tool_wait * 1000))
         self._slots = Slots(config.concurrency)
         self._settlers = {queue: Settler(broker, queue, patience) for queue in queues}
-        self._executor = Executor(self._toolbox, self._slots, self._settlers, config.max_result_bytes)
+        self._executor = Executor(self._toolbox, self._slots, self._settlers, config.max_result_bytes, self._keyring)
         self._schedulers = {queue: Scheduler(broker, queue) for queue in queues}
         self._sweepers = {queue: Sweeper(broker, queue, self.name, config.lease) for queue in queues}
         self._janitors = {queue: Janitor(broker, queue, self.name) for queue in queues}
@@ -163,7 +169,7 @@ class Worker:
         try:
             for service in (*self._needed(), *self._upkeep()):
                 await service.start()
-            log.info("worker %s is ready: %s", self.name, _summary(self.config, self._toolbox))
+            log.info("worker %s is ready: %s", self.name, _summary(self.config, self._toolbox, self._keyring))
             self.ready.set()
             await self._stop.wait()
         finally:
@@ -212,7 +218,7 @@ class Worker:
                 for queue in self.config.queues:
                     await self._broker.prepare(queue)
                 return True
-            except BrokerUnavailable as error:
+            except (BrokerUnavailable, BrokerFull) as error:
                 failures += 1
                 wait = backoff(failures)
                 log.warning("waiting for the broker, trying again in %.1f s: %s", wait, error)
@@ -269,9 +275,10 @@ def _attempts_cap(toolbox: Toolbox) -> int:
     return max(policy.max_attempts for policy in policies)
 
 
-def _summary(config: WorkerConfig, toolbox: Toolbox) -> str:
+def _summary(config: WorkerConfig, toolbox: Toolbox, keyring: Keyring | None) -> str:
     tools = ", ".join(sorted(toolbox.tools)) or "none"
-    return f"queues {', '.join(config.queues)}; {config.concurrency} slots; tools {tools}"
+    signed = "; only signed messages" if keyring else ""
+    return f"queues {', '.join(config.queues)}; {config.concurrency} slots; tools {tools}{signed}"
 
 
 __all__ = ["About", "Worker", "WorkerConfig"]

@@ -140,8 +140,12 @@ class Cli:
 
     def run(self, *args: str, **env: str) -> Done:
         """Run a command to its end, without a terminal."""
+        return self.run_program(*COMMAND, *args, **env)
+
+    def run_program(self, *program: str, **env: str) -> Done:
+        """Run any program in the same folder and environment."""
         done = subprocess.run(
-            [*COMMAND, *args],
+            program,
             cwd=self.folder,
             env=self.env | env,
             stdin=subprocess.DEVNULL,

@@ -124,3 +124,19 @@ def test_queue_purge_at_a_terminal(cli: Cli) -> None:
     assert code == 0
     assert "Cancel 1 waiting job of queue default?" in seen
     assert cli.state(job_id)["state"] == "cancelled"
+
+
+def test_dead_letters_are_signed_anew_but_not_those_that_somebody_else_wrote(cli: Cli) -> None:
+    key = {"KEY": "k" * 32, "TASKSERVER_SIGNING_KEYS": "env:KEY"}
+    worker = cli.worker(**key)
+    ours = cli.ok("submit", "fail", **key).out.strip()
+    theirs = cli.submit("fail")
+    for job, error in ((ours, "ValueError"), (theirs, "SignatureInvalid")):
+        assert error in cli.run("job", "result", job).err
+    done = cli.ok("dead", "requeue", "--all", **key)
+    assert done.out == "1 dead letter queued again\n"
+    assert done.err == "1 dead letter left: not signed with a key that is known here; submit those jobs anew\n"
+    assert "ValueError" in cli.run("job", "result", ours).err
+    assert cli.run("job", "retry", theirs, **key).code == 1
+    worker.signal(15)
+    assert "only signed messages" in worker.end().err

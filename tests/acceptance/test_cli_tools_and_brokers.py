@@ -101,3 +101,40 @@ def test_without_a_url_a_worker_and_a_client_meet_at_the_embedded_broker(embedde
     done = cli.run("broker", "stop")
     assert done.code == 4
     assert "is in use" in done.err
+
+
+def test_rights_are_printed_for_each_role_with_a_place_for_the_password(cli: Cli) -> None:
+    done = cli.ok("broker", "acl")
+    assert [line.split()[:3] for line in done.out.splitlines()] == [
+        ["ACL", "SETUSER", role] for role in ("producer", "worker", "dashboard") for _ in range(2)
+    ]
+    assert done.out.count("#SHA256_OF_THE_PASSWORD ~ts:* &ts:* +") == 3
+    assert "dashboard: looks at queues and jobs" in done.err
+
+
+def test_a_password_is_given_by_reference_and_only_its_hash_is_printed(cli: Cli, one_broker_url: str) -> None:
+    done = cli.ok("broker", "acl", "--role", "worker", "--user", "w7", "--password", "env:PW", "--json", PW="hunter2")
+    assert "hunter2" not in done.out + done.err
+    (words, _) = done.json["worker"]["commands"]
+    with redis.Redis.from_url(one_broker_url) as admin:
+        admin.execute_command(*words)
+        try:
+            place = one_broker_url.replace("unix://", "unix://w7:hunter2@")
+            assert cli.run("submit", "echo", "text=x", "--broker", place).code == 0
+            assert cli.run("submit", "echo", "text=x", "--broker", place.replace("hunter2", "x")).code == 4
+        finally:
+            admin.acl_deluser("w7")
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["--user", "x"], "--user needs the one --role that it gets"),
+        (["--role", "worker", "--user", "x on nopass"], "a user's name has letters, digits"),
+        (["--password", "hunter2"], "--password is not a reference, and nothing else is taken: write file:/path"),
+        (["--role", "boss"], "'boss' is not one of"),
+    ],
+)
+def test_rights_that_cannot_be_printed(cli: Cli, args: list[str], sentence: str) -> None:
+    done = cli.run("broker", "acl", *args)
+    assert (done.code, sentence in done.err, "hunter2" in done.err) == (2, True, False)

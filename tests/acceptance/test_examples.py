@@ -18,6 +18,12 @@ SAID = {
     "own_message.py": ["sent: 3 pages to ada@example.org"],
     "fan_out.py": ["the sum of all: 2664667000"],
     "idempotent_effects.py": ["1 job for 3 submits", "paid 250 cents in 1 payment"],
+    "signed.py": [
+        "the lab is open",
+        "shown: {'door': 'the lab', 'code': '[secret]'}",
+        "ValueError: [secret] does not open the lab",
+        "SignatureInvalid: the message is not signed",
+    ],
 }
 WITH_A_WORKER = {"sync_client.py": ["HELLO", "succeeded"]}
 

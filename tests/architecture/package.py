@@ -71,5 +71,5 @@ def modules() -> tuple[Module, ...]:
 
 @cache
 def scripts() -> tuple[Path, ...]:
-    """Every Lua script but the prelude, which is part of all of them."""
-    return tuple(path for path in sorted(LUA.glob("*.lua")) if path.stem != "prelude")
+    """Every Lua script; the prelude's files, which are part of all of them, are in a folder of their own."""
+    return tuple(sorted(LUA.glob("*.lua")))

@@ -1,4 +1,4 @@
-"""What the documents name is there: files, states and transitions."""
+"""What the documents name is there: files, states, transitions and rights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from taskserver.domain.job import TRANSITIONS, State
+from taskserver.store.access import ROLES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
@@ -35,3 +36,14 @@ def test_the_drawing_of_architecture_names_every_service() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     for service in ("heart", "settler", "control", "scheduler", "sweeper", "janitor", "fetcher"):
         assert f"`{service}.py`" in text
+
+
+def test_the_rights_of_each_role_are_told_as_they_are_given() -> None:
+    text = (ROOT / "docs" / "security.md").read_text().replace("\\|", "|")
+    told = {
+        row[0]: set(re.findall(r"`([^`]+)`", row[2]))
+        for row in (re.split(r" \| ", line.strip("| ")) for line in text.splitlines() if line.startswith("| "))
+        if len(row) == 3
+    }
+    for role in ROLES.values():
+        assert told["all"] | told[f"`{role.name}`"] == set(role.commands), role.name

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from taskserver.domain.job import TRANSITIONS, State
+from taskserver.domain.job import TRANSITIONS
 from taskserver.store.scripts import script
+from tests.architecture.headers import edges, header
 from tests.architecture.package import LUA, scripts
 
 FLAGS = {"#!lua", "#!lua flags=allow-oom", "#!lua flags=no-writes"}
@@ -16,19 +17,8 @@ FLAGS = {"#!lua", "#!lua flags=allow-oom", "#!lua flags=no-writes"}
 every_script = pytest.mark.parametrize("path", scripts(), ids=lambda path: path.stem)
 
 
-def header(path: Path) -> list[str]:
-    """The comment lines right below the flags."""
-    _, *lines = path.read_text("utf-8").splitlines()
-    end = next(position for position, line in enumerate(lines) if not line.startswith("--"))
-    return lines[:end]
-
-
 def line_of(path: Path, start: str) -> int:
     return next((n for n, line in enumerate(header(path)) if re.match(rf"-- {start}\b", line)), -1)
-
-
-def states(words: str) -> set[State]:
-    return {State(word.strip()) for word in words.split("|")}
 
 
 @every_script
@@ -46,18 +36,13 @@ def test_it_tells_its_keys_arguments_and_answer_in_order(path: Path) -> None:
 
 @every_script
 def test_its_transition_is_the_row_of_the_table(path: Path) -> None:
-    text = header(path)[line_of(path, "Transition")].removeprefix("-- Transition: ")
-    if text == "(none)":
+    announced = edges(path)
+    if not announced:
         assert path.stem not in TRANSITIONS
         return
-    sources: set[State] = set()
-    targets: set[State] = set()
-    for edge in text.split(";"):
-        source, _, target = edge.partition("->")
-        sources |= set() if source.strip() == "(new)" else states(source)
-        targets |= states(target)
     row = TRANSITIONS[path.stem]
-    assert (sources, targets) == (row.sources, row.targets)
+    assert {source for source, _ in announced if source} == row.sources
+    assert {target for _, target in announced} == row.targets
 
 
 def test_every_row_of_the_table_has_its_script() -> None:
@@ -65,23 +50,24 @@ def test_every_row_of_the_table_has_its_script() -> None:
 
 
 def test_the_prelude_stands_behind_the_flags_of_each() -> None:
-    prelude = (LUA / "prelude.lua").read_text("utf-8")
-    assert prelude.startswith("-- prelude: ")
+    parts = [path.read_text("utf-8") for path in (LUA / "prelude").glob("*.lua")]
+    assert all(re.match(r"-- prelude, \w+: ", part) for part in parts)
     for path in scripts():
         flags, _, rest = script(path.stem).text.partition("\n")
         assert flags in FLAGS
-        assert rest.startswith(prelude)
+        prelude = rest[: rest.index(f"-- {path.stem}: ")]
+        assert all(part in prelude for part in parts)
 
 
 @every_script
 def test_what_adds_work_is_refused_when_memory_is_out_and_what_ends_it_is_not(path: Path) -> None:
     adds_work = path.stem in ("submit", "requeue")
-    reads_only = path.stem == "outcomes"
+    reads_only = path.stem in ("outcomes", "asleep", "messages")
     expected = "#!lua" if adds_work else "#!lua flags=no-writes" if reads_only else "#!lua flags=allow-oom"
     assert path.read_text("utf-8").splitlines()[0] == expected
 
 
-@pytest.mark.parametrize("path", sorted(LUA.glob("*.lua")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(LUA.rglob("*.lua")), ids=lambda path: path.stem)
 def test_lines_and_files_are_short(path: Path) -> None:
     lines = path.read_text("utf-8").splitlines()
     assert len(lines) <= 200

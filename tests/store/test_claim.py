@@ -13,7 +13,7 @@ from taskserver.store import claiming, steering
 from taskserver.store.claiming import Entry, WakeUp
 from taskserver.store.connection import GroupMissing
 from taskserver.store.submitting import submit
-from tests.store.harness import PAYLOAD, QUEUE, Queue, release, retry
+from tests.store.harness import LONG_MS, PAYLOAD, QUEUE, Queue, release, retry, succeed
 
 
 async def claim(queue: Queue, quotas: tuple[int, int, int], entries: list[Entry] | None = None) -> claiming.Claim:
@@ -361,3 +361,33 @@ async def test_a_key_that_comes_again_after_its_record_expired_gets_no_fence_tha
     await submit(queue.broker, QUEUE, [NewJob(before.key, PAYLOAD)])
     (after,) = await queue.claim()
     assert (after.key, after.fence > before.fence) == (before.key, True)
+
+
+async def test_a_fence_rises_although_the_clock_was_set_back(queue: Queue) -> None:
+    job = await queue.running()
+    ahead = job.fence + LONG_MS
+    await queue.redis.hset(queue.keys.job(job.key), "fence", ahead)
+    await queue.reclaim()
+    (again,) = await queue.claim()
+    assert again.fence > ahead
+
+
+async def test_a_fence_that_the_broker_forgot_is_not_given_again(queue: Queue) -> None:
+    first = await queue.running(worker="w1")
+    await queue.reclaim()
+    before = await queue.redis.dump(queue.keys.job(first.key))
+    (forgotten,) = await queue.claim(worker="w2")
+    await queue.reclaim()
+    await queue.redis.restore(queue.keys.job(first.key), 0, before, replace=True)  # a failover took the claim back
+    await queue.redis.hset(queue.keys.job(first.key), "entry", await _entry_of_returned(queue))
+    while await milliseconds(queue) <= forgotten.fence:
+        await asyncio.sleep(0.001)
+    (again,) = await queue.claim(worker="w3")
+    assert again.fence > forgotten.fence
+    assert [refusal.reason for refusal in await queue.settle(succeed(forgotten))] == ["stale"]
+    assert await queue.settle(succeed(again)) == []
+
+
+async def _entry_of_returned(queue: Queue) -> str:
+    ((entry, _),) = await queue.redis.xrange(queue.keys.lane("returned"))
+    return f"returned/{entry.decode()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from taskserver.store import queues, reading, recovering, settling, steering, su
 from taskserver.store.connection import Broker, GroupMissing
 from taskserver.store.leasing import LeaseKeeper
 from taskserver.store.urls import check_url, without_secrets
+from tests.faults.proxy import Proxy
 from tests.store.harness import (
     LARGE_ERROR,
     LARGE_RESULT,
@@ -63,6 +65,16 @@ def test_urls_of_a_broker(url: str, used: str) -> None:
         ("redis://:secret@host?db=x", "options cannot be"),
         ("redis://:secret@host?colour=red", "colour"),
         ("redis://:secret@host?socket_timeout=1", "leave out socket_timeout"),
+        ("redis+sentinel://:secret@host:26379", "name of the master"),
+        ("redis+sentinel://:secret@host:26379/jobs/one", "name of the master"),
+        ("redis+sentinel://:secret@host:port/jobs", "write the servers as"),
+        ("redis+sentinel://:sec/ret@host/jobs", "write the servers as"),
+        ("redis+sentinel://:secret@host,,other/jobs", "write the servers as"),
+        ("redis+cluster://:secret@host/1", "no other database"),
+        ("redis+cluster://:secret@host?protocol=3", "leave out protocol"),
+        ("redis+cluster://:secret@host?colour=red", "colour"),
+        ("redis+ring://:secret@host", "must start with one of"),
+        ("unix+sentinel:///tmp/s/jobs", "must start with one of"),
     ],
 )
 def test_urls_of_no_broker_are_refused_without_telling_secrets(url: str, says: str) -> None:
@@ -71,9 +83,23 @@ def test_urls_of_no_broker_are_refused_without_telling_secrets(url: str, says: s
     assert "sec" not in str(caught.value)
 
 
+def test_a_url_of_sentinels_is_taken_apart() -> None:
+    url = check_url("valkeys+sentinel://app:p%40ss@a:1,b/jobs/2?ssl_ca_certs=ca&sentinel_password=s%2F")
+    assert (url.kind, url.service) == ("sentinel", "jobs")
+    assert url.server("::1", 6379) == "rediss://app:p%40ss@[::1]:6379/2?ssl_ca_certs=ca"
+    assert url.sentinels() == ["rediss://:s%2F@a:1/?ssl_ca_certs=ca", "rediss://:s%2F@b:26379/?ssl_ca_certs=ca"]
+
+
+def test_a_url_of_a_cluster_is_taken_apart() -> None:
+    url = check_url("redis+cluster://app:secret@a:7000,[::1]:7001")
+    assert (url.kind, url.hosts) == ("cluster", (("a", 7000), ("::1", 7001)))
+    assert url.server("a", 7000) == "redis://app:secret@a:7000/0"
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
+        ("redis+sentinel://app:secret@a:1,b:2/jobs?sentinel_password=secret", "redis+sentinel://a:1,b:2/jobs"),
         ("redis://user:secret@host:6379/0", "redis://host:6379/0"),
         ("redis://host/0?password=secret", "redis://host/0"),
         ("redis://:se@cret@host", "redis://host"),
@@ -293,6 +319,21 @@ async def test_what_adds_work_is_refused(full: Queue) -> None:
     with pytest.raises(BrokerFull):
         await full.requeue(job.key)
     assert await full.state(job.key) is State.DEAD
+
+
+# Connections
+
+
+async def test_idle_connections_are_kept_alive(broker: Broker) -> None:
+    proxy = Proxy(broker.url)
+    await proxy.start()
+    through = Broker(proxy.url)
+    client = through.client(through.url)
+    connection = await client.connection_pool.get_connection()
+    assert connection._writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    await client.connection_pool.release(connection)
+    await through.close()
+    await proxy.close()
 
 
 # Closing

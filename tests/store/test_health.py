@@ -12,7 +12,7 @@ import pytest
 from taskserver.errors import BrokerUnavailable, BrokerUnsuitable
 from taskserver.store import health
 from taskserver.store.connection import Broker
-from tests.store.harness import QUEUE, Queue
+from tests.store.harness import Queue
 
 
 @pytest.fixture
@@ -38,7 +38,6 @@ async def test_a_plain_server_fits(queue: Queue) -> None:
         "replication": "ok",
         "memory": "ok",
         "clock": "ok",
-        f"queue {QUEUE}": "ok",
     }
 
 
@@ -90,12 +89,6 @@ async def test_clocks_that_differ_are_told(queue: Queue, monkeypatch: pytest.Mon
     monkeypatch.setattr(health.time, "time", lambda: hour_ago)
     clock = await finding(queue.broker, "clock")
     assert (clock.level, "ahead of" in clock.text) == ("warning", True)
-
-
-async def test_missing_groups_are_told(queue: Queue) -> None:
-    await queue.destroy_groups()
-    found = await finding(queue.broker, f"queue {QUEUE}")
-    assert (found.level, "makes them anew" in found.advice) == ("error", True)
 
 
 async def test_a_server_that_is_down_cannot_be_examined(tmp_path: Path) -> None:

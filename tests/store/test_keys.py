@@ -10,6 +10,7 @@ from taskserver.domain.settlement import Defer, Patience
 from taskserver.store import steering
 from taskserver.store.keys import QUEUES, Keys
 from taskserver.store.scripts import script
+from tests.leaks import leaked
 from tests.store.harness import LARGE_ERROR, LARGE_RESULT, LONG_MS, Queue, fail, release, retry, says, succeed
 
 OWN = {"delayed", "expiring", "dead", "meta", *(f"lane:{lane}" for lane in (RETURNED, *LANES))}
@@ -87,7 +88,7 @@ def named_by_python(keys: Keys, key: str) -> set[str]:
     return {
         *(builder(key) for builder in per_job),
         *(keys.lane(lane) for lane in (RETURNED, *LANES)),
-        *(keys.delayed, keys.expiring, keys.dead, keys.meta, keys.sweeper, keys.worker("w1"), QUEUES),
+        *(keys.delayed, keys.expiring, keys.dead, keys.meta, keys.sweeper, keys.worker("w1"), keys.answer(""), QUEUES),
     }
 
 
@@ -96,6 +97,7 @@ async def test_every_key_that_the_scripts_write_has_a_builder(queue: Queue) -> N
     await queue.renew(worker="w1")
     await queue.submit(delay_ms=LONG_MS, expires_ms=LONG_MS)
     names = {name.decode() async for name in queue.redis.scan_iter(count=1_000)}
+    names = {re.sub(r":answer:\w{16}$", ":answer:", name) for name in names}
     jobs = {name.rpartition(":")[2] for name in names if name.startswith(queue.keys.job(""))}
     assert names <= set().union(*(named_by_python(queue.keys, key) for key in jobs))
     kinds = {re.sub(r":[^:]{24}$", "", name) for name in names}
@@ -104,7 +106,7 @@ async def test_every_key_that_the_scripts_write_has_a_builder(queue: Queue) -> N
 
 async def test_both_name_the_same_keys(queue: Queue) -> None:
     """The prelude's builders, asked one by one."""
-    prelude = script("outcomes").text.split("local ENDED")[0]
+    prelude = script("outcomes").text.partition("\n-- outcomes: ")[0]
     ask = (
         prelude
         + """
@@ -124,3 +126,13 @@ async def test_both_name_the_same_keys(queue: Queue) -> None:
 def test_all_keys_of_a_queue_share_one_slot_of_a_cluster() -> None:
     for name in named_by_python(Keys("some.queue"), KEY) - {QUEUES}:
         assert name.startswith("ts:{some.queue}:")
+
+
+async def test_the_check_for_leaks_finds_one(queue: Queue, broker_url: str) -> None:
+    """It watches over the fundamentals' tests (tests/fundamentals/conftest.py)."""
+    await queue.make(State.RUNNING)
+    held = await queue.make(State.SUCCEEDED)
+    assert leaked(broker_url) == []
+    await queue.redis.persist(queue.keys.message(held.key))
+    await queue.redis.set(queue.keys.outcome("x"), "orphan")
+    assert leaked(broker_url) == sorted([queue.keys.message(held.key), queue.keys.outcome("x")])

@@ -5,17 +5,15 @@ from __future__ import annotations
 import pytest
 
 from taskserver.domain.job import State
-from taskserver.store import mending
-from tests.store.harness import LONG_MS, QUEUE, Queue, succeed
+from taskserver.store import mending, rounds, submitting
+from taskserver.store.troubles import Trouble
+from tests.store.harness import LONG_MS, QUEUE, Queue, new_job, retry, succeed
 
 
 async def walk(queue: Queue) -> list[str]:
-    """One walk over all jobs: those that were mended."""
-    cursor, mended = await mending.mend_page(queue.broker, QUEUE, 0)
-    while cursor:
-        cursor, more = await mending.mend_page(queue.broker, QUEUE, cursor)
-        mended += more
-    return mended
+    """One round: the jobs that were woken."""
+    steps = [step async for step in rounds.around(queue.broker, QUEUE, repair=True)]
+    return [found.name for step in steps for found in step.found if found.trouble is Trouble.ASLEEP]
 
 
 @pytest.mark.parametrize("lane", ["high", "normal", "low"])
@@ -35,19 +33,22 @@ async def test_a_job_that_lacks_nothing_is_left_alone(queue: Queue) -> None:
     assert await walk(queue) == []
 
 
-async def test_a_live_workers_job_is_left_to_its_next_heartbeat(queue: Queue) -> None:
+async def test_a_running_job_gets_another_entry_whose_lease_its_worker_keeps(queue: Queue) -> None:
     job = await queue.running(worker="w1")
-    await queue.renew(job, worker="w1")
     await queue.forget_wake_up_calls()
-    assert await walk(queue) == []
-    assert await queue.renew(job, worker="w1") == {}
+    assert await walk(queue) == [job.key]
     assert await queue.entry_exists(job.key)
+    assert await queue.renew(job, worker="w1") == {}
+    assert await queue.reclaim(lease_ms=LONG_MS) == {}
+    assert await queue.settle(succeed(job)) == []
+    assert (await queue.entries(), await queue.pending()) == (0, 0)
 
 
 async def test_a_dead_workers_job_runs_again_and_the_attempt_is_spent(queue: Queue) -> None:
     job = await queue.running(worker="dead")
     await queue.forget_wake_up_calls()
     assert await walk(queue) == [job.key]
+    assert await queue.reclaim() == {job.key: "dead"}
     (again,) = await queue.claim(worker="w2")
     assert (again.key, again.attempt) == (job.key, 2)
     assert again.fence > job.fence
@@ -76,3 +77,51 @@ async def test_consumers_of_workers_that_are_gone_leave_unless_something_is_pend
     assert "gone" in await mending.tidy(queue.broker, QUEUE)
     left = await queue.redis.xinfo_consumers(queue.keys.lane("normal"), "workers")
     assert {consumer["name"] for consumer in left} == {b"alive", b"lost"}
+
+
+# What must have started by some time
+
+
+async def test_a_job_that_has_started_in_time_is_not_listed_to_expire(queue: Queue) -> None:
+    job = await queue.running(expires_ms=LONG_MS)
+    await queue.settle(retry(job, delay_ms=LONG_MS))
+    assert await walk(queue) == []
+    assert not await queue.redis.exists(queue.keys.expiring)
+
+
+async def test_an_ended_job_is_not_listed_to_expire(queue: Queue) -> None:
+    key = await queue.submit(expires_ms=LONG_MS)
+    await queue.cancel(key)
+    assert await walk(queue) == []
+    assert not await queue.redis.exists(queue.keys.expiring)
+
+
+async def test_a_question_that_must_be_answered_in_time_is_listed_again(queue: Queue) -> None:
+    job = await queue.running()
+    await queue.wait(job, limit_ms=LONG_MS)
+    await queue.redis.unlink(queue.keys.expiring)
+    assert await walk(queue) == [job.key]
+    await queue.outdate(job.key)
+    assert await queue.expire() == 1
+
+
+async def test_a_question_without_a_limit_does_not_expire_with_its_job(queue: Queue) -> None:
+    job = await queue.running(expires_ms=LONG_MS)
+    await queue.wait(job)
+    assert await walk(queue) == []
+    assert not await queue.redis.exists(queue.keys.expiring)
+
+
+# Which entries will still be delivered
+
+
+async def test_entries_of_one_millisecond_are_told_apart(queue: Queue) -> None:
+    await submitting.submit(queue.broker, QUEUE, [new_job() for _ in range(12)])  # one call: …-0 to …-11
+    await queue.claim(slots=10)
+    assert await walk(queue) == []
+
+
+async def test_a_group_of_somebody_else_misleads_nobody(queue: Queue) -> None:
+    await queue.submit()
+    await queue.redis.xgroup_create(queue.keys.lane("normal"), "another", "$")
+    assert await walk(queue) == []

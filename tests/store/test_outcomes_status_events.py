@@ -71,6 +71,17 @@ async def test_a_scan_finds_every_job(queue: Queue) -> None:
     assert [page async for page in reading.scan(queue.broker, "other") if page] == []
 
 
+async def test_large_results_come_in_several_answers(queue: Queue) -> None:
+    large = b"\xc6" + (2_000_000).to_bytes(4, "big") + bytes(2_000_000)
+    keys = []
+    for _ in range(5):
+        job = await queue.running()
+        await queue.settle(succeed(job, large))
+        keys.append(job.key)
+    assert len(await reading.outcomes(queue.broker, QUEUE, keys)) == 3
+    assert len(await reading.outcomes(queue.broker, QUEUE, keys[3:])) == 2
+
+
 async def test_dead_letters_are_listed_newest_first(queue: Queue) -> None:
     held = [await queue.make(State.DEAD) for _ in range(5)]
     for score, job in enumerate(held, 10**15):

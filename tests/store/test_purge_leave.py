@@ -41,6 +41,13 @@ async def test_more_jobs_than_a_batch_are_purged(queue: Queue) -> None:
     assert await queue.entries() == 0
 
 
+async def test_a_purge_takes_a_batch_at_a_time(queue: Queue) -> None:
+    for lane in ("high", "normal", "low"):
+        await queue.submit(lane=lane)
+    await queue.submit(delay_ms=LONG_MS)
+    assert [await queue.broker.run("purge", QUEUE, call, 1) for call in "abcde"] == [[1, 1]] * 4 + [[0, 0]]
+
+
 async def test_an_entry_that_a_worker_holds_is_left_to_it(queue: Queue) -> None:
     key = await queue.submit()
     entries = await WakeUp(queue.broker, QUEUE, "w1").read()
@@ -143,3 +150,11 @@ async def test_the_list_forgets_a_dead_letter_whose_record_has_expired(queue: Qu
     await queue.redis.unlink(queue.keys.job(job.key))
     await bury(queue, job.key)
     assert not await queue.redis.exists(queue.keys.dead)
+
+
+async def test_a_purge_whose_answer_was_lost_answers_the_same(queue: Queue) -> None:
+    for _ in range(3):
+        await queue.submit()
+    assert await queue.broker.run("purge", QUEUE, "call", 2) == [2, 2]
+    assert await queue.broker.run("purge", QUEUE, "call", 2) == [2, 2]
+    assert await queue.broker.run("purge", QUEUE, "another", 2) == [1, 1]

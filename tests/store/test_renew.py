@@ -93,3 +93,9 @@ async def test_a_rebuilt_group_knows_the_lease_again(queue: Queue) -> None:
     assert await queue.pending() == 0
     assert await queue.renew(job) == {}
     assert await queue.pending() == 1
+
+
+async def test_a_heartbeat_writes_no_entry_that_is_not_needed(queue: Queue) -> None:
+    job = await queue.running()
+    assert await queue.renew(job) == await queue.renew(job) == {}
+    assert await queue.entries() == 1

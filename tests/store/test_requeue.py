@@ -78,3 +78,9 @@ async def test_a_requeue_repeated_after_a_lost_answer_changes_nothing(queue: Que
     assert await queue.requeue(job.key) == ["queued"]
     assert await queue.record(job.key) == before
     assert await queue.entries() == 1
+
+
+async def test_a_message_without_a_record_cannot_run_again(queue: Queue) -> None:
+    job, sound = await queue.make(State.FAILED), await queue.make(State.FAILED)
+    await queue.redis.unlink(queue.keys.job(job.key))
+    assert await queue.requeue(job.key, sound.key) == ["gone", ""]

@@ -23,7 +23,7 @@ async def test_the_answer_brings_it_back_first_and_costs_no_attempt(queue: Queue
     await queue.submit(lane="high")
     assert await queue.answer(job.key, b"go on") == []
     (again,) = await queue.claim()
-    assert (again.key, again.attempt, again.fence) == (job.key, 1, job.fence + 1)
+    assert (again.key, again.attempt, again.fence > job.fence) == (job.key, 1, True)
     assert await queue.field(job.key, "answer") == b"go on"
 
 

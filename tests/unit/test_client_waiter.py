@@ -1,13 +1,14 @@
 """Awaited results arrive although news are lost, connections break, or something unforeseen happens."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 import pytest
 
 from taskserver import BrokerUnavailable, Client, Job, ResultTimeout, tool
 from taskserver.client import submitter, waiter
+from taskserver.domain.job import Outcome
 from taskserver.store import reading
 from taskserver.store.connection import Broker
 from tests.brokers import Server, kinds
@@ -93,6 +94,20 @@ async def test_a_broker_that_was_away_for_long_is_listened_to_again(
     await eventually(lambda: _heard(broker))
     await _end_silently(broker, job)
     assert await waiting == 42
+
+
+async def test_results_that_fill_several_answers_all_arrive(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = reading.outcomes
+
+    async def two_at_most(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
+        return (await read(broker, queue, keys))[:2]
+
+    monkeypatch.setattr(reading, "outcomes", two_at_most)
+    jobs = [await client.submit(answer) for _ in range(7)]
+    waiting = [asyncio.create_task(job.result(timeout=20)) for job in jobs]
+    for job in jobs:
+        await _end_silently(await client.connect(), job)
+    assert await asyncio.gather(*waiting) == [42] * 7
 
 
 async def test_an_unforeseen_failure_does_not_leave_everybody_waiting(

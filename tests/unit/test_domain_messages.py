@@ -75,8 +75,8 @@ def test_an_envelope_comes_back_as_it_was_packed(envelope: Envelope) -> None:
 def test_envelopes_of_other_versions_are_read() -> None:
     older = unpack(encode(["Report", {"address": "a"}]))
     assert (older.type, older.submitted_ms, older.timeout, older.tags) == ("Report", 0, None, ())
-    newer = unpack(encode(["Report", {}, 5, None, None, None, ["red"], "a field of the future", 9]))
-    assert (newer.submitted_ms, newer.tags) == (5, ("red",))
+    newer = unpack(encode(["Report", {}, 5, None, None, None, ["red"], ["pin"], "a field of the future", 9]))
+    assert (newer.submitted_ms, newer.tags, newer.secrets) == (5, ("red",), ("pin",))
 
 
 GARBAGE: list[bytes] = [

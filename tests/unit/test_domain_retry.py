@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskserver.domain.retry import RetryPolicy
+from taskserver.domain.retry import RetryPolicy, backoff
 
 
 def test_attempts_are_one_more_than_retries() -> None:
@@ -42,3 +42,10 @@ def test_a_wait_lies_between_zero_and_its_bound(attempt: int, delay: float, cap:
 def test_waits_are_spread_over_the_whole_range() -> None:
     waits = [RetryPolicy(delay=10.0).wait(1) for _ in range(1_000)]
     assert [sum(low <= wait < low + 2.5 for wait in waits) > 100 for low in (0.0, 2.5, 5.0, 7.5)] == [True] * 4
+
+
+def test_calls_to_a_broker_wait_longer_each_time_and_never_all_the_same() -> None:
+    for failures, bound in ((1, 0.1), (2, 0.2), (6, 3.2), (7, 5.0), (5_000, 5.0)):
+        waits = [backoff(failures) for _ in range(200)]
+        assert bound / 2 <= min(waits) < 0.6 * bound
+        assert 0.9 * bound < max(waits) <= bound

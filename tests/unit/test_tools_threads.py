@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import pytest
 
 from taskserver.domain.events import Report
-from taskserver.tools import Context, run_in_thread
+from taskserver.tools import Context, run_in_thread, threads
 
 PLACE: contextvars.ContextVar[str] = contextvars.ContextVar("PLACE")
 
@@ -116,6 +116,66 @@ async def test_a_thread_that_ended_outlives_nothing():
     assert not ctx.cancelled
 
 
+async def test_a_thread_that_finds_no_memory_to_begin_with_does_not_block_the_event_loop(monkeypatch):
+    monkeypatch.setattr(threading.Thread, "_bootstrap", lambda _: sys.exit())  # as silently as a MemoryError there
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(run_in_thread(int, context()), 0.05)
+
+
+async def test_a_thread_that_never_began_is_a_failure(monkeypatch):
+    monkeypatch.setattr(threads, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(threading.Thread, "_bootstrap", lambda _: sys.exit())
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        await run_in_thread(int, context())
+
+
+async def test_a_cancelled_task_hears_that_its_thread_never_began(monkeypatch):
+    monkeypatch.setattr(threads, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(threading.Thread, "_bootstrap", lambda _: sys.exit())
+    ctx = context()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(run_in_thread(int, ctx), 0)
+    assert ctx.outlived is None or await ctx.outlived is None
+
+
+async def test_a_thread_that_dies_before_it_can_tell_is_a_failure(monkeypatch):
+    def no_memory(*_: object) -> NoReturn:
+        raise MemoryError
+
+    monkeypatch.setattr(threads, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(threads, "_outcome", no_memory)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        await run_in_thread(int, context())
+
+
+async def test_a_thread_that_begins_after_it_was_given_up_makes_no_call(monkeypatch):
+    begin, over, called = threading.Event(), threading.Event(), []
+    bootstrap = threading.Thread._bootstrap
+
+    def late(thread: threading.Thread) -> None:
+        begin.wait(30)
+        bootstrap(thread)
+        over.set()
+
+    monkeypatch.setattr(threads, "LOOK_SECONDS", 0.01)
+    with monkeypatch.context() as until_given_up:
+        until_given_up.setattr(threading.Thread, "_bootstrap", late)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await run_in_thread(lambda: called.append(True), context())
+    begin.set()
+    assert await asyncio.to_thread(over.wait, 30)
+    assert called == []
+
+
+async def test_a_long_call_is_looked_after_and_ends_as_it_should(monkeypatch):
+    monkeypatch.setattr(threads, "LOOK_SECONDS", 0.001)
+    release = threading.Event()
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.05, release.set)
+    assert await run_in_thread(lambda: release.wait(30), context()) is True
+
+
 def test_a_thread_may_end_after_its_loop_was_closed():
     seen: list[Any] = []
 
@@ -143,7 +203,7 @@ def test_a_thread_may_end_after_its_loop_was_closed():
 def test_a_stuck_thread_does_not_keep_the_process_alive():
     program = """
 import asyncio, threading
-from taskserver.tools import Context, run_in_thread
+from taskserver.tools import Context, run_in_thread, threads
 async def main():
     loop, started = asyncio.get_running_loop(), asyncio.Event()
     def stuck():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from taskserver import Client, tool
 from taskserver.domain.lanes import LANES, RETURNED
+from taskserver.store import queues
 from taskserver.store.connection import Broker
-from tests.conftest import RunWorker
+from tests.conftest import Eventually, RunWorker
 
 
 @tool
@@ -35,3 +36,37 @@ async def test_jobs_run_when_their_streams_are_deleted_under_a_worker(
         await broker.client(broker.url).delete(*(keys.lane(lane) for lane in (RETURNED, *LANES)))
         await broker.client(broker.url).hdel(keys.meta, "paused")
         assert await job.result(timeout=20) == 4
+
+
+async def test_what_is_left_of_a_deleted_record_gets_an_end(
+    client: Client, broker: Broker, run_worker: RunWorker, eventually: Eventually
+) -> None:
+    job = await client.submit("anything", delay=3600)
+    keys, server = broker.keys("default"), broker.client(broker.url)
+    key = job.id.removeprefix("default-")
+    await server.delete(keys.job(key))
+
+    async def repaired() -> bool:
+        return await server.ttl(keys.message(key)) > 0 and not await server.exists(keys.delayed)
+
+    async with run_worker(double):
+        await eventually(repaired)
+
+
+async def test_queues_that_nobody_uses_are_forgotten_by_workers_of_others(
+    client: Client, broker: Broker, run_worker: RunWorker, eventually: Eventually
+) -> None:
+    server = broker.client(broker.url)
+    for queue in ("old", "new"):
+        await broker.prepare(queue)
+    lane = broker.keys("old").lane("normal")
+    await server.xadd(lane, {"job": "x"}, id="1-1")  # in 1970
+    await server.xdel(lane, "1-1")
+
+    async def forgotten() -> bool:
+        return await queues.names(broker) == ["default", "new"]
+
+    async with run_worker(double):
+        await eventually(forgotten)
+        assert not await server.exists(lane)
+        assert await (await client.submit(double, {"number": 1})).result(timeout=20) == 2

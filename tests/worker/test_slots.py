@@ -2,7 +2,8 @@
 
 import asyncio
 
-from taskserver import Client, State, tool
+from taskserver import Client, Context, State, tool
+from taskserver.domain.job import ClaimedJob
 from tests.conftest import Eventually
 from tests.worker.conftest import Hire
 
@@ -132,3 +133,25 @@ async def test_a_worker_without_a_free_slot_asks_the_broker_for_nothing(client: 
     assert calls < 20
     end.set()
     await asyncio.gather(*(job.result(timeout=10) for job in jobs))
+
+
+async def test_jobs_of_a_claim_that_could_not_be_started_go_back_unspent(client: Client, hire: Hire) -> None:
+    @tool
+    async def short(ctx: Context) -> int:
+        return ctx.attempt
+
+    jobs = await client.submit_many([(short, {})] * 3)
+    hired = await hire(short, concurrency=3, lease=60)
+    executor, begun = hired.worker._executor, []
+    start = executor.start
+
+    def start_but_the_second(job: ClaimedJob) -> None:
+        begun.append(job)
+        if len(begun) == 2:
+            raise MemoryError
+        start(job)
+
+    executor.start = start_but_the_second  # type: ignore[method-assign]
+    assert [await job.result(timeout=10) for job in jobs] == [1, 1, 1]
+    await hired.stop()
+    assert hired.worker._slots.busy == 0

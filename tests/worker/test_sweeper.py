@@ -12,8 +12,8 @@ from taskserver.worker.sweeper import Sweeper
 async def test_everything_that_was_lost_is_taken_back_without_a_rest(client: Client, broker: Broker) -> None:
     await client.submit_many(("anything", {}) for _ in range(350))
     assert len((await claim(broker, "default", "dead", (0, 350, 0), 5)).jobs) == 350
-    await asyncio.sleep(0.01)  # longer than the lease below
-    sweeper = Sweeper(broker, "default", "sweeper", lease=0.003)
+    await asyncio.sleep(0.6)  # longer than the lease below
+    sweeper = Sweeper(broker, "default", "sweeper", lease=0.5)
     rested = False
 
     async def rest(_: float) -> None:

@@ -8,9 +8,9 @@
 local refused = {}
 for i = 1, #ARGV, 2 do
   local key, answer = ARGV[i], ARGV[i + 1]
-  local job = read_fields(key, { 'state', 'expires' })
+  local job = read_fields(key, { 'state' })
   if job and job.state == 'waiting' then
-    if job.expires then redis.call('ZREM', EXPIRING, key) end
+    own(EXPIRING, 'ZREM', EXPIRING, key)
     redis.call('HDEL', job_key(key), 'expires')
     redis.call('HSET', job_key(key), 'state', 'queued', 'answer', answer, 'entry', enqueue(key, 'returned'))
   else

@@ -3,16 +3,21 @@
 -- because somebody requeued it meanwhile, is left alone.
 -- Transition: (none)
 -- KEYS[1] queue prefix
--- ARGV    keys
+-- ARGV[1] the call's name, the same when it is repeated   ARGV[2..] keys
 -- Returns how many were deleted.
 
-local deleted = 0
-for _, key in ipairs(ARGV) do
-  local job = read_fields(key, { 'state' })
-  if job and job.state == 'dead' then
-    redis.call('UNLINK', job_key(key), message_key(key), outcome_key(key), events_key(key), history_key(key))
-    deleted = deleted + 1
+return once(ARGV[1], function()
+  local deleted = 0
+  for i = 2, #ARGV do
+    local key = ARGV[i]
+    local job = read_fields(key, { 'state' })
+    if not job then
+      own(DEAD, 'ZREM', DEAD, key)
+    elseif job.state == 'dead' then
+      redis.call('UNLINK', job_key(key), message_key(key), outcome_key(key), events_key(key), history_key(key))
+      own(DEAD, 'ZREM', DEAD, key)
+      deleted = deleted + 1
+    end
   end
-  if not job or job.state == 'dead' then redis.call('ZREM', DEAD, key) end
-end
-return deleted
+  return deleted
+end)

@@ -15,12 +15,12 @@ for i, key in ipairs(ARGV) do
     redis.call('HSET', job_key(key), 'cancel', now)
     control('cancel', key)
     states[i] = 'running'
-  elseif job.state == 'queued' or job.state == 'delayed' or job.state == 'waiting' then
-    redis.call('ZREM', DELAYED, key)
+  elseif ENDED[job.state] then
+    states[i] = job.state
+  else
+    own(DELAYED, 'ZREM', DELAYED, key)
     end_job(key, job, 'cancelled', '', now)
     states[i] = 'cancelled'
-  else
-    states[i] = job.state
   end
 end
 flush()

@@ -27,23 +27,21 @@ local function bury(key, kind, text)
 end
 
 local function begin(key, job)
-  local payload = redis.pcall('GET', message_key(key))
-  local attempt = tonumber(job.attempt) or 0
-  if not payload or payload.err then return bury(key, 'MessageLost', 'the message of this job is gone from the broker') end
-  if attempt == 0 and job.expires and now > tonumber(job.expires) then
+  local payload = read_text(message_key(key))
+  local attempt = job.attempt or 0
+  if payload == '' then return bury(key, 'MessageLost', 'the message of this job is gone from the broker') end
+  if attempt == 0 and job.expires and now > job.expires then
     return end_job(key, read_job(key), 'expired', '', now)
   end
-  if attempt >= (tonumber(job.max) or cap) then
+  if attempt >= (job.max or cap) then
     local text = string.format('all %d attempts are used up, the last by a worker that died or was lost', attempt)
     return bury(key, 'WorkerLost', text)
   end
-  -- The first fence is the time: when the record of an idempotency key has expired and the key comes again, a worker
-  -- that is late by a whole record must not fit.
-  local fence = (tonumber(job.fence) or now) + 1
+  local fence = next_fence(job, now)
   attempt = attempt + 1
   redis.call('HSET', job_key(key), 'state', 'running', 'attempt', attempt, 'fence', fence, 'worker', worker,
     'started', now)
-  if job.expires then redis.call('ZREM', EXPIRING, key) end
+  if job.expires then own(EXPIRING, 'ZREM', EXPIRING, key) end
   local n = #jobs
   jobs[n + 1], jobs[n + 2], jobs[n + 3] = key, attempt, fence
   jobs[n + 4], jobs[n + 5] = job.max or '', payload
@@ -51,15 +49,13 @@ end
 
 -- As read_job, but only what a claim needs.
 local function read_claimable(key)
-  local v = redis.pcall('HMGET', job_key(key), 'state', 'entry', 'attempt', 'fence', 'max', 'expires')
-  if v.err or not v[1] then return nil end
-  return {
-    state = v[1], entry = v[2] or nil, attempt = v[3] or nil, fence = v[4] or nil, max = v[5] or nil, expires = v[6] or nil,
+  local v = record_of(redis.pcall('HMGET', job_key(key), 'state', 'entry', 'attempt', 'fence', 'max', 'expires'))
+  return v and {
+    state = v[1], entry = v[2] or nil, attempt = number(v[3]), fence = v[4] or nil, max = number(v[5]), expires = number(v[6]),
   }
 end
 
 local function take(entry, key)
-  if not key or key == '' then return refuse(entry, 'it names no job') end
   local job = read_claimable(key)
   if not job then return refuse(entry, 'it names an unknown job') end
   if job.entry ~= entry then return refuse(entry, 'it is not the live entry of its job') end
@@ -72,7 +68,7 @@ end
 
 -- The worker has no slot for an entry that its blocking read brought: back to those who have.
 local function give_back(entry, key)
-  local job = key ~= '' and read_fields(key, { 'state', 'entry' })
+  local job = read_fields(key, { 'state', 'entry' })
   local live = job and job.entry == entry
   if live and job.state == 'running' then return end -- as in `take`: it is the only way to notice a lost lease
   drop_entry(entry)
@@ -83,16 +79,13 @@ end
 
 local function read_lane(lane, count)
   if count <= 0 then return 0 end
-  local reply = redis.call('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', count, 'STREAMS', lane_key(lane), '>')
+  local reply = own(lane_key(lane), 'XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', count, 'STREAMS', lane_key(lane), '>')
   local entries = reply and reply[1][2] or {}
-  for _, item in ipairs(entries) do
-    local fields = item[2]
-    take(lane .. '/' .. item[1], fields and fields[1] == 'job' and fields[2])
-  end
+  for _, item in ipairs(entries) do take(lane .. '/' .. item[1], key_in(item)) end
   return #entries
 end
 
-local paused = redis.call('HGET', META, 'paused')
+local paused = own(META, 'HGET', META, 'paused')
 local begun = 0
 for i = 7, #ARGV, 3 do
   local entry, key = ARGV[i] .. '/' .. ARGV[i + 1], ARGV[i + 2]

@@ -11,12 +11,12 @@ local patience, shortest, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumb
 local now = clock()
 
 return move_attempts(4, 3, function(key, job, error)
-  local waited = now - (tonumber(job.unknown) or now)
-  job.attempt = tonumber(job.attempt) - 1
-  redis.call('HSET', job_key(key), 'attempt', job.attempt)
+  local waited = now - (job.unknown or now)
+  local attempt = unspent(job)
+  redis.call('HSET', job_key(key), 'attempt', attempt)
   if job.cancel then return end_job(key, job, 'cancelled', '', now) end
   if waited >= patience then
-    remember(key, job.attempt, job.worker, 'dead', error, now)
+    remember(key, attempt, job.worker, 'dead', error, now)
     job.history = true
     return end_job(key, job, 'dead', error, now)
   end

@@ -6,11 +6,11 @@
 -- Returns { how many, milliseconds until the next one expires, or -1 if none waits }.
 
 local now = clock()
-local due = redis.call('ZRANGE', EXPIRING, '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
+local due = own(EXPIRING, 'ZRANGE', EXPIRING, '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
 for _, key in ipairs(due) do
   local job = read_job(key)
-  if job and (job.state == 'queued' or job.state == 'delayed' or job.state == 'waiting') then
-    redis.call('ZREM', DELAYED, key)
+  if job and job.state ~= 'running' and not ENDED[job.state] then
+    own(DELAYED, 'ZREM', DELAYED, key)
     end_job(key, job, 'expired', '', now)
   else
     redis.call('ZREM', EXPIRING, key)

@@ -8,7 +8,7 @@
 local now = clock()
 
 return move_attempts(1, 5, function(key, job, attempt, state, data)
-  if job.attempt ~= attempt then redis.call('HSET', job_key(key), 'attempt', attempt) end
+  if job.attempt ~= tonumber(attempt) then redis.call('HSET', job_key(key), 'attempt', attempt) end
   if state ~= 'succeeded' then
     remember(key, job.attempt, job.worker, state, data, now)
     job.history = true

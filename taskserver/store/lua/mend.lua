@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- mend: jobs that nothing would wake any more are woken: their stream entry was deleted or trimmed away, their worker
--- died after that, or they dropped out of the delay set. The truth is in the job's hash; the rest is made anew from it.
--- Transition: queued | running | delayed -> queued | cancelled | delayed
+-- mend: what stands for a job outside its hash is made anew from it: its stream entry, its lease, its place in the sets of
+-- delayed, expiring and dead jobs. Somebody has deleted, trimmed, overwritten or skipped it. A record that cannot be read
+-- any more becomes a dead letter.
+-- Transition: queued -> queued; running -> running; delayed -> delayed; waiting -> waiting; dead -> dead
 -- KEYS[1] queue prefix
 -- ARGV    keys
 -- Returns the keys of the jobs that were mended.
@@ -9,35 +10,62 @@
 local now = clock()
 local mended = {}
 
-local function has_entry(job)
-  local lane, id = string.match(job.entry or '', '^(%a+)/(.+)$')
-  return lane and #redis.call('XRANGE', lane_key(lane), id, id) > 0
+-- Puts the job into one of the sets; false if it was there already.
+local function list(set, time, key)
+  return own(set, 'ZADD', set, 'NX', time, key) == 1
 end
 
--- A live worker's next heartbeat mends its own jobs; one that is gone has left this one behind.
-local function lose(key, job)
-  redis.call('HSET', job_key(key), 'fence', tonumber(job.fence) + 1, 'history', 1)
-  remember(key, job.attempt, job.worker, 'lost', '', now)
-  job.history = true
-  if job.cancel then return end_job(key, job, 'cancelled', '', now) end
-  redis.call('HSET', job_key(key), 'state', 'queued', 'entry', enqueue(key, 'returned'))
+local MENDERS = {
+  queued = function(key, job)
+    if is_awake(job) then return false end
+    -- Now, not in the flush: a stream that was deleted begins anew, and may give the same id once more.
+    local place_of, id = place(job.entry)
+    if place_of then redis.call('XDEL', lane_key(place_of), id) end
+    local lane = redis.call('HGET', job_key(key), 'lane') -- a whole stream may be gone: priorities stay
+    redis.call('HSET', job_key(key), 'entry', enqueue(key, lane))
+    return true
+  end,
+  -- Its worker's next heartbeat takes the lease; if there is none, it runs out.
+  running = function(key, job)
+    if is_awake(job) then return false end
+    keep_lease(key, job, SWEEPER)
+    return true
+  end,
+  delayed = function(key)
+    local due = number(redis.call('HGET', job_key(key), 'due')) or now
+    if not list(DELAYED, due, key) then return false end
+    delay(key, due)
+    return true
+  end,
+  dead = function(key)
+    return list(DEAD, number(redis.call('HGET', job_key(key), 'ended')) or now, key)
+  end,
+}
+
+-- What must have started by now or later is listed as long as no attempt was spent.
+local function is_relisted(key, job)
+  local may_expire = job.state == 'waiting' or ((job.state == 'queued' or job.state == 'delayed') and (job.attempt or 0) == 0)
+  return may_expire and job.expires and list(EXPIRING, job.expires, key)
+end
+
+local function bury(key)
+  if redis.call('EXISTS', job_key(key)) == 0 then return false end -- it has expired meanwhile
+  local error = cmsgpack.pack({ 'RecordLost', 'the record of this job was overwritten in the broker', '' })
+  local fields = redis.pcall('HMGET', job_key(key), 'fence', 'entry')
+  if fields.err then fields = {} end
+  own(job_key(key), 'HSET', job_key(key), 'fence', next_fence({ fence = fields[1] }, now), 'history', 1)
+  own(DELAYED, 'ZREM', DELAYED, key)
+  remember(key, 0, '', 'dead', error, now)
+  end_job(key, { entry = fields[2], said = true, history = true, expires = true }, 'dead', error, now)
+  return true
 end
 
 local function mend(key)
   local job = read_job(key)
-  if not job then return false end
-  if job.state == 'queued' and not has_entry(job) then
-    local lane = redis.call('HGET', job_key(key), 'lane') or 'normal' -- a whole stream may be gone: priorities stay
-    redis.call('HSET', job_key(key), 'entry', enqueue(key, lane))
-  elseif job.state == 'running' and not has_entry(job)
-    and redis.call('EXISTS', QUEUE .. 'worker:' .. (job.worker or '')) == 0 then
-    lose(key, job)
-  elseif job.state == 'delayed' and not redis.call('ZSCORE', DELAYED, key) then
-    delay(key, tonumber(redis.call('HGET', job_key(key), 'due')) or now)
-  else
-    return false
-  end
-  return true
+  if not job then return bury(key) end
+  local mender = MENDERS[job.state]
+  local missed = mender and mender(key, job)
+  return is_relisted(key, job) or missed
 end
 
 for _, key in ipairs(ARGV) do

@@ -3,14 +3,18 @@
 -- Transition: (none)
 -- KEYS[1] queue prefix
 -- ARGV    keys
--- Returns per job: state ('' if unknown), packed result or error ('' until it ended).
+-- Returns per job: state ('' if unknown), packed result or error ('' until it ended); for fewer jobs than asked when their
+-- results are large: at least for the first.
 
-local ENDED = { succeeded = true, failed = true, dead = true, cancelled = true, expired = true }
+local LARGE = 4 * 1024 * 1024 -- bytes; an answer is twice that at most, since no result is larger
+local size = 0
 local replies = {}
 for i, key in ipairs(ARGV) do
   local job = read_fields(key, { 'state', 'data' })
   local data = ''
-  if job and ENDED[job.state] then data = job.data or redis.call('GET', outcome_key(key)) or '' end
+  if job and ENDED[job.state] then data = job.data or read_text(outcome_key(key)) end
   replies[2 * i - 1], replies[2 * i] = job and job.state or '', data
+  size = size + #data
+  if size > LARGE then break end
 end
 return replies

@@ -6,11 +6,11 @@
 -- Returns { how many, milliseconds until the next one is due, or -1 if none waits }.
 
 local now = clock()
-local due = redis.call('ZRANGE', DELAYED, '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
+local due = own(DELAYED, 'ZRANGE', DELAYED, '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
 for _, key in ipairs(due) do
   local job = read_fields(key, { 'state', 'lane' })
   if job and job.state == 'delayed' then
-    redis.call('HSET', job_key(key), 'state', 'queued', 'entry', enqueue(key, job.lane or 'normal'))
+    redis.call('HSET', job_key(key), 'state', 'queued', 'entry', enqueue(key, job.lane))
     redis.call('HDEL', job_key(key), 'due')
   end
 end

@@ -2,15 +2,15 @@
 -- purge: cancel jobs that wait in the lanes or the delay set, a batch at a time; running jobs go on.
 -- Transition: queued | delayed -> cancelled
 -- KEYS[1] queue prefix
--- ARGV[1] jobs at most
+-- ARGV[1] the call's name, the same when it is repeated   ARGV[2] jobs at most
 -- Returns { how many entries and times were looked at: 0 when nothing waits any more, how many jobs were cancelled }.
 
 local now = clock()
 local seen, cancelled = 0, 0
 
 local function drop(key, entry)
-  local job = key and read_job(key)
-  if not job or (entry and job.entry ~= entry) then return drop_entry(entry) end
+  local job = read_job(key)
+  if not job or job.entry ~= entry then return drop_entry(entry) end
   if job.state == 'queued' or job.state == 'delayed' then
     end_job(key, job, 'cancelled', '', now)
     cancelled = cancelled + 1
@@ -19,23 +19,25 @@ end
 
 -- Each entry is read as a worker would read it, so the next batch goes on behind it. One that turns out to be a
 -- running job's (its group was rebuilt, or it was mended) stays pending: the next heartbeat takes it back.
-for _, lane in ipairs(LANES) do
-  local left = tonumber(ARGV[1]) - seen
-  local reply = left > 0
-    and redis.call('XREADGROUP', 'GROUP', GROUP, SWEEPER, 'COUNT', left, 'STREAMS', lane_key(lane), '>')
-  for _, item in ipairs(reply and reply[1][2] or {}) do
-    drop(item[2][1] == 'job' and item[2][2], lane .. '/' .. item[1])
-    seen = seen + 1
+return once(ARGV[1], function()
+  for _, lane in ipairs(LANES) do
+    local left = tonumber(ARGV[2]) - seen
+    local reply = left > 0
+      and own(lane_key(lane), 'XREADGROUP', 'GROUP', GROUP, SWEEPER, 'COUNT', left, 'STREAMS', lane_key(lane), '>')
+    for _, item in ipairs(reply and reply[1][2] or {}) do
+      drop(key_in(item), lane .. '/' .. item[1])
+      seen = seen + 1
+    end
   end
-end
-local left = tonumber(ARGV[1]) - seen
-if left > 0 then
-  local keys = redis.call('ZRANGE', DELAYED, 0, left - 1)
-  for _, key in ipairs(keys) do
-    drop(key)
-    seen = seen + 1
+  local left = tonumber(ARGV[2]) - seen
+  if left > 0 then
+    local keys = own(DELAYED, 'ZRANGE', DELAYED, 0, left - 1)
+    for _, key in ipairs(keys) do
+      drop(key)
+      seen = seen + 1
+    end
+    if #keys > 0 then redis.call('ZREM', DELAYED, unpack(keys)) end
   end
-  if #keys > 0 then redis.call('ZREM', DELAYED, unpack(keys)) end
-end
-flush()
-return { seen, cancelled }
+  flush()
+  return { seen, cancelled }
+end)

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- recall: a worker's claim was not answered, so it may hold jobs that it does not know of: they go back at once, the
 -- attempt unspent, for none of their code has run.
--- Transition: running | queued -> queued | cancelled
+-- Transition: running -> queued | cancelled; queued -> queued
 -- KEYS[1] queue prefix
 -- ARGV[1] worker   ARGV[2] entries looked at per lane
 -- ARGV[3..] keys of the jobs that it knows it runs
@@ -17,8 +17,7 @@ local function give_back(entry, key)
   if not job or job.entry ~= entry then return drop_entry(entry) end
   if job.state == 'running' then
     if job.worker ~= worker then return end -- it is another's: that one's heartbeat takes the entry back
-    job.attempt = tonumber(job.attempt) - 1
-    redis.call('HSET', job_key(key), 'fence', tonumber(job.fence) + 1, 'attempt', job.attempt)
+    redis.call('HSET', job_key(key), 'fence', next_fence(job, now), 'attempt', unspent(job))
     if job.cancel then return end_job(key, job, 'cancelled', '', now) end
   elseif job.state ~= 'queued' then
     return drop_entry(entry)
@@ -29,15 +28,11 @@ local function give_back(entry, key)
 end
 
 for _, lane in ipairs(LANES) do
-  for _, pending in ipairs(redis.call('XPENDING', lane_key(lane), GROUP, '-', '+', count, worker)) do
+  for _, pending in ipairs(own(lane_key(lane), 'XPENDING', lane_key(lane), GROUP, '-', '+', count, worker)) do
     local id = pending[1]
     local item = redis.call('XRANGE', lane_key(lane), id, id)[1]
-    local key = item and item[2][1] == 'job' and item[2][2]
-    if not key then
-      drop_entry(lane .. '/' .. id)
-    elseif not known[key] then
-      give_back(lane .. '/' .. id, key)
-    end
+    local key = item and key_in(item) or '' -- the entry may be deleted while it is pending
+    if not known[key] then give_back(lane .. '/' .. id, key) end
   end
 end
 flush()

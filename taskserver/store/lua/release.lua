@@ -12,5 +12,5 @@ return move_attempts(1, 2, function(key, job)
   remember(key, job.attempt, job.worker, 'released', '', now)
   drop_entry(job.entry)
   redis.call('HSET', job_key(key), 'state', 'queued', 'entry', enqueue(key, 'returned'), 'attempt',
-    tonumber(job.attempt) - 1, 'history', 1)
+    unspent(job), 'history', 1)
 end)

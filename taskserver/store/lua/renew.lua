@@ -10,23 +10,13 @@
 local worker = ARGV[1]
 local attention = {}
 
-local function keep(entry)
-  local lane, id = string.match(entry or '', '^(%a+)/(.+)$')
-  -- FORCE makes the pending record anew where the group was rebuilt; JUSTID leaves the delivery count alone.
-  return lane and #redis.call('XCLAIM', lane_key(lane), GROUP, worker, 0, id, 'JUSTID', 'FORCE') > 0
-end
-
 for i = 4, #ARGV, 2 do
   local key, fence = ARGV[i], ARGV[i + 1]
   local job = read_fields(key, { 'state', 'fence', 'entry', 'cancel' })
   if refusal(job, fence) ~= '' then
     attention[#attention + 1], attention[#attention + 2] = key, 'lost'
   else
-    if not keep(job.entry) then
-      local entry = enqueue(key, 'returned')
-      redis.call('HSET', job_key(key), 'entry', entry)
-      keep(entry)
-    end
+    keep_lease(key, job, worker)
     if job.cancel then attention[#attention + 1], attention[#attention + 2] = key, 'cancel' end
   end
 end

@@ -15,7 +15,7 @@ for i = 2, #ARGV, 6 do
   if refusal(job, fence) ~= '' then
     stale[#stale + 1] = key
   elseif said_fence ~= fence or tonumber(number) > tonumber(said_number) then
-    redis.call('XADD', events_key(key), 'MAXLEN', '~', ARGV[1], '*', 'attempt', attempt, 'report', report)
+    own(events_key(key), 'XADD', events_key(key), 'MAXLEN', '~', ARGV[1], '*', 'attempt', attempt, 'report', report)
     redis.call('PEXPIRE', events_key(key), LIVE_TTL)
     redis.call('HSET', job_key(key), 'said', fence .. ' ' .. number)
     if progress ~= '' then redis.call('HSET', job_key(key), 'progress', progress) end

@@ -2,28 +2,30 @@
 -- requeue: a person runs ended jobs again: attempts start from zero, the history stays, and the fence rises.
 -- Transition: succeeded | failed | dead | cancelled | expired -> queued
 -- KEYS[1] queue prefix
--- ARGV    keys
+-- ARGV[1] the call's name, the same when it is repeated
+-- ARGV[2..] per job: key, the seal that its message gets in place of the one that it has, '' to leave it
 -- Returns per job '' if it is queued now, else why not: 'gone' (no record, or its message is gone) or its state.
 
-local replies = {}
 local now = clock()
-local ENDED = { succeeded = true, failed = true, dead = true, cancelled = true, expired = true }
-for i, key in ipairs(ARGV) do
+
+local function requeue(key, seal)
   local job = read_fields(key, { 'state', 'lane', 'fence', 'attempt' })
-  if not job or redis.call('EXISTS', message_key(key)) == 0 then
-    replies[i] = 'gone'
-  elseif not ENDED[job.state] then
-    replies[i] = job.state
-  else
-    redis.call('HDEL', job_key(key), 'data', 'ended', 'cancel', 'progress', 'expires', 'unknown', 'question', 'answer')
-    redis.call('HSET', job_key(key), 'state', 'queued', 'attempt', 0, 'fence', (tonumber(job.fence) or 0) + 1, 'history', 1,
-      'entry', enqueue(key, job.lane or 'normal'))
-    redis.call('PERSIST', job_key(key))
-    redis.call('PERSIST', message_key(key))
-    redis.call('UNLINK', outcome_key(key))
-    redis.call('ZREM', DEAD, key)
-    remember(key, job.attempt, '', 'requeue', '', now)
-    replies[i] = ''
-  end
+  if not job or redis.call('EXISTS', message_key(key)) == 0 then return 'gone' end
+  if not ENDED[job.state] then return job.state end
+  redis.call('HDEL', job_key(key), 'data', 'ended', 'cancel', 'progress', 'expires', 'unknown', 'question', 'answer')
+  redis.call('HSET', job_key(key), 'state', 'queued', 'attempt', 0, 'fence', next_fence(job, now), 'history', 1,
+    'entry', enqueue(key, job.lane))
+  if seal ~= '' then redis.call('SETRANGE', message_key(key), 0, seal) end
+  redis.call('PERSIST', job_key(key))
+  redis.call('PERSIST', message_key(key))
+  redis.call('UNLINK', outcome_key(key))
+  own(DEAD, 'ZREM', DEAD, key)
+  remember(key, number(job.attempt), '', 'requeue', '', now)
+  return ''
 end
-return replies
+
+return once(ARGV[1], function()
+  local replies = {}
+  for i = 2, #ARGV, 2 do replies[i / 2] = requeue(ARGV[i], ARGV[i + 1]) end
+  return replies
+end)

@@ -13,13 +13,12 @@ local function add(key, payload, options)
   now = now or clock()
   local fields = { 'state', 'queued' }
   local function set(name, value) fields[#fields + 1] = name; fields[#fields + 1] = value end
-  local lane = options.lane or 'normal'
-  if options.lane then set('lane', lane) end
+  if options.lane then set('lane', options.lane) end
   if options.max then set('max', options.max) end
   if options.ttl then set('ttl', options.ttl) end
   if options.expires then
     set('expires', now + options.expires)
-    redis.call('ZADD', EXPIRING, now + options.expires, key)
+    own(EXPIRING, 'ZADD', EXPIRING, now + options.expires, key)
   end
   local due = options.due or (options.delay and now + options.delay)
   if due and due > now then
@@ -27,19 +26,20 @@ local function add(key, payload, options)
     set('due', due)
     delay(key, due)
   else
-    set('entry', enqueue(key, lane))
+    set('entry', enqueue(key, options.lane))
   end
   redis.call('HSET', job_key(key), unpack(fields))
 end
 
 for i = 1, #ARGV, 3 do
   local key, payload, options = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  if redis.call('EXISTS', job_key(key)) == 1 then
+  local record = job_key(key)
+  if own(record, 'HEXISTS', record, 'state') == 1 then
     known[#known + 1] = (i - 1) / 3
   else
     redis.call('SET', message_key(key), payload)
     if options == '' then
-      redis.call('HSET', job_key(key), 'state', 'queued', 'entry', enqueue(key, 'normal'))
+      redis.call('HSET', record, 'state', 'queued', 'entry', enqueue(key, 'normal'))
     else
       add(key, payload, cmsgpack.unpack(options))
     end

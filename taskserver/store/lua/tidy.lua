@@ -1,18 +1,36 @@
 #!lua flags=allow-oom
--- tidy: consumers of workers that are gone leave the groups, once nothing is pending for them any more.
+-- tidy: consumers of workers that are gone leave the groups, once nothing is pending for them any more; so do entries that
+-- will never be delivered again.
 -- Transition: (none)
 -- KEYS[1] queue prefix
 -- ARGV    none
 -- Returns the workers whose consumers left.
 
+-- Somebody has moved the group past these entries, or acknowledged them by hand. Should one have been a live entry, its job
+-- gets another.
+local function trim(lane, key)
+  local oldest = redis.call('XPENDING', key, GROUP)[2]
+  local last = last_delivered(lane)
+  if not oldest or before(last, oldest) then
+    redis.call('XTRIM', key, 'MINID', last)
+    redis.call('XDEL', key, last)
+  else
+    redis.call('XTRIM', key, 'MINID', oldest)
+  end
+end
+
 local gone = {}
 for _, lane in ipairs(LANES) do
-  for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', lane_key(lane), GROUP)) do
+  local key = lane_key(lane)
+  for _, info in ipairs(own(key, 'XINFO', 'CONSUMERS', key, GROUP)) do
     local name, pending = info[2], info[4]
-    if pending == 0 and name ~= SWEEPER and redis.call('EXISTS', QUEUE .. 'worker:' .. name) == 0 then
-      redis.call('XGROUP', 'DELCONSUMER', lane_key(lane), GROUP, name)
+    if pending == 0 and redis.call('EXISTS', QUEUE .. 'worker:' .. name) == 0 then
+      redis.call('XGROUP', 'DELCONSUMER', key, GROUP, name)
       gone[#gone + 1] = name
     end
   end
+  trim(lane, key)
 end
+for _, set in ipairs({ DELAYED, EXPIRING, DEAD }) do own(set, 'ZCARD', set) end -- what is no set goes
+own(META, 'HLEN', META)
 return gone

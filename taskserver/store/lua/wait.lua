@@ -10,11 +10,11 @@ local now = clock()
 return move_attempts(1, 4, function(key, job, question, limit)
   if job.cancel then return end_job(key, job, 'cancelled', '', now) end
   -- The attempt that goes on with the answer is this one, continued: it must not cost another.
-  redis.call('HSET', job_key(key), 'state', 'waiting', 'question', question, 'attempt', tonumber(job.attempt) - 1)
-  redis.call('HDEL', job_key(key), 'entry', 'answer')
+  redis.call('HSET', job_key(key), 'state', 'waiting', 'question', question, 'attempt', unspent(job))
+  redis.call('HDEL', job_key(key), 'entry', 'answer', 'expires')
   if tonumber(limit) > 0 then
     redis.call('HSET', job_key(key), 'expires', now + limit)
-    redis.call('ZADD', EXPIRING, now + limit, key)
+    own(EXPIRING, 'ZADD', EXPIRING, now + limit, key)
   end
   drop_entry(job.entry)
 end)

@@ -1,0 +1,26 @@
+"""How far a long command is: a bar on stderr, and only where that is a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from taskserver.cli.screen import console
+
+Tell = Callable[[str, int, int | None], None]
+"""Gets what is being done, how much is done, and of how much (None if that is not known)."""
+
+
+@contextmanager
+def shown_progress() -> Iterator[Tell]:
+    """A function to tell the progress to, for as long as the block lasts."""
+    if not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console(err=True), transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total)

@@ -1,0 +1,55 @@
+#!lua flags=allow-oom
+-- forget: the structures of a queue that has been empty and unused for long go. The caller has made sure that there is no
+-- record of a job.
+-- Transition: (none)
+-- KEYS[1] queue prefix
+-- ARGV[1] 'forget', or 'look' to change nothing, or 'mark' to note on a queue that never had a job since when it is unused
+-- ARGV[2] for how long it must have been unused, milliseconds
+-- Returns 1 if it is such a queue, else 0.
+
+local now = clock()
+
+-- What is of another type is not empty; the next round sets it aside.
+local function is_empty()
+  if redis.pcall('HEXISTS', META, 'paused') ~= 0 then return false end
+  for _, set in ipairs({ DELAYED, EXPIRING, DEAD }) do
+    if redis.call('EXISTS', set) == 1 then return false end
+  end
+  for _, lane in ipairs(LANES) do
+    if redis.pcall('XLEN', lane_key(lane)) ~= 0 then return false end
+  end
+  return true
+end
+
+-- On some servers a worker that never got a job is no consumer; the caller has looked for those, too.
+local function is_served()
+  for _, lane in ipairs(LANES) do
+    local consumers = redis.pcall('XINFO', 'CONSUMERS', lane_key(lane), GROUP) -- an error has no items
+    for _, info in ipairs(consumers) do
+      if redis.call('EXISTS', QUEUE .. 'worker:' .. info[2]) == 1 then return true end
+    end
+  end
+  return false
+end
+
+-- When the last job came; where there never was one, when that was first noted.
+local function last_used()
+  local last = 0
+  for _, lane in ipairs(LANES) do
+    local info = redis.pcall('XINFO', 'STREAM', lane_key(lane))
+    for i = 1, #info, 2 do
+      local is_last = info[i] == 'last-generated-id'
+      if is_last then last = math.max(last, tonumber(string.match(info[i + 1], '^%d+'))) end
+    end
+  end
+  if last > 0 then return last end
+  if ARGV[1] == 'mark' then redis.call('HSETNX', META, 'idle', string.format('%d', now)) end
+  return number(redis.call('HGET', META, 'idle')) or now
+end
+
+if not is_empty() or is_served() or now - last_used() < tonumber(ARGV[2]) then return 0 end
+if ARGV[1] == 'forget' then
+  for _, lane in ipairs(LANES) do redis.call('UNLINK', lane_key(lane)) end
+  redis.call('UNLINK', META)
+end
+return 1

@@ -1,0 +1,10 @@
+#!lua flags=no-writes
+-- messages: the messages of jobs as they are kept, for whoever signs them anew.
+-- Transition: (none)
+-- KEYS[1] queue prefix
+-- ARGV    keys
+-- Returns per job its message, '' if there is none.
+
+local messages = {}
+for i, key in ipairs(ARGV) do messages[i] = read_text(message_key(key)) end
+return messages

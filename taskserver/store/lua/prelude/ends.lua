@@ -1,0 +1,101 @@
+-- prelude, ends: outcomes, history, the end of a job, and who may write for a running one.
+
+-- Whether no earlier attempt can have left an outcome; a deferred one does so without being counted.
+local function is_first(job) return job.attempt == 1 and not job.unknown end
+
+-- A result or error: short ones inside the job's hash (with the other fields to set), longer ones in a string of
+-- their own. What an earlier attempt left in the other place goes.
+local function store_outcome(key, data, first, ttl, ...)
+  if #data > SMALL then
+    redis.call('SET', outcome_key(key), data, 'PX', ttl)
+    redis.call('HSET', job_key(key), ...)
+    if not first then redis.call('HDEL', job_key(key), 'data') end
+  else
+    redis.call('HSET', job_key(key), 'data', data, ...)
+    if not first then redis.call('UNLINK', outcome_key(key)) end
+  end
+end
+
+-- One line of history, as the domain's AttemptRecord is packed; `packed` is a packed Failure or ''.
+local function remember(key, attempt, worker, event, packed, now)
+  local record = { attempt or 0, now, worker or '', event }
+  local line = cmsgpack.pack(record)
+  if packed ~= '' then line = '\149' .. string.sub(line, 2) .. packed end -- an array of 5 instead of 4
+  own(history_key(key), 'RPUSH', history_key(key), line)
+  redis.call('LTRIM', history_key(key), -HISTORY, -1)
+  redis.call('PEXPIRE', history_key(key), LIVE_TTL)
+end
+
+-- The end of a job, whichever way: outcome, time to live for all its keys, news. `job` is from read_job; `data`
+-- is '' where there is no outcome, and then the last attempt's error stays.
+local function end_job(key, job, state, data, now)
+  local ttl = job.ttl or RESULT_TTL
+  if state == 'dead' then
+    ttl = math.max(ttl, DEAD_TTL)
+    own(DEAD, 'ZADD', DEAD, now, key)
+    redis.call('ZREMRANGEBYSCORE', DEAD, '-inf', now - DEAD_TTL)
+  end
+  if data ~= '' then
+    store_outcome(key, data, is_first(job), ttl, 'state', state, 'ended', now)
+  else
+    redis.call('HSET', job_key(key), 'state', state, 'ended', now)
+    if job.attempt then redis.call('PEXPIRE', outcome_key(key), ttl) end
+  end
+  redis.call('PEXPIRE', job_key(key), ttl)
+  redis.call('PEXPIRE', message_key(key), ttl)
+  if job.said then redis.call('PEXPIRE', events_key(key), ttl) end
+  if job.history then redis.call('PEXPIRE', history_key(key), ttl) end
+  if job.expires then own(EXPIRING, 'ZREM', EXPIRING, key) end
+  drop_entry(job.entry)
+  tell('d', key)
+end
+
+-- Why the worker may not write for this attempt: '' when it may, 'done' when this very attempt has already
+-- moved the job (a repeated call whose first answer was lost), 'stale' when the job moved on without it.
+local function refusal(job, fence)
+  if not job then return 'gone' end
+  if job.fence ~= fence then return 'stale' end
+  if job.state ~= 'running' then return 'done' end
+  return ''
+end
+
+-- What scripts by which a worker moves its attempts have in common: ARGV from `first` on holds, per job, key, fence
+-- and what else `move` wants; `width` values in all. Returns per job that was refused: key, reason.
+local function move_attempts(first, width, move)
+  local refused = {}
+  for i = first, #ARGV, width do
+    local key = ARGV[i]
+    local job = read_job(key)
+    local why = refusal(job, ARGV[i + 1])
+    if why == '' then
+      move(key, job, unpack(ARGV, i + 2, i + width - 1))
+    else
+      refused[#refused + 1], refused[#refused + 2] = key, why
+    end
+  end
+  flush()
+  return refused
+end
+
+-- Whether `me` holds the lock `name` for `ms` from now on. A key there without an end, or of another type, is no lock.
+local function hold(name, me, ms)
+  local lock = QUEUE .. name
+  if redis.call('PTTL', lock) == -1 then redis.call('UNLINK', lock) end
+  local holder = own(lock, 'GET', lock)
+  if holder and holder ~= me then return false end
+  redis.call('SET', lock, me, 'PX', ms)
+  return true
+end
+
+-- What people do to many jobs is answered with what was done, and a repeated call (its first answer was lost) must hear the
+-- same instead of what is left to do. So the answer is kept under the call's own name; `act` returns it. In a hash, for people
+-- may have no right to SET: they could write messages by it.
+local function once(name, act)
+  local place = QUEUE .. 'answer:' .. name
+  local known = own(place, 'HMGET', place, 'packed')[1]
+  if known then return cmsgpack.unpack(known) end
+  local answer = act()
+  redis.call('HSET', place, 'packed', cmsgpack.pack(answer))
+  redis.call('PEXPIRE', place, ANSWER_TTL)
+  return answer
+end

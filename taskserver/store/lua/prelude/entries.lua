@@ -1,0 +1,109 @@
+-- prelude, entries: the stream entries that wake jobs, and news. What a script drops and tells is gathered, and goes out in
+-- one flush.
+
+-- A job's live entry is written "lane/id": the one stream entry that stands for it. Any other is a leftover.
+local function enqueue(key, lane)
+  if not IS_LANE[lane] then lane = 'normal' end
+  local stream = lane_key(lane)
+  return lane .. '/' .. own(stream, 'XADD', stream, '*', 'job', key)
+end
+
+-- The job that a stream's entry names. Anybody may have written it: only the job's record says whether it is its live entry.
+local function key_in(item) return item[2][2] end
+
+local function fits(digits) return #digits < 20 or (#digits == 20 and digits <= '18446744073709551615') end
+
+-- Whether the server takes it for a stream id: two numbers of 64 bits. Only forged ones are so long that it matters.
+local function is_id(id)
+  local time, sequence = string.match(id, '^(%d+)%-(%d+)$')
+  return fits(time) and fits(sequence)
+end
+
+-- Lane and id of an entry as it is written in a job's hash; nil for what cannot be one.
+local function place(entry)
+  local lane, id = string.match(entry or '', '^(%l+)/(%d+%-%d+)$')
+  if IS_LANE[lane] and (#id < 20 or is_id(id)) then return lane, id end
+end
+
+-- Whether one stream id comes before another. Their parts may be larger than what Lua's numbers hold exactly.
+local function before(one, other)
+  local a, b, c, d = string.match(one .. ' ' .. other, '^(%d+)%-(%d+) (%d+)%-(%d+)$')
+  if a == c then a, c = b, d end
+  return #a < #c or (#a == #c and a < c)
+end
+
+-- Up to where the group of a lane has read. A group that is gone will be made anew, and begin at the start.
+local function last_delivered(lane)
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', lane_key(lane))) do
+    if group[2] == GROUP then return group[8] end
+  end
+  return '0-0'
+end
+
+-- Whether the job's entry is pending, or will still be delivered.
+local delivered = {}
+local function is_awake(job)
+  local lane, id = place(job.entry)
+  if not lane then return false end
+  local found = redis.pcall('XRANGE', lane_key(lane), id, id)
+  if is_foreign(found) or #found == 0 then return false end
+  delivered[lane] = delivered[lane] or last_delivered(lane)
+  return before(delivered[lane], id) or #redis.call('XPENDING', lane_key(lane), GROUP, id, id, 1) > 0
+end
+
+-- From now on the worker has the entry's lease; false if there is no such entry. FORCE makes the pending record anew where
+-- the group was rebuilt; JUSTID leaves the delivery count alone.
+local function lease(entry, worker)
+  local lane, id = place(entry)
+  return lane and #own(lane_key(lane), 'XCLAIM', lane_key(lane), GROUP, worker, 0, id, 'JUSTID', 'FORCE') > 0
+end
+
+-- The lease of a running job; with another entry if its own was deleted or trimmed away, so that it can still be lost.
+local function keep_lease(key, job, worker)
+  if lease(job.entry, worker) then return end
+  local entry = enqueue(key, 'returned')
+  redis.call('HSET', job_key(key), 'entry', entry)
+  lease(entry, worker)
+end
+
+-- Entries to take off their streams, gathered so that a batch costs one XACK and one XDEL per lane.
+local dropped = {}
+local function drop_entry(entry)
+  local lane, id = place(entry)
+  if not lane then return end
+  local ids = dropped[lane]
+  if ids then ids[#ids + 1] = id else dropped[lane] = { id } end
+end
+
+-- News for the submitters, gathered so that a batch costs one PUBLISH per submitter.
+-- "d" and the ids of jobs that ended, or "e" and the ids of jobs with new events, 24 characters each.
+local news = {}
+local function tell(kind, key)
+  local channel = QUEUE .. 'done:' .. string.sub(key, 11, 16)
+  local by_kind = news[channel]
+  if not by_kind then by_kind = {}; news[channel] = by_kind end
+  local ids = by_kind[kind]
+  if ids then ids[#ids + 1] = key else by_kind[kind] = { key } end
+end
+
+-- What was gathered goes out; each script that gathers calls it once, last.
+local function flush()
+  for lane, ids in pairs(dropped) do
+    own(lane_key(lane), 'XACK', lane_key(lane), GROUP, unpack(ids))
+    redis.call('XDEL', lane_key(lane), unpack(ids))
+  end
+  for channel, by_kind in pairs(news) do
+    for kind, ids in pairs(by_kind) do redis.call('PUBLISH', channel, kind .. table.concat(ids)) end
+  end
+end
+
+-- Workers listen here for what cannot wait for their next heartbeat.
+local function control(...)
+  redis.call('PUBLISH', QUEUE .. 'control', table.concat({ ... }, ' '))
+end
+
+-- The job waits in the delay set until `due`; workers are told if it is the next one.
+local function delay(key, due)
+  own(DELAYED, 'ZADD', DELAYED, due, key)
+  if redis.call('ZRANGE', DELAYED, 0, 0)[1] == key then control('due', string.format('%d', due)) end
+end

@@ -1,0 +1,40 @@
+-- prelude, keys: the keys of a queue, how long they live, and the clock. The files of the prelude stand in front of every
+-- script, in this order: keys, records, entries, ends.
+--
+-- KEYS[1] of every script is the queue's prefix, "ts:{queue}:". All keys of a queue share its hash tag, so they
+-- live in one slot of a cluster and a script may build those that it learns of only as it reads.
+-- Python's names for the same keys are in store/keys.py; a test holds the two together.
+
+local QUEUE = KEYS[1]
+local GROUP = 'workers'
+local SWEEPER = 'sweeper' -- the consumer that entries go to which no worker took
+local SMALL = 64 -- bytes; a longer field would push the job's hash out of its compact encoding
+local DAY = 86400000
+local RESULT_TTL = DAY -- of an ended job's record, in milliseconds, unless the submitter said otherwise
+local DEAD_TTL = 30 * DAY -- of a dead letter
+local LIVE_TTL = 30 * DAY -- of a live job's side keys (events, history, last error), renewed by each write
+local ANSWER_TTL = DAY / 12 -- of an answer that a repeated call gets again: longer than any client is patient
+local HISTORY = 50 -- entries kept of a job's history
+local READABLE = 4194304 + 64 -- bytes read of a message or outcome: more than any may have, so that readers see that
+local LANES = { 'returned', 'high', 'normal', 'low' }
+local IS_LANE = { returned = true, high = true, normal = true, low = true }
+-- The states of domain/job.py, and whether a job in it has ended.
+local ENDED = {
+  queued = false, delayed = false, running = false, waiting = false,
+  succeeded = true, failed = true, dead = true, cancelled = true, expired = true,
+}
+
+local DELAYED, DEAD, EXPIRING, META = QUEUE .. 'delayed', QUEUE .. 'dead', QUEUE .. 'expiring', QUEUE .. 'meta'
+
+local function lane_key(lane) return QUEUE .. 'lane:' .. lane end
+local function job_key(key) return QUEUE .. 'job:' .. key end
+local function message_key(key) return QUEUE .. 'msg:' .. key end
+local function outcome_key(key) return QUEUE .. 'out:' .. key end
+local function events_key(key) return QUEUE .. 'events:' .. key end
+local function history_key(key) return QUEUE .. 'history:' .. key end
+
+-- Milliseconds since 1970 by this server's clock, the only one that transitions go by.
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end

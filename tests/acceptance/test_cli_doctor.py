@@ -1,0 +1,58 @@
+"""``taskserver doctor`` finds a damaged queue, ``--fix`` makes it whole, and the jobs run."""
+
+from __future__ import annotations
+
+import redis
+
+from tests.acceptance.cli import Cli, without_colours
+
+
+def broker(cli: Cli) -> redis.Redis:
+    return redis.Redis.from_url(cli.env["TASKSERVER_BROKER_URL"])
+
+
+def damage(cli: Cli) -> list[str]:
+    """A job without a wake-up call, one whose lane somebody has overwritten, and a record that would vanish."""
+    ids = [
+        cli.submit("add", f"a={number}", "--priority", lane) for number, lane in enumerate(("high", "low", "normal"))
+    ]
+    with broker(cli) as server:
+        server.delete("ts:{default}:lane:high")
+        server.set("ts:{default}:lane:low", "what is this")
+        server.expire("ts:{default}:job:" + ids[2].removeprefix("default-"), 3600)
+    return ids
+
+
+def test_fix_repairs_what_the_doctor_has_told_and_the_jobs_run(cli: Cli) -> None:
+    ids = damage(cli)
+    told = cli.run("doctor")
+    assert told.code == 1
+    assert "1 key of the wrong type or unreadable: lane:low" in told.out
+    assert "→ taskserver doctor --fix: set aside for 30 days, and made anew" in told.out
+    assert "2 lanes without a stream or consumer group: high, low" in told.out
+    fixed = cli.ok("doctor", "--fix")
+    assert "2 jobs without a wake-up call" in fixed.out
+    assert ": queued again" in fixed.out
+    assert "3 jobs and no live worker" in fixed.out
+    assert "✗" not in fixed.out
+    cli.worker()
+    assert [cli.ok("job", "result", each).out for each in ids] == ["1\n", "2\n", "3\n"]
+
+
+def test_as_json_repairs_are_findings_too(cli: Cli) -> None:
+    damage(cli)
+    levels = [finding["level"] for finding in cli.run("doctor", "--json").json]
+    assert "error" in levels
+    assert "repaired" not in levels
+    found = cli.ok("doctor", "--fix", "--json").json
+    assert {finding["level"] for finding in found} == {"ok", "warning", "repaired"}
+    assert "repaired" not in {finding["level"] for finding in cli.ok("doctor", "--fix", "--json").json}
+
+
+def test_a_whole_queue_is_one_line_and_the_bar_is_gone(cli: Cli) -> None:
+    cli.worker()
+    cli.ok("job", "result", cli.submit("add", "a=1"))
+    line = next(line for line in cli.ok("doctor").out.splitlines() if "queue default" in line)
+    assert line.split(maxsplit=3)[3] == "0 waiting, 0 running, 0 delayed; 1 worker"
+    _, seen = cli.at_terminal("doctor")
+    assert "0 waiting, 0 running, 0 delayed; 1 worker" in without_colours(seen)

@@ -1,0 +1,47 @@
+"""Faults are tried on the store's test queue, on servers of every kind, and in a network that a test can break."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from importlib import resources
+
+import pytest
+
+from taskserver.store import claiming, connection, following
+from taskserver.store.connection import Broker
+from taskserver.store.scripts import script
+from tests.brokers import kinds
+from tests.faults.proxy import Proxy
+from tests.store.conftest import queue
+
+__all__ = ["binary", "hasty", "proxy", "queue"]
+
+# Assertions of the simulation tell what they compared.
+pytest.register_assert_rewrite("tests.faults.simulation")
+
+
+@pytest.fixture(params=sorted(name for name, where in kinds().items() if "://" not in where))
+def binary(request: pytest.FixtureRequest) -> str:
+    """Path of a server; the test runs once for each kind at hand."""
+    return kinds()[request.param]
+
+
+@pytest.fixture
+async def proxy(broker: Broker) -> AsyncIterator[Proxy]:
+    """A proxy before an empty broker that knows all scripts: so each call of one is one request."""
+    for file in (resources.files("taskserver.store") / "lua").iterdir():
+        if file.is_file():
+            await broker.client(broker.url).script_load(script(file.name.removesuffix(".lua")).text)
+    proxy = Proxy(broker.url)
+    await proxy.start()
+    yield proxy
+    await proxy.close()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is noticed after five seconds otherwise, is noticed after half a second."""
+    monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.4)
+    monkeypatch.setattr(connection, "BLOCK_SECONDS", 0.3)
+    monkeypatch.setattr(claiming, "BLOCK_SECONDS", 0.3)
+    monkeypatch.setattr(following, "SILENCE_SECONDS", 0.3)

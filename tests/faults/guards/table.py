@@ -1,0 +1,31 @@
+"""All rows, and the conditions that no row covers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from tests.architecture.package import LUA
+from tests.faults.guards.attempts import ATTEMPTS
+from tests.faults.guards.guard import text_of
+from tests.faults.guards.keepers import KEEPERS
+from tests.faults.guards.people import PEOPLE
+from tests.faults.guards.reading import READING
+from tests.faults.guards.rounds import ROUNDS
+
+GUARDS = [*ATTEMPTS, *PEOPLE, *KEEPERS, *READING, *ROUNDS]
+FILES = sorted(path.relative_to(LUA).with_suffix("").as_posix() for path in LUA.rglob("*.lua"))
+CONDITION = re.compile(r"\b(?:if|elseif|and)\b")
+
+
+def uncovered(file: str) -> Iterator[str]:
+    """Lines of a Lua file that decide something, and that no guard's text touches; without their comments."""
+    text = text_of(file)
+    touched = [(start, start + len(guard.source)) for guard in GUARDS if (start := text.find(guard.source)) >= 0]
+    position = 0
+    for line in text.splitlines(keepends=True):
+        end = position + len(line)
+        code = line.partition("--")[0].strip()
+        if CONDITION.search(code) and not any(start < end and position < stop for start, stop in touched):
+            yield code
+        position = end

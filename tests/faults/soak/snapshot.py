@@ -1,0 +1,87 @@
+"""What the broker has of all jobs: read when the soak is over."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+import redis.asyncio
+
+from taskserver import Client, State
+from taskserver.domain.events import EventKind, Report
+from taskserver.domain.job import ENDED, JobStatus, Outcome
+from taskserver.store import reading
+from taskserver.store.connection import Broker
+from tests.faults.soak.check import Stored
+from tests.faults.soak.watcher import QUEUE, stamps
+
+PAGE = 500
+
+
+async def snapshot(url: str) -> dict[str, Stored]:
+    """Every job that there is, by id."""
+    found: dict[str, Stored] = {}
+    async with Client(url) as client, redis.asyncio.Redis.from_url(url) as raw:
+        broker = await client.connect()
+        async for keys in reading.scan(broker, "default"):
+            for start in range(0, len(keys), PAGE):
+                found.update(await _page(broker, raw, keys[start : start + PAGE]))
+    return found
+
+
+async def live(url: str) -> int:
+    """How many jobs have not ended."""
+    async with redis.asyncio.Redis.from_url(url, socket_timeout=5) as raw:
+        count, cursor, prefix = 0, 0, QUEUE.job("")
+        while True:
+            cursor, names = await raw.scan(cursor, match=f"{prefix}*", count=PAGE)
+            found = await stamps(raw, [name.decode()[len(prefix) :] for name in names])
+            count += sum(stamp in set(State) - ENDED for stamp in found)
+            if not cursor:
+                return count
+
+
+async def _page(broker: Broker, raw: Any, keys: list[str]) -> dict[str, Stored]:
+    statuses = await reading.statuses(broker, "default", keys)
+    outcomes = await reading.outcomes(broker, "default", keys)
+    said = await _pieces(
+        raw, [key for key, status in zip(keys, statuses, strict=True) if status and status.tool == "talk"]
+    )
+    rows = zip(keys, statuses, outcomes, await stamps(raw, keys), strict=True)
+    return {
+        f"default-{key}": Stored(
+            end=_end(status, outcome),
+            stamp=stamp,
+            token=(status.arguments or {}).get("label", key).partition("/")[0],
+            history=Counter(line.event for line in status.history),
+            pieces=said.get(key, []),
+        )
+        for key, status, outcome, stamp in rows
+        if status and outcome
+    }
+
+
+def _end(status: JobStatus, outcome: Outcome) -> str:
+    """As ``producer.end_of`` writes it."""
+    match status.state:
+        case State.SUCCEEDED:
+            return f"succeeded: {msgspec.msgpack.decode(outcome.data)['run']}"
+        case State.FAILED | State.DEAD:
+            failure = reading.failure(outcome.data)
+            return f"failed: {failure.type}: {failure.message}"
+        case state:
+            return str(state)
+
+
+async def _pieces(raw: Any, keys: list[str]) -> dict[str, list[str]]:
+    """What jobs put out, without their progress."""
+    async with raw.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.xrange(QUEUE.events(key))
+        answers = await pipe.execute()
+    said: dict[str, list[str]] = {}
+    for key, entries in zip(keys, answers, strict=True):
+        reports = [msgspec.msgpack.decode(fields[b"report"], type=Report) for _, fields in entries]
+        said[key] = [report.text for report in reports if report.kind is EventKind.OUTPUT]
+    return said

@@ -1,0 +1,36 @@
+"""The doctor finds and repairs queues wherever in a cluster they live, and their list wherever that is."""
+
+from __future__ import annotations
+
+from taskserver import Client
+from taskserver.store import checkup
+from taskserver.store.keys import QUEUES
+from tests.faults.topologies import cluster
+
+
+def quietly(*_: object) -> None:
+    """Nobody watches the progress."""
+
+
+async def test_damage_on_every_node(binary: str) -> None:
+    with cluster(binary) as nodes:
+        names = sorted(nodes.queue_on(master) for master in nodes.masters)
+        async with Client(nodes.url) as client:
+            for name in names:
+                await client.submit("note", {"number": 1}, queue=name)
+            broker = await client.connect()
+            for name in names:
+                with nodes.owner(name).direct as server:
+                    server.set(broker.keys(name).lane("normal"), "what is this")
+            await broker.ask(QUEUES, lambda client: client.delete(QUEUES))
+            await broker.ask(QUEUES, lambda client: client.set(QUEUES, "what is this"))
+            told = [finding.text for finding in await checkup.look_over_list(broker)]
+            assert told[0] == "their list is of the wrong type"
+            assert told[1].startswith("3 queues not on the list of queues: ")
+            await checkup.repair_list(broker)
+            assert await checkup.known(broker) == names
+            for name in names:
+                await checkup.repair(broker, name, quietly)
+                found = await checkup.look_over(broker, name, quietly)
+                assert [finding.text for finding in found if finding.level == "warning"] == ["1 job and no live worker"]
+                assert [finding.text for finding in found if finding.level == "error"] == []

@@ -1,0 +1,223 @@
+"""Producers that send nonsense, bombs and names of what they want to reach: refused before they cost anything."""
+
+from __future__ import annotations
+
+import io
+import logging
+import resource
+import struct
+from typing import Any
+
+import msgspec
+import pytest
+
+from taskserver import Client, ConfigError, Context, JobFailed, State, tool
+from taskserver.domain import ids
+from taskserver.domain.job import NewJob
+from taskserver.errors import MessageInvalid, MessageTooLarge
+from taskserver.observability.logging import configure
+from taskserver.observability.printable import one_line, printable
+from taskserver.store import submitting
+from taskserver.store.connection import Broker
+from tests.conftest import Eventually, RunWorker
+
+
+@tool
+async def echo(value: Any = None) -> Any:
+    return value
+
+
+def call(name: Any, **arguments: Any) -> bytes:
+    """A message for a tool, packed without any of a client's checks."""
+    body = msgspec.msgpack.encode({"tool_name": name, "tool_args": arguments})
+    return msgspec.msgpack.encode(["ToolExecutionMessage", msgspec.Raw(body)])
+
+
+async def planted(client: Client, broker: Broker, payload: bytes) -> Any:
+    """The handle of a job that somebody wrote by hand."""
+    job = NewJob(ids.new_key("000000"), payload)
+    await submitting.submit(broker, "default", [job])
+    return client.job(f"default-{job.key}")
+
+
+def arrays(count: int) -> msgspec.Raw:
+    return msgspec.Raw(b"\xdd" + struct.pack(">I", count) + b"\x90" * count)
+
+
+BOMBS = {
+    "ten megabytes of empty arrays": call("echo", value=arrays(10_000_000)),
+    "as many as fit into a message": call("echo", value=arrays(4_000_000)),
+    "a deep one": call("echo", value=msgspec.Raw(b"\x91" * 1_000_000 + b"\x90")),
+    "a deep one that is small": call("echo", value=msgspec.Raw(b"\x91" * 20_000 + b"\x90")),
+    "a map in a map": call("echo", value=msgspec.Raw(b"\x81\x01" * 500_000 + b"\x80")),
+    "half a gigabyte, it says": call("echo", value=msgspec.Raw(b"\xdd\x1f\xff\xff\xff")),
+}
+
+
+@pytest.mark.parametrize("what", BOMBS)
+async def test_a_bomb_is_a_dead_letter_and_costs_no_memory(
+    client: Client, broker: Broker, run_worker: RunWorker, what: str
+) -> None:
+    async with run_worker(echo, concurrency=1):
+        assert await (await client.submit(echo, {"value": 1})).result(timeout=20) == 1
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        job = await planted(client, broker, BOMBS[what])
+        with pytest.raises(JobFailed, match=r"MessageTooLarge|MessageInvalid"):
+            await job.result(timeout=20)
+        assert (await job.status()).state is State.DEAD
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        assert grown < 200, f"{grown:.0f} MiB more: decoded, ten megabytes of arrays took 708"
+        assert await (await client.submit(echo, {"value": 2})).result(timeout=20) == 2
+
+
+async def test_a_bomb_in_the_record_of_a_result_is_refused_too(
+    client: Client, broker: Broker, run_worker: RunWorker
+) -> None:
+    async with run_worker(echo):
+        job = await client.submit("echo", {"value": 1})
+        await job.result(timeout=20)
+    key = broker.keys("default").job(job.id.removeprefix("default-"))
+    await broker.client(broker.url).hset(key, "data", b"\xdd" + struct.pack(">I", 3_000_000) + b"\x90" * 3_000_000)
+    with pytest.raises(Exception, match="more than 200,000 elements"):
+        await client.job(job.id).result(timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (2**70, "more than 64 bits; pass it as text"),
+        ("\ud800", "a lone surrogate"),
+        ([[]] * 300_000, "more than 200,000 elements"),
+        (object(), "cannot be sent"),
+        (bytes(100_000_000), "100,000,0.. bytes; at most 4,194,304 are allowed: pass a path or URL"),
+    ],
+)
+async def test_an_argument_that_cannot_be_sent_is_refused_before_anything_is_sent(value: Any, sentence: str) -> None:
+    client = Client("redis://localhost:1")  # nobody listens there, and nobody is asked
+    with pytest.raises((MessageInvalid, MessageTooLarge), match=sentence):
+        await client.submit("echo", {"value": value})
+    await client.close()
+
+
+async def test_not_a_number_is_a_number_of_its_own(client: Client, run_worker: RunWorker) -> None:
+    async with run_worker(echo):
+        result = await (await client.submit(echo, {"value": [float("nan"), float("inf")]})).result(timeout=20)
+    assert str(result) == "[nan, inf]"
+
+
+NAMES = [
+    "os:system", "os.system;", "../x", "/etc/passwd", "a b", "", "echo\x00", "echo\n", "x" * 200,
+    "\u0435cho",  # the first letter is Cyrillic
+    "\uff45cho",  # full-width
+    "\u202eohce", "echo\u200b", "\x1b[31mecho", "__import__('os')", "1echo", "-echo",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_tools_name_that_is_none_is_refused_at_submit(name: str) -> None:
+    client = Client("redis://localhost:1")
+    with pytest.raises(ConfigError, match="cannot name a tool: use 1 to 128 letters"):
+        await client.submit(name, {})
+    await client.close()
+
+
+@pytest.mark.parametrize("name", [*NAMES, "os.system", "builtins.eval", "echo.__class__", "Echo", ["echo"], 5])
+async def test_a_name_that_was_written_by_hand_reaches_nothing_but_the_workers_own_tools(
+    client: Client, broker: Broker, run_worker: RunWorker, name: Any
+) -> None:
+    async with run_worker(echo, unknown_tool_wait=0):
+        job = await planted(client, broker, call(name, value="x"))
+        with pytest.raises(
+            JobFailed, match=r"ToolNotFound: no tool .* here|MessageInvalid: not a message of type"
+        ) as caught:
+            await job.result(timeout=20)
+        assert printable(str(caught.value)) == str(caught.value)
+
+
+async def test_entries_by_the_thousand_that_are_no_jobs_are_told_once_each_and_nothing_spins(
+    client: Client, broker: Broker, run_worker: RunWorker, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "taskserver")
+    raw, keys = broker.client(broker.url), broker.keys("default")
+    await broker.prepare("default")
+    known = await client.submit(echo, {"value": 1}, idempotency_key="known")
+    async with raw.pipeline(transaction=False) as pipe:
+        for number in range(1_000):
+            lane = keys.lane(("high", "normal", "low", "returned")[number % 4])
+            pipe.xadd(
+                lane, {b"job": known.id.removeprefix("default-").encode() if number % 2 else f"{number:024}".encode()}
+            )
+        await pipe.execute()
+    async with run_worker(echo, concurrency=2):
+        assert await known.result(timeout=30) == 1
+
+        async def gone() -> bool:
+            return not sum([await raw.xlen(keys.lane(lane)) for lane in ("high", "normal", "low", "returned")])
+
+        await eventually(gone)
+        assert await (await client.submit(echo, {"value": 2})).result(timeout=30) == 2
+        told = caplog.text.count("threw away stream entry")
+        assert 0 < told <= 1_000, "once each, unless the janitor comes first"
+        await raw.config_resetstat()
+        assert await (await client.submit(echo, {"value": 3})).result(timeout=30) == 3
+        calls = sum(each["calls"] for each in (await raw.info("commandstats")).values())
+        assert calls < 1_000, "an idle worker with nothing but a job to run"
+        assert caplog.text.count("threw away stream entry") == told
+
+
+NASTY = (
+    "<script>alert(1)</script> \x1b]0;owned\x07 \x1b[2J \x9b31m \u202egnp.exe\u202c \u2028 "
+    "12:00:00.000 error    forged\n12:00:00.000 error    forged\r\x00"
+)
+
+
+class Nasty(Exception):
+    pass
+
+
+Nasty.__qualname__ = NASTY
+
+
+@tool(max_retries=0)
+async def shout(text: str, *, ctx: Context) -> None:
+    ctx.progress(0.5, text)
+    ctx.emit(text)
+    ctx.logger.warning("%s", text, extra={"attempt": text})
+    logging.getLogger(text).error(text)
+    try:
+        raise Nasty(text)
+    except Nasty as error:
+        error.add_note(text)
+        logging.getLogger("mine").exception("while %s", text)
+        raise
+
+
+async def test_nothing_that_a_job_says_steers_a_terminal_or_passes_for_a_line_of_the_log(
+    client: Client, broker: Broker, run_worker: RunWorker
+) -> None:
+    stream, root = io.StringIO(), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        configure("debug", stream)
+        async with run_worker(shout, unknown_tool_wait=0):
+            job = await client.submit(shout, {"text": NASTY}, tags=[NASTY], session_id=NASTY)
+            with pytest.raises(JobFailed):
+                await job.result(timeout=20)
+            for payload in (call(NASTY), msgspec.msgpack.encode([NASTY, {}]), msgspec.msgpack.encode([NASTY])):
+                with pytest.raises(JobFailed):
+                    await (await planted(client, broker, payload)).result(timeout=20)
+    finally:
+        root.handlers[:], root.level = handlers, level
+    log = stream.getvalue()
+    assert "forged" in log
+    assert printable(log) == log
+    lines = log.splitlines()
+    assert [line for line in lines if not line.startswith(("    ", *"0123456789"))] == []
+    assert [line for line in lines if line.startswith("12:00:00.000")] == []
+
+
+@pytest.mark.parametrize("clean", [printable, one_line])
+def test_what_is_printed_for_people_has_nothing_left_that_steers(clean: Any) -> None:
+    shown = clean(NASTY)
+    assert not set(shown) & set("\x1b\x07\x9b\u202e\u202c\u2028\x00\r")
+    assert "<script>" in shown, "text stays text: what shows it in a page escapes it there"

@@ -1,0 +1,149 @@
+"""A connection breaks at any byte: of a submit there is one job, of a finish one end, of a report one event, and what a
+claim gave comes back with its attempt unspent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from taskserver.domain.job import ClaimedJob, State
+from taskserver.domain.settlement import Report, Settlement
+from taskserver.errors import BrokerUnavailable
+from taskserver.store import claiming, reading, recovering, settling, submitting
+from taskserver.store.connection import Broker
+from taskserver.store.scripts import script
+from tests.faults.proxy import Fault, How, Proxy
+from tests.store.harness import PATIENT, QUEUE, Queue, new_job, release, retry, says, succeed
+
+ENOUGH = 400
+
+
+@pytest.fixture
+async def far(proxy: Proxy) -> AsyncIterator[Broker]:
+    """The broker by way of the proxy."""
+    broker = Broker(proxy.url, patience=10)
+    yield broker
+    await broker.close()
+
+
+@pytest.fixture
+async def queue(broker: Broker) -> Queue:
+    """The queue by a way that does not break."""
+    await broker.prepare(QUEUE)
+    return Queue(broker)
+
+
+async def breaks(proxy: Proxy, called: str, example: Awaitable[object]) -> list[tuple[int | None, int]]:
+    """Every place where the exchange of ``example`` can break: bytes of the request, or all and bytes of the reply."""
+    seen = proxy.plan(Fault(script(called).sha, how=How.NOTHING))
+    await example
+    assert 100 < seen.request_size < ENOUGH
+    return [(n, 0) for n in range(seen.request_size)] + [(None, n) for n in range(seen.reply_size)]
+
+
+async def until_answered(call: Callable[[], Awaitable[object]]) -> None:
+    """What a worker does with its settlements."""
+    for _ in range(10):
+        try:
+            await call()
+            return
+        except BrokerUnavailable:
+            continue
+    pytest.fail("it was never answered")
+
+
+async def test_of_a_submit_there_is_one_job(proxy: Proxy, far: Broker, queue: Queue) -> None:
+    places = await breaks(proxy, "submit", submitting.submit(far, QUEUE, [new_job()]))
+    jobs = [new_job() for _ in places]
+    faults = [proxy.plan(Fault(job.key, *place)) for job, place in zip(jobs, places, strict=True)]
+    await asyncio.gather(*(submitting.submit(far, QUEUE, [job]) for job in jobs))
+    assert all(fault.struck for fault in faults)
+    assert await queue.entries() == 1 + len(jobs)
+    assert {job.key for job in await queue.claim(slots=ENOUGH)} >= {job.key for job in jobs}
+
+
+async def held(queue: Queue, count: int) -> list[ClaimedJob]:
+    await submitting.submit(queue.broker, QUEUE, [new_job() for _ in range(count)])
+    return await queue.claim(slots=count)
+
+
+async def settle(far: Broker, reports: list[Report], *settlements: Settlement) -> None:
+    assert await settling.settle(far, QUEUE, reports, settlements, PATIENT) == []
+
+
+async def test_of_a_finish_there_is_one_end(proxy: Proxy, far: Broker, queue: Queue) -> None:
+    (example,) = await held(queue, 1)
+    places = await breaks(proxy, "finish", settle(far, [], succeed(example)))
+    jobs = await held(queue, len(places))
+    faults = [proxy.plan(Fault(job.key, *place)) for job, place in zip(jobs, places, strict=True)]
+    news = queue.redis.pubsub()
+    await news.subscribe(queue.keys.done("000000"))
+    assert await news.get_message(timeout=5)
+    await asyncio.gather(*(until_answered(lambda job=job: settle(far, [], succeed(job))) for job in jobs))
+    assert all(fault.struck for fault in faults)
+    assert {outcome.state for outcome in await outcomes(queue, jobs)} == {State.SUCCEEDED}
+    ends = [await news.get_message(timeout=5) for _ in jobs]
+    assert sorted(end["data"][1:].decode() for end in ends if end) == sorted(job.key for job in jobs)
+    assert await news.get_message(timeout=0) is None
+    assert await queue.entries() == 0
+    await news.aclose()
+
+
+async def outcomes(queue: Queue, jobs: list[ClaimedJob]) -> list[reading.Outcome]:
+    found = await reading.outcomes(queue.broker, QUEUE, [job.key for job in jobs])
+    return [outcome for outcome in found if outcome is not None]
+
+
+async def test_of_a_report_there_is_one_event(proxy: Proxy, far: Broker, queue: Queue) -> None:
+    (example,) = await held(queue, 1)
+    places = await breaks(proxy, "report", settle(far, [says(example, 1, "words")]))
+    jobs = await held(queue, len(places))
+    faults = [proxy.plan(Fault(job.key, *place)) for job, place in zip(jobs, places, strict=True)]
+
+    async def report(job: ClaimedJob) -> None:
+        await until_answered(lambda: settle(far, [says(job, 1, "one"), says(job, 2, "two")]))
+        await until_answered(lambda: settle(far, [says(job, 3, "three")], succeed(job)))
+
+    await asyncio.gather(*map(report, jobs))
+    assert all(fault.struck for fault in faults)
+    for job in jobs:
+        events = await reading.events(queue.broker, QUEUE, job.key)
+        assert [event.text for event in events] == ["one", "two", "three"]
+
+
+async def test_of_settlements_that_share_a_round_trip_each_is_done_once(
+    proxy: Proxy, far: Broker, queue: Queue
+) -> None:
+    """The answers of a pipeline are cut behind each of their bytes: some settlements are answered, some are not."""
+    answers = len(b"*0\r\n") * 3
+    for first in range(answers):
+        done, again, back = jobs = await held(queue, 3)
+        faults = [
+            proxy.plan(Fault(job.key, reply=first - 4 * position))
+            for position, job in enumerate(jobs)
+            if 4 * position <= first < 4 * position + 4
+        ]
+        batch = [succeed(done), retry(again, delay_ms=60_000), release(back)]
+        await until_answered(lambda batch=batch: settle(far, [], *batch))
+        assert [fault.struck for fault in faults] == [1]
+        states = [await queue.state(job.key) for job in jobs]
+        assert states == [State.SUCCEEDED, State.DELAYED, State.QUEUED]
+        assert [await queue.field(job.key, "attempt") for job in jobs] == [b"1", b"1", b"0"]
+        assert [job.key for job in await queue.claim()] == [back.key]
+
+
+@pytest.mark.parametrize("how", [How.CUT, How.HALF_CLOSE])
+async def test_what_a_claim_gave_comes_back_unspent(proxy: Proxy, far: Broker, queue: Queue, how: How) -> None:
+    await queue.submit()
+    seen = proxy.plan(Fault(script("claim").sha, how=How.NOTHING))
+    await claiming.claim(far, QUEUE, "counting", (1, 0, 0), 10)
+    for reply in range(seen.reply_size):
+        worker, key = f"worker-{reply:03}", await queue.submit()
+        proxy.plan(Fault(worker, reply=reply, how=how))
+        with pytest.raises(BrokerUnavailable):
+            await claiming.claim(far, QUEUE, worker, (1, 0, 0), 10)
+        assert await recovering.recall(far, QUEUE, worker, []) == [key]
+        (job,) = await queue.claim()
+        assert (job.key, job.attempt) == (key, 1)

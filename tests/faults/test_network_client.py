@@ -1,0 +1,438 @@
+"""Whatever happens to a connection while a client is asked for something: the answer is right, and so are the jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import pytest
+
+from taskserver import BaseMessage, BrokerUnavailable, Client, State
+from taskserver.domain.job import ClaimedJob
+from taskserver.store import claiming, connection, health, queues, reading, searching, settling, steering, submitting
+from taskserver.store.connection import Broker
+from tests.conftest import Eventually
+from tests.faults.proxy import Fault, How, Proxy
+from tests.store.harness import PATIENT, fail, new_job, says, succeed
+
+
+class Place:
+    """A queue of its own, by a way that does not break, and a client that has only the proxy's."""
+
+    def __init__(self, broker: Broker, queue: str, client: Client) -> None:
+        self.broker = broker
+        self.queue = queue
+        self.client = client
+
+    @property
+    def far(self) -> Broker:
+        assert self.client._broker is not None
+        return self.client._broker
+
+    async def queued(self) -> str:
+        job = new_job()
+        await submitting.submit(self.broker, self.queue, [job])
+        return job.key
+
+    async def running(self) -> ClaimedJob:
+        await self.queued()
+        (job,) = (await claiming.claim(self.broker, self.queue, "w", (1, 0, 0), 10)).jobs
+        return job
+
+    async def succeeded(self) -> str:
+        job = await self.running()
+        await settling.settle(self.broker, self.queue, [says(job, 1, "words")], [succeed(job)], PATIENT)
+        return job.key
+
+    async def dead(self) -> str:
+        job = await self.running()
+        await settling.settle(self.broker, self.queue, [], [fail(job, State.DEAD)], PATIENT)
+        return job.key
+
+    async def states(self) -> list[State]:
+        """Of all jobs."""
+        keys = [key async for page in reading.scan(self.broker, self.queue) for key in page]
+        found = await reading.outcomes(self.broker, self.queue, keys)
+        return [outcome.state for outcome in found if outcome is not None]
+
+    async def entries(self) -> int:
+        lanes = [self.broker.keys(self.queue).lane(lane) for lane in ("returned", "high", "normal", "low")]
+        return sum([await self.broker.client(self.broker.url).xlen(lane) for lane in lanes])
+
+
+class Greeting(BaseMessage):
+    text: str
+
+
+# What a client is asked for: each sets the scene, and returns the question and what must be true of its answer.
+
+Question = Callable[[], Awaitable[Any]]
+Right = Callable[[Any], Awaitable[bool]]
+Call = Callable[[Place], Awaitable[tuple[Question, Right]]]
+
+
+async def submit(at: Place) -> tuple[Question, Right]:
+    async def right(_: Any) -> bool:
+        return await at.states() == [State.QUEUED] and await at.entries() == 1
+
+    return lambda: at.client.submit("add", {"a": 1}, idempotency_key="k"), right
+
+
+async def submit_many(at: Place) -> tuple[Question, Right]:
+    async def right(jobs: Any) -> bool:
+        return len(jobs) == await at.entries() == len(await at.states()) == 3
+
+    return lambda: at.client.submit_many([("add", {"a": n}) for n in range(3)], idempotency_key="k"), right
+
+
+async def send(at: Place) -> tuple[Question, Right]:
+    async def right(job: Any) -> bool:
+        return (await at.client.job(job.id).status()).state is State.QUEUED and await at.entries() == 1
+
+    return lambda: at.client.send(Greeting(text="hello"), idempotency_key="k"), right
+
+
+async def status(at: Place) -> tuple[Question, Right]:
+    job = at.client.job(f"{at.queue}-{await at.queued()}")
+    return job.status, _equals(State.QUEUED, of=lambda status: status.state)
+
+
+async def result(at: Place) -> tuple[Question, Right]:
+    job = at.client.job(f"{at.queue}-{await at.succeeded()}")
+    return lambda: job.result(timeout=10), _equals(42)
+
+
+async def events(at: Place) -> tuple[Question, Right]:
+    job = at.client.job(f"{at.queue}-{await at.succeeded()}")
+
+    async def follow() -> list[str]:
+        return [event.text async for event in job.events()]
+
+    return follow, _equals(["words"])
+
+
+async def cancel(at: Place) -> tuple[Question, Right]:
+    job = at.client.job(f"{at.queue}-{await at.queued()}")
+
+    async def right(state: Any) -> bool:
+        return state is State.CANCELLED and await at.states() == [State.CANCELLED]
+
+    return job.cancel, right
+
+
+async def cancel_running(at: Place) -> tuple[Question, Right]:
+    job = at.client.job(f"{at.queue}-{(await at.running()).key}")
+
+    async def right(state: Any) -> bool:
+        return state is State.RUNNING and (await job.status()).cancel_requested
+
+    return job.cancel, right
+
+
+async def run_again(at: Place) -> tuple[Question, Right]:
+    job = at.client.job(f"{at.queue}-{await at.succeeded()}")
+
+    async def right(_: Any) -> bool:
+        history = [record.event for record in (await job.status()).history]
+        return history == ["requeue"] and await at.states() == [State.QUEUED] and await at.entries() == 1
+
+    return job.retry, right
+
+
+async def pause(at: Place) -> tuple[Question, Right]:
+    async def right(_: Any) -> bool:
+        return (await queues.info(at.broker, at.queue)).paused
+
+    return lambda: steering.pause(at.far, at.queue), right
+
+
+async def resume(at: Place) -> tuple[Question, Right]:
+    await steering.pause(at.broker, at.queue)
+
+    async def right(_: Any) -> bool:
+        return not (await queues.info(at.broker, at.queue)).paused
+
+    return lambda: steering.resume(at.far, at.queue), right
+
+
+async def purge(at: Place) -> tuple[Question, Right]:
+    for _ in range(3):
+        await at.queued()
+
+    async def right(count: Any) -> bool:
+        return count == 3 and await at.states() == [State.CANCELLED] * 3 and await at.entries() == 0
+
+    return lambda: steering.purge(at.far, at.queue), right
+
+
+async def list_queues(at: Place) -> tuple[Question, Right]:
+    await at.queued()
+
+    async def look() -> int:
+        assert at.queue in await queues.names(at.far)
+        return sum((await queues.info(at.far, at.queue)).ready.values())
+
+    return look, _equals(1)
+
+
+async def examine(at: Place) -> tuple[Question, Right]:
+    await at.queued()
+
+    async def right(findings: Any) -> bool:
+        return not [finding for finding in findings if finding.level == "error"]
+
+    return lambda: health.examine(at.far), right
+
+
+async def list_jobs(at: Place) -> tuple[Question, Right]:
+    key = await at.queued()
+
+    async def look() -> list[str]:
+        return [job.id for job in await searching.newest_jobs(at.far, [at.queue], searching.Wanted(), 10)]
+
+    return look, _equals([f"{at.queue}-{key}"])
+
+
+async def list_dead(at: Place) -> tuple[Question, Right]:
+    key = await at.dead()
+
+    async def look() -> list[str]:
+        return [job.id async for job in searching.dead_letters(at.far, [at.queue], searching.Wanted())]
+
+    return look, _equals([f"{at.queue}-{key}"])
+
+
+async def requeue_dead(at: Place) -> tuple[Question, Right]:
+    keys = [await at.dead(), await at.dead()]
+
+    async def right(replies: Any) -> bool:
+        return replies == ["", ""] and await at.states() == [State.QUEUED] * 2 and await at.entries() == 2
+
+    return lambda: steering.requeue(at.far, at.queue, keys), right
+
+
+async def bury_dead(at: Place) -> tuple[Question, Right]:
+    keys = [await at.dead(), await at.dead()]
+
+    async def right(count: Any) -> bool:
+        return count == 2 and await at.states() == []
+
+    return lambda: steering.bury_for_good(at.far, at.queue, keys), right
+
+
+def _equals(wanted: Any, of: Callable[[Any], Any] = lambda answer: answer) -> Right:
+    async def right(answer: Any) -> bool:
+        return bool(of(answer) == wanted)
+
+    return right
+
+
+CALLS = [
+    submit, submit_many, send, status, result, events, cancel, cancel_running, run_again, pause, resume, purge,
+    list_queues, list_jobs, list_dead, requeue_dead, bury_dead, examine,
+]  # fmt: skip
+every_call = pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
+
+
+class Trouble(NamedTuple):
+    """What happens to the one request."""
+
+    how: How
+    request: int | None = None
+    reply: int = 0
+
+
+TROUBLES = [
+    Trouble(How.CUT, request=0),
+    Trouble(How.CUT, request=20),
+    Trouble(How.CUT),
+    *(Trouble(How.CUT, reply=n) for n in range(1, 5)),
+    Trouble(How.HALF_CLOSE, request=20),
+    Trouble(How.HALF_CLOSE),
+    Trouble(How.HALF_CLOSE, reply=1),
+    Trouble(How.HOLE, request=0),
+    Trouble(How.HOLE, request=20),
+    Trouble(How.HOLE),
+    Trouble(How.HOLE, reply=1),
+]
+
+
+WORST = [Trouble(How.CUT, request=0), Trouble(How.CUT), Trouble(How.HOLE)]
+
+MakePlace = Callable[[str], Awaitable[tuple[Proxy, Place]]]
+
+
+@pytest.fixture
+async def place(broker: Broker) -> AsyncIterator[MakePlace]:
+    """Make places, each behind a proxy of its own."""
+    made: list[tuple[Proxy, Place]] = []
+
+    async def make(queue: str) -> tuple[Proxy, Place]:
+        proxy = Proxy(broker.url)
+        await proxy.start()
+        client = Client(proxy.url, queue=queue)
+        far = await client.connect()
+        far.patience = 1.0
+        await far.prepare(queue)
+        made.append((proxy, Place(broker, queue, client)))
+        return made[-1]
+
+    yield make
+    for proxy, at in made:
+        await at.client.close()
+        await proxy.close()
+
+
+AT_ONCE = 16
+
+
+@every_call
+async def test_one_request_in_trouble(proxy: Proxy, hasty: None, place: MakePlace, call: Call) -> None:
+    """Each of the requests that a call makes, in each kind of trouble."""
+    quiet, at = await place("counted")
+    question, right = await call(at)
+    seen = quiet.plan(Fault("", how=How.NOTHING, times=1_000))
+    answer = await question()
+    requests = seen.struck
+    assert await right(answer)
+    some = asyncio.Semaphore(AT_ONCE)
+
+    async def troubled(number: int, trouble: Trouble) -> None:
+        async with some:
+            proxy, at = await place(f"q{number}-{trouble.how.name.lower()}-{trouble.request}-{trouble.reply}")
+            question, right = await call(at)
+            fault = proxy.plan(Fault("", trouble.request, trouble.reply, trouble.how, skip=number))
+            try:
+                answer = await asyncio.wait_for(question(), 20)
+            except BrokerUnavailable:
+                assert call is examine  # the doctor tells what ails a broker
+                return
+            assert await right(answer), f"{trouble} of request {number}: {answer}"
+            assert fault.struck or number
+
+    first = [troubled(0, trouble) for trouble in TROUBLES]
+    later = [troubled(number, trouble) for number in range(1, requests) for trouble in WORST]
+    await asyncio.gather(*first, *later)
+
+
+async def test_a_slow_network(proxy: Proxy, place: MakePlace) -> None:
+    """Half a second to the broker and back."""
+
+    async def ask(call: Call) -> None:
+        proxy, at = await place(call.__name__)
+        question, right = await call(at)
+        proxy.delay = 0.25
+        answer = await question()
+        proxy.heal()
+        assert await right(answer), call.__name__
+
+    await asyncio.gather(*(ask(call) for call in CALLS if call is not examine))  # it looks at every queue there is
+
+
+def falls_silent(proxy: Proxy) -> None:
+    proxy.silent = True
+    proxy.hole()
+
+
+def trickles(proxy: Proxy) -> None:
+    proxy.rate = 1
+
+
+def hangs_up(proxy: Proxy) -> None:
+    proxy.rejecting = True
+    proxy.cut()
+
+
+@pytest.mark.parametrize("breaks", [falls_silent, trickles, hangs_up])
+async def test_a_network_that_is_gone_for_long(
+    proxy: Proxy, hasty: None, place: MakePlace, breaks: Callable[[Proxy], None]
+) -> None:
+    """Calls end in one error, and may be made again when it is back; those who wait for a job go on waiting."""
+
+    async def ask(call: Call) -> None:
+        proxy, at = await place(call.__name__)
+        question, right = await call(at)
+        breaks(proxy)
+        asked = asyncio.create_task(question())
+        if call in (result, events):
+            await asyncio.wait((asked,), timeout=2)
+        else:
+            with pytest.raises(BrokerUnavailable):
+                await asyncio.wait_for(asked, 20)
+        proxy.heal()
+        answer = await (asked if call in (result, events) else _until_answered(question))
+        assert await right(answer), call.__name__
+
+    await asyncio.gather(*map(ask, CALLS))
+
+
+async def _until_answered(question: Question) -> Any:
+    while True:
+        with suppress(BrokerUnavailable):
+            return await question()
+
+
+async def test_connections_that_died_while_they_were_idle(proxy: Proxy, hasty: None, place: MakePlace) -> None:
+    """A firewall has forgotten them. As by default, patience is no longer than an answer may take."""
+    proxy, at = await place("q")
+    at.far.patience = connection.ANSWER_SECONDS
+    job = at.client.job(f"q-{await at.queued()}")
+    await asyncio.gather(*(job.status() for _ in range(8)))
+    assert len(proxy.links) > 1
+    proxy.hole()
+    before = await at.entries()
+    await asyncio.gather(at.client.submit("add"), at.client.submit("add", queue="other"))
+    assert await at.entries() == before + 1
+
+
+async def test_a_subscription_that_died_is_made_anew(
+    proxy: Proxy, hasty: None, place: MakePlace, eventually: Eventually
+) -> None:
+    proxy, at = await place("q")
+    job = await at.running()
+    waiting = asyncio.create_task(at.client.job(f"q-{job.key}").result(timeout=30))
+
+    async def subscribed() -> bool:
+        return any(not link.dead for link in proxy.those("SUBSCRIBE"))
+
+    await eventually(subscribed)
+    proxy.hole("SUBSCRIBE")
+    await eventually(subscribed)
+    await settling.settle(at.broker, "q", [], [succeed(job)], PATIENT)
+    assert await waiting == 42
+
+
+@pytest.mark.parametrize("breaks", [falls_silent, hangs_up])
+async def test_a_client_can_be_closed(
+    proxy: Proxy, hasty: None, place: MakePlace, breaks: Callable[[Proxy], None]
+) -> None:
+    """Whatever is under way; and those who still wait are told."""
+    proxy, at = await place("q")
+    job = at.client.job(f"q-{await at.queued()}")
+    waiting = [asyncio.create_task(job.result()), asyncio.create_task(_all(job.events()))]
+    while not proxy.those("SUBSCRIBE"):
+        await asyncio.sleep(0.01)
+    breaks(proxy)
+    submits = [asyncio.create_task(at.client.submit("add", {"text": "x" * 500_000})) for _ in range(4)]
+    await asyncio.sleep(0)
+    await asyncio.wait_for(at.client.close(), 20)
+    assert {type(error) for error in await asyncio.gather(*submits, return_exceptions=True)} == {BrokerUnavailable}
+    assert {type(error) for error in await asyncio.gather(*waiting, return_exceptions=True)} == {asyncio.CancelledError}
+
+
+async def _all(events: AsyncIterator[Any]) -> list[Any]:
+    return [event async for event in events]
+
+
+async def test_many_who_wait_for_a_connection_share_one_try(proxy: Proxy, hasty: None, place: MakePlace) -> None:
+    """Where connecting takes its time and fails, a hundred calls must not try one after the other."""
+    proxy, at = await place("q")
+    job = at.client.job(f"q-{await at.queued()}")
+    falls_silent(proxy)
+    proxy.attempts.clear()
+    calls = [asyncio.create_task(job.cancel()) for _ in range(100)]
+    await asyncio.wait_for(asyncio.wait(calls), 30)
+    assert {type(call.exception()) for call in calls} == {BrokerUnavailable}
+    assert len(proxy.attempts) < 10

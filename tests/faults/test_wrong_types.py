@@ -1,0 +1,228 @@
+"""Somebody has put keys of another type where ours belong: they are replaced, and nothing is lost or stands still."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import pytest
+
+from taskserver.domain.job import State
+from taskserver.domain.lanes import LANES, RETURNED
+from taskserver.errors import BrokerError
+from taskserver.store import mending, queues, reading, recovering
+from taskserver.store.claiming import WakeUp
+from taskserver.store.connection import Broker, GroupMissing
+from taskserver.store.keys import GROUP
+from tests.store.harness import (
+    LARGE_ERROR,
+    LONG_MS,
+    QUEUE,
+    SMALL_RESULT,
+    Queue,
+    fail,
+    retry,
+    says,
+    succeed,
+)
+from tests.store.test_mend import walk
+
+DENIED = "can't (run|access)|[Nn]o permission"
+LAST_ID = "18446744073709551615-18446744073709551615"
+
+
+async def works(queue: Queue) -> None:
+    """A job goes through the queue, by way of a retry and a lost lease."""
+    job = await queue.running(expires_ms=LONG_MS)
+    await queue.report(says(job, 1, "words", 0.5))
+    assert await queue.renew(job) == {}
+    assert await queue.settle(retry(job, LARGE_ERROR)) == []
+    await queue.ripen(job.key)
+    assert await queue.promote() == 1
+    (job,) = await queue.claim()
+    assert await queue.reclaim() == {job.key: "w1"}
+    (job,) = await queue.claim()
+    assert await queue.settle(succeed(job)) == []
+    assert await queue.outcome(job.key) == (State.SUCCEEDED, SMALL_RESULT)
+    dead = await queue.running()
+    assert await queue.settle(fail(dead, State.DEAD)) == []
+    assert await reading.dead_letters(queue.broker, QUEUE, 1) == [dead.key]
+
+
+# Keys of the wrong type
+
+
+@pytest.mark.parametrize("name", ["delayed", "expiring", "dead", "meta", "sweeper", "janitor"])
+async def test_a_structure_of_the_wrong_type_is_made_anew(queue: Queue, name: str) -> None:
+    delayed = await queue.submit(delay_ms=LONG_MS, expires_ms=LONG_MS)
+    dead = await queue.make(State.DEAD)
+    key = queue.keys.prefix + name
+    await queue.redis.unlink(key)
+    await (queue.redis.hset(key, "x", "x") if name in ("sweeper", "janitor") else queue.redis.set(key, "x"))
+    await walk(queue)
+    await mending.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
+    await mending.tidy(queue.broker, QUEUE)
+    assert (await queues.info(queue.broker, QUEUE)).delayed == 1
+    assert await reading.dead_letters(queue.broker, QUEUE, 1) == [dead.key]
+    await works(queue)
+    await queue.outdate(delayed)
+    assert await queue.expire() == 1
+
+
+@pytest.mark.parametrize("lane", [RETURNED, *LANES])
+async def test_a_lane_of_the_wrong_type_is_made_anew_and_its_jobs_are_found(queue: Queue, lane: str) -> None:
+    running = await queue.running(lane=lane if lane in LANES else "normal")
+    waiting = await queue.submit(lane=lane if lane in LANES else "normal")
+    await queue.redis.unlink(queue.keys.lane(lane))
+    await queue.redis.set(queue.keys.lane(lane), "x")
+    assert await queue.settle(succeed(running)) == []
+    await queue.broker.prepare(QUEUE, again=True)
+    await walk(queue)
+    assert [job.key for job in await queue.claim()] == [waiting]
+
+
+async def test_a_submit_into_a_lane_of_the_wrong_type_is_taken(queue: Queue) -> None:
+    await queue.redis.unlink(queue.keys.lane("normal"))
+    await queue.redis.set(queue.keys.lane("normal"), "x")
+    key = await queue.submit()
+    assert [job.key for job in await queue.claim()] == [key]
+
+
+async def test_a_stream_that_takes_no_more_entries_is_made_anew(queue: Queue) -> None:
+    await queue.redis.xadd(queue.keys.lane("normal"), {"job": "last"}, id=LAST_ID)
+    key = await queue.submit()
+    assert [job.key for job in await queue.claim()] == [key]
+
+
+async def test_a_claim_finds_a_lane_of_the_wrong_type(queue: Queue) -> None:
+    key = await queue.submit(lane="high")
+    await queue.redis.unlink(queue.keys.lane("low"))
+    await queue.redis.set(queue.keys.lane("low"), "x")
+    assert [job.key for job in await queue.claim(slots=2)] in ([key], [])  # the second, if it found it half-way
+    assert await queue.redis.type(queue.keys.lane("low")) == b"stream"
+
+
+async def test_a_worker_starts_where_a_lane_is_of_the_wrong_type(queue: Queue) -> None:
+    await queue.redis.unlink(queue.keys.lane("low"))
+    await queue.redis.set(queue.keys.lane("low"), "x")
+    await queue.broker.prepare(QUEUE, again=True)
+    assert await queue.redis.type(queue.keys.lane("low")) == b"stream"
+
+
+@pytest.mark.parametrize("name", ["out", "events", "history"])
+async def test_what_is_kept_of_a_job_is_made_anew(queue: Queue, name: str) -> None:
+    job = await queue.running()
+    key = f"{queue.keys.prefix}{name}:{job.key}"
+    await (queue.redis.hset(key, "x", "x") if name == "out" else queue.redis.set(key, "x"))
+    await queue.report(says(job, 1, "words"))
+    assert await queue.settle(fail(job, State.DEAD, LARGE_ERROR)) == []
+    status = await queue.status(job.key)
+    assert status.error is not None
+    assert [line.event for line in status.history] == ["dead"]
+    assert [event.text for event in await reading.events(queue.broker, QUEUE, job.key)] == ["words"]
+
+
+async def test_a_lost_job_whose_history_was_overwritten_does_not_hold_the_sweeper_up(queue: Queue) -> None:
+    broken, sound = await queue.running(), await queue.running()
+    await queue.redis.set(queue.keys.history(broken.key), "x")
+    assert set(await queue.reclaim()) == {broken.key, sound.key}
+
+
+async def test_an_outcome_that_was_overwritten_hides_no_other(queue: Queue) -> None:
+    job, sound = await queue.running(), await queue.running()
+    await queue.settle(fail(job, State.FAILED, LARGE_ERROR), succeed(sound))
+    await queue.redis.unlink(queue.keys.outcome(job.key))
+    await queue.redis.hset(queue.keys.outcome(job.key), "x", "x")
+    assert await reading.outcomes(queue.broker, QUEUE, [job.key, sound.key]) == [
+        (State.FAILED, b""),
+        (State.SUCCEEDED, SMALL_RESULT),
+    ]
+
+
+async def test_a_lock_without_an_end_is_nobodys(queue: Queue) -> None:
+    await queue.redis.mset({queue.keys.sweeper: "nobody", queue.keys.janitor: "nobody"})
+    assert await recovering.reclaim(queue.broker, QUEUE, "w1", 0, LONG_MS) == []
+    assert await mending.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
+
+
+async def test_a_lock_of_the_wrong_type_is_nobodys(queue: Queue) -> None:
+    await queue.redis.rpush(queue.keys.janitor, "x")
+    await queue.redis.pexpire(queue.keys.janitor, LONG_MS)
+    assert await mending.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
+
+
+# Errors that are no "wrong type" are raised
+
+
+@asynccontextmanager
+async def a_guest(queue: Queue, *rules: str) -> AsyncIterator[Queue]:
+    """The same queue for a user that may do everything but what the ACL ``rules`` take away."""
+    await queue.redis.execute_command("ACL", "SETUSER", "guest", "on", ">secret", "~*", "&*", "+@all", *rules)
+    parts = urlsplit(queue.broker.url)
+    place = parts.netloc.rpartition("@")[2]
+    broker = Broker(f"{parts.scheme}://guest:secret@{place}{parts.path}", patience=0.2)
+    try:
+        yield Queue(broker)
+    finally:
+        await broker.close()
+        await queue.redis.execute_command("ACL", "DELUSER", "guest")
+
+
+async def test_a_record_that_may_not_be_read_loses_no_job(queue: Queue) -> None:
+    key = await queue.submit()
+    keys = queue.keys
+    readable = [f"~{name}" for name in (keys.prefix, keys.lane("*"), keys.meta)]
+    async with a_guest(queue, "resetkeys", *readable) as guest:
+        with pytest.raises(BrokerError, match=DENIED):
+            await guest.claim()
+    assert await queue.reclaim() == {key: ""}
+    assert [job.key for job in await queue.claim()] == [key]
+
+
+async def test_a_message_that_may_not_be_read_loses_no_job(queue: Queue) -> None:
+    key = await queue.submit()
+    keys = queue.keys
+    readable = [f"~{keys.prefix}", f"~{keys.prefix}[^m]*", f"~{keys.meta}"]
+    async with a_guest(queue, "resetkeys", *readable) as guest:
+        with pytest.raises(BrokerError, match=DENIED):
+            await guest.claim()
+    assert await queue.state(key) is State.QUEUED
+
+
+async def test_a_lane_that_may_not_be_read_wakes_nobody(queue: Queue) -> None:
+    key = await queue.submit()
+    async with a_guest(queue, "-xrange") as guest:
+        with pytest.raises(BrokerError, match=DENIED):
+            await guest.broker.run("mend", QUEUE, key)
+    assert await queue.entries() == 1
+
+
+async def test_a_stream_that_may_not_be_read_is_not_deleted(queue: Queue) -> None:
+    key = (await queue.running()).key
+    assert set(await queue.reclaim()) == {key}  # it waits in the first lane that is read
+    async with a_guest(queue, "-xreadgroup") as guest:
+        with pytest.raises(BrokerError, match=DENIED):
+            await guest.claim()
+    assert [job.key for job in await queue.claim()] == [key]
+
+
+async def test_groups_that_may_not_be_made_are_told_of(queue: Queue) -> None:
+    async with a_guest(queue, "-xgroup") as guest:
+        with pytest.raises(BrokerError, match=DENIED):
+            await guest.broker.prepare(QUEUE, again=True)
+
+
+async def test_a_missing_group_loses_no_job(queue: Queue) -> None:
+    key = await queue.submit()
+    await queue.destroy_groups()
+    with pytest.raises(GroupMissing):
+        await WakeUp(queue.broker, QUEUE, "w1").read()
+    assert [job.key for job in await queue.claim()] == [key]
+
+
+async def test_the_janitor_raises_where_a_group_is_missing_and_mends_once_it_is_there(queue: Queue) -> None:
+    key = await queue.submit()
+    await queue.redis.xgroup_destroy(queue.keys.lane("normal"), GROUP)
+    assert await walk(queue) == []
+    assert [job.key for job in await queue.claim()] == [key]

@@ -1,0 +1,136 @@
+"""Which names stand for secrets, and how their values are kept out of data and texts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from taskserver.domain.secrets import (
+    MASK,
+    MOST,
+    Names,
+    Redactor,
+    looks_secret,
+    masked,
+    secret_values,
+    without_passwords,
+)
+
+SECRET = [
+    "password", "passwd", "pwd", "PASSWORD", "userPassword", "password2", "db-password", "dbPasswd", "passphrase",
+    "passWord", "secret", "client_secret", "secretKey", "SECRETS", "token", "accessToken", "access_token",
+    "x-auth-token", "refresh_tokens", "token2", "api_key", "apiKey", "APIKey", "APIKEY", "x-api-key", "openai_api_key",
+    "api_keys", "authorization", "Authorization", "auth", "basic_auth", "auth_header", "credential", "credentials",
+    "aws.credentials", "private_key", "privateKey", "session_key", "cookie", "Set-Cookie", "cookies", "jwt",
+    "creds", "encryption_key", "signing_key", "access_key", "aws_secret_access_key"
+]  # fmt: skip
+PLAIN = [
+    "max_tokens", "tokens", "token_count", "author", "authors", "authority", "authentic", "key", "keys", "keyboard",
+    "idempotency_key", "sort_key", "foreign_key", "primary_key", "url", "name", "pass", "passenger", "compass",
+    "secretary", "tokenizer", "api", "session", "session_id", "public_key", "user", "message", "text", "address",
+    "cooking", "42"
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SECRET)
+def test_names_of_secrets(name: str) -> None:
+    assert looks_secret(name)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_names_of_other_things(name: str) -> None:
+    assert not looks_secret(name)
+
+
+def test_names_that_were_told_count_however_they_are_written() -> None:
+    names = Names(["door_code", "ключ"])
+    assert [name in names for name in ("door_code", "doorCode", "DOOR-CODE", "ключ", "password")] == [True] * 5
+    assert [name in names for name in ("code", "door", 5, "another")] == [False] * 4
+
+
+def test_what_is_shown_has_masks_in_the_places_of_secrets() -> None:
+    arguments = {
+        "url": "x",
+        "password": "hunter2",
+        "token": None,
+        "login": {"user": "ada", "pin": 1234, "api_key": ["a", {"b": "c"}]},
+        "list": [{"secret": "s"}, ["plain"]],
+        5: b"bytes",
+    }
+    assert masked(arguments, Names(["pin"])) == {
+        "url": "x",
+        "password": MASK,
+        "token": None,
+        "login": {"user": "ada", "pin": MASK, "api_key": MASK},
+        "list": [{"secret": MASK}, ["plain"]],
+        "5": b"bytes",
+    }
+    assert arguments["password"] == "hunter2"
+
+
+def test_what_is_nested_without_end_is_shown_as_far_as_the_limit() -> None:
+    deep: Any = []
+    for _ in range(900):
+        deep = [deep]
+    assert str(masked(deep, Names())).count("[") == 65
+    assert list(secret_values({"password": deep}, Names())) == []
+
+
+def test_values_are_found_below_a_secrets_name_at_any_depth() -> None:
+    data = {"password": "one", "more": [{"credentials": {"user": "two", "codes": [b"three", 4444, True, None, 5.0]}}]}
+    assert list(secret_values(data, Names())) == ["one", "two", "three", "4444"]
+
+
+def test_passwords_in_urls_are_secret_under_any_name() -> None:
+    data = {"dsn": "db://ada:p%40ss@host/app", "page": "https://host/a@b"}
+    assert list(secret_values(data, Names())) == ["p%40ss", "p@ss"]
+    assert masked(data, Names()) == {"dsn": f"db://{MASK}@host/app", "page": "https://host/a@b"}
+
+
+AWKWARD = 'a"b\\c\nd é&=/ 100%'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [AWKWARD, repr(AWKWARD), json.dumps(AWKWARD), f"https://x/?p={quote(AWKWARD, safe='')}", f"{{'p': {AWKWARD!r}}}"],
+)
+def test_a_value_is_taken_out_of_a_text_in_whatever_form(text: str) -> None:
+    assert text.count(MASK) == 0
+    assert MASK in Redactor([AWKWARD])(f"before {text} after")
+    for piece in ('a"b', "b\\c", "d é", "d%20"):
+        assert piece not in Redactor([AWKWARD])(text)
+
+
+def test_a_line_of_a_long_secret_is_taken_out_too() -> None:
+    key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG\nabc\n"
+    assert Redactor([key])("bad line MIIEvQIBADANBgkqhkiG here") == f"bad line {MASK} here"
+
+
+def test_a_secret_that_is_part_of_another_leaves_nothing_of_it() -> None:
+    assert Redactor(["hunter", "hunter2hunter2"])("hunter2hunter2 hunter") == f"{MASK} {MASK}"
+
+
+def test_values_too_short_to_be_told_apart_stay() -> None:
+    assert Redactor(["abc", ""])("abc abcd") == "abc abcd"
+
+
+def test_more_values_than_can_be_looked_for_leave_nothing_of_the_text() -> None:
+    assert (
+        Redactor(f"secret{n}" for n in range(MOST + 1))("x") == "(left out: the job has more than 1,000 secret values)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("redis://user:hunter2@host:6379/0 refused", f"redis://{MASK}@host:6379/0 refused"),
+        ("'postgresql+psycopg://u:p@ss@db/x'", f"'postgresql+psycopg://{MASK}@db/x'"),
+        ("https://medium.com/@author and a@b.c", "https://medium.com/@author and a@b.c"),
+        ("http://host/?to=a@b.c", "http://host/?to=a@b.c"),
+    ],
+)
+def test_users_and_passwords_of_urls_are_taken_out(text: str, shown: str) -> None:
+    assert without_passwords(text) == shown
