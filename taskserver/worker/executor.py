@@ -23,6 +23,7 @@ from taskserver.tools import Context, Toolbox, codec
 from taskserver.worker.attempt import Attempt, Opened, Stop, pack_failure
 from taskserver.worker.deadlines import Deadlines
 from taskserver.worker.failures import failure_of
+from taskserver.worker.quitting import quit_now
 from taskserver.worker.settler import Settler
 from taskserver.worker.slots import Slots
 
@@ -93,8 +94,8 @@ class Executor:
             await self._attempt(attempt)
         except asyncio.CancelledError:  # told to end before the tool had begun
             self._settle_stopped(attempt)
-        except MemoryError:  # whoever used it up; the lease runs out, and the attempt counts
-            attempt.abandon()
+        except MemoryError:  # whoever used it up, it is not there to settle the attempt, nor the next ones
+            quit_now(f"job {attempt.id}: memory is out")
         except BaseException as error:
             # Not the tool's (those are caught where it runs): a consumer's plan, or a bug of ours.
             log.exception("job %s: its attempt could not be carried out", attempt.id)

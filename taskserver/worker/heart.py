@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import threading
 import time
@@ -24,12 +23,11 @@ from taskserver.errors import BrokerError
 from taskserver.store.connection import Broker
 from taskserver.store.leasing import LeaseKeeper
 from taskserver.worker.attempt import Attempt
+from taskserver.worker.quitting import quit_now
 from taskserver.worker.service import Service
 
 BEATS_PER_LEASE = 3
 RETRY_SECONDS = 0.5
-EXIT_BLOCKED = 70
-"""Exit code of a worker whose event loop was blocked past its jobs' timeouts (EX_SOFTWARE in sysexits.h)."""
 
 log = logging.getLogger("taskserver.worker")
 
@@ -72,6 +70,12 @@ class Heart(Service):
             self._thread = None
 
     def _live(self) -> None:
+        try:
+            self._beats()
+        except Exception as error:  # noqa: BLE001 - no memory, even to see to an error
+            quit_now(f"leases cannot be renewed any more ({type(error).__name__})")
+
+    def _beats(self) -> None:
         failures = 0
         pause = 0.0
         while not self._stopped.wait(pause):
@@ -112,14 +116,10 @@ class Heart(Service):
         silent = now - self._loop_seen if self._missed > BEATS_PER_LEASE else 0.0
         overdue = [a for a in self._pulse.running() if a.deadline and now > a.deadline + self._lease]
         if silent > self._lease and overdue:
-            log.critical(
-                "the event loop has been blocked for %.0f s, past the timeout of job %s (%s): this worker ends itself",
-                silent,
-                overdue[0].id,
-                overdue[0].label,
+            first = overdue[0]
+            quit_now(
+                f"the event loop has been blocked for {silent:.0f} s, past the timeout of job {first.id} ({first.label})"
             )
-            logging.shutdown()
-            os._exit(EXIT_BLOCKED)
 
     def _note_loop(self) -> None:
         self._loop_seen = time.monotonic()

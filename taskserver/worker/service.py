@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 
 from taskserver.domain.retry import backoff
 from taskserver.errors import BrokerError
+from taskserver.worker.quitting import quit_now
 
 log = logging.getLogger("taskserver.worker")
 
@@ -73,6 +74,12 @@ class LoopService(Service):
         return self._stopping.is_set()
 
     async def _loop(self) -> None:
+        try:
+            await self._turns()
+        except Exception as error:  # noqa: BLE001 - no memory, even to see to an error
+            quit_now(f"{self.name} cannot go on ({type(error).__name__})")
+
+    async def _turns(self) -> None:
         failures = 0
         while not self._stopping.is_set():
             try:
@@ -84,6 +91,8 @@ class LoopService(Service):
                 failures += 1
                 log.log(logging.WARNING if failures == 1 else logging.DEBUG, "%s waits: %s", self.name, error)
                 await self.rest(backoff(failures))
+            except MemoryError:
+                raise
             except Exception:
                 # A bug must not end the loop: the queue would stand still behind a worker that looks alive.
                 failures += 1

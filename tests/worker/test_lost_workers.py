@@ -1,12 +1,10 @@
 """A worker that dies, or is frozen for too long: its jobs run elsewhere, soon, and it cannot interfere any more."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from taskserver import Client, Context, JobFailed, State, tool
-from taskserver.tools import codec
 from tests.worker.conftest import Hire, Process, Talk
 
 Spawn = Callable[..., Process]
@@ -102,25 +100,3 @@ async def test_the_tools_own_limit_buries_a_job_whose_submitter_set_none(client:
     assert status.attempt == 2
     assert status.error is not None
     assert status.error.type == "WorkerLost"  # as where the broker itself buries it
-
-
-async def test_an_attempt_that_finds_no_memory_to_be_settled_is_lost(
-    client: Client, hire: Hire, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    @tool
-    async def quick(ctx: Context) -> int:
-        return ctx.attempt
-
-    encode, failed = codec.encode, []
-
-    def encode_but_the_first(*args: Any, **options: Any) -> bytes:
-        if not failed:
-            failed.append(True)
-            raise MemoryError
-        return encode(*args, **options)
-
-    monkeypatch.setattr(codec, "encode", encode_but_the_first)
-    await hire(quick, lease=0.6)
-    job = await client.submit(quick)
-    assert await job.result(timeout=20) == 2
-    assert [line.event for line in (await job.status()).history] == ["lost"]

@@ -148,7 +148,7 @@ async def test_jobs_of_a_claim_that_could_not_be_started_go_back_unspent(client:
     def start_but_the_second(job: ClaimedJob) -> None:
         begun.append(job)
         if len(begun) == 2:
-            raise MemoryError
+            raise RuntimeError("no task for it")
         start(job)
 
     executor.start = start_but_the_second  # type: ignore[method-assign]
