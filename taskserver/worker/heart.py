@@ -117,9 +117,8 @@ class Heart(Service):
         overdue = [a for a in self._pulse.running() if a.deadline and now > a.deadline + self._lease]
         if silent > self._lease and overdue:
             first = overdue[0]
-            quit_now(
-                f"the event loop has been blocked for {silent:.0f} s, past the timeout of job {first.id} ({first.label})"
-            )
+            past = f"past the timeout of job {first.id} ({first.label})"
+            quit_now(f"the event loop has been blocked for {silent:.0f} s, {past}")
 
     def _note_loop(self) -> None:
         self._loop_seen = time.monotonic()

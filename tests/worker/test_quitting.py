@@ -27,7 +27,7 @@ def reasons(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     for module in (service, heart, executor):
         monkeypatch.setattr(module, "quit_now", quit_now)
-    yield told
+    return told
 
 
 class Turn(LoopService):
