@@ -3,7 +3,6 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import pytest
@@ -17,7 +16,7 @@ from tests.worker.conftest import Hire
 
 
 @pytest.fixture(autouse=True)
-def reasons(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def reasons(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Why it would have ended."""
     told: list[str] = []
 
@@ -27,7 +26,7 @@ def reasons(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     for module in (service, heart, executor):
         monkeypatch.setattr(module, "quit_now", quit_now)
-    yield told
+    return told
 
 
 class Turn(LoopService):
