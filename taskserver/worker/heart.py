@@ -116,9 +116,8 @@ class Heart(Service):
         silent = now - self._loop_seen if self._missed > BEATS_PER_LEASE else 0.0
         overdue = [a for a in self._pulse.running() if a.deadline and now > a.deadline + self._lease]
         if silent > self._lease and overdue:
-            first = overdue[0]
-            past = f"past the timeout of job {first.id} ({first.label})"
-            quit_now(f"the event loop has been blocked for {silent:.0f} s, {past}")
+            job = f"job {overdue[0].id} ({overdue[0].label})"
+            quit_now(f"the event loop has been blocked for {silent:.0f} s, past the timeout of {job}")
 
     def _note_loop(self) -> None:
         self._loop_seen = time.monotonic()
