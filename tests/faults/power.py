@@ -56,6 +56,10 @@ class OnOneMachine(Server):
             aof.truncate(self.synced())
         self.binary = self._server
 
+    def written(self) -> int:
+        """How long the file is."""
+        return next(self.folder.glob("appendonlydir/*.incr.aof")).stat().st_size
+
     def synced(self) -> int:
         """How much of the file was on the disk; what a sync covers had been written when it began."""
         written = synced = 0

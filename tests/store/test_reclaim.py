@@ -119,6 +119,17 @@ async def test_leases_that_ran_out_while_the_broker_was_away_are_not_lost_at_onc
     assert await queue.reclaim(lease_ms=30_000) == {}
 
 
+async def test_those_who_sweep_late_all_the_time_take_back_what_was_lost(queue: Queue) -> None:
+    job = await queue.running(worker="w1")
+    await queue.reclaim(lease_ms=30_000)
+    await nobody_looked_for(queue, 21_000)
+    assert await queue.reclaim(lease_ms=30_000) == {}
+    await queue.redis.hincrby(queue.keys.meta, "patient", -21_000)  # that time has just passed
+    await queue.redis.xclaim(queue.keys.lane("normal"), GROUP, "w1", 0, [await _entry_id(queue, job)], idle=40_000)
+    await nobody_looked_for(queue, 21_000)
+    assert await queue.reclaim(lease_ms=30_000) == {job.key: "w1"}
+
+
 async def test_a_clock_that_was_set_back_does_not_prolong_that_time(queue: Queue) -> None:
     job = await queue.running(worker="w1")
     await queue.reclaim(lease_ms=30_000)

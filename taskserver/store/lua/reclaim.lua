@@ -13,12 +13,13 @@ local taken = {}
 
 -- Workers ask for a sweep three times a lease, each of them. If none did for two thirds of one, this server was away
 -- (frozen, restarted, cut off) or its clock has jumped: live workers could not renew their leases, and get as long to do so.
+-- But not again and again: where all who sweep are late all the time, the leases of the dead must still run out.
 local function was_away()
   local slack = lease_ms * 2 / 3
   local seen = own(META, 'HMGET', META, 'looked', 'patient')
-  local looked, patient = number(seen[1]) or now, number(seen[2]) or now
+  local looked, patient = number(seen[1]) or now, number(seen[2]) or 0
   redis.call('HSET', META, 'looked', string.format('%d', now))
-  if now - looked > slack then
+  if now - looked > slack and now - patient > 2 * lease_ms then
     patient = now + slack
     redis.call('HSET', META, 'patient', string.format('%d', patient))
   end
