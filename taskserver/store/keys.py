@@ -38,7 +38,7 @@ class Keys:
     ``worker:<worker>``  string    three heartbeats                  one per worker
     ``answer:<call>``    hash      two hours                         one per call of a person
     ``sweeper``          string    one sweep                         one
-    ``janitor``          string    two pauses between walks          one
+    ``janitor``          string    one pause between rounds          one
     ``broken:<name>:…``  any       30 days                           what was set aside
     ===================  ========  ================================  ===========================================
 

@@ -24,6 +24,10 @@ STEP_SECONDS = 0.2
 """Between two steps: a quick round over a million jobs takes a quarter of an hour and about 2 % of the server."""
 ROUND_SECONDS = 15.0
 """Between two rounds."""
+HOLD_SECONDS = 3.0
+"""How long others leave a round to the worker that goes, should it not come to its next step."""
+LOOK_SECONDS = 5.0
+"""How often the others look whether it is their turn."""
 THOROUGH_SECONDS = 3600.0
 """How often a round is thorough; the first one is."""
 
@@ -47,24 +51,26 @@ class Janitor(LoopService):
         self._hurry.set()
 
     async def turn(self) -> None:
-        """One round, if no other worker is at it, and the pause after it."""
-        if self._hurry.is_set() or await take_turn(self._broker, self._queue, self._worker, self._hold_ms):
-            fast = self._hurry.is_set()
-            self._hurry.clear()
-            thorough = not fast and time.monotonic() >= self._thorough_at
-            await self._go_around(fast, thorough)
-            if thorough:
-                self._thorough_at = time.monotonic() + THOROUGH_SECONDS
-            await self._forget_unused()
+        """One round, if no other worker is at it or was lately, and the pause after it."""
+        if not self._hurry.is_set() and not await self._hold(HOLD_SECONDS):
+            await self.rest(LOOK_SECONDS, until=self._hurry)
+            return
+        fast = self._hurry.is_set()
+        self._hurry.clear()
+        thorough = not fast and time.monotonic() >= self._thorough_at
+        await self._go_around(fast, thorough)
+        if thorough:
+            self._thorough_at = time.monotonic() + THOROUGH_SECONDS
+        await self._forget_unused()
+        await self._hold(ROUND_SECONDS)
         await self.rest(ROUND_SECONDS, until=self._hurry)
 
     async def interrupt(self) -> None:
         """End a pause early."""
         self._hurry.set()
 
-    @property
-    def _hold_ms(self) -> int:
-        return round(ROUND_SECONDS * 2000)
+    async def _hold(self, seconds: float) -> bool:
+        return await take_turn(self._broker, self._queue, self._worker, round(seconds * 1000))
 
     async def _go_around(self, fast: bool, thorough: bool) -> None:
         async with aclosing(around(self._broker, self._queue, repair=True, thorough=thorough)) as steps:
@@ -74,7 +80,7 @@ class Janitor(LoopService):
                 if self.stopping:
                     return
                 if step.seen and not fast:
-                    await take_turn(self._broker, self._queue, self._worker, self._hold_ms)
+                    await self._hold(HOLD_SECONDS)
                     await self.rest(STEP_SECONDS, until=self._hurry)
 
     def _tell(self, found: Found) -> None:

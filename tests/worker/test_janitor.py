@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from taskserver import Client, tool
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store import queues
 from taskserver.store.connection import Broker
+from taskserver.store.mending import take_turn
+from taskserver.worker import janitor
 from tests.conftest import Eventually, RunWorker
 
 
@@ -36,6 +40,34 @@ async def test_jobs_run_when_their_streams_are_deleted_under_a_worker(
         await broker.client(broker.url).delete(*(keys.lane(lane) for lane in (RETURNED, *LANES)))
         await broker.client(broker.url).hdel(keys.meta, "paused")
         assert await job.result(timeout=20) == 4
+
+
+async def test_a_janitor_that_died_in_its_round_is_followed_soon(
+    client: Client, broker: Broker, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(janitor, "LOOK_SECONDS", 0.05, raising=False)
+    job = await client.submit(double, {"number": 1})
+    keys, server = broker.keys("default"), broker.client(broker.url)
+    await server.xtrim(keys.lane("normal"), maxlen=0)
+    assert await take_turn(broker, "default", "one that dies", 300)
+    async with run_worker(double):
+        assert await job.result(timeout=10) == 2
+
+
+async def test_while_it_goes_around_it_is_the_janitor_only_for_a_moment(
+    client: Client, broker: Broker, run_worker: RunWorker, eventually: Eventually
+) -> None:
+    await client.submit(double, {"number": 1}, delay=3600)
+    keys, server = broker.keys("default"), broker.client(broker.url)
+    seen: list[int] = []
+
+    async def between_two_rounds() -> bool:
+        seen.append(await server.pttl(keys.janitor))
+        return seen[-1] > janitor.HOLD_SECONDS * 1000
+
+    async with run_worker(double):
+        await eventually(between_two_rounds)
+    assert any(0 < milliseconds <= janitor.HOLD_SECONDS * 1000 for milliseconds in seen)
 
 
 async def test_what_is_left_of_a_deleted_record_gets_an_end(
