@@ -10,6 +10,7 @@ from tests.store import test_mend, test_promote_expire, test_purge_leave, test_r
 CANCEL = "if job.cancel then return end_job(key, job, 'cancelled', '', now) end"
 FORGED_TIME = by(test_promote_expire.test_a_forged_time_of_no_job_is_forgotten, key="unknown")
 IDLE = by(test_promote_expire.test_none_comes_early_and_the_scheduler_hears_when_to_look_again)
+OLD = by(test_mend.test_a_dead_letter_that_is_too_old_for_the_list_is_not_listed_again)
 SOUND = by(test_mend.test_a_job_that_lacks_nothing_is_left_alone)
 
 # fmt: off
@@ -114,21 +115,11 @@ KEEPERS = [
          by(test_damaged_records.test_a_queued_job_whose_entry_is_none_gets_one)),
         ("delayed", "wake-up", "if not list(DELAYED, due, key) then return false end", "list(DELAYED, due, key)",
          "every walk reports every delayed job", SOUND),
-        ("relisted", "wake-up", "return may_expire and job.expires and list", "return false and list",
+        ("relisted", "wake-up", "return may_expire(job) and list", "return false and list",
          "a job that nobody starts in time waits for ever",
          by(test_wrong_types.test_a_structure_of_the_wrong_type_is_made_anew, name="expiring")),
-        ("that may expire", "state", "return may_expire and job.expires", "return job.expires",
-         "a job that has started in time expires",
-         by(test_mend.test_a_job_that_has_started_in_time_is_not_listed_to_expire)),
-        ("that expires", "record", "may_expire and job.expires and list(EXPIRING, job.expires, key)",
-         "may_expire and list(EXPIRING, job.expires, key)", "a job without a limit stops the janitor", SOUND),
-        ("waiting", "wake-up", "local may_expire = job.state == 'waiting' or (", "local may_expire = (",
-         "a question that is not answered in time is asked for ever",
-         by(test_mend.test_a_question_that_must_be_answered_in_time_is_listed_again)),
-        ("not started", "attempts", " and (job.attempt or 0) == 0)", ")", "a job that has started in time expires",
-         by(test_mend.test_a_job_that_has_started_in_time_is_not_listed_to_expire)),
-        ("not ended", "state", "((job.state == 'queued' or job.state == 'delayed') and", "(true and",
-         "an ended job is listed to expire", by(test_mend.test_an_ended_job_is_not_listed_to_expire)),
+        ("dead for long", "once", "return since and list(DEAD", "return list(DEAD",
+         "a dead letter that is off the list for good stops the janitor", OLD),
         ("record", "record", "if not job then return bury(key) end", "if not job then return false end",
          "a job whose record was overwritten is lost",
          by(test_damaged_records.test_a_record_of_the_wrong_type_becomes_a_dead_letter)),
@@ -191,6 +182,24 @@ KEEPERS = [
          "nobody ever walks again", by(test_wrong_types.test_a_lock_without_an_end_is_nobodys)),
         ("lock of another type", "record", "own(lock, 'GET', lock)", "redis.call('GET', lock)",
          "nobody walks until it ends", by(test_wrong_types.test_a_lock_of_the_wrong_type_is_nobodys)),
+    ),
+    *of_prelude(
+        "ends",
+        "mend",
+        ("that may expire", "state", "return may and job.expires", "return job.expires",
+         "a job that has started in time expires",
+         by(test_mend.test_a_job_that_has_started_in_time_is_not_listed_to_expire)),
+        ("that expires", "record", "return may and job.expires", "return may",
+         "a job without a limit stops the janitor", SOUND),
+        ("waiting", "wake-up", "local may = job.state == 'waiting' or (", "local may = (",
+         "a question that is not answered in time is asked for ever",
+         by(test_mend.test_a_question_that_must_be_answered_in_time_is_listed_again)),
+        ("not started", "attempts", " and (job.attempt or 0) == 0)", ")", "a job that has started in time expires",
+         by(test_mend.test_a_job_that_has_started_in_time_is_not_listed_to_expire)),
+        ("not ended", "state", "((job.state == 'queued' or job.state == 'delayed') and", "(true and",
+         "an ended job is listed to expire", by(test_mend.test_an_ended_job_is_not_listed_to_expire)),
+        ("age", "once", "return ended > now - DEAD_TTL and ended or nil", "return ended",
+         "a dead letter that is off the list for good is listed in every round", OLD),
     ),
     *of_prelude(
         "entries",

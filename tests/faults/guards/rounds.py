@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taskserver.domain.job import State
 from tests.faults.guards.guard import Check, by, guards
-from tests.store import test_checkup, test_rounds
+from tests.store import test_checkup, test_mend, test_rounds
 from tests.store.test_checkup import DAMAGE, paused
 
 HEALTHY = by(test_checkup.test_a_healthy_queue_with_jobs_in_every_state_lacks_nothing)
@@ -26,7 +26,7 @@ ROUNDS = [
         "asleep",
         ("record", "record", "local sleeps = job and SLEEPS[job.state]", "local sleeps = SLEEPS[job.state]",
          "the doctor stops at a damaged record", UNREADABLE),
-        ("that can sleep", "record", "if sleeps and sleeps(key, job) then", "if sleeps(key, job) then",
+        ("that can sleep", "record", "if sleeps and sleeps(key, job) or", "if sleeps(key, job) or",
          "the doctor stops at a job that has ended", HEALTHY),
         ("awake", "owner", "return not is_awake(job) and redis", "return redis",
          "a job is called lost whose lease can be lost",
@@ -34,6 +34,24 @@ ROUNDS = [
         ("alive", "owner", " and redis.call('EXISTS', QUEUE .. 'worker:' .. (job.worker or '')) == 0", "",
          "a job is called lost that its worker will bring back",
          by(test_rounds.test_a_running_job_without_an_entry_is_left_to_its_worker_while_that_lives)),
+        ("unlisted record", "record", " or job and is_unlisted(key, job) then", " or is_unlisted(key, job) then",
+         "the doctor stops at a damaged record", UNREADABLE),
+        ("unlisted", "wake-up", " or job and is_unlisted(key, job) then", " then",
+         "nobody is told of a job that nobody starts in time",
+         by(test_mend.test_a_job_that_is_missing_among_those_that_expire_is_told_and_listed)),
+        ("that may expire", "state", "return may_expire(job) and not redis", "return not redis",
+         "every job is called lost", HEALTHY),
+        ("listed", "once", "return may_expire(job) and not redis.call('ZSCORE', EXPIRING, key)",
+         "return may_expire(job)", "every job that may expire is called lost",
+         by(test_mend.test_a_job_that_is_missing_among_those_that_expire_is_told_and_listed)),
+        ("dead letter", "wake-up", "return dead_since(key, now) and not redis", "return false and not redis",
+         "nobody is told of a dead letter that is not listed",
+         by(test_mend.test_a_dead_letter_that_is_missing_is_told_and_listed)),
+        ("dead letter listed", "once", " and not redis.call('ZSCORE', DEAD, key) end", " end",
+         "every dead letter is called lost", HEALTHY),
+        ("dead for long", "once", "return dead_since(key, now) and not redis", "return not redis",
+         "a dead letter that is off the list for good is told for ever",
+         by(test_mend.test_a_dead_letter_that_is_too_old_for_the_list_is_not_listed_again)),
     ),
     *guards(
         "keep",
