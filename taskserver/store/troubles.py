@@ -14,7 +14,8 @@ class Trouble(StrEnum):
     GROUP = "group"
     """A lane's stream or consumer group is missing."""
     ASLEEP = "asleep"
-    """A job whose stream entry, or place in the delay set, is gone: nothing would wake it."""
+    """A job whose stream entry, or place in the set of delayed, expiring or dead jobs, is gone: nothing would wake,
+    end or list it."""
     ENDING = "ending"
     """A live job's record has a time to live, and would vanish."""
     ENDLESS = "endless"

@@ -150,3 +150,20 @@ async def test_a_history_that_cannot_be_read_hides_no_status(queue: Queue) -> No
     await queue.redis.rpush(queue.keys.history(job.key), "x", b"\xc1")
     await queue.settle(fail(job))
     assert [line.event for line in await queue.history(job.key)] == ["failed"]
+
+
+@pytest.mark.parametrize("garbage", NO_NUMBERS)
+async def test_a_dead_letter_whose_time_of_death_is_none_is_listed(queue: Queue, garbage: bytes) -> None:
+    job = await queue.make(State.DEAD)
+    await queue.redis.hset(queue.keys.job(job.key), "ended", garbage)
+    await queue.redis.unlink(queue.keys.dead)
+    assert await walk(queue) == [job.key]
+    assert await walk(queue) == []
+
+
+@pytest.mark.parametrize("garbage", NO_NUMBERS)
+async def test_attempts_that_are_none_leave_a_history_that_can_be_read(queue: Queue, garbage: bytes) -> None:
+    job = await queue.make(State.FAILED)
+    await queue.redis.hset(queue.keys.job(job.key), "attempt", garbage)
+    assert await queue.requeue(job.key) == [""]
+    assert (await queue.history(job.key))[-1].attempt == 0

@@ -226,3 +226,50 @@ async def test_the_janitor_raises_where_a_group_is_missing_and_mends_once_it_is_
     await queue.redis.xgroup_destroy(queue.keys.lane("normal"), GROUP)
     assert await walk(queue) == []
     assert [job.key for job in await queue.claim()] == [key]
+
+
+# What people do
+
+
+async def test_a_requeue_finds_the_dead_letters_of_the_wrong_type(queue: Queue) -> None:
+    job = await queue.make(State.DEAD)
+    await overwrite(queue, queue.keys.dead)
+    assert await queue.requeue(job.key) == [""]
+
+
+async def test_a_burial_finds_the_dead_letters_of_the_wrong_type(queue: Queue) -> None:
+    await overwrite(queue, queue.keys.dead)
+    assert await queue.broker.run("bury", QUEUE, "call", "gone" * 6) == 0
+
+
+async def test_a_purge_finds_the_delay_set_of_the_wrong_type(queue: Queue) -> None:
+    await overwrite(queue, queue.keys.delayed)
+    assert await queue.broker.run("purge", QUEUE, "call", 10) == [0, 0]
+
+
+async def test_an_answer_of_the_wrong_type_is_none(queue: Queue) -> None:
+    await overwrite(queue, f"{queue.keys.prefix}answer:call")
+    assert await queue.broker.run("purge", QUEUE, "call", 10) == [0, 0]
+
+
+async def test_a_sweep_finds_the_settings_of_the_wrong_type(queue: Queue) -> None:
+    job = await queue.running()
+    await overwrite(queue, queue.keys.meta)
+    assert list(await queue.reclaim()) == [job.key]
+
+
+async def test_a_text_of_the_wrong_type_hides_no_other(queue: Queue) -> None:
+    broken, sound = await queue.make(State.SUCCEEDED), await queue.make(State.SUCCEEDED)
+    await queue.redis.hdel(queue.keys.job(broken.key), "data")
+    for name in (queue.keys.outcome(broken.key), queue.keys.message(broken.key)):
+        await queue.redis.unlink(name)
+        await queue.redis.rpush(name, "x")
+    keys, data = (broken.key, sound.key), await queue.field(sound.key, "data")
+    assert await queue.broker.run("outcomes", QUEUE, *keys) == [b"succeeded", b"", b"succeeded", data]
+    message = await queue.redis.get(queue.keys.message(sound.key))
+    assert await queue.broker.run("messages", QUEUE, *keys) == [b"", message]
+
+
+async def overwrite(queue: Queue, name: str) -> None:
+    await queue.redis.unlink(name)
+    await queue.redis.set(name, "x")

@@ -10,9 +10,9 @@ from taskserver.store.troubles import Trouble
 from tests.store.harness import LONG_MS, QUEUE, Queue, new_job, retry, succeed
 
 
-async def walk(queue: Queue) -> list[str]:
-    """One round: the jobs that were woken."""
-    steps = [step async for step in rounds.around(queue.broker, QUEUE, repair=True)]
+async def walk(queue: Queue, *, repair: bool = True) -> list[str]:
+    """One round: the jobs that were woken, or would be."""
+    steps = [step async for step in rounds.around(queue.broker, QUEUE, repair=repair)]
     return [found.name for step in steps for found in step.found if found.trouble is Trouble.ASLEEP]
 
 
@@ -110,6 +110,42 @@ async def test_a_question_without_a_limit_does_not_expire_with_its_job(queue: Qu
     await queue.wait(job)
     assert await walk(queue) == []
     assert not await queue.redis.exists(queue.keys.expiring)
+
+
+# What is missing from the set of expiring or dead jobs
+
+
+async def told_and_mended(queue: Queue) -> list[str]:
+    """What a round that changes nothing finds; the round that repairs finds the same, and the next one nothing."""
+    asleep = await walk(queue, repair=False)
+    assert await walk(queue) == asleep
+    assert await walk(queue, repair=False) == await walk(queue) == []
+    return asleep
+
+
+async def test_a_job_that_is_missing_among_those_that_expire_is_told_and_listed(queue: Queue) -> None:
+    key = await queue.submit(expires_ms=LONG_MS)
+    await queue.redis.unlink(queue.keys.expiring)
+    assert await told_and_mended(queue) == [key]
+    assert await queue.redis.zscore(queue.keys.expiring, key)
+
+
+async def test_a_dead_letter_that_is_missing_is_told_and_listed(queue: Queue) -> None:
+    job = await queue.make(State.DEAD)
+    since = await queue.redis.zscore(queue.keys.dead, job.key)
+    await queue.redis.unlink(queue.keys.dead)
+    assert await told_and_mended(queue) == [job.key]
+    assert await queue.redis.zscore(queue.keys.dead, job.key) == since
+
+
+async def test_a_dead_letter_that_is_too_old_for_the_list_is_not_listed_again(queue: Queue) -> None:
+    old = await queue.make(State.DEAD)
+    await queue.redis.hset(queue.keys.job(old.key), "ended", 1)
+    await queue.redis.zadd(queue.keys.dead, {old.key: 1})
+    new = await queue.make(State.DEAD)  # it takes the old one off the list
+    assert await queue.redis.zrange(queue.keys.dead, 0, -1) == [new.key.encode()]
+    assert await told_and_mended(queue) == []
+    assert await queue.redis.zrange(queue.keys.dead, 0, -1) == [new.key.encode()]
 
 
 # Which entries will still be delivered

@@ -158,3 +158,9 @@ async def test_a_purge_whose_answer_was_lost_answers_the_same(queue: Queue) -> N
     assert await queue.broker.run("purge", QUEUE, "call", 2) == [2, 2]
     assert await queue.broker.run("purge", QUEUE, "call", 2) == [2, 2]
     assert await queue.broker.run("purge", QUEUE, "another", 2) == [1, 1]
+
+
+async def test_a_burial_whose_answer_was_lost_answers_the_same(queue: Queue) -> None:
+    job = await queue.make(State.DEAD)
+    for _ in range(2):
+        assert await queue.broker.run("bury", QUEUE, "call", job.key) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskserver.domain.job import State
-from tests.store.harness import LARGE_ERROR, LARGE_RESULT, SMALL_RESULT, Queue, fail, retry, says, succeed
+from tests.store.harness import LARGE_ERROR, LARGE_RESULT, QUEUE, SMALL_RESULT, Queue, fail, retry, says, succeed
 
 
 @pytest.mark.parametrize("state", [state for state in State if state.ended])
@@ -84,3 +84,10 @@ async def test_a_message_without_a_record_cannot_run_again(queue: Queue) -> None
     job, sound = await queue.make(State.FAILED), await queue.make(State.FAILED)
     await queue.redis.unlink(queue.keys.job(job.key))
     assert await queue.requeue(job.key, sound.key) == ["gone", ""]
+
+
+async def test_a_requeue_whose_answer_was_lost_answers_the_same(queue: Queue) -> None:
+    job = await queue.make(State.DEAD)
+    for _ in range(2):
+        assert await queue.broker.run("requeue", QUEUE, "call", job.key, "") == [b""]
+    assert await queue.entries() == 1

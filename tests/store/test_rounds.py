@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from taskserver.domain.job import State
-from taskserver.store import listing
-from tests.store.harness import QUEUE, Queue, succeed
-from tests.store.test_checkup import repaired, told, use_long_ago, waiting_job
+from taskserver.store import checkup, listing
+from tests.store.harness import QUEUE, Queue, fail, succeed
+from tests.store.test_checkup import DAY_MS, repaired, told, use_long_ago, waiting_job
 
 
 async def test_a_record_that_cannot_be_read_is_told_and_nothing_is_told_of_what_is_beside_it(queue: Queue) -> None:
@@ -124,3 +124,34 @@ async def test_a_queue_with_a_live_consumer_is_not_forgotten(queue: Queue) -> No
     await queue.redis.xgroup_createconsumer(queue.keys.lane("low"), "workers", "w1")
     await queue.renew(worker="w1")
     assert await queue.broker.run("forget", QUEUE, "forget", 0) == 0
+
+
+async def test_a_dead_letter_gets_back_a_time_to_live_that_is_longer_than_others(queue: Queue) -> None:
+    job = await queue.running(result_ttl_ms=40 * DAY_MS)
+    await queue.settle(fail(job, State.DEAD))
+    await queue.redis.persist(queue.keys.job(job.key))
+    await repaired(queue)
+    assert await queue.ttl(queue.keys.job(job.key)) > 39 * DAY_MS
+
+
+async def test_a_running_job_that_names_no_worker_is_told_when_it_is_asleep(queue: Queue) -> None:
+    job = await queue.running()
+    await queue.redis.hdel(queue.keys.job(job.key), "worker")
+    await queue.delete_entry(job.key)
+    assert any("wake-up call" in line for line in await told(queue))
+
+
+async def test_a_mark_that_is_none_forgets_no_queue(queue: Queue) -> None:
+    for garbage in (b"x", b"nan", b"-1"):
+        await queue.redis.hset(queue.keys.meta, "idle", garbage)
+        assert await queue.broker.run("forget", QUEUE, "forget", DAY_MS) == 0
+
+
+async def test_the_progress_ends_at_all(queue: Queue) -> None:
+    for _ in range(20):
+        await queue.submit()
+    shown: list[tuple[str, int, int]] = []
+    await checkup.look_over(queue.broker, QUEUE, lambda *told: shown.append(told))
+    assert shown[-1][0] == QUEUE
+    assert shown[-1][1] == shown[-1][2] >= 60  # records, messages and entries
+    assert [done for _, done, _ in shown] == sorted(done for _, done, _ in shown)

@@ -38,14 +38,13 @@ local MENDERS = {
     return true
   end,
   dead = function(key)
-    return list(DEAD, number(redis.call('HGET', job_key(key), 'ended')) or now, key)
+    local since = dead_since(key, now)
+    return since and list(DEAD, since, key)
   end,
 }
 
--- What must have started by now or later is listed as long as no attempt was spent.
 local function is_relisted(key, job)
-  local may_expire = job.state == 'waiting' or ((job.state == 'queued' or job.state == 'delayed') and (job.attempt or 0) == 0)
-  return may_expire and job.expires and list(EXPIRING, job.expires, key)
+  return may_expire(job) and list(EXPIRING, job.expires, key)
 end
 
 local function bury(key)

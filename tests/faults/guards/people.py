@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from taskserver.domain.job import State
-from tests.faults import test_damaged_records, test_entries
+from tests.faults import test_damaged_records, test_entries, test_wrong_types
 from tests.faults.guards.guard import by, guards, of_prelude, outside
 from tests.store import (
     test_cancel,
@@ -14,6 +14,10 @@ from tests.store import (
     test_submit,
     test_wait_answer,
 )
+
+CALL = "return once(ARGV[1], function()"
+UNNAMED = "return (function(_, act) return act() end)(ARGV[1], function()"
+TEXTS = by(test_wrong_types.test_a_text_of_the_wrong_type_hides_no_other)
 
 # fmt: off
 PEOPLE = [
@@ -50,6 +54,14 @@ PEOPLE = [
          by(test_requeue.test_a_job_whose_record_or_message_is_gone_cannot_run_again)),
         ("ended", "state", "if not ENDED[job.state] then return job.state end", "",
          "a running job is begun a second time", by(test_requeue.test_a_live_job_is_left_alone, state=State.RUNNING)),
+        ("repeated call", "once", CALL, UNNAMED, "a repeated requeue answers that the job is queued already",
+         by(test_requeue.test_a_requeue_whose_answer_was_lost_answers_the_same)),
+        ("attempts that are none", "record", "remember(key, number(job.attempt)", "remember(key, job.attempt",
+         "a damaged record leaves a history that nobody can read",
+         by(test_damaged_records.test_attempts_that_are_none_leave_a_history_that_can_be_read, garbage=b"x")),
+        ("dead letters of another type", "record", "own(DEAD, 'ZREM', DEAD, key)\n  remember",
+         "redis.call('ZREM', DEAD, key)\n  remember", "nothing can be requeued",
+         by(test_wrong_types.test_a_requeue_finds_the_dead_letters_of_the_wrong_type)),
     ),
     *guards(
         "answer",
@@ -76,6 +88,9 @@ PEOPLE = [
          by(test_purge_leave.test_an_empty_queue_is_purged)),
         ("room in the lanes", "owner", "local reply = left > 0\n      and own", "local reply = own",
          "a batch has no end", by(test_purge_leave.test_a_purge_takes_a_batch_at_a_time)),
+        ("delay set of another type", "record", "own(DELAYED, 'ZRANGE', DELAYED, 0, left - 1)",
+         "redis.call('ZRANGE', DELAYED, 0, left - 1)", "nothing can be purged",
+         by(test_wrong_types.test_a_purge_finds_the_delay_set_of_the_wrong_type)),
         ("room in the delay set", "owner", "if left > 0 then", "if true then", "a batch has no end",
          by(test_purge_leave.test_a_purge_takes_a_batch_at_a_time)),
     ),
@@ -86,6 +101,11 @@ PEOPLE = [
          by(test_purge_leave.test_the_list_forgets_a_dead_letter_whose_record_has_expired)),
         ("dead", "state", "elseif job.state == 'dead' then", "else", "a job is deleted that somebody has requeued",
          by(test_purge_leave.test_a_dead_letter_that_somebody_requeued_meanwhile_is_not_deleted)),
+        ("repeated call", "once", CALL, UNNAMED, "a repeated burial answers that there was nothing to do",
+         by(test_purge_leave.test_a_burial_whose_answer_was_lost_answers_the_same)),
+        ("dead letters of another type", "record", "own(DEAD, 'ZREM', DEAD, key)\n    elseif",
+         "redis.call('ZREM', DEAD, key)\n    elseif", "nothing can be buried",
+         by(test_wrong_types.test_a_burial_finds_the_dead_letters_of_the_wrong_type)),
     ),
     *guards(
         "outcomes",
@@ -96,6 +116,15 @@ PEOPLE = [
          by(test_outcomes_status_events.test_a_job_that_has_not_ended_has_no_outcome_yet)),
         ("record of the state", "record", "job and job.state or ''", "job.state or ''",
          "an unknown job hides the others", by(test_outcomes_status_events.test_outcomes_come_in_the_order_asked_for)),
+        ("size", "owner", "if size > LARGE then break end", "", "an answer has no end",
+         by(test_outcomes_status_events.test_large_results_come_in_several_answers)),
+        ("outcome of another type", "record", "job.data or read_text(outcome_key(key))",
+         "job.data or redis.call('GET', outcome_key(key)) or ''", "one damaged outcome hides the others", TEXTS),
+    ),
+    *guards(
+        "messages",
+        ("message of another type", "record", "read_text(message_key(key))",
+         "redis.call('GET', message_key(key)) or ''", "one damaged message keeps the others from being signed", TEXTS),
     ),
     *of_prelude(
         "ends",
@@ -103,5 +132,8 @@ PEOPLE = [
         ("repeated call", "once", "if known then return cmsgpack.unpack(known) end", "",
          "a repeated purge answers that there was nothing to do",
          by(test_purge_leave.test_a_purge_whose_answer_was_lost_answers_the_same)),
+        ("answer of another type", "record", "own(place, 'HMGET', place, 'packed')",
+         "redis.call('HMGET', place, 'packed')",
+         "a call cannot be repeated", by(test_wrong_types.test_an_answer_of_the_wrong_type_is_none)),
     ),
 ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from taskserver.domain.job import State
 from tests.faults.guards.guard import Check, by, guards
-from tests.store import test_checkup, test_rounds
+from tests.store import test_checkup, test_mend, test_rounds
 from tests.store.test_checkup import DAMAGE, paused
 
 HEALTHY = by(test_checkup.test_a_healthy_queue_with_jobs_in_every_state_lacks_nothing)
 UNREADABLE = by(test_rounds.test_a_record_that_cannot_be_read_is_told_and_nothing_is_told_of_what_is_beside_it)
+NO_NUMBER = by(test_rounds.test_a_number_that_is_none_does_not_hold_the_round_up)
 BY_NAME = {damage.__name__: damage for damage in DAMAGE}
 
 
@@ -26,7 +27,7 @@ ROUNDS = [
         "asleep",
         ("record", "record", "local sleeps = job and SLEEPS[job.state]", "local sleeps = SLEEPS[job.state]",
          "the doctor stops at a damaged record", UNREADABLE),
-        ("that can sleep", "record", "if sleeps and sleeps(key, job) then", "if sleeps(key, job) then",
+        ("that can sleep", "record", "if sleeps and sleeps(key, job) or", "if sleeps(key, job) or",
          "the doctor stops at a job that has ended", HEALTHY),
         ("awake", "owner", "return not is_awake(job) and redis", "return redis",
          "a job is called lost whose lease can be lost",
@@ -34,6 +35,26 @@ ROUNDS = [
         ("alive", "owner", " and redis.call('EXISTS', QUEUE .. 'worker:' .. (job.worker or '')) == 0", "",
          "a job is called lost that its worker will bring back",
          by(test_rounds.test_a_running_job_without_an_entry_is_left_to_its_worker_while_that_lives)),
+        ("worker", "record", "(job.worker or '')", "job.worker", "the doctor stops at a damaged record",
+         by(test_rounds.test_a_running_job_that_names_no_worker_is_told_when_it_is_asleep)),
+        ("unlisted record", "record", " or job and is_unlisted(key, job) then", " or is_unlisted(key, job) then",
+         "the doctor stops at a damaged record", UNREADABLE),
+        ("unlisted", "wake-up", " or job and is_unlisted(key, job) then", " then",
+         "nobody is told of a job that nobody starts in time",
+         by(test_mend.test_a_job_that_is_missing_among_those_that_expire_is_told_and_listed)),
+        ("that may expire", "state", "return may_expire(job) and not redis", "return not redis",
+         "every job is called lost", HEALTHY),
+        ("listed", "once", "return may_expire(job) and not redis.call('ZSCORE', EXPIRING, key)",
+         "return may_expire(job)", "every job that may expire is called lost",
+         by(test_mend.test_a_job_that_is_missing_among_those_that_expire_is_told_and_listed)),
+        ("dead letter", "wake-up", "return dead_since(key, now) and not redis", "return false and not redis",
+         "nobody is told of a dead letter that is not listed",
+         by(test_mend.test_a_dead_letter_that_is_missing_is_told_and_listed)),
+        ("dead letter listed", "once", " and not redis.call('ZSCORE', DEAD, key) end", " end",
+         "every dead letter is called lost", HEALTHY),
+        ("dead for long", "once", "return dead_since(key, now) and not redis", "return not redis",
+         "a dead letter that is off the list for good is told for ever",
+         by(test_mend.test_a_dead_letter_that_is_too_old_for_the_list_is_not_listed_again)),
     ),
     *guards(
         "keep",
@@ -50,6 +71,14 @@ ROUNDS = [
         ("dead letters", "wake-up", "return job.state == 'dead' and math.max(ttl, DEAD_TTL) or ttl", "return ttl",
          "a dead letter is forgotten before anybody has seen it",
          by(test_checkup.test_an_ended_job_whose_time_to_live_was_removed_gets_it_back, state=State.DEAD)),
+        ("longer life of dead letters", "once", "return job.state == 'dead' and math.max(ttl, DEAD_TTL) or ttl",
+         "return job.state == 'dead' and DEAD_TTL or ttl", "a dead letter is forgotten before its submitter wanted",
+         by(test_rounds.test_a_dead_letter_gets_back_a_time_to_live_that_is_longer_than_others)),
+        ("time to live", "once", "number(job.ttl) or RESULT_TTL", "RESULT_TTL",
+         "a result stays for longer than its submitter wanted",
+         by(test_checkup.test_it_gets_the_one_that_its_submitter_asked_for)),
+        ("time to live that is none", "record", "number(job.ttl) or RESULT_TTL", "tonumber(job.ttl) or RESULT_TTL",
+         "the round stops at a damaged record", NO_NUMBER),
         ("unreadable record", "record", "if not job then return set_aside(name) end", "",
          "the doctor stops at a damaged record", UNREADABLE),
         ("ended record", "state",
@@ -112,6 +141,9 @@ ROUNDS = [
         "forget",
         ("paused", "owner", "if redis.pcall('HEXISTS', META, 'paused') ~= 0 then return false end", "",
          "a pause is forgotten", used(paused)),
+        ("mark that is none", "record", "number(redis.call('HGET', META, 'idle')) or now",
+         "tonumber(redis.call('HGET', META, 'idle')) or now", "a queue is forgotten that is new",
+         by(test_rounds.test_a_mark_that_is_none_forgets_no_queue)),
         ("sets", "owner", "if redis.call('EXISTS', set) == 1 then return false end", "", "dead letters are forgotten",
          by(test_rounds.test_a_queue_with_a_place_in_a_set_is_not_forgotten)),
         ("lanes", "owner", "if redis.pcall('XLEN', lane_key(lane)) ~= 0 then return false end", "",

@@ -28,7 +28,6 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ("prelude/entries", "if ids then ids[#ids + 1] = key else by_kind[kind] = { key } end"),
         ("finish", "if state ~= 'succeeded' then"),
     ],
-    "it bounds how much one answer holds": [("outcomes", "if size > LARGE then break end")],
     "it reads an answer of the server": [
         ("forget", "if is_last then last = math.max(last, tonumber(string.match(info[i + 1], '^%d+'))) end"),
     ],

@@ -50,6 +50,19 @@ local function end_job(key, job, state, data, now)
   tell('d', key)
 end
 
+-- Whether the job ends at its time `expires`: one that must have started by then, as long as no attempt was spent, and one
+-- whose question must be answered by then.
+local function may_expire(job)
+  local may = job.state == 'waiting' or ((job.state == 'queued' or job.state == 'delayed') and (job.attempt or 0) == 0)
+  return may and job.expires
+end
+
+-- Since when a job is a dead letter; nil if that is so long ago that the next one takes it off the list.
+local function dead_since(key, now)
+  local ended = number(redis.call('HGET', job_key(key), 'ended')) or now
+  return ended > now - DEAD_TTL and ended or nil
+end
+
 -- Why the worker may not write for this attempt: '' when it may, 'done' when this very attempt has already
 -- moved the job (a repeated call whose first answer was lost), 'stale' when the job moved on without it.
 local function refusal(job, fence)
