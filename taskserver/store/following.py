@@ -79,10 +79,14 @@ class Listener:
         """
         async with self._connecting:
             if self._pubsub is None:
-                self._client = self._broker.reader(await self._broker.server(next(iter(self._channels))))
-                pubsub = self._client.pubsub()
-                await pubsub.subscribe(*self._channels)
-                self._pubsub, self._unheard = pubsub, False
+                client = self._broker.reader(await self._broker.server(next(iter(self._channels))))
+                pubsub = client.pubsub()
+                try:
+                    await pubsub.subscribe(*self._channels)
+                except BaseException:
+                    await self._broker.discard(client)  # each try has one of its own
+                    raise
+                self._client, self._pubsub, self._unheard = client, pubsub, False
 
     async def close(self) -> None:
         """Close the connection."""

@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
-from redis.exceptions import ResponseError
 
 from taskserver.config.settings import secret_names
 from taskserver.domain.events import Event, EventKind, Report
@@ -24,11 +23,11 @@ from taskserver.domain.messages import Envelope, unpack
 from taskserver.domain.secrets import Names, masked
 from taskserver.store.connection import Broker
 from taskserver.store.forged import LAST_MS, fraction, number, unpacked
-from taskserver.store.replies import grouped, milliseconds_of, text
+from taskserver.store.replies import grouped, milliseconds_of, or_nothing, text
 
 PAGE = 500
 HISTORY = 50
-"""Lines that are kept of a job's history (``lua/prelude.lua``)."""
+"""Lines that are kept of a job's history (``lua/prelude/keys.lua``)."""
 READABLE = MAX_BYTES + 64
 """Bytes that are read of a message or outcome: more than any may have, so that what is too long shows."""
 SHOWN = 200
@@ -65,7 +64,8 @@ async def statuses(broker: Broker, queue: str, keys: Sequence[str]) -> list[JobS
                 pipe.getrange(names.message(key), 0, READABLE)
                 pipe.getrange(names.outcome(key), 0, READABLE)
                 pipe.lrange(names.history(key), -HISTORY, -1)
-            return [_readable(answer) for answer in await pipe.execute(raise_on_error=False)]
+            # A key that somebody overwrote must not hide the other jobs.
+            return or_nothing(await pipe.execute(raise_on_error=False))
 
     answers = await broker.ask(names.prefix, look)
     return [_status(queue, key, *answers[4 * i : 4 * i + 4]) for i, key in enumerate(keys)]
@@ -106,25 +106,9 @@ async def page_of_keys(broker: Broker, queue: str, cursor: int) -> tuple[int, li
     return cursor, [text(name)[len(prefix) :] for name in found]
 
 
-async def dead_letters(broker: Broker, queue: str, limit: int, offset: int = 0) -> list[str]:
-    """Keys of the queue's dead letters, newest first."""
-    name = broker.keys(queue).dead
-    found = await broker.ask(name, lambda client: client.zrevrange(name, offset, offset + limit - 1))
-    return [text(key) for key in found]
-
-
 def failure(data: bytes) -> Failure:
     """A packed error; one that cannot be read is told as such."""
     return unpacked(_failures, data) or Failure("Unreadable", "the recorded error cannot be read")
-
-
-def _readable(answer: Any) -> Any:
-    """An answer, or None in place of a key that somebody overwrote: one such job must not hide the others."""
-    if isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE"):
-        return None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
 
 
 def _status(

@@ -64,12 +64,12 @@ def test_export_tells_all_that_is_known_of_each_on_a_line_of_its_own(cli: Cli, l
     assert done.err == "4 dead letters exported\n"
     assert exported == [cli.ok("dead", "show", each["id"], "--json").json for each in exported]
     assert {each["queue"] for each in exported} == {"default", "other"}
-    first = exported[0]
-    assert (first["tool"], first["attempt"], first["tags"]) == ("add", 1, ["red"])
-    assert first["submitted_at"] <= first["ended_at"]
-    assert first["arguments"] == {"message": "red", "a": 1}
-    assert first["error"] == {"type": ERROR, "message": "red", "traceback": "Traceback …"}
-    assert [record["event"] for record in first["history"]] == ["dead"]
+    (added,) = (each for each in exported if each["tool"] == "add")
+    assert (added["attempt"], added["tags"]) == (1, ["red"])
+    assert added["submitted_at"] <= added["ended_at"]
+    assert added["arguments"] == {"message": "red", "a": 1}
+    assert added["error"] == {"type": ERROR, "message": "red", "traceback": "Traceback …"}
+    assert [record["event"] for record in added["history"]] == ["dead"]
 
 
 def test_export_filters(cli: Cli, letters: None) -> None:

@@ -6,6 +6,7 @@ and tests/acceptance/test_cli_worker (signals).
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import shutil
@@ -20,6 +21,7 @@ import psutil
 import pytest
 
 from taskserver import JobFailed
+from taskserver.worker.quitting import EXIT_BROKEN
 from tests.brokers import kinds
 from tests.conftest import Eventually
 from tests.faults.stage import Stage, stage
@@ -74,14 +76,18 @@ async def test_a_tool_that_uses_up_all_memory_harms_its_own_job_only(it: Stage) 
     others = await it.client.submit_many(
         [(kind, {"label": f"{kind}-{n}"}) for n in range(5) for kind in ("quick", "talk", "flaky")], max_retries=20
     )
-    await it.more("begin", 1)
-    worker.join(30)
-    assert worker.exitcode == -signal.SIGABRT  # its second attempt
-    it.hire()
-    for job in others:
-        await job.result(timeout=30)
+    ends = 0
+    while not (await hog.status()).state.ended:
+        await asyncio.to_thread(worker.join, 0.1)
+        if worker.exitcode is not None:
+            # It noticed that it could not go on, or the interpreter could not.
+            assert worker.exitcode in (EXIT_BROKEN, -signal.SIGABRT)
+            ends, worker = ends + 1, it.hire()
+    assert 1 <= ends <= 2  # in its first attempt the memory comes back, which may be in time
     with pytest.raises(JobFailed, match="2 attempts are used up"):
         await hog.result(timeout=30)
+    for job in others:
+        await job.result(timeout=30)
     verdict, _ = await it.verdict()
     assert verdict.breaches == []
 

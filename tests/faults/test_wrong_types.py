@@ -47,7 +47,7 @@ async def works(queue: Queue) -> None:
     assert await queue.outcome(job.key) == (State.SUCCEEDED, SMALL_RESULT)
     dead = await queue.running()
     assert await queue.settle(fail(dead, State.DEAD)) == []
-    assert await reading.dead_letters(queue.broker, QUEUE, 1) == [dead.key]
+    assert await queue.redis.zrange(queue.keys.dead, -1, -1) == [dead.key.encode()]
 
 
 # Keys of the wrong type
@@ -64,7 +64,7 @@ async def test_a_structure_of_the_wrong_type_is_made_anew(queue: Queue, name: st
     await mending.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
     await mending.tidy(queue.broker, QUEUE)
     assert (await queues.info(queue.broker, QUEUE)).delayed == 1
-    assert await reading.dead_letters(queue.broker, QUEUE, 1) == [dead.key]
+    assert await queue.redis.zrange(queue.keys.dead, 0, -1) == [dead.key.encode()]
     await works(queue)
     await queue.outdate(delayed)
     assert await queue.expire() == 1

@@ -3,7 +3,7 @@
 import pytest
 
 from taskserver import Client, JobFailed, State, tool
-from taskserver.store import reading
+from taskserver.store.searching import Wanted, dead_letters
 from tests.conftest import RunWorker
 
 
@@ -24,4 +24,5 @@ async def test_attempts_used_up(client: Client, run_worker: RunWorker) -> None:
     assert status.state is State.DEAD
     assert [(line.attempt, line.event) for line in status.history] == [(1, "retry"), (2, "dead")]
     assert status.arguments == {"url": "nowhere"}
-    assert await reading.dead_letters(await client.connect(), "default", 10) == [job.id.removeprefix("default-")]
+    letters = dead_letters(await client.connect(), ["default"], Wanted())
+    assert [letter.id async for letter in letters] == [job.id]

@@ -14,6 +14,7 @@ from taskserver.domain.settlement import Finish
 from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, ConfigError
 from taskserver.store import queues, reading, recovering, settling, steering, submitting
 from taskserver.store.connection import Broker, GroupMissing
+from taskserver.store.following import Listener
 from taskserver.store.leasing import LeaseKeeper
 from taskserver.store.urls import check_url, without_secrets
 from tests.faults.proxy import Proxy
@@ -352,3 +353,13 @@ async def test_a_lease_keeper_is_told_when_the_server_is_down(tmp_path: Path) ->
     with pytest.raises(BrokerUnavailable):
         keeper.renew(QUEUE, [], b"", LONG_MS)
     keeper.close()
+
+
+async def test_listening_in_vain_piles_nothing_up(tmp_path: Path) -> None:
+    broker = Broker(f"unix://{tmp_path}/none")
+    listener = Listener(broker)
+    for _ in range(3):
+        with pytest.raises(BrokerUnavailable):
+            await listener.subscribe(["news"])
+    assert not broker._readers
+    await broker.close()

@@ -169,11 +169,17 @@ async def test_a_thread_that_begins_after_it_was_given_up_makes_no_call(monkeypa
 
 
 async def test_a_long_call_is_looked_after_and_ends_as_it_should(monkeypatch):
-    monkeypatch.setattr(threads, "LOOK_SECONDS", 0.001)
-    release = threading.Event()
-    loop = asyncio.get_running_loop()
-    loop.call_later(0.05, release.set)
+    monkeypatch.setattr(threads, "LOOK_SECONDS", 0.3)
+    release, looks, look = threading.Event(), [], threads._Thread._look
+
+    def count(thread: threads._Thread[bool]) -> None:
+        looks.append(look(thread))
+        if len(looks) == 2:
+            release.set()
+
+    monkeypatch.setattr(threads._Thread, "_look", count)
     assert await run_in_thread(lambda: release.wait(30), context()) is True
+    assert len(looks) == 2
 
 
 def test_a_thread_may_end_after_its_loop_was_closed():

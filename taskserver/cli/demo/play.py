@@ -18,9 +18,10 @@ from taskserver.cli.demo.show import Outcome, Show
 from taskserver.client.client import Client
 from taskserver.client.job import Job
 from taskserver.domain.events import Event, EventKind
+from taskserver.domain.ids import parse
 from taskserver.domain.job import JobStatus, State
 from taskserver.errors import JobCancelled, JobFailed, TaskServerError
-from taskserver.store import reading
+from taskserver.store.searching import Wanted, dead_letters
 
 ACT_SECONDS = 60.0
 """How long an act may take before it counts as failed."""
@@ -172,7 +173,8 @@ async def give_up(stage: Stage) -> Outcome:
     seconds = time.monotonic() - began
     status = await job.status()
     _show_history(stage, status)
-    dead = await reading.dead_letters(await stage.client.connect(), status.queue, limit=10)
+    letters = dead_letters(await stage.client.connect(), [status.queue], Wanted())
+    dead = [parse(letter.id)[1] async for letter in letters]
     checks.died(status, attempts=3, error="FileNotFoundError", dead_letters=dead)
     return Outcome(1, status.attempt, seconds, "a dead letter, with its 3 errors")
 

@@ -84,6 +84,8 @@ async def _run(soaks: list[Soak], minutes: float) -> list[Report]:
     progress = asyncio.create_task(_show_progress(soaks, minutes * 60))
     try:
         return list(await asyncio.gather(*running))
+    except asyncio.CancelledError:
+        raise click.Abort from None
     finally:
         await end(progress, *running)
 
