@@ -1,0 +1,29 @@
+"""What a replica is told: everything that a process needs to become a worker, in one value that can be sent to it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from taskserver.worker.worker import WorkerConfig
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """The same for every replica of a task server.
+
+    Attributes:
+        modules: Modules and files with tools.
+        worker: How it works.
+        task_server: Name of the task server that it belongs to, for people.
+        broker_url: The broker; None for the embedded one. It may hold a password: never an argument of a command.
+        loglevel: debug, info, warning or error.
+        log_format: ``text`` or ``json``.
+        metrics_port: Where its metrics are served; 0 for any free port, None for nowhere.
+    """
+
+    modules: tuple[str, ...]
+    worker: WorkerConfig = WorkerConfig()
+    task_server: str = "worker"
+    broker_url: str | None = None
+    loglevel: str = "info"
+    log_format: str = "text"
+    metrics_port: int | None = None
