@@ -74,8 +74,14 @@ async def statuses(broker: Broker, queue: str, keys: Sequence[str]) -> list[JobS
 async def events(broker: Broker, queue: str, key: str, after: str = "0") -> list[Event]:
     """The job's events behind the cursor ``after``, oldest first, at most ``PAGE`` of them."""
     name = broker.keys(queue).events(key)
-    entries = await broker.ask(name, lambda client: client.xrange(name, min=f"({after}", count=PAGE))
-    return [_event(id_, fields or {}) for id_, fields in entries]
+
+    async def look(client: Any) -> list[Any]:
+        async with client.pipeline(transaction=False) as pipe:
+            pipe.xrange(name, min=f"({after}", count=PAGE)
+            return or_nothing(await pipe.execute(raise_on_error=False))
+
+    (entries,) = await broker.ask(name, look)
+    return [_event(id_, fields or {}) for id_, fields in entries or ()]
 
 
 def _event(id_: bytes, fields: dict[bytes, bytes]) -> Event:

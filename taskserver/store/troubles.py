@@ -43,7 +43,7 @@ class Found(NamedTuple):
 
 
 class Words(NamedTuple):
-    """How a trouble is told: ``2 jobs without a wake-up call: queued again``.
+    """How a trouble is told: ``2 lanes without a stream or consumer group: made anew``.
 
     Attributes:
         level: As of ``health.Finding``.
@@ -64,7 +64,7 @@ WORDS = {
         "error", "key", "keys", "of the wrong type or unreadable", "set aside for 30 days, and made anew"
     ),
     Trouble.GROUP: Words("error", "lane", "lanes", "without a stream or consumer group", "made anew"),
-    Trouble.ASLEEP: Words("error", "job", "jobs", "without a wake-up call", "queued again"),
+    Trouble.ASLEEP: Words("error", "job", "jobs", "that nothing would wake, end or list", "queued or listed again"),
     Trouble.ENDING: Words("error", "key", "keys", "of live jobs that would expire", "kept as long as the job lives"),
     Trouble.ENDLESS: Words("warning", "key", "keys", "without a time to live", "given one"),
     Trouble.ORPHAN: Words("warning", "key", "keys", "left of jobs whose record is gone", "given a day to live"),

@@ -140,6 +140,12 @@ async def test_an_outcome_that_was_overwritten_hides_no_other(queue: Queue) -> N
     ]
 
 
+async def test_output_that_was_overwritten_reads_as_none(queue: Queue) -> None:
+    job = await queue.running()
+    await queue.redis.set(queue.keys.events(job.key), "x")
+    assert await reading.events(queue.broker, QUEUE, job.key) == []
+
+
 async def test_a_lock_without_an_end_is_nobodys(queue: Queue) -> None:
     await queue.redis.mset({queue.keys.sweeper: "nobody", queue.keys.janitor: "nobody"})
     assert await recovering.reclaim(queue.broker, QUEUE, "w1", 0, LONG_MS) == []
