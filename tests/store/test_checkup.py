@@ -52,12 +52,12 @@ async def dump(queue: Queue, name: bytes) -> Any:
 async def stream_deleted(queue: Queue, key: str) -> str:
     await queue.redis.delete(queue.keys.lane("normal"))
     await queue.broker.prepare(QUEUE, again=True)
-    return f"error: 1 job without a wake-up call: {key}"
+    return f"error: 1 job that nothing would wake, end or list: {key}"
 
 
 async def entry_deleted(queue: Queue, key: str) -> str:
     await queue.delete_entry(key)
-    return f"error: 1 job without a wake-up call: {key}"
+    return f"error: 1 job that nothing would wake, end or list: {key}"
 
 
 async def groups_destroyed(queue: Queue, key: str) -> str:

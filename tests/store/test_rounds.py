@@ -21,14 +21,14 @@ async def test_a_running_job_without_an_entry_is_left_to_its_worker_while_that_l
     job = await queue.running(worker="w1")
     await queue.renew(job, worker="w1")
     await queue.delete_entry(job.key)
-    assert not any("wake-up call" in line for line in await told(queue))
+    assert not any("nothing would wake" in line for line in await told(queue))
     await queue.redis.delete(queue.keys.worker("w1"))
-    assert any("wake-up call" in line for line in await told(queue))
+    assert any("nothing would wake" in line for line in await told(queue))
 
 
 async def test_a_running_job_whose_worker_is_gone_is_not_asleep_while_its_lease_can_be_lost(queue: Queue) -> None:
     await queue.running(worker="w1")
-    assert not any("wake-up call" in line for line in await told(queue))
+    assert not any("nothing would wake" in line for line in await told(queue))
 
 
 async def test_a_number_that_is_none_does_not_hold_the_round_up(queue: Queue) -> None:
@@ -138,7 +138,7 @@ async def test_a_running_job_that_names_no_worker_is_told_when_it_is_asleep(queu
     job = await queue.running()
     await queue.redis.hdel(queue.keys.job(job.key), "worker")
     await queue.delete_entry(job.key)
-    assert any("wake-up call" in line for line in await told(queue))
+    assert any("nothing would wake" in line for line in await told(queue))
 
 
 async def test_a_mark_that_is_none_forgets_no_queue(queue: Queue) -> None:
