@@ -100,7 +100,7 @@ async def test_a_record_that_cannot_be_read_becomes_a_dead_letter(queue: Queue, 
     assert status.state is State.DEAD
     assert status.error is not None
     assert status.error.type == "RecordLost"
-    assert await reading.dead_letters(queue.broker, QUEUE, 1) == [job.key]
+    assert await queue.dead() == [job.key]
     assert [again.key for again in await queue.claim(slots=2)] == [sound]
     assert await queue.requeue(job.key) == [""]
     (again,) = await queue.claim()

@@ -18,6 +18,7 @@ from taskserver.domain.settlement import Finish, Patience, Refusal, Release, Rep
 from taskserver.store import claiming, leasing, reading, recovering, settling, steering, submitting
 from taskserver.store.connection import Broker
 from taskserver.store.keys import GROUP, Keys
+from taskserver.store.searching import Wanted, dead_letters
 
 QUEUE = "q"
 PATIENT = Patience(total_ms=60_000)
@@ -166,6 +167,11 @@ class Queue:
     async def field(self, key: str, name: str) -> bytes | None:
         value: bytes | None = await self.redis.hget(self.keys.job(key), name)
         return value
+
+    async def dead(self) -> list[str]:
+        """Keys of the dead letters, newest first."""
+        letters = dead_letters(self.broker, [QUEUE], Wanted())
+        return [ids.parse(letter.id)[1] async for letter in letters]
 
     async def status(self, key: str) -> JobStatus:
         (status,) = await reading.statuses(self.broker, QUEUE, [key])
