@@ -15,18 +15,19 @@ async def _say(word: str) -> None:
         await client.rpush("test:said", word)
 
 
-async def _word() -> str:
+async def _answer(word: str) -> str:
+    """What the test says to this. A cancellation comes through meanwhile: the library's time limits may lose one."""
     async with redis.asyncio.Redis.from_url(sys.argv[1], socket_timeout=None) as client:
-        _, word = await client.blpop(["test:go"], 0)
-        return str(word.decode())
+        await client.rpush("test:said", word)
+        _, answer = await client.blpop(["test:go"], 0)
+        return str(answer.decode())
 
 
 @tool
 async def linger(ctx: Context) -> str:
     """Return the test's word; when cancelled, try to say something all the same."""
     try:
-        await _say(f"attempt {ctx.attempt}")
-        return await _word()
+        return await _answer(f"attempt {ctx.attempt}")
     except asyncio.CancelledError:
         await ctx.emit("too late")
         await asyncio.shield(_say(f"cancelled {ctx.attempt}"))
