@@ -17,8 +17,8 @@ PASSWORD = "#SHA256_OF_THE_PASSWORD"  # noqa: S105 - not one: the server refuses
 # To connect, also to several servers, and to call scripts.
 _CONNECTION = "client|setname cluster|slots eval evalsha ping role select"
 # What the scripts do by which jobs move and end, and what hears of it.
-_JOBS = "getrange hdel hmget hset ltrim pexpire publish rpush sadd subscribe time unlink xack xadd xdel"
-_STREAMS = "xgroup|create xrange"
+_JOBS = "getrange hdel hlen hmget hset ltrim pexpire publish rpush sadd subscribe time unlink xack xadd xdel"
+_STREAMS = "xgroup|create xinfo|groups xpending xrange xtrim"
 
 
 class Role(NamedTuple):
@@ -65,16 +65,16 @@ ROLES = {
         _role(
             "worker",
             "runs jobs, which may submit others",
-            "client|id client|unblock command|info del exists get hexists hget hincrby hlen hsetnx info persist pttl "
-            "rename scan set smembers srem type wait xautoclaim xclaim xgroup|delconsumer xinfo|consumers xinfo|groups "
-            "xinfo|stream xlen xpending xreadgroup xtrim zadd zcard zrange zrem zremrangebyscore zscan zscore",
+            "client|id client|unblock command|info del exists get hexists hget hincrby hsetnx info persist pttl "
+            "rename scan set smembers srem type wait xautoclaim xclaim xgroup|delconsumer xinfo|consumers "
+            "xinfo|stream xlen xreadgroup zadd zcard zrange zrem zremrangebyscore zscan zscore",
             newer="waitaof",
         ),
         _role(
             "dashboard",
             "looks at queues and jobs, pauses, cancels, runs again and deletes; it cannot submit",
             "command|info dbsize exists hexists hget info lrange persist pttl scan smembers type xinfo|consumers "
-            "xinfo|groups xlen xreadgroup zcard zcount zrange zrem zscan zscore",
+            "xlen xreadgroup zcard zcount zrange zrem zscan zscore",
         ),
     )
 }

@@ -72,6 +72,6 @@ async def _send(line: Line, prefix: str, calls: list[Call]) -> list[Any]:
 
     Reports go before it, alone: overtaken by the end of their jobs, they would be refused.
     """
-    first = calls[:1] if calls and calls[0][0].name == "report" else []
+    first = calls[:1] if len(calls) < 2 or calls[0][0].name == "report" else []
     answers = [await call(line, called, prefix, args) for called, args in first]
     return answers + await asyncio.gather(*(call(line, called, prefix, args) for called, args in calls[len(first) :]))

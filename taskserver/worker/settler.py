@@ -92,7 +92,6 @@ class Settler(LoopService):
     async def turn(self) -> None:
         """Send one batch."""
         await self._work.wait()
-        await asyncio.sleep(0)  # let the attempts that end in this turn of the event loop come along
         await self._send()
 
     async def interrupt(self) -> None:

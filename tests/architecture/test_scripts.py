@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from taskserver.domain.job import TRANSITIONS
-from taskserver.store.scripts import script
+from taskserver.store.scripts import PRELUDE, script
 from tests.architecture.headers import edges, header
 from tests.architecture.package import LUA, scripts
 
@@ -49,14 +49,37 @@ def test_every_row_of_the_table_has_its_script() -> None:
     assert set(TRANSITIONS) <= {path.stem for path in scripts()}
 
 
-def test_the_prelude_stands_behind_the_flags_of_each() -> None:
+def test_each_file_of_the_prelude_opens_with_what_it_is_for() -> None:
     parts = [path.read_text("utf-8") for path in (LUA / "prelude").glob("*.lua")]
     assert all(re.match(r"-- prelude, \w+: ", part) for part in parts)
-    for path in scripts():
-        flags, _, rest = script(path.stem).text.partition("\n")
-        assert flags in FLAGS
-        prelude = rest[: rest.index(f"-- {path.stem}: ")]
-        assert all(part in prelude for part in parts)
+
+
+@every_script
+def test_a_script_has_what_it_needs_of_the_prelude_and_nothing_else(path: Path) -> None:
+    needed, _, body = script(path.stem).text.partition(f"-- {path.stem}: ")
+    flags, *statements = re.split(r"^(?=local )", needed, flags=re.MULTILINE)
+    assert flags.strip() in FLAGS
+    kept = {name for statement in statements for name in names_of(statement)}
+    prelude = "\n".join((LUA / "prelude" / f"{part}.lua").read_text("utf-8") for part in PRELUDE)
+    known = {
+        name for statement in re.split(r"^(?=local )", prelude, flags=re.MULTILINE) for name in names_of(statement)
+    }
+    code = re.sub(r"--.*", "", f"-- {body}")
+    for number, statement in reversed(list(enumerate(statements))):
+        after = code + "".join(statements[number + 1 :])
+        assert words(after) & names_of(statement), f"nothing uses {statement.splitlines()[0]}"
+        earlier = {name for other in statements[: number + 1] for name in names_of(other)}
+        assert words(statement) & known <= earlier, f"{statement.splitlines()[0]}: it uses what stands behind it"
+    assert words(code) & known <= kept
+
+
+def names_of(statement: str) -> set[str]:
+    found = re.match(r"local (?:function )?(\w+(?:, \w+)*)", statement)
+    return set(found[1].split(", ")) if found else set()
+
+
+def words(lua: str) -> set[str]:
+    return set(re.findall(r"(?<![\w.'])[A-Za-z_]\w*(?!')", lua))
 
 
 @every_script

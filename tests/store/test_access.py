@@ -136,6 +136,8 @@ async def submit(client: Client) -> list[Any]:
     ]
     for other in (await client.submit(work, delay=60, expires=100), await client.submit(work)):
         assert await other.cancel() is State.CANCELLED
+    crowd = [job.id[-24:] for job in await client.submit_many([(work, {})] * 6)]
+    assert await steering.cancel(await client.connect(), "default", crowd) == [State.CANCELLED] * 6
     return jobs
 
 
@@ -174,7 +176,7 @@ async def keep_house(broker: Broker) -> None:
 
 
 async def look_after(broker: Broker, client: Client, ended: str) -> None:
-    """What an operator sees and does; there are two dead letters, and three jobs wait."""
+    """What an operator sees and does; there are two dead letters, and eight jobs wait."""
     assert [event.text async for event in client.job(ended).events()] == ["half", "said"]
     assert await client.job(ended).result(timeout=20)
     await health.reach(broker)
@@ -188,7 +190,7 @@ async def look_after(broker: Broker, client: Client, ended: str) -> None:
     assert await steering.requeue(broker, "default", [first]) == [""]
     assert await steering.cancel(broker, "default", [first]) == [State.CANCELLED]
     assert await steering.bury_for_good(broker, "default", [second]) == 1
-    assert await steering.purge(broker, "default") == 3
+    assert await steering.purge(broker, "default") == 8
     await steering.resume(broker, "default")
 
 
@@ -219,7 +221,7 @@ async def test_every_role_does_its_work_with_its_own_rights_and_needs_them_all(
         await keep_house(brokers["worker"])
     async with Client(town.urls["producer"]) as client:
         await client.submit(work, delay=100)
-        await client.submit(work)
+        await client.submit_many([(work, {})] * 6)
         with town.watch("dashboard"):
             async with Client(town.urls["dashboard"]) as other:
                 await look_after(brokers["dashboard"], other, jobs[-1].id)

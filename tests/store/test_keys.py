@@ -9,7 +9,7 @@ from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.domain.settlement import Defer, Patience
 from taskserver.store import steering
 from taskserver.store.keys import QUEUES, Keys
-from taskserver.store.scripts import script
+from tests.architecture.package import LUA
 from tests.leaks import leaked
 from tests.store.harness import LARGE_ERROR, LARGE_RESULT, LONG_MS, Queue, fail, release, retry, says, succeed
 
@@ -106,9 +106,8 @@ async def test_every_key_that_the_scripts_write_has_a_builder(queue: Queue) -> N
 
 async def test_both_name_the_same_keys(queue: Queue) -> None:
     """The prelude's builders, asked one by one."""
-    prelude = script("outcomes").text.partition("\n-- outcomes: ")[0]
     ask = (
-        prelude
+        (LUA / "prelude" / "keys.lua").read_text("utf-8")
         + """
       local k = ARGV[1]
       return { job_key(k), message_key(k), outcome_key(k), events_key(k), history_key(k), DELAYED, EXPIRING, DEAD, META,

@@ -6,6 +6,7 @@ import pytest
 
 from taskserver.domain.job import State
 from taskserver.store import mending, rounds, submitting
+from taskserver.store.keys import GROUP
 from taskserver.store.troubles import Trouble
 from tests.store.harness import LONG_MS, QUEUE, Queue, new_job, retry, succeed
 
@@ -154,6 +155,15 @@ async def test_a_dead_letter_that_is_too_old_for_the_list_is_not_listed_again(qu
 async def test_entries_of_one_millisecond_are_told_apart(queue: Queue) -> None:
     await submitting.submit(queue.broker, QUEUE, [new_job() for _ in range(12)])  # one call: …-0 to …-11
     await queue.claim(slots=10)
+    assert await walk(queue) == []
+
+
+async def test_ids_of_one_length_are_told_apart_by_their_parts(queue: Queue) -> None:
+    lane, key = queue.keys.lane("normal"), await queue.submit()
+    await queue.redis.unlink(lane)
+    await queue.redis.xgroup_create(lane, GROUP, "99-10", mkstream=True)
+    await queue.redis.xadd(lane, {"job": key}, id="100-9")
+    await queue.redis.hset(queue.keys.job(key), "entry", "normal/100-9")
     assert await walk(queue) == []
 
 

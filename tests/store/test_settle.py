@@ -10,6 +10,7 @@ import pytest
 from taskserver.domain.job import AttemptRecord, ClaimedJob, Failure, State
 from taskserver.domain.settlement import Defer, Finish, Patience, Refusal, Settlement
 from taskserver.store import settling
+from taskserver.store.keys import GROUP
 from tests.store.harness import (
     LARGE_ERROR,
     LARGE_RESULT,
@@ -342,6 +343,41 @@ async def test_reports_and_all_kinds_of_settlement_share_a_round_trip(queue: Que
     states = [await queue.state(job.key) for job in jobs]
     assert states == [State.SUCCEEDED, State.FAILED, State.DELAYED, State.QUEUED, State.DELAYED]
     assert [await queue.redis.xlen(queue.keys.events(job.key)) for job in jobs] == [1] * len(jobs)
+
+
+async def test_a_batch_that_ends_takes_no_entry_of_others_along(queue: Queue) -> None:
+    for _ in range(9):
+        await queue.submit()
+    first, *ending, last = await queue.claim(slots=8)
+    waiting = await queue.redis.xrange(queue.keys.lane("normal"))
+    assert await queue.settle(*(succeed(job) for job in ending)) == []
+    assert await queue.redis.xrange(queue.keys.lane("normal")) == [waiting[0], *waiting[-2:]]
+    assert await queue.settle(succeed(first), succeed(last)) == []
+    assert await queue.redis.xrange(queue.keys.lane("normal")) == waiting[-1:]
+
+
+async def test_a_batch_ends_before_one_that_was_claimed_later(queue: Queue) -> None:
+    for _ in range(6):
+        await queue.submit()
+    *ending, last = await queue.claim(slots=6)
+    assert await queue.settle(*(succeed(job) for job in ending)) == []
+    assert await queue.entries() == 1
+    assert await queue.settle(succeed(last)) == []
+    assert await queue.entries() == 0
+
+
+@pytest.mark.parametrize("running", [0, 1])
+async def test_a_batch_that_ends_leaves_what_a_rewound_group_reads_again(queue: Queue, running: int) -> None:
+    lane = queue.keys.lane("normal")
+    skipped = await queue.submit()
+    await queue.redis.xgroup_setid(lane, GROUP, "$")
+    for _ in range(5 + running):
+        await queue.submit()
+    ending = await queue.claim(slots=6)
+    await queue.redis.xgroup_setid(lane, GROUP, "0")
+    assert await queue.settle(*(succeed(job) for job in ending[:5])) == []
+    assert await queue.entries() == 1 + running
+    assert [job.key for job in await queue.claim()] == [skipped]
 
 
 async def test_a_large_batch_is_settled(queue: Queue) -> None:

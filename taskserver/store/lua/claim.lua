@@ -49,7 +49,12 @@ end
 
 -- As read_job, but only what a claim needs.
 local function read_claimable(key)
-  local v = record_of(redis.pcall('HMGET', job_key(key), 'state', 'entry', 'attempt', 'fence', 'max', 'expires'))
+  local v
+  if has(key, QUEUED) then
+    v = record_of(redis.call('HMGET', job_key(key), 'state', 'entry'))
+  else
+    v = record_of(redis.pcall('HMGET', job_key(key), 'state', 'entry', 'attempt', 'fence', 'max', 'expires'))
+  end
   return v and {
     state = v[1], entry = v[2] or nil, attempt = number(v[3]), fence = v[4] or nil, max = number(v[5]), expires = number(v[6]),
   }
@@ -96,10 +101,14 @@ end
 if not paused then
   local free = slots - begun
   free = free - read_lane('returned', free)
+  local drained = {}
   for turn = 1, 2 do -- first each lane its quota, then whatever is left in the order of the lanes
     for i, lane in ipairs({ 'high', 'normal', 'low' }) do
       local quota = turn == 1 and math.min(free, tonumber(ARGV[2 + i])) or free
-      free = free - read_lane(lane, quota)
+      if not drained[lane] then
+        local got = read_lane(lane, quota)
+        free, drained[lane] = free - got, got < quota
+      end
     end
   end
 end

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.faults import test_damaged_records, test_entries, test_wrong_types
 from tests.faults.guards.guard import Check, by, of_prelude
-from tests.store import test_cancel, test_claim, test_mend, test_promote_expire, test_renew
+from tests.store import test_cancel, test_claim, test_mend, test_promote_expire, test_renew, test_settle
 
 
 def number(garbage: bytes, field: str = "ttl") -> Check:
@@ -137,7 +137,35 @@ READING = [
     ),
     *of_prelude(
         "entries",
+        "finish",
+        ("pending", "live entry", "if pending and before(pending[1], bound) then bound = pending[1] end", "",
+         "the end of a batch takes the entries of running jobs along",
+         by(test_settle.test_a_batch_that_ends_takes_no_entry_of_others_along)),
+        ("first pending", "live entry", "if pending and before(pending[1], bound) then",
+         "if pending then", "the end of a batch takes the entries of waiting jobs along",
+         by(test_settle.test_a_batch_that_ends_leaves_what_a_rewound_group_reads_again, running=1)),
+        ("none pending", "record", "if pending and before(", "if before(", "a batch cannot end where nothing else runs",
+         by(test_settle.test_a_large_batch_is_settled)),
+        ("not trimmed", "live entry", "if not before(id, bound) then left[#left + 1] = id end", "",
+         "entries of ended jobs stay", by(test_settle.test_a_large_batch_is_settled)),
+        ("none left", "record", "if #ids > 0 then redis.call('XDEL', lane_key(lane), unpack(ids)) end",
+         "redis.call('XDEL', lane_key(lane), unpack(ids))", "a batch cannot end before one that was claimed later",
+         by(test_settle.test_a_batch_ends_before_one_that_was_claimed_later)),
+    ),
+    *of_prelude(
+        "records",
+        "finish",
+        ("usual fields", "record", "if v[2] and v[3] and v[4] and v[5] and v[6] and record_of(v) then",
+         "if record_of(v) then", "the output of a damaged job outlives its record",
+         by(test_damaged_records.test_a_record_of_the_usual_size_may_hold_unusual_fields)),
+    ),
+    *of_prelude(
+        "entries",
         "mend",
+        ("one length", "wake-up",
+         "if #one == #other and string.find(one, '-', 1, true) == string.find(other, '-', 1, true) then",
+         "if #one == #other then", "each walk writes another entry for a job that waits",
+         by(test_mend.test_ids_of_one_length_are_told_apart_by_their_parts)),
         ("another group", "wake-up", "if group[2] == GROUP then return", "if true then return",
          "somebody else's group decides which jobs are stranded",
          by(test_mend.test_a_group_of_somebody_else_misleads_nobody)),

@@ -13,6 +13,10 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ("submit", "if options == '' then"),
         ("requeue", "if seal ~= '' then redis.call('SETRANGE', message_key(key), 0, seal) end"),
         ("prelude/records", "if not field then return nil end"),
+        ("prelude/records", "if has(key, RUNNING) then"),
+        ("prelude/entries", "if #ids > FEW then ids = trim(lane, ids) end"),
+        ("claim", "if has(key, QUEUED) then"),
+        ("claim", "if not drained[lane] then"),
     ],
     "it reads an option": [
         ("submit", "if options.lane then set('lane', options.lane) end"),

@@ -27,6 +27,7 @@ end
 
 -- Whether one stream id comes before another. Their parts may be larger than what Lua's numbers hold exactly.
 local function before(one, other)
+  if #one == #other and string.find(one, '-', 1, true) == string.find(other, '-', 1, true) then return one < other end
   local a, b, c, d = string.match(one .. ' ' .. other, '^(%d+)%-(%d+) (%d+)%-(%d+)$')
   if a == c then a, c = b, d end
   return #a < #c or (#a == #c and a < c)
@@ -66,6 +67,8 @@ local function keep_lease(key, job, worker)
   lease(entry, worker)
 end
 
+local FEW = 4 -- entries that go one by one
+
 -- Entries to take off their streams, gathered so that a batch costs one XACK and one XDEL per lane.
 local dropped = {}
 local function drop_entry(entry)
@@ -86,11 +89,27 @@ local function tell(kind, key)
   if ids then ids[#ids + 1] = key else by_kind[kind] = { key } end
 end
 
+-- What nobody has pending up to where the group has read is done with, and may all go at once: of these ids, those that then
+-- are left. It is for many: XDEL looks for each one through all the entries that share its node, which costs as much as
+-- all else that is done at the end of a job.
+local function trim(lane, ids)
+  local stream, bound = lane_key(lane), last_delivered(lane)
+  local pending = redis.pcall('XPENDING', stream, GROUP, '-', '+', 1)[1]
+  if pending and before(pending[1], bound) then bound = pending[1] end
+  redis.call('XTRIM', stream, 'MINID', '=', bound)
+  local left = {}
+  for _, id in ipairs(ids) do
+    if not before(id, bound) then left[#left + 1] = id end
+  end
+  return left
+end
+
 -- What was gathered goes out; each script that gathers calls it once, last.
 local function flush()
   for lane, ids in pairs(dropped) do
     own(lane_key(lane), 'XACK', lane_key(lane), GROUP, unpack(ids))
-    redis.call('XDEL', lane_key(lane), unpack(ids))
+    if #ids > FEW then ids = trim(lane, ids) end
+    if #ids > 0 then redis.call('XDEL', lane_key(lane), unpack(ids)) end
   end
   for channel, by_kind in pairs(news) do
     for kind, ids in pairs(by_kind) do redis.call('PUBLISH', channel, kind .. table.concat(ids)) end
