@@ -91,23 +91,15 @@ class _Wire(asyncio.Protocol):
         self._writer, connection._writer, connection._reader = connection._writer, None, None
         self._transport = self._writer.transport
         self._transport.set_protocol(self)
-        self._unsent: list[bytes] = []
 
     def send(self, command: bytes) -> asyncio.Future[Any]:
-        """Write a command, together with all others of this turn of the event loop; its answer comes."""
+        """Write a command; its answer comes."""
         answer: asyncio.Future[Any] = self._loop.create_future()
         self._waiting.append((answer, self._loop.time()))
-        if not self._unsent:
-            self._loop.call_soon(self._flush)
-        self._unsent.append(command)
+        self._transport.write(command)
         if self._timer is None:
             self._timer = self._loop.call_later(self._patience, self._look)
         return answer
-
-    def _flush(self) -> None:
-        """A write wakes the server, which costs both sides more than most commands do."""
-        commands, self._unsent = self._unsent, []
-        self._transport.write(b"".join(commands))
 
     def data_received(self, data: bytes) -> None:
         """Give answers to those who wait, in the order in which they asked."""
