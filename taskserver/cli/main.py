@@ -17,7 +17,7 @@ PROGRAM = "taskserver"
 COMPLETE_VARIABLE = "_TASKSERVER_COMPLETE"
 
 COMMANDS = {
-    "worker": Entry("taskserver.cli.worker:worker", "Run the tools of your modules for whoever submits jobs."),
+    "worker": Entry("taskserver.cli.worker.group:worker", "Run the tools of your modules for whoever submits jobs."),
     "submit": Entry("taskserver.cli.submit:submit", "Hand a tool call to the workers."),
     "job": Entry("taskserver.cli.job:job", "Look at jobs, await, cancel or repeat them."),
     "dead": Entry("taskserver.cli.dead:dead", "Look at dead letters, export, requeue or delete them."),

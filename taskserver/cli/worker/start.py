@@ -1,33 +1,23 @@
-"""``taskserver worker``: one process that runs tools."""
+"""``taskserver worker start``: one process that runs tools, or several."""
 
 from __future__ import annotations
 
-import asyncio
 import math
-import signal
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-from taskserver.cli.connecting import open_client
-from taskserver.cli.lazy import DefaultGroup
-from taskserver.cli.options import Duration, broker_option, load_tools, tools_option
+from taskserver.cli.options import Duration, broker_option, named_modules, tools_option
 from taskserver.config.settings import Settings, settings
-from taskserver.observability.logging import LEVELS, configure
-from taskserver.tools import Toolbox
-from taskserver.worker.worker import Worker, WorkerConfig
+from taskserver.observability.logging import LEVELS
+from taskserver.worker.assignment import Assignment
+from taskserver.worker.supervisor.supervising import Fleet, supervise
+from taskserver.worker.supervisor.supervisor import check_replicas
+from taskserver.worker.worker import WorkerConfig
+from taskserver.worker.working import serve
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-@click.group(cls=DefaultGroup, default="start")
-def worker() -> None:
-    """Run the tools of your modules for whoever submits jobs.
-
-    SIGTERM or Ctrl-C stops it: it takes no more jobs, lets those that run go on for the grace period, and hands the
-    rest to other workers. A second one does not wait.
-    """
 
 
 def _whole(least: float, most: float) -> click.IntRange:
@@ -46,7 +36,7 @@ def setting(
     return click.option(*flags, type=kind(least, most), metavar=metavar, help=f"{what} {note}")
 
 
-@worker.command()
+@click.command()
 @tools_option
 @setting("concurrency", "Jobs that run at once.", "-c", kind=_whole, metavar="N")
 @click.option("--queue", "-q", "queues", multiple=True, metavar="NAME", help="A queue to work on; repeatable.")
@@ -55,12 +45,26 @@ def setting(
 @setting("lease", "If a worker falls silent, its jobs run elsewhere after this.")
 @setting("grace_period", "How long running jobs may go on when the worker stops.")
 @setting("unknown_tool_wait", "How long a job waits for a worker that knows its tool.")
-def start(broker_url: str | None, modules: tuple[str, ...], loglevel: str | None, **given: Any) -> None:
+@click.option(
+    "--replicas", "-r", type=int, default=1, show_default=True, metavar="N", help="Processes, each with its slots."
+)
+@click.option("--reload", is_flag=True, help="For development: replace the processes when a source file changes.")
+def start(
+    broker_url: str | None,
+    modules: tuple[str, ...],
+    loglevel: str | None,
+    replicas: int,
+    reload: bool,
+    **given: Any,
+) -> None:
     """Start a worker; the same as taskserver worker without it."""
-    configure(loglevel or settings().loglevel)
-    toolbox = load_tools(modules)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_work(broker_url, toolbox, _config(**given)))
+    wanted = named_modules(modules)
+    assignment = Assignment(
+        modules=wanted, worker=_config(**given), broker_url=broker_url, loglevel=loglevel or settings().loglevel
+    )
+    fleet = Fleet(assignment, check_replicas(replicas), reload)
+    alone = replicas == 1 and not reload
+    click.get_current_context().exit(serve(assignment) if alone else supervise(fleet))
 
 
 def _config(queues: tuple[str, ...], **given: float | None) -> WorkerConfig:
@@ -68,20 +72,3 @@ def _config(queues: tuple[str, ...], **given: float | None) -> WorkerConfig:
     known = settings()
     said = {name: getattr(known, name) if value is None else value for name, value in given.items()}
     return WorkerConfig(queues=queues or (known.queue,), max_result_bytes=known.max_message_bytes, **said)  # type: ignore[arg-type]
-
-
-async def _work(broker_url: str | None, toolbox: Toolbox, config: WorkerConfig) -> None:
-    async with open_client(broker_url, answering=False) as client:  # the worker itself waits for a broker that is down
-        worker = Worker(await client.connect(), toolbox, config)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, worker.stop)
-        await worker.run()
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
