@@ -36,7 +36,7 @@ COMMANDS = {
     entries=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 the job failed, 2 usage, "
-    "3 no such job, 4 broker, 5 waited long enough, 130 interrupted.",
+    "3 no such job or worker, 4 broker, 5 waited long enough, 130 interrupted.",
 )
 @click.version_option(__version__, "--version", prog_name=PROGRAM, message="%(prog)s %(version)s")
 def root() -> None:

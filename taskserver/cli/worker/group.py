@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from taskserver.cli.lazy import DefaultGroup
+from taskserver.cli.worker.ordering import restart, scale, stop
 from taskserver.cli.worker.start import start
+from taskserver.cli.worker.status import status
 
 
 @click.group(cls=DefaultGroup, default="start")
@@ -17,5 +19,5 @@ def worker() -> None:
     """
 
 
-for command in (start,):
+for command in (start, status, stop, restart, scale):
     worker.add_command(command)

@@ -144,7 +144,8 @@ class Seat:
             return 0.0
         self._failures = 1 if gone.seconds_ready > STEADY_SECONDS else self._failures + 1
         wait = backoff(self._failures, FIRST_WAIT, LAST_WAIT)
-        log.warning("%s; another one follows in %.1f s", _ending(gone), wait)
+        if gone.refused is None:  # else it has told why itself
+            log.warning("%s; another one follows in %.1f s", _ending(gone), wait)
         return wait
 
     async def _spawn(self) -> Child | None:
