@@ -90,7 +90,7 @@ Down = Begin | Stop | Reopen
 Up = Ready | Stopping | Refused | Heard
 
 
-def pack(message: Down | Up) -> bytes:
+def pack(message: msgspec.Struct) -> bytes:
     """A message as it is sent."""
     body = msgspec.json.encode(message)
     return len(body).to_bytes(4, "big") + body

@@ -20,11 +20,13 @@ WATCH_SECONDS = 1.0
 JOBS_SHOWN = 3
 
 COLUMNS = (
-    Column("WORKER"),
+    Column("WORKER", gives=True),
     Column("SERVER"),
+    Column("HOST", gives=True),
     Column("PID", right=True),
     Column("VERSION"),
     Column("QUEUES", gives=True),
+    Column("TOOLS", gives=True),
     Column("SLOTS", right=True),
     Column("MEMORY", right=True),
     Column("HEARTBEAT", right=True),
@@ -73,9 +75,11 @@ def _row(worker: WorkerInfo) -> list[object]:
     return [
         Styled(f"{worker.name} (stopping)", "yellow") if stopping else worker.name,
         f"{worker.task_server}/{worker.replica}" if worker.replica else worker.task_server,
+        worker.host,
         worker.pid,
         worker.version,
         ", ".join(worker.queues),
+        ", ".join(worker.tools),
         f"{worker.busy}/{worker.slots}",
         size(worker.memory),
         f"{duration(worker.heartbeat_age)} ago",

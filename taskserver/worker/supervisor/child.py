@@ -135,11 +135,14 @@ class Child:
             self._process.send_signal(signal.SIGKILL)
 
 
-def _command(begin: Begin) -> list[str]:
-    """The command of a replica; its last words are for people who look at the list of processes."""
+def interpreter() -> list[str]:
+    """How to start a fresh interpreter that has what this one has."""
     # ``-m`` looks into the current folder first, where a module of the user's may have the name of one that is
     # needed before the tools are loaded. It must look there only if this package itself is there.
     here = Path(taskserver.__file__).resolve().parents[1] == Path.cwd()
-    safe = [] if here else ["-P"]
-    name = begin.assignment.task_server
-    return [sys.executable, *safe, "-m", "taskserver.worker.replica", f"{name}/{begin.number}"]
+    return [sys.executable] if here else [sys.executable, "-P"]
+
+
+def _command(begin: Begin) -> list[str]:
+    """The command of a replica; its last word is for people who look at the list of processes."""
+    return [*interpreter(), "-m", "taskserver.worker.replica", f"{begin.assignment.task_server}/{begin.number}"]

@@ -1,23 +1,26 @@
-"""A supervisor in the background: ``python -m taskserver.worker.supervisor.daemon``, for those without a service manager.
+"""A daemon: a supervisor in the background, ``python -m taskserver.worker.supervisor.daemon``.
 
-Whoever starts it waits on its standard input, a socket, until it is ready or has said what is wrong (``worker/link.py``).
+Whoever starts it waits at its standard input, a socket, until it is ready or has said what is wrong (``link.py``).
 It is a fresh interpreter in a session of its own, not a fork of whatever the starter was.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
 from contextlib import ExitStack, suppress
+from typing import BinaryIO
 
 import msgspec
 
 from taskserver.errors import ConfigError, TaskServerError
+from taskserver.store.ending import end
 from taskserver.worker.link import Ready, Refused, pack, receive
 from taskserver.worker.quitting import EXIT_BROKEN
-from taskserver.worker.replica import reopen, take_standard_input
+from taskserver.worker.replica import take_standard_input
 from taskserver.worker.supervisor.child import interpreter
 from taskserver.worker.supervisor.pidfile import pid_file
 from taskserver.worker.supervisor.supervising import Fleet, supervise
@@ -42,7 +45,9 @@ def launch(daemon: Daemon) -> Ready:
     with ours:
         with theirs, _log(daemon.fleet.log_file) as log:
             command = [*interpreter(), "-m", "taskserver.worker.supervisor.daemon", daemon.fleet.assignment.task_server]
-            process = subprocess.Popen(command, stdin=theirs, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter
+                command, stdin=theirs.fileno(), stdout=log, stderr=log, start_new_session=True
+            )
         with suppress(OSError):
             ours.sendall(pack(daemon))
         answer = receive(ours, Ready | Refused)
@@ -55,7 +60,7 @@ def launch(daemon: Daemon) -> Ready:
     raise TaskServerError(f"the daemon has ended before it was ready; see {daemon.fleet.log_file}")
 
 
-def _log(path: str) -> _File:
+def _log(path: str) -> BinaryIO:
     try:
         return open(path, "ab", buffering=0)
     except OSError as error:
@@ -77,3 +82,24 @@ def main() -> int:
             with suppress(OSError):
                 link.sendall(pack(Refused(kind=type(error).__name__, sentence=str(error))))
             return EXIT_BROKEN
+
+
+async def _report(link: socket.socket, supervisor: Supervisor) -> None:
+    """Say that it is ready; if the starter is gone before, nobody knows of this process, and it stops."""
+    link.setblocking(False)
+    gone = asyncio.create_task(asyncio.get_running_loop().sock_recv(link, 1))
+    ready = asyncio.create_task(supervisor.ready.wait())
+    try:
+        await asyncio.wait((gone, ready), return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            link.sendall(pack(Ready(name=supervisor.name, pid=os.getpid())))
+        else:
+            supervisor.stop()
+    except OSError:
+        supervisor.stop()
+    finally:
+        await end(gone, ready)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

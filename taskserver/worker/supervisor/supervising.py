@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
 
 from taskserver.observability.logging import configure
 from taskserver.store.ending import end
@@ -17,6 +17,8 @@ from taskserver.worker.supervisor.reaping import inherits_orphans, reap_orphans
 from taskserver.worker.supervisor.supervisor import Supervisor
 from taskserver.worker.supervisor.watching import watch
 from taskserver.worker.working import be_mortal, handling, run_loop
+
+Company = Callable[[Supervisor], Coroutine[Any, Any, None]]
 
 
 class Fleet(NamedTuple):
@@ -35,14 +37,14 @@ class Fleet(NamedTuple):
     log_file: str = ""
 
 
-def supervise(fleet: Fleet, started: Callable[[Supervisor], None] | None = None) -> int:
+def supervise(fleet: Fleet, company: Company | None = None) -> int:
     """Be a supervisor until a signal says stop, and return the exit code.
 
     SIGTERM and SIGINT drain the replicas, a second one does not wait; SIGHUP replaces them one after the other.
 
     Args:
         fleet: What to do.
-        started: Called in the event loop, with the supervisor that is about to run.
+        company: What else runs beside the supervisor.
 
     Raises:
         ConfigError: if there cannot be so many replicas.
@@ -50,18 +52,18 @@ def supervise(fleet: Fleet, started: Callable[[Supervisor], None] | None = None)
     """
     be_mortal()
     configure(fleet.assignment.loglevel)
-    return run_loop(_supervise(fleet, started))
+    return run_loop(_supervise(fleet, company))
 
 
-async def _supervise(fleet: Fleet, started: Callable[[Supervisor], None] | None) -> int:
+async def _supervise(fleet: Fleet, company: Company | None) -> int:
     supervisor = Supervisor(fleet.assignment, fleet.replicas, reload=fleet.reload)
     beside = [asyncio.create_task(notify_service_manager(supervisor.ready.wait, supervisor.until_stopping))]
     if inherits_orphans():
         beside.append(asyncio.create_task(reap_orphans()))
     if fleet.reload:
         beside.append(asyncio.create_task(watch(lambda: _files(supervisor), supervisor.restart)))
-    if started is not None:
-        started(supervisor)
+    if company is not None:
+        beside.append(asyncio.create_task(company(supervisor)))
     with handling(_handlers(supervisor, fleet.log_file)):
         try:
             await supervisor.run()

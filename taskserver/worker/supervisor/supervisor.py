@@ -78,6 +78,7 @@ class Supervisor:
             await self._clear()
         if self._refusal is not None:
             raise self._refusal.error()
+        log.info("supervisor %s has stopped", self.name)
 
     def stop(self) -> None:
         """Let every replica drain; called again, do not wait."""
