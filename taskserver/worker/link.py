@@ -16,6 +16,7 @@ from taskserver import errors
 from taskserver.domain.fleet import Order
 from taskserver.errors import TaskServerError
 from taskserver.worker.assignment import Assignment
+from taskserver.worker.sources import Stamp
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -52,7 +53,7 @@ class Ready(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     name: str
     pid: int
     metrics_port: int | None = None
-    files: list[str] = []
+    files: dict[str, Stamp] = {}
 
 
 class Stopping(msgspec.Struct, frozen=True, tag=True):
@@ -70,7 +71,7 @@ class Refused(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
     kind: str
     sentence: str
-    files: list[str] = []
+    files: dict[str, Stamp] = {}
 
     def error(self) -> TaskServerError:
         """The error as if it had been raised here."""

@@ -43,13 +43,13 @@ class Replica:
             post = Post(begin.assignment.task_server, begin.supervisor, begin.number, self._pass_on)
             return run_loop(work(begin.assignment, toolbox, post, [self._tell, self._listen]))
         except TaskServerError as error:
-            files = files_of(error) if begin.watched else []
+            files = files_of(error) if begin.watched else {}
             self._say(Refused(kind=type(error).__name__, sentence=str(error), files=files))
             return EXIT_BROKEN
 
     async def _tell(self, worker: Worker) -> None:
         await worker.ready.wait()
-        files = loaded_files() if self._begin.watched else []
+        files = loaded_files() if self._begin.watched else {}
         self._say(Ready(name=worker.name, pid=os.getpid(), metrics_port=worker.metrics_port, files=files))
         await worker.until_stopping()
         self._say(Stopping())

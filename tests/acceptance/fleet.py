@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from taskserver.store.connection import Broker
+from taskserver import Client
+from taskserver.domain.job import State
 from taskserver.store.workers import WorkerInfo, list_workers
 from tests.acceptance.cli import PATIENCE, Cli, Running
 
@@ -15,13 +16,45 @@ def workers(cli: Cli) -> list[WorkerInfo]:
     """The live workers."""
 
     async def look() -> list[WorkerInfo]:
-        broker = Broker(cli.env["TASKSERVER_BROKER_URL"])
-        try:
-            return await list_workers(broker)
-        finally:
-            await broker.close()
+        async with Client(cli.env["TASKSERVER_BROKER_URL"]) as client:
+            return await list_workers(await client.connect())
 
     return asyncio.run(look())
+
+
+def holding(cli: Cli) -> str:
+    """A job that goes on until ``cli.open_gate``, once it runs."""
+
+    async def submit() -> str:
+        async with Client(cli.env["TASKSERVER_BROKER_URL"]) as client:
+            job = await client.submit("hold", {"gate": str(cli.gate)})
+            async with asyncio.timeout(PATIENCE):
+                async for _ in job.events():
+                    break
+            return job.id
+
+    return asyncio.run(submit())
+
+
+def result(cli: Cli, job_id: str) -> object:
+    """A job's result, waited for."""
+
+    async def ask() -> object:
+        async with Client(cli.env["TASKSERVER_BROKER_URL"]) as client:
+            return await client.job(job_id).result(timeout=PATIENCE)
+
+    return asyncio.run(ask())
+
+
+def state(cli: Cli, job_id: str) -> tuple[State, int]:
+    """A job's state and how many attempts it took."""
+
+    async def ask() -> tuple[State, int]:
+        async with Client(cli.env["TASKSERVER_BROKER_URL"]) as client:
+            found = await client.job(job_id).status()
+            return found.state, found.attempt
+
+    return asyncio.run(ask())
 
 
 def until(cli: Cli, condition: Callable[[list[WorkerInfo]], bool]) -> list[WorkerInfo]:
@@ -45,7 +78,6 @@ def replicas(cli: Cli, count: int, *options: str, tools: str = "agent_tools") ->
     """A supervisor whose replicas are ready; heartbeats come three times a second."""
     options = ("--lease", "1", *options)
     running = cli.start("worker", "--tools", tools, "--replicas", str(count), *options)
-    running.wait_for("supervisor")
     running.wait_for(f"is ready: {count} replicas")
     return running
 

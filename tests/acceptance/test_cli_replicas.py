@@ -13,67 +13,67 @@ import psutil
 import pytest
 
 from tests.acceptance.cli import COMMAND, Cli
-from tests.acceptance.fleet import eventually, replicas, runner, until, workers
+from tests.acceptance.fleet import eventually, holding, replicas, result, runner, state, until, workers
 
 
 def test_a_killed_replica_is_replaced_and_its_job_done_by_another(cli: Cli) -> None:
     supervisor = replicas(cli, 4, "-c", "2")
-    job_id = cli.holding()
+    job_id = holding(cli)
     victim = runner(cli, job_id)
     os.kill(victim.pid, signal.SIGKILL)
     cli.open_gate()
     told = supervisor.wait_for("another one follows in")
     assert f"replica {victim.replica} (pid {victim.pid}) has ended: SIGKILL: killed, perhaps by the system" in told
-    done = cli.ok("job", "result", job_id).out
+    done = str(result(cli, job_id))
     assert done.startswith("attempt 2 in ")
-    assert not done.endswith(f" {victim.pid}\n")
+    assert not done.endswith(f" {victim.pid}")
     there = until(cli, lambda there: {w.replica for w in there if w.pid != victim.pid} == {1, 2, 3, 4})
     assert all(w.slots == 2 for w in there)
 
 
 def test_sigterm_drains_every_replica(cli: Cli) -> None:
     supervisor = replicas(cli, 2, "-c", "1")
-    jobs = [cli.holding(), cli.holding()]
+    jobs = [holding(cli), holding(cli)]
     supervisor.signal(signal.SIGTERM)
     supervisor.wait_for("stops: 1 jobs are running")
     cli.open_gate()
     done = supervisor.end()
     assert (done.code, done.err.count("stops: 1 jobs are running")) == (0, 2)
-    assert [(cli.state(job)["state"], cli.state(job)["attempt"]) for job in jobs] == [("succeeded", 1)] * 2
+    assert [state(cli, job) for job in jobs] == [("succeeded", 1)] * 2
     assert workers(cli) == []
 
 
 def test_a_second_signal_does_not_wait(cli: Cli) -> None:
     supervisor = replicas(cli, 2, "--grace-period", "1h")
-    job_id = cli.holding()
+    job_id = holding(cli)
     supervisor.signal(signal.SIGINT)
     supervisor.wait_for("stops: 1 jobs are running")
     supervisor.signal(signal.SIGINT)
     assert supervisor.end().code == 0
-    assert cli.state(job_id)["state"] == "queued"
+    assert state(cli, job_id) == ("queued", 0)
 
 
 def test_a_signal_to_all_its_processes_at_once_is_one_signal(cli: Cli) -> None:
     supervisor = replicas(cli, 2, "--grace-period", "1h")
-    job_id = cli.holding()
+    job_id = holding(cli)
     os.killpg(supervisor.pid, signal.SIGTERM)
     supervisor.wait_for("stops: 1 jobs are running")
     supervisor.wait_for("replicas drain")
     cli.open_gate()
     assert supervisor.end().code == 0
-    assert (cli.state(job_id)["state"], cli.state(job_id)["attempt"]) == ("succeeded", 1)
+    assert state(cli, job_id) == ("succeeded", 1)
 
 
 def test_replicas_of_a_dead_supervisor_drain_and_end(cli: Cli) -> None:
     supervisor = replicas(cli, 2)
     pids = [each.pid for each in workers(cli)]
-    job_id = cli.holding()
+    job_id = holding(cli)
     supervisor.signal(signal.SIGKILL)
     supervisor.wait_for("stops: 1 jobs are running")
     cli.open_gate()
     eventually(lambda: not any(map(psutil.pid_exists, pids)))
     assert supervisor.end().code == -signal.SIGKILL
-    assert (cli.state(job_id)["state"], cli.state(job_id)["attempt"]) == ("succeeded", 1)
+    assert state(cli, job_id) == ("succeeded", 1)
 
 
 def test_a_replica_that_is_stopped_past_its_supervisor_is_followed_at_once(cli: Cli) -> None:
@@ -86,7 +86,7 @@ def test_a_replica_that_is_stopped_past_its_supervisor_is_followed_at_once(cli: 
 
 def test_tools_that_cannot_be_imported_are_one_error_and_nothing_is_left(cli: Cli) -> None:
     (cli.folder / "broken.py").write_text("import nothing_of_this_name\n")
-    done = cli.start("worker", "--tools", "broken", "--replicas", "3").end()
+    done = cli.run("worker", "--tools", "broken", "--replicas", "3")  # ends when all have closed its stderr
     assert (done.code, done.out) == (2, "")
     assert done.err.count("Traceback") == 1
     assert done.err.startswith("taskserver: module 'broken' failed when it was imported:")
@@ -95,7 +95,7 @@ def test_tools_that_cannot_be_imported_are_one_error_and_nothing_is_left(cli: Cl
 
 def test_a_broker_that_will_not_do_is_one_error(cli: Cli) -> None:
     url = cli.env["TASKSERVER_BROKER_URL"].replace("unix://", "unix://someone:wrong-secret@")
-    done = cli.start("worker", "--tools", "agent_tools", "-r", "2", TASKSERVER_BROKER_URL=url).end()
+    done = cli.run("worker", "--tools", "agent_tools", "-r", "2", TASKSERVER_BROKER_URL=url)
     assert (done.code, done.err.count("refused the user or password")) == (4, 1)
 
 
@@ -129,8 +129,7 @@ def test_as_process_1_it_reaps_orphans_and_stops_at_sigterm(cli: Cli, tmp_path: 
     try:
         until(cli, lambda there: len(there) == 2)
         (first,) = psutil.Process(outer.pid).children()
-        for _ in range(3):
-            cli.ok("submit", "leave", "--wait")
+        cli.ok("submit", "leave", "--wait")
         eventually(lambda: len(first.children()) == 2)
         first.send_signal(signal.SIGTERM)
         assert outer.wait(30) == 0

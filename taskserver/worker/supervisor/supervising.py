@@ -13,6 +13,7 @@ from taskserver.store.ending import end
 from taskserver.worker.assignment import Assignment
 from taskserver.worker.notifying import notify_service_manager
 from taskserver.worker.replica import reopen
+from taskserver.worker.sources import Stamp
 from taskserver.worker.supervisor.reaping import inherits_orphans, reap_orphans
 from taskserver.worker.supervisor.supervisor import Supervisor
 from taskserver.worker.supervisor.watching import watch
@@ -94,5 +95,8 @@ def _handlers(supervisor: Supervisor, log_file: str) -> dict[int, Callable[[int]
     return handlers
 
 
-def _files(supervisor: Supervisor) -> set[str]:
-    return {*supervisor.refused_files, *(file for replica in supervisor.replicas for file in replica.files)}
+def _files(supervisor: Supervisor) -> dict[str, Stamp]:
+    files = dict(supervisor.refused_files)
+    for replica in supervisor.replicas:
+        files |= replica.files
+    return files

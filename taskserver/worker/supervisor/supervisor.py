@@ -14,6 +14,7 @@ from taskserver.store.ending import end
 from taskserver.worker.assignment import Assignment
 from taskserver.worker.link import Begin, Ready, Refused
 from taskserver.worker.presence import HOST
+from taskserver.worker.sources import Stamp
 from taskserver.worker.supervisor.child import Child
 from taskserver.worker.supervisor.seat import Seat
 
@@ -46,7 +47,7 @@ class Supervisor:
         check_replicas(replicas)
         self.name = f"{assignment.task_server}@{HOST}-{os.getpid()}"
         self.ready = asyncio.Event()
-        self.refused_files: list[str] = []
+        self.refused_files: dict[str, Stamp] = {}
         self._assignment = assignment
         self._reload = reload
         self._seats: dict[int, Seat] = {}
