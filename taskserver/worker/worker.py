@@ -152,12 +152,13 @@ class Worker:
 
     def hurry(self) -> None:
         """Stop, and do not wait for running jobs."""
-        self._stop.set()
+        self.drain()
         self._hurry.set()
 
     def drain(self) -> None:
         """Stop claiming and let running jobs go on for the grace period; harmless when repeated."""
-        self._stop.set()
+        if not self._stop.is_set():
+            self.stop()
 
     async def until_stopping(self) -> None:
         """Wait until it takes no more jobs."""

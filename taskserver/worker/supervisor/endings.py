@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from taskserver.worker.quitting import EXIT_BROKEN
-
-EXIT_RECYCLE = 75
+from taskserver.worker.quitting import EXIT_BROKEN, EXIT_RECYCLE
 
 _MEANINGS = {
     -signal.SIGKILL: "killed, perhaps by the system because memory was out",
