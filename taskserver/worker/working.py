@@ -106,9 +106,10 @@ def _signals(worker: Worker) -> Iterator[None]:
 
 @contextmanager
 def handling(handlers: dict[int, Callable[[int], None]]) -> Iterator[None]:
-    """Handle signals in the running event loop. One that is ignored, as after ``nohup``, stays ignored."""
+    """Handle signals in the running event loop. After ``nohup``, SIGHUP stays ignored."""
     loop = asyncio.get_running_loop()
-    mine = [number for number in handlers if signal.getsignal(number) is not signal.SIG_IGN]
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    mine = [number for number in handlers if not (nohup and number == signal.SIGHUP)]
     for number in mine:
         loop.add_signal_handler(number, handlers[number], number)
     try:

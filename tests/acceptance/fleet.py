@@ -36,6 +36,16 @@ def holding(cli: Cli) -> str:
     return asyncio.run(submit())
 
 
+def call(cli: Cli, tool: str) -> object:
+    """A tool's result."""
+
+    async def submit() -> object:
+        async with Client(cli.env["TASKSERVER_BROKER_URL"]) as client:
+            return await (await client.submit(tool)).result(timeout=PATIENCE)
+
+    return asyncio.run(submit())
+
+
 def result(cli: Cli, job_id: str) -> object:
     """A job's result, waited for."""
 

@@ -10,7 +10,8 @@ import pytest
 
 from taskserver import Client, ConfigError
 from taskserver.worker.assignment import Assignment
-from taskserver.worker.supervisor import Supervisor
+from taskserver.worker.quitting import EXIT_RECYCLE
+from taskserver.worker.supervisor import Supervisor, child
 from taskserver.worker.supervisor.endings import reason
 from taskserver.worker.worker import WorkerConfig
 
@@ -94,6 +95,37 @@ async def test_a_restart_with_tools_that_broke_meanwhile_keeps_the_old_replicas(
         await asyncio.wait_for(refused.wait(), PATIENCE)
         assert supervisor.replicas == [old]
         assert supervisor.ready.is_set()
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (EXIT_RECYCLE, "exit code 75: it asked to be replaced; another one follows"),
+        (3, "exit code 3; another one follows in"),
+    ],
+)
+async def test_who_asks_to_be_replaced_is_followed_at_once(
+    one_broker_url: str, caplog: pytest.LogCaptureFixture, code: int, told: str
+) -> None:
+    caplog.set_level("INFO", "taskserver.supervisor")
+    async with Client(one_broker_url) as client, running(Supervisor(assignment(one_broker_url), 1)):
+        job = await client.submit("leave", {"code": code})
+        assert await job.result(timeout=PATIENCE) == 2
+    (line,) = (message for message in caplog.messages if "has ended: exit code" in message)
+    assert told in line
+    assert (" in " in line) == (code != EXIT_RECYCLE)
+
+
+async def test_a_replica_that_is_stuck_is_killed_in_the_end(
+    one_broker_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "UNANSWERED_SECONDS", 0.2)
+    config = WorkerConfig(lease=1.5, grace_period=0)
+    async with Client(one_broker_url) as client, running(Supervisor(assignment(one_broker_url, worker=config), 1)):
+        async for event in (await client.submit("block")).events():
+            if event.text == "blocking":
+                break
+    assert "does not end: it is killed" in caplog.text
 
 
 @pytest.mark.parametrize("count", [0, -3, 1001])

@@ -95,7 +95,10 @@ async def restart(client: Client, *, names: tuple[str, ...], **given: Any) -> No
 @no_wait_option
 @connected
 async def scale(client: Client, *, replicas: int, name: str | None, **given: Any) -> None:
-    """Change how many replicas a running supervisor keeps; NAME can be left out if there is only one."""
+    """Change how many replicas a running supervisor keeps.
+
+    NAME is its own or its task server's; it can be left out if there is only one.
+    """
     check_replicas(replicas)
     broker = await client.connect()
     names = (name,) if name else ()
