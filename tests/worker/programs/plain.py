@@ -27,5 +27,7 @@ async def leave(code: int, ctx: Context) -> int:
 async def block(ctx: Context) -> None:
     """Block the event loop."""
     ctx.progress(0.5, "blocking")
-    await asyncio.sleep(0.1)  # so that this is told
-    time.sleep(60)
+    try:
+        await asyncio.sleep(0.1)  # so that this is told
+    finally:
+        time.sleep(60)
