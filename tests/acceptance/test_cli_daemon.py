@@ -10,6 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from taskserver import ConfigError
+from taskserver.cli.main import run
+from taskserver.worker.supervisor.pidfile import pid_file as hold
 from tests.acceptance.cli import Cli, Done
 from tests.acceptance.fleet import eventually, until, workers
 
@@ -81,10 +84,23 @@ def test_what_cannot_start_is_told_and_leaves_nothing(cli: Cli, pid_file: Path) 
     assert not pid_file.exists()
     done = daemon(cli, "--pid-file", str(pid_file), "--broker", "redis://127.0.0.1:1")
     assert (done.code, "does not answer" in done.err) == (4, True)
-    done = daemon(cli, "--pid-file", str(cli.folder / "no" / "where"))
-    assert (done.code, "cannot be written: No such file or directory" in done.err) == (2, True)
-    done = cli.run("worker", "--tools", "agent_tools", "--daemon")
-    assert (done.code, "say where the daemon logs: --log-file FILE" in done.err) == (2, True)
-    done = cli.run("worker", "--tools", "agent_tools", "--pid-file", "x")
-    assert (done.code, "add --daemon" in done.err) == (2, True)
     assert workers(cli) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--daemon",), "say where the daemon logs: --log-file FILE"),
+        (("--pid-file", "x"), "add --daemon"),
+        (("--replicas", "0"), "replicas must be 1 to 1000, not 0"),
+        (("--replicas", "-1", "--daemon"), "replicas must be 1 to 1000, not -1"),
+    ],
+)
+def test_options_that_cannot_be(options: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["worker", "--tools", "nothing_is_loaded", *options]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_pid_file_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be written: No such file"), hold(str(tmp_path / "no" / "where")):
+        pass

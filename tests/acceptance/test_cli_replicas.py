@@ -99,11 +99,6 @@ def test_a_broker_that_will_not_do_is_one_error(cli: Cli) -> None:
     assert (done.code, done.err.count("refused the user or password")) == (4, 1)
 
 
-def test_no_replicas_are_refused(cli: Cli) -> None:
-    done = cli.run("worker", "--tools", "agent_tools", "--replicas", "0")
-    assert (done.code, done.err) == (2, "taskserver: replicas must be 1 to 1000, not 0\n")
-
-
 def test_no_secret_is_in_a_command_line_or_an_environment(cli: Cli) -> None:
     supervisor = replicas(cli, 1, "--reload", "--broker", cli.env["TASKSERVER_BROKER_URL"] + "?client_name=hush-hush")
     (replica,) = psutil.Process(supervisor.pid).children()
@@ -174,7 +169,7 @@ def test_reload_follows_the_source_and_survives_a_syntax_error(cli: Cli) -> None
     supervisor.wait_for("the replicas that run go on")
     assert call(cli, "answer") == 1
     source.write_text("from taskserver import tool\n\n\n@tool\ndef answer() -> int:\n    return 22\n")
-    supervisor.wait_for("takes the place of")
+    supervisor.wait_for("has stopped")  # the old one: until then, it may take the job
     assert call(cli, "answer") == 22
 
 
