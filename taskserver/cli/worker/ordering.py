@@ -163,7 +163,9 @@ async def _carry_out(
             told = waiting
             note(f"waiting for {count(waiting, 'worker')} {what}")
         if time.monotonic() > deadline:
-            raise WorkersUnchanged(f"{count(waiting, 'worker')} still {what} after {given['timeout']:g} s; it goes on")
+            raise WorkersUnchanged(
+                f"{count(waiting, 'worker')} still {what} after {given['timeout']:g} s; see their log"
+            )
         await asyncio.sleep(LOOK_SECONDS)
 
 

@@ -20,6 +20,8 @@ STEADY_SECONDS = 30.0
 """Who has taken jobs for so long did not crash because of how it was started."""
 FIRST_WAIT, LAST_WAIT = 0.5, 30.0
 GROUP_SECONDS = 0.2
+TRIES = 3
+"""How many successors may crash before the replica that is there stays."""
 
 log = logging.getLogger("taskserver.supervisor")
 
@@ -89,11 +91,8 @@ class Seat:
             self._failures = 0
             self._nudged.set()
             return True
-        successor = await self._spawn()
+        successor = await self._successor()
         if successor is None:
-            return False
-        await successor.changed.wait()
-        if successor.ready is None:
             return False
         async with self._placing:
             old, self._child = self._child, successor
@@ -102,6 +101,19 @@ class Seat:
         old.stop()
         await old.ended()
         return True
+
+    async def _successor(self) -> Child | None:
+        """A replica that takes jobs, beside the one that is there; None if there cannot be one."""
+        for _ in range(TRIES):
+            child = await self._spawn()
+            if child is None:
+                return None
+            await child.changed.wait()
+            if child.ready is not None:
+                return child
+            if child.refused is not None or self.leaving.is_set():
+                return None
+        return None
 
     def stop(self, *, hurry: bool = False) -> None:
         """Let whoever is in it drain, and nobody follow; or do not even wait."""
