@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from taskserver import Client, Context, JobCancelled, JobFailed, State, Toolbox, Worker, WorkerConfig, tool
+from taskserver.domain.fleet import Action, Order
 from taskserver.errors import BrokerDenied
 from taskserver.store import health, listing, mending, queues, recovering, steering
 from taskserver.store.access import ROLES
@@ -21,6 +22,7 @@ from taskserver.store.connection import Broker
 from taskserver.store.leasing import LeaseKeeper
 from taskserver.store.rounds import around
 from taskserver.store.searching import Wanted, dead_letters, newest_jobs
+from taskserver.store.workers import give, list_workers
 from tests.brokers import Server, kinds
 from tests.conftest import Eventually
 
@@ -279,6 +281,18 @@ async def test_a_dashboard_cannot_submit(town: Town) -> None:
         with pytest.raises(BrokerDenied, match=r"may not do this: .*(can't run this|'set') command"):
             await client.submit(work)
     assert not [key for key in town.admin.scan_iter() if b":job:" in key or b":msg:" in key]
+
+
+async def test_a_dashboard_sees_workers_and_may_tell_them_to_stop(town: Town, brokers: dict[str, Broker]) -> None:
+    hired = Worker(Broker(town.urls["worker"], patience=1.0), Toolbox.of(work), WorkerConfig(lease=1.0, grace_period=0))
+    life = asyncio.create_task(hired.run())
+    await asyncio.wait_for(hired.ready.wait(), 20)
+    (seen,) = await list_workers(brokers["dashboard"])
+    assert (seen.name, seen.tools, seen.supervisor) == (hired.name, ["work"], None)
+    await give(brokers["dashboard"], seen, Order(id="1", action=Action.STOP, whom=seen.name))
+    await asyncio.wait_for(life, 20)
+    assert await list_workers(brokers["dashboard"]) == []
+    await hired._broker.close()
 
 
 async def test_a_producer_signs_anew_and_a_workers_tool_hands_out_work(
