@@ -44,6 +44,23 @@ class Duration(click.ParamType):  # type: ignore[type-arg] # generic since click
         return span
 
 
+class WeightedQueue(click.ParamType):  # type: ignore[type-arg]
+    """A queue's name, or its name and weight: ``fast=3``."""
+
+    name = "queue"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """How it is called in the help."""
+        return "NAME[=WEIGHT]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it was given, if it is one."""
+        _, separator, weight = str(value).partition("=")
+        if separator and not (weight.isdecimal() and 1 <= int(weight) <= 1000):
+            self.fail(f"{value!r}: behind = stands the queue's weight, 1 to 1000, as in fast=3", param, ctx)
+        return str(value)
+
+
 class ModuleName(click.ParamType):  # type: ignore[type-arg]
     """A module or file with tools; several in the environment variable are separated by commas."""
 

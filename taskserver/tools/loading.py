@@ -123,6 +123,10 @@ def _single(module: ModuleType, attribute: str, name: str | None) -> Tool:
     if target is None:
         near = did_you_mean(attribute, vars(module)) or ": look there for what it is called"
         raise ConfigError(f"there is no {attribute!r} in the module {module.__name__!r}{near}")
+    if not (inspect.isclass(target) or inspect.isfunction(target)):
+        raise ConfigError(
+            f"{module.__name__}:{attribute} is no tool: name a class or a function that is written in Python"
+        )
     known = tool_of(target)
     return declared(target, name or target.__name__) if known is None else known.renamed(name or known.name)
 

@@ -1,8 +1,8 @@
 """Slots that several queues share by weight, or that one queue may only have a part of.
 
-A queue *wants* slots from when its fetcher waits for one until a claim finds that nothing more is queued. Each free slot
-goes to one of the queues that want one, in smooth weighted turns, so that over time each gets its share and none waits
-for ever. What nobody else wants, anybody may have: no slot stays empty while a job waits.
+A queue *wants* slots from when its fetcher waits for one until a claim finds that nothing more is queued. Each free
+slot goes to one of the queues that want one, in smooth weighted turns, so that over time each gets its share and none
+waits for ever. What nobody else wants, anybody may have: no slot stays empty while a job waits.
 """
 
 from __future__ import annotations
