@@ -54,25 +54,32 @@ def values(config: Config) -> Iterator[Shown]:
 def _values(config: Config, part: BaseModel, path: Path) -> Iterator[Shown]:
     for name, field in type(part).model_fields.items():
         place = (*path, field.alias or name)
-        value = getattr(part, name)
-        if config.name_of(place) == config.name_of(path) and name not in ("name", "module"):
-            continue  # a bare name stands there, and the rest is not worth a line
-        if isinstance(value, BaseModel):
-            if config.where(place) is not None:  # else it is for Kubernetes, and says nothing
-                yield from _values(config, value, place)
-        elif isinstance(value, dict):
-            for key, each in value.items():
-                yield _shown(config, (*place, key), each)
-        elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
-            for position, each in enumerate(value):
-                yield from _values(config, each, (*place, position))
-        elif value is not None:
-            yield _shown(config, place, value)
-        elif name in FROM_SETTINGS:
-            yield _from_settings(config, place, FROM_SETTINGS[name])
-        elif name == "tools" and os.environ.get("TASKSERVER_TOOLS"):
-            tools = os.environ["TASKSERVER_TOOLS"].split(",")
-            yield Shown(config.name_of(place), tools, "environment variable TASKSERVER_TOOLS")
+        if config.name_of(place) != config.name_of(path) or name in ("name", "module"):
+            yield from _value(config, getattr(part, name), place)
+        # else a bare name stands there, and the rest of the model is not worth a line
+
+
+def _value(config: Config, value: Any, place: Path) -> Iterator[Shown]:
+    if isinstance(value, BaseModel):
+        if config.where(place) is not None:  # else it is for Kubernetes, and says nothing
+            yield from _values(config, value, place)
+    elif isinstance(value, dict):
+        yield from (_shown(config, (*place, key), each) for key, each in value.items())
+    elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
+        for position, each in enumerate(value):
+            yield from _values(config, each, (*place, position))
+    elif value is not None:
+        yield _shown(config, place, value)
+    else:
+        yield from _left_open(config, place, str(place[-1]))
+
+
+def _left_open(config: Config, place: Path, name: str) -> Iterator[Shown]:
+    """What the file does not say."""
+    if name in FROM_SETTINGS:
+        yield _from_settings(config, place, FROM_SETTINGS[name])
+    elif name == "tools" and (tools := os.environ.get("TASKSERVER_TOOLS")):
+        yield Shown(config.name_of(place), tools.split(","), "environment variable TASKSERVER_TOOLS")
 
 
 def _shown(config: Config, place: Path, value: Any) -> Shown:

@@ -56,7 +56,7 @@ def sentence(error: ErrorDetails, path: Path, keys: Iterable[str]) -> str:
     if kind == "missing":
         return "is missing"
     if kind == "value_error":
-        return str(context["error"])
+        return "cannot be what its reference stands for" if isinstance(given, Text) else str(context["error"])
     shown = _shown(given, path)
     if kind in _MEANT:
         return f"must be {_MEANT[kind]}, not {shown}" + _hint(kind, given)

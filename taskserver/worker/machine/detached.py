@@ -38,7 +38,7 @@ class Detach(msgspec.Struct, frozen=True):
 
 
 def keep_up(file: str, modules: tuple[str, ...], tell: Tell, link: socket.socket | None = None) -> None:
-    """Keep a file up in this very process, until a signal ends it.
+    """Keep a file up in this very process, until a signal ends it; then the process shall end too.
 
     Args:
         file: The configuration file.

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -75,6 +76,7 @@ class Place:
         self.lock = folder / "lock"
         self.log = folder / "log"
         self._state = folder / "state.json"
+        self._held: BinaryIO | None = None
 
     @classmethod
     def of(cls, file: str) -> Place:
@@ -108,18 +110,19 @@ class Place:
 
     @contextmanager
     def held(self, file: str) -> Iterator[None]:
-        """Keep the file up, inside a ``with`` block.
+        """Keep the file up, inside a ``with`` block; the lock is the process's until its end, for which others wait.
 
         Raises:
             ConfigError: if it is up already.
         """
-        with locks.owned(self.create().lock) as lock:
-            if lock is None:
-                raise self.is_up(file)
-            try:
-                yield
-            finally:
-                self._state.unlink(missing_ok=True)
+        self._held = locks.open_lock(self.create().lock)
+        if not locks.try_own(self._held):
+            self._held.close()
+            raise self.is_up(file)
+        try:
+            yield
+        finally:
+            self._state.unlink(missing_ok=True)
 
     def is_up(self, file: str) -> ConfigError:
         """The error for a file that is up already."""
