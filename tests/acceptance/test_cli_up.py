@@ -124,7 +124,7 @@ def test_the_seeds_example_as_it_is_takes_broker_and_tools_from_the_environment(
 def test_a_module_that_fails_brings_nothing_up(embedded_cli: Cli, how: tuple[str, ...]) -> None:
     cli = embedded_cli
     (cli.folder / "broken.py").write_text("import nowhere_to_be_found\n")
-    write(cli, FILE.replace("tools: agent_tools", "tools: broken"))
+    write(cli, "task_server: [{name: a, tools: agent_tools, loglevel: warning}, {name: b, tools: broken}]\n")
     done = cli.run("up", "--config-file", "config.yaml", *how)
     assert done.code == 2
     told = done.err[done.err.index("taskserver: module 'broken'") :].splitlines()
@@ -148,3 +148,15 @@ def test_a_folder_that_may_not_be_written_to(cli: Cli) -> None:
     assert done.code == 2
     assert done.err.startswith(f"taskserver: cannot keep in '{Path(cli.folder, 'file', 'up')}")
     assert done.err.endswith(": set TASKSERVER_HOME to a folder that you may write to\n")
+
+
+def test_the_example_of_the_documentation(embedded_cli: Cli) -> None:
+    cli = embedded_cli
+    example = str(Path(__file__).parents[2] / "examples" / "config.yaml")
+    cli.ok("config", "check", example)
+    up = cli.start("up", "--config-file", example, AGENT_REPLICAS="1")
+    up.wait_for("config.yaml is up")
+    assert cli.ok("submit", "square", "number=3", "--wait", "--queue", "reports").out == "9\n"
+    assert cli.ok("submit", "shout_at", "text=hello", "--wait", "--queue", "loud").out == "HELLO\n"
+    up.signal(signal.SIGTERM)
+    assert up.end().code == 0

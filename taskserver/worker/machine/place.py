@@ -27,6 +27,9 @@ from taskserver.errors import ConfigError
 _POLL_SECONDS = 0.02
 _STATE_SECONDS = 5.0
 
+_held: list[BinaryIO] = []
+"""Locks that are kept until this process ends."""
+
 
 class ServerState(msgspec.Struct, frozen=True, kw_only=True):
     """One task server that is up.
@@ -76,7 +79,6 @@ class Place:
         self.lock = folder / "lock"
         self.log = folder / "log"
         self._state = folder / "state.json"
-        self._held: BinaryIO | None = None
 
     @classmethod
     def of(cls, file: str) -> Place:
@@ -115,10 +117,11 @@ class Place:
         Raises:
             ConfigError: if it is up already.
         """
-        self._held = locks.open_lock(self.create().lock)
-        if not locks.try_own(self._held):
-            self._held.close()
+        lock = locks.open_lock(self.create().lock)
+        if not locks.try_own(lock):
+            lock.close()
             raise self.is_up(file)
+        _held.append(lock)
         try:
             yield
         finally:
