@@ -198,6 +198,10 @@ class TaskServer(Resource):
     """Seconds that a job waits for a worker that knows its tool."""
     max_message_bytes: Annotated[int, Field(ge=1024, le=MAX_BYTES), BYTES] | None = None
     """The largest result that is kept, and the largest message that its tools submit."""
+    max_jobs: Annotated[int, Field(ge=1), WHOLE] | None = None
+    """Attempts after which a worker takes no more, lets them end, and is replaced by a fresh one."""
+    max_rss: Annotated[int, Field(ge=1), BYTES] | None = None
+    """Memory of a worker's process beyond which the same happens."""
     signing_keys: (
         Annotated[
             list[Annotated[str, Field(pattern=r"^(file:.+|env:[A-Za-z_][A-Za-z0-9_]*)$")]],
@@ -208,7 +212,7 @@ class TaskServer(Resource):
     """Where the keys are with which messages must be signed: file:/path or env:NAME. An empty list takes all."""
     loglevel: Literal["debug", "info", "warning", "error"] | None = None
     """What is logged."""
-    log_format: Literal["text", "json"] = "text"
+    log_format: Literal["text", "json"] | None = None
     """How it is logged."""
     metrics_port: Annotated[int, Field(ge=0, le=65_535), WHOLE] | None = None
     """Where metrics are served; 0 for any free port. By default nowhere."""

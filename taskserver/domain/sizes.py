@@ -17,12 +17,19 @@ UNITS = {
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 
 
-def parse_size(value: object) -> int:
+def parse_size(value: object, least: int = 0) -> int:
     """Bytes from a whole number of them, or from a text such as ``512MB``, ``1.5 GiB``; case does not matter.
 
     Raises:
-        ConfigError: if it is no such thing.
+        ConfigError: if it is no such thing, or less than ``least`` bytes.
     """
+    size = _parsed(value)
+    if size < least:
+        raise ConfigError(f"{value!r} is too little: at least {size_text(least)}")
+    return size
+
+
+def _parsed(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     found = _SIZE.fullmatch(value.strip().lower()) if isinstance(value, str) else None

@@ -76,7 +76,7 @@ def plan(config: Config, server: TaskServer, modules: tuple[str, ...] = (), *, a
         task_server=server.name,
         broker_url=url if broker is not None else None,
         loglevel=server.loglevel or settings().loglevel,
-        log_format=server.log_format,
+        log_format=server.log_format or "text",
         metrics_port=server.metrics_port,
         environment=environment,
     )
@@ -102,11 +102,10 @@ def plans(config: Config, modules: tuple[str, ...] = ()) -> list[Plan]:
 
 
 def home_of(config: Config, broker: BrokerResource | None = None) -> Path:
-    """The folder of an embedded broker: as the file says, else that of the project around the file."""
-    folder = Path(broker.data).expanduser() if broker is not None and broker.data else None
-    if broker is None:
+    """The folder of an embedded broker: as the file says, else the one that every command uses here."""
+    if broker is None or not broker.data:
         return Home.locate().root
-    return Home.locate(config.folder / folder if folder else None, config.folder).root
+    return Home.locate(config.folder / Path(broker.data).expanduser()).root
 
 
 def check_brokers(config: Config) -> None:
@@ -159,6 +158,8 @@ def _worker(server: TaskServer) -> WorkerConfig:
         unknown_tool_wait=said("unknown_tool_wait", "unknown_tool_wait"),
         max_result_bytes=int(said("max_message_bytes", "max_message_bytes")),
         signing_keys=None if server.signing_keys is None else " ".join(server.signing_keys),
+        max_jobs=server.max_jobs,
+        max_rss_bytes=server.max_rss,
     )
 
 

@@ -65,6 +65,9 @@ class WorkerConfig(NamedTuple):
         max_result_bytes: The largest result that is kept.
         signing_keys: Where the keys are with which messages must be signed; else ``TASKSERVER_SIGNING_KEYS``. Empty to
             take every message.
+        max_jobs: Attempts after which the worker takes no more, lets them end, and wants to be replaced; None for
+            no limit.
+        max_rss_bytes: Resident memory of the worker's process beyond which it does the same; None for no limit.
         shares: Weights and limits of queues; those that are not named have the weight 1, and no limit.
     """
 
@@ -75,6 +78,8 @@ class WorkerConfig(NamedTuple):
     unknown_tool_wait: float = 300.0
     max_result_bytes: int = 4 * 1024 * 1024
     signing_keys: str | None = None
+    max_jobs: int | None = None
+    max_rss_bytes: int | None = None
     shares: tuple[QueueShare, ...] = ()
 
 

@@ -74,7 +74,8 @@ def test_the_published_schema_is_that_of_the_models(cli: Cli) -> None:
 
 def test_a_worker_by_the_file(cli: Cli) -> None:
     write(cli, FILE)
-    worker = cli.start("worker", "--config", "config.yaml", URL=cli.env["TASKSERVER_BROKER_URL"], KEY="hidden")
+    env = {"URL": cli.env["TASKSERVER_BROKER_URL"], "KEY": "hidden", "TASKSERVER_TOOLS": "not_this_one"}
+    worker = cli.start("worker", "--config", "config.yaml", **env)
     assert "queues fast, slow; 3 slots" in worker.wait_for("is ready")
     assert cli.ok("submit", "add", "a=1", "--queue", "slow", "--wait").out == "2\n"
     worker.signal(signal.SIGTERM)

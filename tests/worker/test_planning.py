@@ -36,7 +36,8 @@ def test_all_of_it(loading: Loading, monkeypatch: pytest.MonkeyPatch) -> None:
     config = loading(
         "broker: {url: 'redis://host:1/2', username: me, password: '${PASSWORD}', durability: fsync}\n"
         "task_server:\n  replicas: 3\n  concurrency_per_replica: 2\n  lease: 20\n  grace_period: 1m\n"
-        "  unknown_tool_wait: 9\n  max_message_bytes: 1 MiB\n  signing_keys: [env:A, file:/b]\n  loglevel: debug\n"
+        "  unknown_tool_wait: 9\n  max_jobs: 500\n"
+        "  max_rss: 1 GiB\n  max_message_bytes: 1 MiB\n  signing_keys: [env:A, file:/b]\n  loglevel: debug\n"
         "  log_format: json\n  metrics_port: 0\n  env: {A: b}\n"
         "  queues: [{name: fast, weight: 3, concurrency: 1}, slow]\n"
         "  tools: [my_tools, {module: tools/more.py}, {module: sql.py, class: Sql}, {module: a.b, class: C, name: d}]\n"
@@ -50,6 +51,7 @@ def test_all_of_it(loading: Loading, monkeypatch: pytest.MonkeyPatch) -> None:
     )  # fmt: skip
     assert (worker.concurrency, worker.lease, worker.grace_period, worker.unknown_tool_wait) == (2, 20, 60, 9)
     assert (worker.max_result_bytes, worker.signing_keys) == (1024**2, "env:A file:/b")
+    assert (worker.max_jobs, worker.max_rss_bytes) == (500, 1024**3)
     assert (worker.queues, worker.shares) == (("fast", "slow"), (QueueShare("fast", 3, 1),))
     assert (told.loglevel, told.log_format, told.metrics_port) == ("debug", "json", 0)
     assert told.environment == {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import click
 import msgspec
+from click.core import ParameterSource
 
 from taskserver.config.file import load
 from taskserver.embedded.home import HOME_VARIABLE
@@ -33,7 +35,8 @@ def declared(file: str, name: str | None, flags: dict[str, Any], replicas: int |
     server = config.task_server(name)
     if replicas is not None:
         server = server.model_copy(update={"replicas": replicas})
-    if flags["modules"]:
+    source = click.get_current_context().get_parameter_source("modules")
+    if source is ParameterSource.COMMANDLINE:  # what TASKSERVER_TOOLS names is for a task server that names none
         server = server.model_copy(update={"tools": None})
     made = plan(config, server, flags["modules"], alone=True)
     worker = made.assignment.worker
