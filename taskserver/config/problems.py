@@ -59,7 +59,8 @@ def sentence(error: ErrorDetails, path: Path, keys: Iterable[str]) -> str:
         return "cannot be what its reference stands for" if isinstance(given, Text) else str(context["error"])
     shown = _shown(given, path)
     if kind in _MEANT:
-        return f"must be {_MEANT[kind]}, not {shown}" + _hint(kind, given)
+        either = "text, or " if kind == "model_type" and {"queues", "tools"} & set(path[-2:]) else ""
+        return f"must be {either}{_MEANT[kind]}, not {shown}" + _hint(kind, given)
     return _BY_KIND.get(kind, _other)(error, shown)
 
 
@@ -88,7 +89,7 @@ def _hint(kind: str, given: Any) -> str:
 
 
 def _bound(word: str, name: str) -> Callable[[ErrorDetails, str], str]:
-    return lambda error, shown: f"must be {word} {error['ctx'][name]:,}, not {shown}"
+    return lambda error, shown: f"must be {word} {error['ctx'][name]:,}, not {shown}".replace(".0,", ",")
 
 
 def _literal(error: ErrorDetails, shown: str) -> str:

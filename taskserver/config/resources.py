@@ -71,7 +71,9 @@ Quantity = Annotated[str, Field(pattern=_QUANTITY), BeforeValidator(_as_text, js
 class Resource(BaseModel):
     """What all parts of the file have in common: no key that is not known, no value of another type than was meant."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class BrokerResource(Resource):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from taskserver.config.file import Config, load
 from taskserver.errors import ConfigFileInvalid
@@ -136,6 +139,7 @@ SERVER = "task_server:\n  name: task_server\n"
         ("lease: ${1x}", "3: task_server.lease: ${1x} is no reference: write ${NAME} for an environment variable, or "
          "${file:/path/to/it}"),
         ("lease: ${OPEN", "3: task_server.lease: a ${ has no }: close it, or write $${ for the two characters"),
+        ("lease: 2h", "3: task_server.lease: must be at most 3,600, not 7200.0"),
         ("lease: 0.1", "3: task_server.lease: must be at least 0.3, not 0.1"),
         (
             "lease: soon",
@@ -163,7 +167,7 @@ SERVER = "task_server:\n  name: task_server\n"
         ("queues: [a, a]", "3: task_server.queues[1]: the queue 'a' stands there twice"),
         (
             "queues: [no]",
-            "3: task_server.queues[0]: must be keys and values, not false",
+            "3: task_server.queues[0]: must be text, or keys and values, not false",
         ),
         (
             "queues: [{name: a b}]",
@@ -360,3 +364,28 @@ def test_no_secret_is_in_an_error(loading: Loading, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("KEY", "hidden")
     text = SERVER + "  replicas: ${KEY}\n  lease: ${KEY}\n  loglevel: ${KEY}\n  metrics_port: ${KEY}\n"
     assert "hidden" not in refusal(loading, text)
+
+
+SCALARS = ("a", "1", "-5", "1.5", ".inf", "0x1f", "null", "true", "'2'", "${A}", "${A:-b}", "${file:/}", "$", "{", "*a")
+ODD = ("!x y", "&a b", "redis://u:p@h", "2001-01-01", "", "<<", "|", "? b", "- c", "\t", "9" * 5000)
+PARTS = ("broker", "queues", "tools", "env", "kubernetes", "resources", "limits", "autoscaling")
+KEYS = (*PARTS, "name", "weight", "url", "password", "lease", "class", "<<", "1", "null")
+VALUES = st.recursive(
+    st.sampled_from((*SCALARS, *ODD)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda each: f"[{', '.join(each)}]"),
+        st.dictionaries(st.sampled_from(KEYS), inner, max_size=4).map(
+            lambda each: f"{{{', '.join(f'{key}: {value}' for key, value in each.items())}}}"
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(broker=VALUES, server=VALUES, more=st.text(max_size=20))
+def test_whatever_stands_in_a_file_it_loads_or_is_refused(broker: str, server: str, more: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(f"broker: {broker}\ntask_server: {server}\n{more}", errors="surrogatepass")
+    with suppress(ConfigFileInvalid):
+        assert load(str(file)).task_servers
