@@ -76,7 +76,7 @@ def _shown(value: Any, path: Path) -> str:
         return "what stands there"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "nothing"}[value]
-    text = str(value)
+    text = f"{value:g}" if isinstance(value, float) else str(value)
     return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}…") if isinstance(value, str) else text
 
 

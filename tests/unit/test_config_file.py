@@ -139,7 +139,7 @@ SERVER = "task_server:\n  name: task_server\n"
         ("lease: ${1x}", "3: task_server.lease: ${1x} is no reference: write ${NAME} for an environment variable, or "
          "${file:/path/to/it}"),
         ("lease: ${OPEN", "3: task_server.lease: a ${ has no }: close it, or write $${ for the two characters"),
-        ("lease: 2h", "3: task_server.lease: must be at most 3,600, not 7200.0"),
+        ("lease: 2h", "3: task_server.lease: must be at most 3,600, not 7200"),
         ("lease: 0.1", "3: task_server.lease: must be at least 0.3, not 0.1"),
         (
             "lease: soon",
