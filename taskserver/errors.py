@@ -4,6 +4,7 @@
 
     TaskServerError
     ├── ConfigError                 a setting, URL, name or option that cannot work
+    │   └── ConfigFileInvalid       a configuration file, with all that is wrong in it
     ├── BrokerError                 the server behind the queue
     │   ├── BrokerUnavailable       not reached, or the answer was lost: what was asked may have happened
     │   ├── BrokerDenied            wrong password, or a user that may not do this
@@ -36,6 +37,9 @@ Messages are one sentence for people: what was wrong, where, and what to do. The
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 
 class TaskServerError(Exception):
     """Base of every error here; catch it to catch them all."""
@@ -43,6 +47,37 @@ class TaskServerError(Exception):
 
 class ConfigError(TaskServerError):
     """A setting, URL, name or option that cannot work; the message says which and what to write instead."""
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong in a configuration file.
+
+    Attributes:
+        line: Where, from 1; 0 if it is the file as a whole.
+        key: Which key, such as ``task_server.replicas``; '' if it is none.
+        text: What is wrong, and what to write.
+    """
+
+    line: int
+    key: str
+    text: str
+
+
+class ConfigFileInvalid(ConfigError):
+    """A configuration file that cannot be used.
+
+    Attributes:
+        file: The file, as it was named.
+        problems: All that is wrong in it, by line.
+    """
+
+    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
+        self.file = file
+        self.problems = list(problems)
+        lines = [
+            f"{file}{f':{line}' if line else ''}: {f'{key}: ' if key else ''}{text}" for line, key, text in problems
+        ]
+        super().__init__("\n".join(lines if len(lines) == 1 else [f"{len(lines)} errors in {file}:", *lines]))
 
 
 class BrokerError(TaskServerError):

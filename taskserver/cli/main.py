@@ -18,6 +18,10 @@ COMPLETE_VARIABLE = "_TASKSERVER_COMPLETE"
 
 COMMANDS = {
     "worker": Entry("taskserver.cli.worker.group:worker", "Run the tools of your modules for whoever submits jobs."),
+    "up": Entry("taskserver.cli.machine:up", "Bring up all that a configuration file declares."),
+    "down": Entry("taskserver.cli.machine:down", "End what was brought up."),
+    "ps": Entry("taskserver.cli.machine:ps", "Show what is up on this machine."),
+    "config": Entry("taskserver.cli.config:config", "Check a configuration file, and show what it says."),
     "submit": Entry("taskserver.cli.submit:submit", "Hand a tool call to the workers."),
     "job": Entry("taskserver.cli.job:job", "Look at jobs, await, cancel or repeat them."),
     "dead": Entry("taskserver.cli.dead:dead", "Look at dead letters, export, requeue or delete them."),

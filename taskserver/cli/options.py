@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
+from taskserver.domain.durations import seconds
+from taskserver.errors import ConfigError
 from taskserver.tools import Toolbox, load_some
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|h|d)?")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg] # generic since click 8.2
@@ -37,13 +35,30 @@ class Duration(click.ParamType):  # type: ignore[type-arg] # generic since click
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The value in seconds."""
-        found = _DURATION.fullmatch(str(value).strip())
-        if not found:
-            self.fail(f"{value!r} is not a time: write seconds, or a unit as in 250ms, 90s, 5m, 2h, 1d", param, ctx)
-        seconds = float(found[1]) * _UNITS[found[2] or "s"]
-        if not self._least <= seconds <= self._most:
+        try:
+            span = seconds(str(value))
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+        if not self._least <= span <= self._most:
             self.fail(f"{value!r} is not between {self._least:g} and {self._most:g} seconds", param, ctx)
-        return seconds
+        return span
+
+
+class WeightedQueue(click.ParamType):  # type: ignore[type-arg]
+    """A queue's name, or its name and weight: ``fast=3``."""
+
+    name = "queue"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """How it is called in the help."""
+        return "NAME[=WEIGHT]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it was given, if it is one."""
+        _, separator, weight = str(value).partition("=")
+        if separator and not (weight.isdecimal() and 1 <= int(weight) <= 1000):
+            self.fail(f"{value!r}: behind = stands the queue's weight, 1 to 1000, as in fast=3", param, ctx)
+        return str(value)
 
 
 class ModuleName(click.ParamType):  # type: ignore[type-arg]

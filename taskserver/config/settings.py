@@ -14,8 +14,8 @@ from taskserver.domain.signing import TTL_MS
 from taskserver.errors import ConfigError
 
 
-def _durability(value: Any) -> Any:
-    """Pydantic takes a ValueError's text for what is wrong."""
+def as_durability(value: Any) -> Any:
+    """Read a durability for pydantic, which takes a ValueError's text for what is wrong."""
     try:
         return Durability.parse(value) if isinstance(value, str) else value
     except ConfigError as error:
@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TASKSERVER_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     broker_url: SecretStr | None = None
-    durability: Annotated[Durability, NoDecode, BeforeValidator(_durability)] = IN_MEMORY
+    durability: Annotated[Durability, NoDecode, BeforeValidator(as_durability)] = IN_MEMORY
     queue: str = "default"
     concurrency: int = Field(default=4, ge=1, le=10_000)
     lease: float = Field(default=15.0, ge=0.3, le=3600)

@@ -35,13 +35,13 @@ class Home:
     root: Path
 
     @classmethod
-    def locate(cls, folder: Path | None = None) -> Self:
+    def locate(cls, folder: Path | None = None, start: Path | None = None) -> Self:
         """The home at ``folder``, else at ``TASKSERVER_HOME``, else ``.taskserver`` of the current project.
 
-        The project is the nearest folder, from the current one upwards, that has a ``.taskserver``, a
-        ``pyproject.toml`` or a ``.git``; without one it is the current folder. Nothing is created.
+        The project is the nearest folder, from ``start`` or else the current one upwards, that has a ``.taskserver``,
+        a ``pyproject.toml`` or a ``.git``; without one it is that folder. Nothing is created.
         """
-        configured = folder or os.environ.get(HOME_VARIABLE) or _project() / FOLDER
+        configured = folder or os.environ.get(HOME_VARIABLE) or _project(start or Path.cwd()) / FOLDER
         return cls(Path(configured).expanduser().resolve())
 
     @property
@@ -110,8 +110,7 @@ class Home:
         return self
 
 
-def _project() -> Path:
-    here = Path.cwd()
+def _project(here: Path) -> Path:
     for folder in (here, *here.parents):
         if any((folder / mark).exists() for mark in _PROJECT_MARKS):
             return folder

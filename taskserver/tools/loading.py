@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Self
 
 from taskserver.domain.messages import ToolExecutionMessage
+from taskserver.domain.names import did_you_mean
 from taskserver.errors import ConfigError, MessageInvalid, ToolInvalid
 from taskserver.tools.consumer import BaseConsumer, ToolExecutionConsumer, tool_not_found
 from taskserver.tools.form import place_of, required_parameters
 from taskserver.tools.modules import import_module
-from taskserver.tools.tool import Tool, tool_of
+from taskserver.tools.tool import Tool, declared, tool_of
 
 
 class Toolbox:
@@ -29,7 +32,7 @@ class Toolbox:
 
     @classmethod
     def of(cls, *objects: object) -> Self:
-        """A toolbox of decorated functions and classes, and of consumers: classes or instances.
+        """A toolbox of decorated functions and classes, of records of tools, and of consumers: classes or instances.
 
         Raises:
             ToolInvalid: if one is neither, cannot be loaded, or takes the name of another.
@@ -37,7 +40,7 @@ class Toolbox:
         tools: dict[str, Tool] = {}
         consumers: list[BaseConsumer[Any] | type[BaseConsumer[Any]]] = []
         for each in objects:
-            tool = tool_of(each)
+            tool = each if isinstance(each, Tool) else tool_of(each)
             if tool is not None:
                 _add_tool(tools, tool)
             elif isinstance(each, BaseConsumer) or _is_consumer(each):
@@ -70,11 +73,16 @@ class Toolbox:
             raise MessageInvalid(f"nobody here consumes messages of type {tag[:200]!r}, only {known}") from None
 
 
+# "sql=my_agent.tools:SqlTool"; a drive's colon, as in C:\\tools.py, has more than a name behind it.
+_SINGLE = re.compile(r"(?:(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)=)?(?P<module>[^=]+):(?P<object>[A-Za-z_][A-Za-z0-9_]*)")
+
+
 def load(modules: Iterable[str], search: Path | None = None) -> Toolbox:
     """Import modules, and collect every tool and consumer at their top level, defined there or imported.
 
     Args:
-        modules: Dotted names such as ``my_agent.tools``, or files such as ``./tools.py``.
+        modules: Dotted names such as ``my_agent.tools``, or files such as ``./tools.py``. With ``:SqlTool`` behind
+            it, only that class or function is taken, decorated or not; with ``sql=`` in front, by that name.
         search: Folder that relative files and top-level modules are looked up in first; it is put on
             ``sys.path``. By default the current folder.
 
@@ -84,11 +92,15 @@ def load(modules: Iterable[str], search: Path | None = None) -> Toolbox:
     """
     folder = Path.cwd() if search is None else search
     found: dict[int, object] = {}
+    tools: dict[str, Tool] = {}
     for name in modules:
+        if single := _SINGLE.fullmatch(name):
+            _add_tool(tools, _single(import_module(single["module"], folder), single["object"], single["name"]))
+            continue
         for each in vars(import_module(name, folder)).values():
             if tool_of(each) is not None or _is_consumer(each):
                 found[id(each)] = each
-    return Toolbox.of(*found.values())
+    return Toolbox.of(*found.values(), *tools.values())
 
 
 def load_some(modules: Iterable[str]) -> Toolbox:
@@ -103,6 +115,20 @@ def load_some(modules: Iterable[str]) -> Toolbox:
     if not toolbox.tools and len(toolbox.consumers) <= 1:  # the consumer that runs tools is always there
         raise ConfigError(f"there is no tool in {', '.join(names)}: put @tool in front of a function")
     return toolbox
+
+
+def _single(module: ModuleType, attribute: str, name: str | None) -> Tool:
+    """One class or function of a module as a tool."""
+    target = getattr(module, attribute, None)
+    if target is None:
+        near = did_you_mean(attribute, vars(module)) or ": look there for what it is called"
+        raise ConfigError(f"there is no {attribute!r} in the module {module.__name__!r}{near}")
+    if not (inspect.isclass(target) or inspect.isfunction(target)):
+        raise ConfigError(
+            f"{module.__name__}:{attribute} is no tool: name a class or a function that is written in Python"
+        )
+    known = tool_of(target)
+    return declared(target, name or target.__name__) if known is None else known.renamed(name or known.name)
 
 
 def _is_consumer(each: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from functools import cached_property
@@ -60,6 +61,14 @@ class Tool:
 
     def __repr__(self) -> str:
         return f"<Tool {self.name}, {place_of(self.target)}>"
+
+    def renamed(self, name: str) -> Tool:
+        """The same tool by another name."""
+        if name == self.name:
+            return self
+        other = copy.copy(self)
+        other.name = check_tool_name(name)
+        return other
 
     @cached_property
     def _signature(self) -> Signature:
@@ -146,6 +155,15 @@ def tool(
         return target
 
     return declare if target is None else declare(target)
+
+
+def declared(target: Any, name: str) -> Tool:
+    """The record that ``@tool(name=...)`` would make of a function or class, which stays as it is.
+
+    Raises:
+        ToolInvalid: if it cannot become a tool.
+    """
+    return _record(target, _Asked(name, DEFAULT_TIMEOUT, DEFAULT_MAX_RETRIES, 2.0, 300.0, True, None, None, None))
 
 
 class _Asked(NamedTuple):

@@ -11,12 +11,13 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """The same for every replica of a task server.
 
     Attributes:
-        modules: Modules and files with tools.
+        modules: Modules and files with tools, as ``tools.load`` takes them.
         worker: How it works.
         task_server: Name of the task server that it belongs to, for people.
         broker_url: The broker; None for the embedded one. It may hold a password: never an argument of a command.
         loglevel: debug, info, warning or error.
         log_format: ``text`` or ``json``.
+        environment: Variables for its process, besides those that it inherits. They may hold secrets too.
         metrics_port: Where its metrics are served; 0 for any free port, None for nowhere.
     """
 
@@ -26,4 +27,5 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     broker_url: str | None = None
     loglevel: str = "info"
     log_format: str = "text"
+    environment: dict[str, str] = {}
     metrics_port: int | None = None

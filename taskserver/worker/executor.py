@@ -23,6 +23,7 @@ from taskserver.tools import Context, Toolbox, codec
 from taskserver.worker.attempt import Attempt, Opened, Stop, pack_failure
 from taskserver.worker.deadlines import Deadlines
 from taskserver.worker.failures import failure_of
+from taskserver.worker.portions import Portion
 from taskserver.worker.quitting import quit_now
 from taskserver.worker.settler import Settler
 from taskserver.worker.slots import Slots
@@ -50,7 +51,7 @@ class Executor:
     def __init__(
         self,
         toolbox: Toolbox,
-        slots: Slots,
+        slots: Mapping[str, Slots | Portion],
         settlers: Mapping[str, Settler],
         max_result_bytes: int,
         keyring: Keyring | None = None,
@@ -104,9 +105,9 @@ class Executor:
             self._forget(attempt)
             outlived = attempt.context.outlived if attempt.context else None
             if outlived is None:
-                self._slots.give()
+                self._slots[attempt.job.queue].give()
             else:  # its thread cannot be killed, so it keeps the slot
-                outlived.add_done_callback(lambda _: self._slots.give())
+                outlived.add_done_callback(lambda _: self._slots[attempt.job.queue].give())
 
     def _forget(self, attempt: Attempt) -> None:
         if self.running.get(attempt.id) is attempt:

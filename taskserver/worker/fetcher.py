@@ -12,6 +12,7 @@ from taskserver.store.connection import Broker, GroupMissing
 from taskserver.store.recovering import recall
 from taskserver.worker.executor import Executor
 from taskserver.worker.janitor import Janitor
+from taskserver.worker.portions import Portion
 from taskserver.worker.service import LoopService
 from taskserver.worker.settler import Settler
 from taskserver.worker.slots import Slots
@@ -36,7 +37,7 @@ class Fetcher(LoopService):
         queue: str,
         worker: str,
         *,
-        slots: Slots,
+        slots: Slots | Portion,
         executor: Executor,
         settler: Settler,
         janitor: Janitor,
@@ -97,7 +98,7 @@ class Fetcher(LoopService):
                 self._executor.start(job)
                 started += 1
         finally:
-            self._slots.give(wanted - started)
+            self._slots.claimed(started, wanted)
         for entry, reason in claimed.refused:
             log.warning("queue %s: threw away stream entry %s: %s", self._queue, entry, reason)
         if claimed.paused:

@@ -3,6 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from typing import NamedTuple
+
+
+class QueueShare(NamedTuple):
+    """A queue's part in the slots of a worker.
+
+    Attributes:
+        queue: The queue.
+        weight: While several queues have jobs waiting, each gets slots in proportion to it.
+        limit: Jobs of it that run at once; None for as many as there are slots.
+    """
+
+    queue: str
+    weight: int = 1
+    limit: int | None = None
 
 
 class Slots:
@@ -34,6 +49,10 @@ class Slots:
         self.free += count
         if self.free:
             self._changed.set()
+
+    def claimed(self, started: int, taken: int) -> None:
+        """So many jobs were started in the slots that were taken for them; the others are given back."""
+        self.give(taken - started)
 
     async def wait(self) -> None:
         """Wait until a slot is free, or ``wake`` is called; by then somebody else may have taken it."""

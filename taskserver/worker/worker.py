@@ -42,11 +42,12 @@ from taskserver.worker.executor import Executor
 from taskserver.worker.fetcher import Fetcher
 from taskserver.worker.heart import Heart, Pulse
 from taskserver.worker.janitor import Janitor
+from taskserver.worker.portions import shared
 from taskserver.worker.presence import HOST, PYTHON, VERSION, Post, resident_bytes, told
 from taskserver.worker.scheduler import Scheduler
 from taskserver.worker.service import Service
 from taskserver.worker.settler import Settler
-from taskserver.worker.slots import Slots
+from taskserver.worker.slots import QueueShare, Slots
 from taskserver.worker.sweeper import Sweeper
 
 log = logging.getLogger("taskserver.worker")
@@ -64,6 +65,10 @@ class WorkerConfig(NamedTuple):
         max_result_bytes: The largest result that is kept.
         signing_keys: Where the keys are with which messages must be signed; else ``TASKSERVER_SIGNING_KEYS``. Empty to
             take every message.
+        max_jobs: Attempts after which the worker takes no more, lets them end, and wants to be replaced; None for
+            no limit.
+        max_rss_bytes: Resident memory of the worker's process beyond which it does the same; None for no limit.
+        shares: Weights and limits of queues; those that are not named have the weight 1, and no limit.
     """
 
     queues: tuple[str, ...] = ("default",)
@@ -73,6 +78,9 @@ class WorkerConfig(NamedTuple):
     unknown_tool_wait: float = 300.0
     max_result_bytes: int = 4 * 1024 * 1024
     signing_keys: str | None = None
+    max_jobs: int | None = None
+    max_rss_bytes: int | None = None
+    shares: tuple[QueueShare, ...] = ()
 
 
 class Worker:
@@ -123,7 +131,8 @@ class Worker:
         patience = Patience(round(config.unknown_tool_wait * 1000))
         self._slots = Slots(config.concurrency)
         self._settlers = {queue: Settler(broker, queue, patience) for queue in queues}
-        self._executor = Executor(self._toolbox, self._slots, self._settlers, config.max_result_bytes, self._keyring)
+        self._portions = shared(self._slots, queues, config.shares)
+        self._executor = Executor(self._toolbox, self._portions, self._settlers, config.max_result_bytes, self._keyring)
         self._schedulers = {queue: Scheduler(broker, queue) for queue in queues}
         self._sweepers = {queue: Sweeper(broker, queue, self.name, config.lease) for queue in queues}
         self._janitors = {queue: Janitor(broker, queue, self.name) for queue in queues}
@@ -137,7 +146,7 @@ class Worker:
             self._broker,
             queue,
             self.name,
-            slots=self._slots,
+            slots=self._portions[queue],
             executor=self._executor,
             settler=self._settlers[queue],
             janitor=self._janitors[queue],

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from taskserver.client.client import Client
+from taskserver.config.settings import settings
 from taskserver.observability.logging import configure
 from taskserver.store.ending import end
 from taskserver.tools import Toolbox, load_some
@@ -24,13 +25,16 @@ Companion = Callable[[Worker], Coroutine[Any, Any, None]]
 
 
 def prepare(assignment: Assignment) -> Toolbox:
-    """Set up logging and load the tools.
+    """Set up environment and logging, and load the tools.
 
     Raises:
         ConfigError: if a module cannot be loaded, or there is nothing in them.
         ToolInvalid: if one of their tools cannot be.
     """
     be_mortal()
+    if assignment.environment:
+        os.environ.update(assignment.environment)
+        settings.cache_clear()
     configure(assignment.loglevel)
     return load_some(assignment.modules)
 

@@ -193,7 +193,7 @@ def test_a_bad_declaration_says_where_it_is(folder: Path):
         ("pack_h.tolls", r"no module 'pack_h.tolls'; did you mean 'pack_h.tools'\?"),
         ("zzz.yyy", "no module 'zzz.yyy'; looked in .* and the installed packages"),
         ("./tool_h.py", r"no file .*tool_h.py to load tools from; did you mean 'tools_h.py'\?"),
-        ("os:system", "'os:system' is not a module: write its dotted name"),
+        ("os:system", "os:system is no tool: name a class or a function that is written in Python"),
         ("..tools_h", "is not a module"),
         ("", "'' is not a module"),
     ],

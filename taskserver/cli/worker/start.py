@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 import click
 
 from taskserver.cli.connecting import open_client, run_async
-from taskserver.cli.options import Duration, broker_option, named_modules, tools_option
+from taskserver.cli.options import Duration, WeightedQueue, broker_option, named_modules, tools_option
 from taskserver.cli.screen import note
+from taskserver.cli.worker.declared import declared, queue_names, queue_shares
 from taskserver.config.settings import Settings, settings
 from taskserver.observability.logging import LEVELS
 from taskserver.worker.assignment import Assignment
@@ -44,14 +45,23 @@ def setting(
 @click.command()
 @tools_option
 @setting("concurrency", "Jobs that run at once.", "-c", kind=_whole, metavar="N")
-@click.option("--queue", "-q", "queues", multiple=True, metavar="NAME", help="A queue to work on; repeatable.")
+@click.option(
+    "--queue",
+    "-q",
+    "queues",
+    multiple=True,
+    type=WeightedQueue(),
+    help="A queue to work on, with its weight among several (1 by default); repeatable.",
+)
 @broker_option
 @click.option("--loglevel", "-l", type=click.Choice(LEVELS), help="What is logged on stderr. [default: info]")
 @setting("lease", "If a worker falls silent, its jobs run elsewhere after this.")
 @setting("grace_period", "How long running jobs may go on when the worker stops.")
 @setting("unknown_tool_wait", "How long a job waits for a worker that knows its tool.")
+@click.option("--config", "config_file", metavar="FILE", help="A configuration file that says all this; flags win.")
+@click.option("--task-server", metavar="NAME", help="Which task server of the configuration file.")
 @click.option(
-    "--replicas", "-r", type=int, default=1, show_default=True, metavar="N", help="Processes, each with its slots."
+    "--replicas", "-r", type=int, metavar="N", help="Processes, each with its slots. [default: 1, or the file's]"
 )
 @click.option("--reload", is_flag=True, help="For development: replace the processes when a source file changes.")
 @click.option("--daemon", is_flag=True, help="Run in the background; return when it is ready. It takes --log-file.")
@@ -63,7 +73,9 @@ def start(
     broker_url: str | None,
     modules: tuple[str, ...],
     loglevel: str | None,
-    replicas: int,
+    config_file: str | None,
+    task_server: str | None,
+    replicas: int | None,
     reload: bool,
     daemon: bool,
     pid_file: str,
@@ -71,10 +83,17 @@ def start(
     **given: Any,
 ) -> None:
     """Start a worker; the same as taskserver worker without it."""
-    wanted = named_modules(modules)
-    assignment = Assignment(
-        modules=wanted, worker=_config(**given), broker_url=broker_url, loglevel=loglevel or settings().loglevel
-    )
+    if config_file is not None:
+        flags = {"modules": modules, "broker_url": broker_url, "loglevel": loglevel, **given}
+        assignment, replicas = declared(config_file, task_server, flags, replicas)
+    elif task_server is not None:
+        raise click.UsageError("--task-server names one of a configuration file: add --config FILE")
+    else:
+        wanted = named_modules(modules)
+        assignment = Assignment(
+            modules=wanted, worker=_config(**given), broker_url=broker_url, loglevel=loglevel or settings().loglevel
+        )
+        replicas = 1 if replicas is None else replicas
     fleet = Fleet(assignment, check_replicas(replicas), reload, log_file and os.path.abspath(log_file))
     if daemon:
         _start_daemon(Daemon(fleet, pid_file and os.path.abspath(pid_file)))
@@ -101,5 +120,10 @@ def _start_daemon(daemon: Daemon) -> None:
 def _config(queues: tuple[str, ...], **given: float | None) -> WorkerConfig:
     """What was given on the command line, and the settings for the rest."""
     known = settings()
-    said = {name: getattr(known, name) if value is None else value for name, value in given.items()}
-    return WorkerConfig(queues=queues or (known.queue,), max_result_bytes=known.max_message_bytes, **said)  # type: ignore[arg-type]
+    said: dict[str, Any] = {name: getattr(known, name) if value is None else value for name, value in given.items()}
+    return WorkerConfig(
+        queues=queue_names(queues) or (known.queue,),
+        shares=queue_shares(queues),
+        max_result_bytes=known.max_message_bytes,
+        **said,
+    )

@@ -116,6 +116,11 @@ class Supervisor:
         await self._stopping.wait()
 
     @property
+    def wanted(self) -> int:
+        """How many replicas there should be."""
+        return self._wanted
+
+    @property
     def replicas(self) -> list[Ready]:
         """What the replicas that take jobs have said of themselves, by number."""
         ready = (self._seats[number].ready for number in sorted(self._seats))

@@ -1,0 +1,93 @@
+"""``taskserver config``: check a configuration file, show what it says and where that comes from, and its schema."""
+
+from __future__ import annotations
+
+import click
+
+from taskserver.cli.failures import USAGE
+from taskserver.cli.lazy import SuggestingGroup
+from taskserver.cli.options import json_option
+from taskserver.cli.phrases import count
+from taskserver.cli.screen import Column, show_json, show_table, show_text
+from taskserver.cli.sources import values
+from taskserver.config.file import Config, load
+from taskserver.config.schema import schema as schema_of_the_file
+from taskserver.errors import ConfigFileInvalid
+from taskserver.worker.planning import check_brokers
+
+file_argument = click.argument("file", metavar="FILE")
+
+
+@click.group(cls=SuggestingGroup)
+def config() -> None:
+    """Check a configuration file, and show what it says.
+
+    taskserver up --config-file brings up what it declares; taskserver worker --config runs one of its workers.
+    """
+
+
+@config.command()
+@file_argument
+@json_option
+def check(file: str, as_json: bool) -> None:
+    """Tell all that is wrong in a file, with lines; starts and imports nothing."""
+    try:
+        found = load(file)
+        check_brokers(found)
+    except ConfigFileInvalid as error:
+        if not as_json:
+            raise
+        show_json([{"file": error.file, **problem._asdict()} for problem in error.problems])
+        click.get_current_context().exit(USAGE)
+    if as_json:
+        show_json([])
+    else:
+        show_text(f"{file} is ok: {_summary(found)}")
+
+
+@config.command()
+@file_argument
+@json_option
+def show(file: str, as_json: bool) -> None:
+    """Show every value that counts, and whether it comes from the file, the environment or a default.
+
+    Secrets are not shown.
+    """
+    found = load(file)
+    check_brokers(found)
+    rows = list(values(found))
+    if as_json:
+        show_json([row._asdict() for row in rows])
+        return
+    columns = [Column("KEY"), Column("VALUE", gives=True), Column("FROM")]
+    show_table(columns, [(row.key, _text(row.value), row.source) for row in rows], "nothing")
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON Schema of the file, for editors."""
+    show_json(schema_of_the_file())
+
+
+def _summary(config: Config) -> str:
+    brokers = [f"{broker.name} ({'embedded' if broker.url is None else broker.type})" for broker in config.brokers]
+    servers = [
+        f"{server.name} ({count(server.replicas, 'replica')} on {_broker_of(config, server.broker)})"
+        for server in config.task_servers
+    ]
+    parts = [f"{count(len(brokers), 'broker')}, {', '.join(brokers)}"] if brokers else []
+    return "; ".join([*parts, f"{count(len(servers), 'task server')}, {', '.join(servers)}"])
+
+
+def _broker_of(config: Config, name: str | None) -> str:
+    if not config.brokers:
+        return "the broker of TASKSERVER_BROKER_URL, else an embedded one"
+    return name or config.brokers[0].name
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    if isinstance(value, dict):
+        return " ".join(f"{key}={_text(each)}" for key, each in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,189 @@
+"""A YAML text as plain data, and the line on which each value stands.
+
+It is read by PyYAML's composer, which tells the lines, and by nothing that makes objects: tags are refused, and so are
+keys that stand twice. Size, depth and the number of values are bounded, with aliases counted as often as they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+MAX_CHARACTERS = 256 * 1024
+MAX_DEPTH = 20
+MAX_VALUES = 10_000
+
+Path = tuple[str | int, ...]
+"""Where a value stands: keys, and positions in lists."""
+
+_MERGE = "tag:yaml.org,2002:merge"
+_KINDS: dict[str, Callable[[str], Any]] = {
+    "tag:yaml.org,2002:null": lambda _: None,
+    "tag:yaml.org,2002:bool": lambda text: text.lower() in ("yes", "true", "on"),
+}
+
+
+class Fault(Exception):
+    """What cannot be read, and on which line."""
+
+    def __init__(self, line: int, text: str, path: Path = ()) -> None:
+        super().__init__(text)
+        self.line = line
+        self.path = path
+        self.text = text
+
+
+class Document(NamedTuple):
+    """What was read.
+
+    Attributes:
+        data: Plain data.
+        lines: The line of each value, from 1; for one with a key, that of the key.
+        faults: Keys that stand twice or are no text.
+    """
+
+    data: Any
+    lines: dict[Path, int]
+    faults: list[Fault]
+
+
+def read(text: str) -> Document:
+    """Read one document.
+
+    Raises:
+        Fault: if it is no YAML, or more than is allowed.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise Fault(1, f"is longer than {MAX_CHARACTERS // 1024} KiB: that is no configuration")
+    try:
+        loader = _Loader(text)
+        try:
+            root = loader.get_single_node()
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise Fault(mark.line + 1 if mark else 1, _sentence(error)) from None
+    except yaml.YAMLError as error:
+        line = text.count("\n", 0, getattr(error, "position", 0)) + 1
+        raise Fault(line, "holds a character that YAML does not allow") from None
+    return _Reader().document(root)
+
+
+class _Loader(yaml.SafeLoader):
+    """The composer, with a limit of depth, and without tags."""
+
+    depth = 0
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        """One node, as the composer calls it."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        line = event.start_mark.line + 1
+        if getattr(event, "tag", None) not in (None, "!"):
+            raise Fault(line, f"tags such as {event.tag!r} are not taken: write the value alone")
+        if self.depth > MAX_DEPTH:
+            raise Fault(line, f"values stand more than {MAX_DEPTH} deep in each other")
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
+
+
+class _Reader:
+    """Walks the nodes once, every alias included."""
+
+    def __init__(self) -> None:
+        self.lines: dict[Path, int] = {}
+        self.faults: list[Fault] = []
+        self._open: set[int] = set()
+        self._left = MAX_VALUES
+
+    def document(self, root: Node | None) -> Document:
+        return Document(None if root is None else self._value(root, ()), self.lines, self.faults)
+
+    def _value(self, node: Node, path: Path) -> Any:
+        line = node.start_mark.line + 1
+        self.lines.setdefault(path, line)
+        self._left -= 1
+        if self._left < 0:
+            raise Fault(line, f"has more than {MAX_VALUES:,} values, aliases counted as often as they are used")
+        if id(node) in self._open:
+            raise Fault(line, "an alias stands inside what it stands for")
+        self._open.add(id(node))
+        try:
+            if isinstance(node, MappingNode):
+                return self._mapping(node, path)
+            if isinstance(node, SequenceNode):
+                return [self._value(each, (*path, position)) for position, each in enumerate(node.value)]
+            return _scalar(node) if isinstance(node, ScalarNode) else None
+        finally:
+            self._open.discard(id(node))
+
+    def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        first: dict[str, int] = {}
+        for key, value in self._pairs(node, path):
+            name, line = key.value, key.start_mark.line + 1
+            if name in first:
+                self.faults.append(Fault(line, f"stands twice: it is on line {first[name]} already", (*path, name)))
+                continue
+            first[name] = line
+            self.lines[*path, name] = line
+            found[name] = self._value(value, (*path, name))
+        for merged in self._merged(node, path):
+            for key, value in self._pairs(merged, path):
+                if key.value not in found:
+                    self.lines[*path, key.value] = key.start_mark.line + 1
+                    found[key.value] = self._value(value, (*path, key.value))
+        return found
+
+    def _pairs(self, node: MappingNode, path: Path) -> Iterator[tuple[ScalarNode, Node]]:
+        for key, value in node.value:
+            if not isinstance(key, ScalarNode):
+                self.faults.append(Fault(key.start_mark.line + 1, "a key must be text", path))
+            elif key.tag != _MERGE:
+                yield key, value
+
+    def _merged(self, node: MappingNode, path: Path) -> Iterator[MappingNode]:
+        """What ``<<`` adds, the first first."""
+        for key, value in node.value:
+            if key.tag == _MERGE:
+                for each in value.value if isinstance(value, SequenceNode) else [value]:
+                    if isinstance(each, MappingNode) and all(inner.tag != _MERGE for inner, _ in each.value):
+                        yield each
+                    else:
+                        said = "<< takes an alias of keys and values, among which is no other <<"
+                        self.faults.append(Fault(key.start_mark.line + 1, said, path))
+
+
+def _scalar(node: ScalarNode) -> Any:
+    if "${" in node.value:
+        return node.value
+    if node.tag in _KINDS:
+        return _KINDS[node.tag](node.value)
+    if node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
+        return _number(node.value, node.value)
+    return node.value
+
+
+def _number(text: str, otherwise: Any) -> Any:
+    """A text as a whole or decimal number; ``otherwise`` if it is none. Nothing else that YAML counts as one."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return otherwise
+
+
+def _sentence(error: yaml.MarkedYAMLError) -> str:
+    problem = (error.problem or "").replace("found character '\\t' that cannot start any token", "a tab indents it: "
+                                            "use blanks")  # fmt: skip
+    if problem.startswith("but found another document"):
+        return "holds more than one document: leave out the line ---"
+    context = f" {error.context}" if error.context else ""
+    return f"is not YAML: {problem or 'it cannot be read'}{context}".replace("\n", " ")

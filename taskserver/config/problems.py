@@ -1,0 +1,140 @@
+"""What is wrong in a configuration file, in sentences: the line, the key, what is wrong with it, what to write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from taskserver.config.document import Path
+from taskserver.config.references import Text
+from taskserver.domain.names import did_you_mean
+from taskserver.domain.secrets import looks_secret
+from taskserver.errors import ConfigFileInvalid, Problem
+
+SHOWN = 60
+"""Characters of a value that an error repeats."""
+
+_MEANT = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+    "list_type": "a list",
+    "model_type": "keys and values",
+    "model_attributes_type": "keys and values",
+    "dict_type": "keys and values",
+}
+
+
+def dotted(path: Path) -> str:
+    """A path as people write it: ``task_server.queues[1].weight``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")
+
+
+def invalid(file: str, problems: Iterable[Problem]) -> ConfigFileInvalid:
+    """The error that tells all of them, by line."""
+    return ConfigFileInvalid(file, sorted(problems, key=lambda problem: problem.line))
+
+
+def sentence(error: ErrorDetails, path: Path, keys: Iterable[str]) -> str:
+    """What pydantic found, as a sentence.
+
+    Args:
+        error: Of the list that a ``ValidationError`` has.
+        path: Where it stands in the file.
+        keys: The keys that are known there.
+    """
+    kind, given, context = error["type"], error["input"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"no such key{did_you_mean(str(path[-1]), keys) or '; there are ' + ', '.join(keys)}"
+    if kind == "missing":
+        return "is missing"
+    if kind == "value_error":
+        return "cannot be what its reference stands for" if isinstance(given, Text) else str(context["error"])
+    shown = _shown(given, path)
+    if kind in _MEANT:
+        either = "text, or " if kind == "model_type" and {"queues", "tools"} & set(path[-2:]) else ""
+        return f"must be {either}{_MEANT[kind]}, not {shown}" + _hint(kind, given)
+    return _BY_KIND.get(kind, _other)(error, shown)
+
+
+def _shown(value: Any, path: Path) -> str:
+    """A value in an error, unless it is a secret, or may be one since it came from a reference."""
+    if isinstance(value, Text):
+        return "what its reference stands for"
+    if isinstance(value, dict):
+        return "keys and values"
+    if isinstance(value, list):
+        return "a list"
+    if any(isinstance(part, str) and (looks_secret(part) or part in ("url", "signing_keys")) for part in path):
+        return "what stands there"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "nothing"}[value]
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}…") if isinstance(value, str) else text
+
+
+def _hint(kind: str, given: Any) -> str:
+    if kind == "string_type" and not isinstance(given, (dict, list)):
+        return ": put it in quotes"
+    if kind.startswith("int") and isinstance(given, str) and given.strip().isdecimal():
+        return ": leave out the quotes"
+    return ""
+
+
+def _bound(word: str, name: str) -> Callable[[ErrorDetails, str], str]:
+    return lambda error, shown: f"must be {word} {error['ctx'][name]:,}, not {shown}".replace(".0,", ",")
+
+
+def _literal(error: ErrorDetails, shown: str) -> str:
+    given = error["input"]
+    if given == "celery" and error["loc"][-1] == "type":
+        return "'celery' is not run here: write redis-streams in its place, and leave the rest as it is"
+    known = str(error["ctx"]["expected"])
+    near = did_you_mean(given, [word.strip("'") for word in known.replace(" or ", ", ").split(", ")])
+    return f"must be {known}, not {shown}{near if isinstance(given, str) else ''}"
+
+
+def _pattern(error: ErrorDetails, shown: str) -> str:
+    by_key = {
+        "name": "must be letters, digits, '-' and '_' inside, at most 63",
+        "class": "must be the name of one class or function",
+        "cpu": "must be an amount such as 500m or 2",
+        "memory": "must be an amount such as 512Mi or 2Gi",
+        "broker_resource_name": "must be the name of a broker in this file",
+        "broker_name": "must be the name of a broker in this file",
+        "signing_keys": "must be a reference, never the key itself: write file:/path/to/the/key or env:NAME",
+        "env": "must be the name of a variable: letters, digits and '_', no digit first",
+    }
+    key = next((part for part in reversed(error["loc"]) if part in by_key), "")
+    said = by_key.get(str(key), "cannot be used")
+    return said if key == "signing_keys" else f"{said}, not {shown}"
+
+
+def _empty(error: ErrorDetails, shown: str) -> str:
+    return "is empty: write one at least, or leave the key out"
+
+
+def _other(error: ErrorDetails, shown: str) -> str:
+    return f"{error['msg'][:1].lower()}{error['msg'][1:]}"
+
+
+_BY_KIND: dict[str, Callable[[ErrorDetails, str], str]] = {
+    "greater_than_equal": _bound("at least", "ge"),
+    "less_than_equal": _bound("at most", "le"),
+    "literal_error": _literal,
+    "string_pattern_mismatch": _pattern,
+    "too_short": _empty,
+    "string_too_short": _empty,
+}
+
+
+def keys_of(model: type[BaseModel]) -> list[str]:
+    """The keys that a part of the file may have."""
+    return [field.alias or name for name, field in model.model_fields.items()]

@@ -1,0 +1,162 @@
+"""``taskserver up``, ``down`` and ``ps``: all that a file declares, as real processes."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.acceptance.cli import Cli
+
+FILE = """\
+broker: {name: redis, type: redis}
+task_server:
+  - name: first
+    replicas: 2
+    concurrency_per_replica: 1
+    broker_resource_name: redis
+    tools: [agent_tools]
+    loglevel: warning
+  - {name: second, queues: other, tools: agent_tools, loglevel: warning}
+"""
+SEED = """\
+task_server:
+  type: celery
+  name: task_server
+  replicas: 4
+  concurrency_per_replica: 1
+  broker_resource_name: redis
+"""
+
+
+def write(cli: Cli, text: str) -> None:
+    (cli.folder / "config.yaml").write_text(text)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_up_in_the_foreground_and_its_end(embedded_cli: Cli) -> None:
+    cli = embedded_cli
+    write(cli, FILE)
+    up = cli.start("up", "--config-file", "config.yaml")
+    up.wait_for("broker redis: embedded, in ")
+    up.wait_for("task server first: 2 replicas ready, on default")
+    up.wait_for("task server second: 1 replica ready, on other")
+    up.wait_for("config.yaml is up")
+    assert cli.ok("submit", "add", "a=1", "--queue", "other", "--wait").out == "2\n"
+    rows = cli.ok("ps", "--json").json
+    assert [(row["task_server"], row["ready"], row["replicas"], row["queues"], row["pid"]) for row in rows] == [
+        ("first", 2, 2, ["default"], up.pid),
+        ("second", 1, 1, ["other"], up.pid),
+    ]
+    assert "first          2/2" in cli.ok("ps", "--config-file", "config.yaml").out
+    again = cli.run("up", "--config-file", "config.yaml")
+    assert (again.code, again.err) == (
+        2,
+        f"taskserver: config.yaml is up already (process {up.pid}): end it with taskserver down --config-file "
+        "config.yaml\n",
+    )
+    up.signal(signal.SIGINT)
+    done = up.end()
+    assert (done.code, done.out) == (0, "")
+    assert done.err.endswith("config.yaml is down\n")
+    assert cli.ok("ps").err == "nothing is up\n"
+
+
+def test_up_detached_and_down(embedded_cli: Cli) -> None:
+    cli = embedded_cli
+    write(cli, FILE)
+    try:
+        done = cli.ok("up", "--config-file", "config.yaml", "--detach")
+        assert "task server first: 2 of 2 ready, on default\n" in done.err
+        rows = cli.ok("ps", "--json").json
+        assert cli.ok("submit", "add", "a=1", "--wait").out == "2\n"
+    finally:
+        down = cli.ok("down", "--config-file", "config.yaml")
+    assert down.err == "config.yaml is down\n"
+    assert not any(alive(pid) for row in rows for pid in (row["pid"], *row["replica_pids"]))
+    assert cli.ok("down", "--config-file", "config.yaml").err == "config.yaml is not up\n"
+    assert cli.ok("ps", "--json").json == []
+
+
+def test_the_seeds_example_runs_after_the_one_change_that_is_told(embedded_cli: Cli) -> None:
+    cli = embedded_cli
+    write(cli, SEED + "  tools: [{module: agent_tools}]\nbroker: {name: redis, type: redis}\n")
+    refused = cli.run("up", "--config-file", "config.yaml", "--detach")
+    assert (refused.code, refused.err) == (
+        2,
+        "taskserver: config.yaml:2: task_server.type: 'celery' is not run here: write redis-streams in its place, and "
+        "leave the rest as it is\n",
+    )
+    write(cli, (cli.folder / "config.yaml").read_text().replace("celery", "redis-streams"))
+    try:
+        cli.ok("up", "--config-file", "config.yaml", "--detach")
+        (row,) = cli.ok("ps", "--json").json
+        assert (row["task_server"], row["ready"], row["broker"]) == ("task_server", 4, "redis")
+        assert cli.ok("submit", "add", "a=1", "--wait").out == "2\n"
+    finally:
+        cli.run("down", "--config-file", "config.yaml")
+
+
+def test_the_seeds_example_as_it_is_takes_broker_and_tools_from_the_environment(cli: Cli) -> None:
+    write(cli, SEED.replace("celery", "redis-streams").replace("replicas: 4", "replicas: 1"))
+    refused = cli.run("up", "--config-file", "config.yaml")
+    assert (refused.code, refused.err) == (
+        2,
+        "taskserver: config.yaml:1: task_server.tools: is missing: write tools: [{module: my_agent.tools}], or name "
+        "the module by --tools or TASKSERVER_TOOLS\n",
+    )
+    up = cli.start("up", "--config-file", "config.yaml", TASKSERVER_TOOLS="agent_tools")
+    up.wait_for("config.yaml is up")
+    assert cli.ok("submit", "add", "a=1", "--wait").out == "2\n"
+    up.signal(signal.SIGTERM)
+    assert up.end().code == 0
+
+
+@pytest.mark.parametrize("how", [(), ("--detach",)])
+def test_a_module_that_fails_brings_nothing_up(embedded_cli: Cli, how: tuple[str, ...]) -> None:
+    cli = embedded_cli
+    (cli.folder / "broken.py").write_text("import nowhere_to_be_found\n")
+    write(cli, "task_server: [{name: a, tools: agent_tools, loglevel: warning}, {name: b, tools: broken}]\n")
+    done = cli.run("up", "--config-file", "config.yaml", *how)
+    assert done.code == 2
+    told = done.err[done.err.index("taskserver: module 'broken'") :].splitlines()
+    assert told[0] == "taskserver: module 'broken' failed when it was imported:"
+    assert told[2] == f'  File "{cli.folder}/broken.py", line 1, in <module>'
+    assert told[-1] == "ModuleNotFoundError: No module named 'nowhere_to_be_found'" or how == ()
+    assert cli.ok("ps").err == "nothing is up\n"
+
+
+def test_a_broker_that_does_not_answer_is_exit_code_4(cli: Cli) -> None:
+    write(cli, "broker: {url: 'redis://127.0.0.1:1'}\ntask_server: {tools: agent_tools}\n")
+    done = cli.run("up", "--config-file", "config.yaml", TASKSERVER_PATIENCE="0")
+    assert done.code == 4
+    assert "127.0.0.1:1" in done.err
+
+
+def test_a_folder_that_may_not_be_written_to(cli: Cli) -> None:
+    write(cli, FILE)
+    (cli.folder / "file").touch()
+    done = cli.run("up", "--config-file", "config.yaml", TASKSERVER_HOME=str(cli.folder / "file"))
+    assert done.code == 2
+    assert done.err.startswith(f"taskserver: cannot keep in '{Path(cli.folder, 'file', 'up')}")
+    assert done.err.endswith(": set TASKSERVER_HOME to a folder that you may write to\n")
+
+
+def test_the_example_of_the_documentation(embedded_cli: Cli) -> None:
+    cli = embedded_cli
+    example = str(Path(__file__).parents[2] / "examples" / "config.yaml")
+    cli.ok("config", "check", example)
+    up = cli.start("up", "--config-file", example, AGENT_REPLICAS="1")
+    up.wait_for("config.yaml is up")
+    assert cli.ok("submit", "square", "number=3", "--wait", "--queue", "reports").out == "9\n"
+    assert cli.ok("submit", "shout_at", "text=hello", "--wait", "--queue", "loud").out == "HELLO\n"
+    up.signal(signal.SIGTERM)
+    assert up.end().code == 0

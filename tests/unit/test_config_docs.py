@@ -1,0 +1,57 @@
+"""The reference in docs/configuration.md has every key, with its default and meaning as the models tell them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from taskserver.cli.sources import FROM_SETTINGS
+from taskserver.config.resources import (
+    Amounts,
+    Autoscaling,
+    BrokerResource,
+    ComputeResources,
+    File,
+    Kubernetes,
+    QueueShare,
+    TaskServer,
+    ToolSource,
+)
+from taskserver.config.settings import Settings
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
+MODELS = (File, BrokerResource, TaskServer, QueueShare, ToolSource, Kubernetes, ComputeResources, Amounts, Autoscaling)
+
+
+def default(name: str, field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    if name in FROM_SETTINGS and name != "durability":
+        setting = FROM_SETTINGS[name]
+        return f"`{Settings.model_fields[setting].default}`, or `TASKSERVER_{setting.upper()}`".replace(".0`", "`")
+    if field.default in (None, PydanticUndefined) or isinstance(field.default, BaseModel):
+        return ""
+    return f"`{field.default}`"
+
+
+def rows(model: type[BaseModel]) -> list[str]:
+    return [
+        f"| `{field.alias or name}` | {default(name, field)} | {field.description} |".replace("|  |", "| |")
+        for name, field in model.model_fields.items()
+    ]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_key_is_documented(model: type[BaseModel]) -> None:
+    text = DOCUMENT.read_text()
+    assert [row for row in rows(model) if row not in text] == []
+
+
+def test_no_other_key_is() -> None:
+    known = {row for model in MODELS for row in rows(model)}
+    told = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| `") and "`$" not in line]
+    assert [line for line in told if line not in known] == []
