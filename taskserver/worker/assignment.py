@@ -17,7 +17,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
         broker_url: The broker; None for the embedded one. It may hold a password: never an argument of a command.
         loglevel: debug, info, warning or error.
         log_format: ``text`` or ``json``.
-        metrics_port: Where its metrics are served; 0 for any free port, None for nowhere.
+        metrics_host: Address on which its metrics are served.
+        metrics_port: Port on which they are; 0 for any free port, None for nowhere.
     """
 
     modules: tuple[str, ...]
@@ -26,4 +27,5 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     broker_url: str | None = None
     loglevel: str = "info"
     log_format: str = "text"
+    metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None
