@@ -26,6 +26,9 @@
     │   ├── JobExpired              it was not started in time
     │   ├── JobConflict             the job's state does not allow what was asked
     │   └── ResultTimeout           it has not ended yet (also a ``TimeoutError``)
+    ├── WorkerError                 a worker or its supervisor
+    │   ├── WorkerNotFound          nobody of that name is running
+    │   └── WorkersUnchanged        what was asked of workers is not done yet (also a ``TimeoutError``)
     └── PermanentError              raised *by a tool*: fail now, do not try again
 
 Messages are one sentence for people: what was wrong, where, and what to do. They never hold a secret.
@@ -167,6 +170,18 @@ class ResultTimeout(JobError, TimeoutError):
 
     def __init__(self, job_id: str, seconds: float) -> None:
         super().__init__(job_id, f"job {job_id} has not ended after {seconds:g} s; it goes on")
+
+
+class WorkerError(TaskServerError):
+    """Something about a worker or its supervisor."""
+
+
+class WorkerNotFound(WorkerError):
+    """No worker, supervisor or task server of that name is running at this broker."""
+
+
+class WorkersUnchanged(WorkerError, TimeoutError):
+    """Workers have not done within the time given what was asked of them; they may do it later."""
 
 
 class PermanentError(TaskServerError):

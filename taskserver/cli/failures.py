@@ -6,9 +6,9 @@ code  meaning
 0     done
 1     the job failed, was cancelled or has expired; or its state does not allow this
 2     the command, a setting, a module or the arguments cannot be used
-3     no such job
+3     no such job, or no such worker
 4     the broker is not reached, refuses, does not fit or is full
-5     waited long enough; the job goes on
+5     waited long enough; what was waited for goes on
 70    a bug in taskserver (EX_SOFTWARE of sysexits.h)
 130   interrupted (128 and the number of SIGINT, as shells count)
 141   nobody reads the output any more (the same with SIGPIPE); said to nobody
@@ -31,6 +31,8 @@ from taskserver.errors import (
     ResultTimeout,
     TaskServerError,
     ToolError,
+    WorkerNotFound,
+    WorkersUnchanged,
 )
 from taskserver.observability.printable import printable
 from taskserver.observability.redaction import redact
@@ -40,9 +42,9 @@ OK, FAILED, USAGE, NOT_FOUND, BROKER, TIMED_OUT, BUG, INTERRUPTED, UNREAD = 0, 1
 # The first that fits counts: from the particular to the general.
 _CODES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], int], ...] = (
     ((ConfigError, ToolError, MessageError, click.ClickException), USAGE),
-    (JobNotFound, NOT_FOUND),
+    ((JobNotFound, WorkerNotFound), NOT_FOUND),
     (BrokerError, BROKER),
-    (ResultTimeout, TIMED_OUT),
+    ((ResultTimeout, WorkersUnchanged), TIMED_OUT),
     (TaskServerError, FAILED),
     ((KeyboardInterrupt, click.Abort), INTERRUPTED),
     (BrokenPipeError, UNREAD),

@@ -17,7 +17,7 @@ PROGRAM = "taskserver"
 COMPLETE_VARIABLE = "_TASKSERVER_COMPLETE"
 
 COMMANDS = {
-    "worker": Entry("taskserver.cli.worker:worker", "Run the tools of your modules for whoever submits jobs."),
+    "worker": Entry("taskserver.cli.worker.group:worker", "Run the tools of your modules for whoever submits jobs."),
     "submit": Entry("taskserver.cli.submit:submit", "Hand a tool call to the workers."),
     "job": Entry("taskserver.cli.job:job", "Look at jobs, await, cancel or repeat them."),
     "dead": Entry("taskserver.cli.dead:dead", "Look at dead letters, export, requeue or delete them."),
@@ -36,7 +36,7 @@ COMMANDS = {
     entries=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 the job failed, 2 usage, "
-    "3 no such job, 4 broker, 5 waited long enough, 130 interrupted.",
+    "3 no such job or worker, 4 broker, 5 waited long enough, 130 interrupted.",
 )
 @click.version_option(__version__, "--version", prog_name=PROGRAM, message="%(prog)s %(version)s")
 def root() -> None:

@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from taskserver.errors import ConfigError
-from taskserver.tools import Toolbox, load
+from taskserver.tools import Toolbox, load_some
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,6 +86,18 @@ def limit_option(default: int = 50) -> Callable[[F], F]:
     )
 
 
+def named_modules(modules: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of modules with tools.
+
+    Raises:
+        click.UsageError: if there is none.
+    """
+    wanted = tuple(filter(None, modules))
+    if not wanted:
+        raise click.UsageError("no tools: name their module by --tools my_agent.tools, or in TASKSERVER_TOOLS")
+    return wanted
+
+
 def load_tools(modules: tuple[str, ...]) -> Toolbox:
     """The tools and consumers of the modules.
 
@@ -95,10 +106,4 @@ def load_tools(modules: tuple[str, ...]) -> Toolbox:
         ConfigError: if a module cannot be loaded, or there is nothing in them.
         ToolInvalid: if one of their tools cannot be.
     """
-    wanted = tuple(filter(None, modules))
-    if not wanted:
-        raise click.UsageError("no tools: name their module by --tools my_agent.tools, or in TASKSERVER_TOOLS")
-    toolbox = load(wanted)
-    if not toolbox.tools and len(toolbox.consumers) <= 1:  # the consumer that runs tools is always there
-        raise ConfigError(f"there is no tool in {', '.join(wanted)}: put @tool in front of a function")
-    return toolbox
+    return load_some(named_modules(modules))

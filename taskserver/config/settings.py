@@ -48,6 +48,7 @@ class Settings(BaseSettings):
         log_format: ``text`` for people, ``json`` for machines.
         metrics_port: Port on which a worker serves its metrics and health; 0 for any free one, none for nowhere.
         metrics_host: Address on which it does.
+        metrics_targets: File from which Prometheus learns the ports of a supervisor's replicas.
         metrics_buckets: Bounds of the histograms' buckets in seconds, rising, with commas between.
         signing_keys: Where the keys are that sign messages: ``file:/path`` or ``env:NAME``; the first signs, all are
             accepted. Workers that have any take only signed messages.
@@ -70,6 +71,7 @@ class Settings(BaseSettings):
     log_format: str = Field(default="text", pattern="^(text|json)$")
     metrics_port: int | None = Field(default=None, ge=0, le=65_535)
     metrics_host: str = "127.0.0.1"
+    metrics_targets: str = ""
     metrics_buckets: Annotated[tuple[float, ...], NoDecode, BeforeValidator(_buckets)] = BUCKETS
     signing_keys: SecretStr | None = None  # not shown: somebody may have put a key here
     secret_names: str = ""

@@ -7,7 +7,7 @@ from taskserver.tools.arguments import check
 from taskserver.tools.codec import convert, decode, encode
 from taskserver.tools.consumer import BaseConsumer, Plan, ToolExecutionConsumer
 from taskserver.tools.context import Accepted, Context, Sink
-from taskserver.tools.loading import Toolbox, load
+from taskserver.tools.loading import Toolbox, load, load_some
 from taskserver.tools.schema import FORMATS, describe, json_schema
 from taskserver.tools.secrets import secret_fields
 from taskserver.tools.text import parse_text
@@ -31,6 +31,7 @@ __all__ = [
     "encode",
     "json_schema",
     "load",
+    "load_some",
     "parse_text",
     "run_in_thread",
     "secret_fields",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from taskserver.domain.messages import ToolExecutionMessage
-from taskserver.errors import MessageInvalid, ToolInvalid
+from taskserver.errors import ConfigError, MessageInvalid, ToolInvalid
 from taskserver.tools.consumer import BaseConsumer, ToolExecutionConsumer, tool_not_found
 from taskserver.tools.form import place_of, required_parameters
 from taskserver.tools.modules import import_module
@@ -89,6 +89,20 @@ def load(modules: Iterable[str], search: Path | None = None) -> Toolbox:
             if tool_of(each) is not None or _is_consumer(each):
                 found[id(each)] = each
     return Toolbox.of(*found.values())
+
+
+def load_some(modules: Iterable[str]) -> Toolbox:
+    """The same, where there must be something in them.
+
+    Raises:
+        ConfigError: if a module cannot be loaded, or there is no tool and no consumer.
+        ToolInvalid: if one of their tools cannot be.
+    """
+    names = list(modules)
+    toolbox = load(names)
+    if not toolbox.tools and len(toolbox.consumers) <= 1:  # the consumer that runs tools is always there
+        raise ConfigError(f"there is no tool in {', '.join(names)}: put @tool in front of a function")
+    return toolbox
 
 
 def _is_consumer(each: object) -> bool:

@@ -1,12 +1,16 @@
-"""Control: hears what cannot wait for the next heartbeat (a cancelled job, an earlier due time, a queue that goes on).
+"""Control: hears what cannot wait for the next heartbeat: a cancelled job, an earlier due time, an order to stop.
 
-A word that is lost costs little: cancellations come with the heartbeat's answer too, and the others are looked for.
+A word that is lost costs little: cancellations come with the heartbeat's answer too, orders are repeated until they are
+seen to be carried out, and the others are looked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import msgspec
+
+from taskserver.domain.fleet import Order
 from taskserver.store.connection import Broker
 from taskserver.store.ending import end
 from taskserver.store.following import Listener
@@ -47,3 +51,12 @@ class Control(LoopService):
             self._stopping.set()
             await end(self._task)  # nothing is lost with a read of news
         await self._listener.close()
+
+
+def read_order(text: str) -> Order | None:
+    """An order as it came over the channel, where anybody may write anything; None if it is none."""
+    try:
+        return msgspec.json.decode(text, type=Order)
+    except msgspec.MsgspecError:
+        log.debug("not an order: %s", text[:200])
+        return None

@@ -6,7 +6,6 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Self
 
@@ -71,6 +70,7 @@ class Monitor:
         self._tally = Tally(worker.config.queues, tools, self._buckets)
         self._vitals = worker.counting_into(self._tally)
         self._worker = worker
+        worker.metrics_port = self.port
         log.info("metrics are at %s/metrics", self._server.url)
 
     def close(self) -> None:
@@ -92,20 +92,6 @@ class Monitor:
         if self._tally is not None and self._vitals is not None:
             yield from of_tally(self._tally)
             yield from _of_vitals(self._vitals)
-
-
-@contextmanager
-def monitor_on(host: str, port: int | None, buckets: tuple[float, ...] = BUCKETS) -> Iterator[Monitor | None]:
-    """A monitor as long as the block; none without a port.
-
-    Raises:
-        ConfigError: if it cannot listen there.
-    """
-    if port is None:
-        yield None
-        return
-    with Monitor(host, port, buckets) as monitor:
-        yield monitor
 
 
 def _of_vitals(vitals: Vitals) -> Iterator[Metric]:

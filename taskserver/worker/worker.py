@@ -19,8 +19,6 @@ import asyncio
 import logging
 import os
 import secrets
-import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -28,6 +26,7 @@ from typing import NamedTuple
 import msgspec
 
 from taskserver.config.keys import keyring
+from taskserver.domain.fleet import About, Action
 from taskserver.domain.names import check_queue_name
 from taskserver.domain.retry import RetryPolicy, backoff
 from taskserver.domain.settlement import Patience
@@ -39,11 +38,12 @@ from taskserver.store.health import check_fit
 from taskserver.store.recovering import leave
 from taskserver.tools import Toolbox
 from taskserver.worker.attempt import Attempt, Stop
-from taskserver.worker.control import Control
+from taskserver.worker.control import Control, read_order
 from taskserver.worker.executor import Executor
 from taskserver.worker.fetcher import Fetcher
 from taskserver.worker.heart import Heart, Pulse
 from taskserver.worker.janitor import Janitor
+from taskserver.worker.presence import HOST, PYTHON, VERSION, Post, resident_bytes, told
 from taskserver.worker.scheduler import Scheduler
 from taskserver.worker.service import Service
 from taskserver.worker.settler import Settler
@@ -77,20 +77,6 @@ class WorkerConfig(NamedTuple):
     signing_keys: str | None = None
 
 
-class About(msgspec.Struct, frozen=True):
-    """What a worker says of itself with every heartbeat."""
-
-    name: str
-    host: str
-    pid: int
-    python: str
-    started_at: float
-    concurrency: int
-    busy: int
-    queues: list[str]
-    tools: list[str]
-
-
 class Worker:
     """Runs jobs until it is told to stop. Build it inside a running event loop.
 
@@ -98,26 +84,32 @@ class Worker:
         broker: Where; the worker does not close it.
         toolbox: The tools and consumers it may run, and nothing else.
         config: How.
+        post: Where it belongs.
 
     Attributes:
         name: Host, process id and something random: who it is to the broker.
         ready: Set once it takes jobs.
         toolbox: As given.
+        metrics_port: Where its metrics are served, for whoever looks at it; None for nowhere.
 
     Raises:
         ConfigError: if the configuration or toolbox cannot work.
     """
 
-    def __init__(self, broker: Broker, toolbox: Toolbox, config: WorkerConfig | None = None) -> None:
+    def __init__(
+        self, broker: Broker, toolbox: Toolbox, config: WorkerConfig | None = None, post: Post | None = None
+    ) -> None:
         self.config = config or WorkerConfig()
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.metrics_port: int | None = None
+        self._post = post or Post()
+        self.name = f"{HOST}-{os.getpid()}-{secrets.token_hex(3)}"
         self._check()
         self._keyring = keyring(self.config.signing_keys)
         self._broker = broker
         self.toolbox = toolbox
         self._tally: Tally | None = None
         self._leases_lost = dict.fromkeys(self.config.queues, 0)
-        self._started_at = time.time()
+        self._built = time.monotonic()
         self.ready = asyncio.Event()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -162,6 +154,19 @@ class Worker:
         if self._stop.is_set():
             self._hurry.set()
         self._stop.set()
+
+    def hurry(self) -> None:
+        """Stop, and do not wait for running jobs."""
+        self._stop.set()
+        self._hurry.set()
+
+    def drain(self) -> None:
+        """Stop claiming and let running jobs go on for the grace period; harmless when repeated."""
+        self._stop.set()
+
+    async def until_stopping(self) -> None:
+        """Wait until it takes no more jobs."""
+        await self._stop.wait()
 
     async def run(self) -> None:
         """Work until ``stop`` is called; a broker that is down is waited for.
@@ -260,6 +265,7 @@ class Worker:
             "cancel": lambda key: self._cancel(queue, key),
             "due": lambda _: self._schedulers[queue].look_again(),
             "resume": lambda _: self._fetchers[queue].go_on(),
+            "order": self._obey,
         }
 
     def _cancel(self, queue: str, key: str) -> None:
@@ -277,18 +283,42 @@ class Worker:
         else:
             self._executor.end(attempt, Stop.CANCEL)
 
+    def _obey(self, text: str) -> None:
+        """Carry out an order that concerns this worker, or hand it to the supervisor."""
+        order = read_order(text)
+        if order is None or order.whom not in (self.name, self._post.supervisor):
+            return
+        if self._post.pass_on is not None:
+            self._post.pass_on(order)
+        elif order.action is Action.HURRY:
+            self.hurry()
+        elif order.action is Action.STOP:
+            self.drain()
+        else:
+            log.warning("worker %s cannot %s: it has no supervisor", self.name, order.action.value)
+
     def _about(self) -> bytes:
+        config, post = self.config, self._post
         return msgspec.msgpack.encode(
             About(
                 name=self.name,
-                host=socket.gethostname(),
+                host=HOST,
                 pid=os.getpid(),
-                python=sys.version.split()[0],
-                started_at=self._started_at,
-                concurrency=self.config.concurrency,
+                python=PYTHON,
+                version=VERSION,
+                task_server=post.task_server,
+                supervisor=post.supervisor,
+                replica=post.replica,
+                uptime=round(time.monotonic() - self._built, 3),
+                valid_ms=round(config.lease * 1000),
+                rss=resident_bytes(),
+                metrics_port=self.metrics_port,
+                concurrency=config.concurrency,
                 busy=self._slots.busy,
-                queues=list(self.config.queues),
+                queues=list(config.queues),
                 tools=sorted(self.toolbox.tools),
+                running=told(list(self._executor.running.values())),
+                stopping=self._stop.is_set(),
             )
         )
 
@@ -309,4 +339,4 @@ def _summary(config: WorkerConfig, toolbox: Toolbox, keyring: Keyring | None) ->
     return f"queues {', '.join(config.queues)}; {config.concurrency} slots; tools {tools}{signed}"
 
 
-__all__ = ["About", "Worker", "WorkerConfig"]
+__all__ = ["Worker", "WorkerConfig"]

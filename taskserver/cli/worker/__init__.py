@@ -1,0 +1,1 @@
+"""``taskserver worker``: start workers, and look after those that run."""

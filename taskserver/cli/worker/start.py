@@ -1,0 +1,156 @@
+"""``taskserver worker start``: one process that runs tools, or several."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from taskserver.cli.connecting import open_client, run_async
+from taskserver.cli.options import Duration, broker_option, named_modules, tools_option
+from taskserver.cli.screen import note
+from taskserver.config.settings import Settings, settings
+from taskserver.observability.discovery import write_targets
+from taskserver.observability.logging import FORMATS, LEVELS
+from taskserver.worker.assignment import Assignment
+from taskserver.worker.supervisor.daemon import Daemon, launch
+from taskserver.worker.supervisor.supervising import Fleet, supervise
+from taskserver.worker.supervisor.supervisor import check_replicas
+from taskserver.worker.worker import WorkerConfig
+from taskserver.worker.working import serve
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _whole(least: float, most: float) -> click.IntRange:
+    return click.IntRange(round(least), round(most))
+
+
+def setting(
+    name: str, what: str, *flags: str, kind: Callable[[float, float], Any] = Duration, metavar: str = "SECONDS"
+) -> Callable[[F], F]:
+    """An option for what is also a setting: bounds and default are the setting's, and nothing is said twice."""
+    field = Settings.model_fields[name]
+    least = next((bound.ge for bound in field.metadata if hasattr(bound, "ge")), 0)
+    most = next((bound.le for bound in field.metadata if hasattr(bound, "le")), math.inf)
+    flags = (f"--{name.replace('_', '-')}", *flags)
+    note = f"[default: {field.default:g}; env: TASKSERVER_{name.upper()}]"
+    return click.option(*flags, type=kind(least, most), metavar=metavar, help=f"{what} {note}")
+
+
+@click.command()
+@tools_option
+@setting("concurrency", "Jobs that run at once.", "-c", kind=_whole, metavar="N")
+@click.option("--queue", "-q", "queues", multiple=True, metavar="NAME", help="A queue to work on; repeatable.")
+@broker_option
+@click.option("--loglevel", "-l", type=click.Choice(LEVELS), help="What is logged on stderr. [default: info]")
+@click.option("--log-format", type=click.Choice(FORMATS), help="For people or for machines. [default: text]")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65_535),
+    metavar="PORT",
+    help="Serve metrics and health there; 0 for a free port, which is logged. [env: TASKSERVER_METRICS_PORT]",
+)
+@click.option(
+    "--metrics-host", metavar="HOST", help="Address for it. [default: 127.0.0.1; env: TASKSERVER_METRICS_HOST]"
+)
+@click.option(
+    "--metrics-targets",
+    metavar="FILE",
+    help="Keep a file from which Prometheus learns the replicas' ports. [env: TASKSERVER_METRICS_TARGETS]",
+)
+@setting("lease", "If a worker falls silent, its jobs run elsewhere after this.")
+@setting("grace_period", "How long running jobs may go on when the worker stops.")
+@setting("unknown_tool_wait", "How long a job waits for a worker that knows its tool.")
+@click.option(
+    "--replicas", "-r", type=int, default=1, show_default=True, metavar="N", help="Processes, each with its slots."
+)
+@click.option("--reload", is_flag=True, help="For development: replace the processes when a source file changes.")
+@click.option("--daemon", is_flag=True, help="Run in the background; return when it is ready. It takes --log-file.")
+@click.option(
+    "--pid-file", default="", metavar="FILE", help="Of a daemon: holds its process's number, is locked by it."
+)
+@click.option("--log-file", default="", metavar="FILE", help="Of a daemon: where it logs. SIGUSR1 opens it anew.")
+def start(
+    broker_url: str | None,
+    modules: tuple[str, ...],
+    loglevel: str | None,
+    log_format: str | None,
+    metrics_port: int | None,
+    metrics_host: str | None,
+    metrics_targets: str | None,
+    replicas: int,
+    reload: bool,
+    daemon: bool,
+    pid_file: str,
+    log_file: str,
+    **given: Any,
+) -> None:
+    """Start a worker; the same as taskserver worker without it."""
+    wanted = named_modules(modules)
+    known = settings()
+    targets = known.metrics_targets if metrics_targets is None else metrics_targets
+    port = known.metrics_port if metrics_port is None else metrics_port
+    alone = replicas == 1 and not reload and not targets
+    assignment = Assignment(
+        modules=wanted,
+        worker=_config(**given),
+        broker_url=broker_url,
+        loglevel=loglevel or known.loglevel,
+        log_format=log_format or known.log_format,
+        metrics_host=metrics_host or known.metrics_host,
+        metrics_port=_port(port, alone=alone and not daemon, targets=targets),
+    )
+    fleet = Fleet(
+        assignment, check_replicas(replicas), reload, log_file and os.path.abspath(log_file), _targets_file(targets)
+    )
+    if daemon:
+        _start_daemon(Daemon(fleet, pid_file and os.path.abspath(pid_file)))
+        return
+    if pid_file or log_file:
+        raise click.UsageError("--pid-file and --log-file are for workers in the background: add --daemon")
+    click.get_current_context().exit(serve(assignment) if alone else supervise(fleet))
+
+
+def _port(port: int | None, *, alone: bool, targets: str) -> int | None:
+    """Replicas need ports of their own, and so does one that takes the place of another."""
+    if port and not alone:
+        raise click.UsageError("replicas cannot share a port for metrics: use --metrics-port 0, which gives each its own")
+    return 0 if port is None and targets else port
+
+
+def _targets_file(path: str) -> str:
+    """The file's whole path, if it could be written.
+
+    Raises:
+        ConfigError: if its folder is not there, or is not ours to write to.
+    """
+    if path:
+        path = os.path.abspath(path)
+        write_targets(Path(path), {})
+    return path
+
+
+def _start_daemon(daemon: Daemon) -> None:
+    """Start it and say so; a broker that is down, for which it would wait unseen, is told at once."""
+    if not daemon.fleet.log_file:
+        raise click.UsageError("say where the daemon logs: --log-file FILE")
+
+    async def check_broker() -> None:
+        async with open_client(daemon.fleet.assignment.broker_url):
+            ready = await asyncio.to_thread(launch, daemon)
+        note(f"{ready.name} is ready (process {ready.pid}), and logs to {daemon.fleet.log_file}")
+
+    run_async(check_broker())
+
+
+def _config(queues: tuple[str, ...], **given: float | None) -> WorkerConfig:
+    """What was given on the command line, and the settings for the rest."""
+    known = settings()
+    said = {name: getattr(known, name) if value is None else value for name, value in given.items()}
+    return WorkerConfig(queues=queues or (known.queue,), max_result_bytes=known.max_message_bytes, **said)  # type: ignore[arg-type]

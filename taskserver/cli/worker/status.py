@@ -1,0 +1,94 @@
+"""``taskserver worker status``: every worker on every machine, from the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+from msgspec import to_builtins
+
+from taskserver.cli.connecting import connected
+from taskserver.cli.options import json_option
+from taskserver.cli.phrases import count, duration, size
+from taskserver.cli.screen import Column, Styled, show_json, show_table, show_text
+from taskserver.cli.worker.choosing import Choice, choice_options
+from taskserver.client.client import Client
+from taskserver.store.workers import WorkerInfo, list_workers
+
+WATCH_SECONDS = 1.0
+JOBS_SHOWN = 3
+
+COLUMNS = (
+    Column("WORKER", gives=True),
+    Column("SERVER"),
+    Column("HOST", gives=True),
+    Column("PID", right=True),
+    Column("VERSION"),
+    Column("QUEUES", gives=True),
+    Column("TOOLS", gives=True),
+    Column("SLOTS", right=True),
+    Column("MEMORY", right=True),
+    Column("HEARTBEAT", right=True),
+    Column("UP", right=True),
+    Column("RUNNING", gives=True),
+)
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@choice_options
+@json_option
+@click.option("--watch", is_flag=True, help="Show it again every second, until Ctrl-C.")
+@connected
+async def status(
+    client: Client, *, names: tuple[str, ...], host: str | None, queue: str | None, as_json: bool, watch: bool
+) -> None:
+    """Every worker on every machine: its slots, jobs, memory and last heartbeat.
+
+    NAME is a task server, a supervisor or a single worker.
+    """
+    broker = await client.connect()
+    choice = Choice(names, host, queue)
+    while True:
+        workers = await list_workers(broker)
+        found = choice.checked(workers) if names else choice.of(workers)
+        if watch and sys.stdout.isatty():
+            click.clear()
+        show_json([to_builtins(each) for each in found], 0 if watch else 2) if as_json else _show(found)
+        if not watch:
+            return
+        await asyncio.sleep(WATCH_SECONDS)
+
+
+def _show(workers: list[WorkerInfo]) -> None:
+    show_table(COLUMNS, map(_row, workers), "no worker is running")
+    if workers:
+        hosts = len({each.host for each in workers})
+        busy, slots = sum(each.busy for each in workers), sum(each.slots for each in workers)
+        what = f"{count(len(workers), 'worker')} on {count(hosts, 'host')}"
+        show_text(f"\n{what}, {busy:,} of {count(slots, 'slot')} busy")
+
+
+def _row(worker: WorkerInfo) -> list[object]:
+    stopping = worker.state == "stopping"
+    return [
+        Styled(f"{worker.name} (stopping)", "yellow") if stopping else worker.name,
+        f"{worker.task_server}/{worker.replica}" if worker.replica else worker.task_server,
+        worker.host,
+        worker.pid,
+        worker.version,
+        ", ".join(worker.queues),
+        ", ".join(worker.tools),
+        f"{worker.busy}/{worker.slots}",
+        size(worker.memory),
+        f"{duration(worker.heartbeat_age)} ago",
+        duration(round(worker.heartbeat_at + worker.heartbeat_age - worker.started_at), roughly=True),
+        _jobs(worker),
+    ]
+
+
+def _jobs(worker: WorkerInfo) -> str:
+    shown = [f"{job.tool or job.id} {duration(round(job.age), roughly=True)}" for job in worker.running[:JOBS_SHOWN]]
+    more = worker.busy - len(shown)
+    return ", ".join([*shown, f"{more} more"] if shown and more > 0 else shown)

@@ -1,0 +1,147 @@
+"""What makes a process a worker: the command's own, or a replica of a supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from taskserver.client.client import Client
+from taskserver.config.settings import settings
+from taskserver.observability.logging import configure
+from taskserver.store.ending import end
+from taskserver.tools import Toolbox, load_some
+from taskserver.worker.assignment import Assignment
+from taskserver.worker.monitor import Monitor
+from taskserver.worker.notifying import notify_service_manager
+from taskserver.worker.presence import Post
+from taskserver.worker.worker import Worker
+
+Companion = Callable[[Worker], Coroutine[Any, Any, None]]
+"""What runs beside a worker, as long as it does."""
+
+
+def prepare(assignment: Assignment) -> Toolbox:
+    """Set up logging and load the tools.
+
+    Raises:
+        ConfigError: if a module cannot be loaded, or there is nothing in them.
+        ToolInvalid: if one of their tools cannot be.
+    """
+    be_mortal()
+    configure(assignment.loglevel, assignment.log_format)
+    return load_some(assignment.modules)
+
+
+async def work(
+    assignment: Assignment, toolbox: Toolbox, post: Post | None = None, beside: Sequence[Companion] = ()
+) -> int:
+    """Be a worker until a signal says stop: the first drains, a second one does not wait.
+
+    Args:
+        assignment: What to do.
+        toolbox: The tools that ``prepare`` has loaded.
+        post: Where the worker belongs.
+        beside: What runs beside it.
+
+    Returns:
+        The exit code for this process.
+
+    Raises:
+        ConfigError: if the assignment cannot work.
+        BrokerError: if the broker will not do.
+    """
+    with _monitor(assignment) as monitor:  # first: a port in use is told before anything is begun
+        async with Client(assignment.broker_url) as client:
+            worker = Worker(await client.connect(), toolbox, assignment.worker, post or Post(assignment.task_server))
+            if monitor is not None:
+                monitor.observe(worker)
+            await _run(worker, beside)
+    return 0
+
+
+async def _run(worker: Worker, beside: Sequence[Companion]) -> None:
+    with _signals(worker):
+        companions = [asyncio.create_task(start(worker)) for start in beside]
+        try:
+            await worker.run()
+        finally:
+            for companion in companions:
+                await end(companion)
+
+
+def _monitor(assignment: Assignment) -> AbstractContextManager[Monitor | None]:
+    if assignment.metrics_port is None:
+        return nullcontext()
+    return Monitor(assignment.metrics_host, assignment.metrics_port, settings().metrics_buckets)
+
+
+def serve(assignment: Assignment) -> int:
+    """Be a worker in this very process, without a supervisor, and return the exit code.
+
+    Raises:
+        ConfigError, ToolInvalid: if the assignment or its tools cannot work.
+        BrokerError: if the broker will not do.
+    """
+    toolbox = prepare(assignment)
+    return run_loop(work(assignment, toolbox, beside=[_tell_service_manager]))
+
+
+def run_loop(work: Coroutine[Any, Any, int]) -> int:
+    """Run work in a fast event loop, if there is one."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(work)
+
+
+def be_mortal() -> None:
+    """Let SIGTERM end this process while there is nothing to lose yet: process 1 ignores what it does not handle."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+
+
+@contextmanager
+def _signals(worker: Worker) -> Iterator[None]:
+    """Stop at signals. Another process may have said stop already, so each side's second word is what hurries."""
+    heard: list[int] = []
+
+    def hear(number: int) -> None:
+        heard.append(number)
+        if len(heard) == 1:
+            worker.drain()
+        else:
+            worker.hurry()
+
+    with handling(dict.fromkeys((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), hear)):
+        yield
+
+
+@contextmanager
+def handling(handlers: dict[int, Callable[[int], None]]) -> Iterator[None]:
+    """Handle signals in the running event loop. One that is ignored, as after ``nohup``, stays ignored."""
+    loop = asyncio.get_running_loop()
+    mine = [number for number in handlers if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in mine:
+        loop.add_signal_handler(number, handlers[number], number)
+    try:
+        yield
+    finally:
+        for number in mine:
+            loop.remove_signal_handler(number)
+
+
+async def _tell_service_manager(worker: Worker) -> None:
+    await notify_service_manager(worker.ready.wait, worker.until_stopping)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,191 @@
+"""``taskserver worker --replicas N``: real processes, really killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.acceptance.cli import COMMAND, Cli
+from tests.acceptance.fleet import eventually, replicas, runner, until, workers
+
+
+def test_a_killed_replica_is_replaced_and_its_job_done_by_another(cli: Cli) -> None:
+    supervisor = replicas(cli, 4, "-c", "2")
+    job_id = cli.holding()
+    victim = runner(cli, job_id)
+    os.kill(victim.pid, signal.SIGKILL)
+    cli.open_gate()
+    told = supervisor.wait_for("another one follows in")
+    assert f"replica {victim.replica} (pid {victim.pid}) has ended: SIGKILL: killed, perhaps by the system" in told
+    done = cli.ok("job", "result", job_id).out
+    assert done.startswith("attempt 2 in ")
+    assert not done.endswith(f" {victim.pid}\n")
+    there = until(cli, lambda there: {w.replica for w in there if w.pid != victim.pid} == {1, 2, 3, 4})
+    assert all(w.slots == 2 for w in there)
+
+
+def test_sigterm_drains_every_replica(cli: Cli) -> None:
+    supervisor = replicas(cli, 2, "-c", "1")
+    jobs = [cli.holding(), cli.holding()]
+    supervisor.signal(signal.SIGTERM)
+    supervisor.wait_for("stops: 1 jobs are running")
+    cli.open_gate()
+    done = supervisor.end()
+    assert (done.code, done.err.count("stops: 1 jobs are running")) == (0, 2)
+    assert [(cli.state(job)["state"], cli.state(job)["attempt"]) for job in jobs] == [("succeeded", 1)] * 2
+    assert workers(cli) == []
+
+
+def test_a_second_signal_does_not_wait(cli: Cli) -> None:
+    supervisor = replicas(cli, 2, "--grace-period", "1h")
+    job_id = cli.holding()
+    supervisor.signal(signal.SIGINT)
+    supervisor.wait_for("stops: 1 jobs are running")
+    supervisor.signal(signal.SIGINT)
+    assert supervisor.end().code == 0
+    assert cli.state(job_id)["state"] == "queued"
+
+
+def test_a_signal_to_all_its_processes_at_once_is_one_signal(cli: Cli) -> None:
+    supervisor = replicas(cli, 2, "--grace-period", "1h")
+    job_id = cli.holding()
+    os.killpg(supervisor.pid, signal.SIGTERM)
+    supervisor.wait_for("stops: 1 jobs are running")
+    supervisor.wait_for("replicas drain")
+    cli.open_gate()
+    assert supervisor.end().code == 0
+    assert (cli.state(job_id)["state"], cli.state(job_id)["attempt"]) == ("succeeded", 1)
+
+
+def test_replicas_of_a_dead_supervisor_drain_and_end(cli: Cli) -> None:
+    supervisor = replicas(cli, 2)
+    pids = [each.pid for each in workers(cli)]
+    job_id = cli.holding()
+    supervisor.signal(signal.SIGKILL)
+    supervisor.wait_for("stops: 1 jobs are running")
+    cli.open_gate()
+    eventually(lambda: not any(map(psutil.pid_exists, pids)))
+    assert supervisor.end().code == -signal.SIGKILL
+    assert (cli.state(job_id)["state"], cli.state(job_id)["attempt"]) == ("succeeded", 1)
+
+
+def test_a_replica_that_is_stopped_past_its_supervisor_is_followed_at_once(cli: Cli) -> None:
+    supervisor = replicas(cli, 2)
+    first = workers(cli)[0]
+    os.kill(first.pid, signal.SIGTERM)
+    supervisor.wait_for(f"(pid {first.pid}) stops by itself; another one follows")
+    until(cli, lambda there: sorted(w.replica or 0 for w in there if w.pid != first.pid) == [1, 2])
+
+
+def test_tools_that_cannot_be_imported_are_one_error_and_nothing_is_left(cli: Cli) -> None:
+    (cli.folder / "broken.py").write_text("import nothing_of_this_name\n")
+    done = cli.start("worker", "--tools", "broken", "--replicas", "3").end()
+    assert (done.code, done.out) == (2, "")
+    assert done.err.count("Traceback") == 1
+    assert done.err.startswith("taskserver: module 'broken' failed when it was imported:")
+    assert "No module named 'nothing_of_this_name'" in done.err
+
+
+def test_a_broker_that_will_not_do_is_one_error(cli: Cli) -> None:
+    url = cli.env["TASKSERVER_BROKER_URL"].replace("unix://", "unix://someone:wrong-secret@")
+    done = cli.start("worker", "--tools", "agent_tools", "-r", "2", TASKSERVER_BROKER_URL=url).end()
+    assert (done.code, done.err.count("refused the user or password")) == (4, 1)
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "many"])
+def test_numbers_of_replicas_that_cannot_be(cli: Cli, count: str) -> None:
+    done = cli.run("worker", "--tools", "agent_tools", "--replicas", count)
+    assert done.code == 2
+    assert count in done.err
+
+
+def test_no_secret_is_in_a_command_line_or_an_environment(cli: Cli) -> None:
+    supervisor = replicas(cli, 1, "--reload", "--broker", cli.env["TASKSERVER_BROKER_URL"] + "?client_name=hush-hush")
+    (replica,) = psutil.Process(supervisor.pid).children()
+    assert replica.cmdline()[-1] == "worker/1"
+    assert "hush-hush" not in str(replica.cmdline()) + str(replica.environ())
+
+
+def test_as_process_1_it_reaps_orphans_and_stops_at_sigterm(cli: Cli, tmp_path: Path) -> None:
+    unshare = shutil.which("unshare")
+    if unshare is None or os.geteuid() != 0:
+        pytest.skip("it takes root and unshare(1) to give a supervisor process id 1")
+    (cli.folder / "orphans.py").write_text(
+        "import subprocess\nfrom taskserver import tool\n\n\n"
+        "@tool\ndef leave() -> None:\n    subprocess.run(['sh', '-c', '(sleep 0.1; exit 3) & sleep 0.1 &'])\n"
+    )
+    log = (tmp_path / "log").open("wb")
+    command = [*COMMAND, "worker", "--tools", "orphans", "--replicas", "2", "--lease", "1"]
+    outer = subprocess.Popen(
+        [unshare, "--pid", "--fork", "--kill-child", *command], cwd=cli.folder, env=cli.env, stderr=log
+    )
+    try:
+        until(cli, lambda there: len(there) == 2)
+        (first,) = psutil.Process(outer.pid).children()
+        for _ in range(3):
+            cli.ok("submit", "leave", "--wait")
+        eventually(lambda: len(first.children()) == 2)
+        first.send_signal(signal.SIGTERM)
+        assert outer.wait(30) == 0
+    finally:
+        outer.kill()
+        outer.wait()
+        log.close()
+    assert workers(cli) == []
+
+
+@pytest.mark.parametrize("options", [(), ("--replicas", "2")], ids=["alone", "supervised"])
+def test_a_service_manager_hears_of_its_life(cli: Cli, tmp_path: Path, options: tuple[str, ...]) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+        env = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
+        worker = cli.start("worker", "--tools", "agent_tools", *options, **env)
+        assert manager.recv(100) == f"READY=1\nMAINPID={worker.pid}".encode()
+        assert manager.recv(100) == b"WATCHDOG=1"
+        worker.signal(signal.SIGTERM)
+        while (said := manager.recv(100)) == b"WATCHDOG=1":
+            continue
+        assert said == b"STOPPING=1"
+        assert worker.end().code == 0
+
+
+def test_sighup_replaces_every_replica(cli: Cli) -> None:
+    supervisor = replicas(cli, 2)
+    before = {each.pid for each in workers(cli)}
+    supervisor.signal(signal.SIGHUP)
+    until(cli, lambda there: len(there) == 2 and before.isdisjoint(w.pid for w in there))
+    supervisor.signal(signal.SIGTERM)
+    assert supervisor.end().code == 0
+
+
+def test_reload_follows_the_source_and_survives_a_syntax_error(cli: Cli) -> None:
+    source = cli.folder / "changing.py"
+    source.write_text("from taskserver import tool\n\n\n@tool\ndef answer() -> int:\n    return 1\n")
+    supervisor = replicas(cli, 1, "--reload", tools="changing")
+    assert cli.ok("submit", "answer", "--wait").out == "1\n"
+    source.write_text("def broken(:\n")
+    supervisor.wait_for("changing.py changed")
+    supervisor.wait_for("SyntaxError")
+    supervisor.wait_for("the replicas that run go on")
+    assert cli.ok("submit", "answer", "--wait").out == "1\n"
+    source.write_text("from taskserver import tool\n\n\n@tool\ndef answer() -> int:\n    return 22\n")
+    supervisor.wait_for("takes the place of")
+    assert cli.ok("submit", "answer", "--wait").out == "22\n"
+
+
+def test_reload_waits_for_code_that_is_broken_from_the_start(cli: Cli) -> None:
+    source = cli.folder / "changing.py"
+    source.write_text("def broken(:\n")
+    supervisor = cli.start("worker", "--tools", "changing", "--reload")
+    supervisor.wait_for("SyntaxError")
+    source.write_text("from taskserver import tool\n\n\n@tool\ndef answer() -> int:\n    return 333\n")
+    supervisor.wait_for("is ready: 1 replicas")
+    assert cli.ok("submit", "answer", "--wait").out == "333\n"
