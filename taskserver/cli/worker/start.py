@@ -120,7 +120,9 @@ def start(
 def _port(port: int | None, *, alone: bool, targets: str) -> int | None:
     """Replicas need ports of their own, and so does one that takes the place of another."""
     if port and not alone:
-        raise click.UsageError("replicas cannot share a port for metrics: use --metrics-port 0, which gives each its own")
+        raise click.UsageError(
+            "replicas cannot share a port for metrics: use --metrics-port 0, which gives each its own"
+        )
     return 0 if port is None and targets else port
 
 
