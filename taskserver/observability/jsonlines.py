@@ -58,9 +58,10 @@ class JsonFormatter(logging.Formatter):
         }
         if trace := "\n".join(trace_of(record)):
             fields["exception"] = trace
+        told = {name: _plain(value, 0, limit=None) for name, value in fields.items()}
         if extra := {name: value for name, value in vars(record).items() if name not in _USUAL}:
-            fields["extra"] = extra
-        return json_text(_plain(fields, DEPTH + 1, limit=None), indent=0)
+            told["extra"] = _plain(extra, DEPTH)
+        return json_text(told, indent=0)
 
 
 def _time(seconds: float) -> str:
@@ -76,7 +77,7 @@ def _plain(value: Any, depth: int, limit: int | None = VALUE_CHARACTERS) -> Any:
     if type(value) is float and math.isfinite(value):
         return value
     if depth and isinstance(value, Mapping):
-        return _object(value, depth - 1, limit)
+        return _object(value, depth - 1)
     if depth and isinstance(value, (list, tuple, set, frozenset)):
         return [_plain(item, depth - 1) for _, item in zip(range(ITEMS), value, strict=False)]
     text = redact(shown(value))
@@ -84,13 +85,13 @@ def _plain(value: Any, depth: int, limit: int | None = VALUE_CHARACTERS) -> Any:
     return text if limit is None else cut(text, limit)
 
 
-def _object(mapping: Mapping[Any, Any], depth: int, limit: int | None) -> dict[str, Any]:
-    """A secret's value is masked by its name. The record's own texts are cut already and may be longer."""
+def _object(mapping: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+    """A secret's value is masked by its name."""
     try:
         items = [(shown(name), item) for _, (name, item) in zip(range(ITEMS), mapping.items(), strict=False)]
     except Exception:  # noqa: BLE001 - somebody's own kind of mapping
         return {}
     return {
-        cut(redact(name), VALUE_CHARACTERS): MASK if name in _NAMES and item is not None else _plain(item, depth, limit)
+        cut(redact(name), VALUE_CHARACTERS): MASK if name in _NAMES and item is not None else _plain(item, depth)
         for name, item in items
     }
