@@ -159,7 +159,7 @@ def families(found: Gauges | None) -> Iterator[Metric]:
         for name in serving.keys() & set(worker.queues):
             serving[name] += 1
     rows = [((each.name,), each) for each in found.queues]
-    yield metrics.QUEUES.family([((), found.count)])
+    yield metrics.QUEUES.family([((), found.known)])
     yield metrics.QUEUE_READY.family((labels, sum(each.ready.values())) for labels, each in rows)
     yield metrics.QUEUE_RUNNING.family((labels, each.running) for labels, each in rows)
     yield metrics.QUEUE_DELAYED.family((labels, each.delayed) for labels, each in rows)

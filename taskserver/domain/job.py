@@ -146,8 +146,11 @@ class ClaimedJob(NamedTuple):
 
         An entry's id begins with the time when it was added, and a fence is the time of its claim.
         """
-        ready_ms = self.entry.partition(b"/")[2].partition(b"-")[0]
-        return max(0, self.fence - 1 - int(ready_ms)) / 1000 if ready_ms else 0.0
+        entry = self.entry
+        if not entry:
+            return 0.0
+        waited_ms = self.fence - 1 - int(entry[entry.index(b"/") + 1 : entry.index(b"-")])
+        return waited_ms / 1000 if waited_ms > 0 else 0.0
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):

@@ -28,12 +28,12 @@ class Gauges(NamedTuple):
     """One reading.
 
     Attributes:
-        count: Queues that there are.
+        known: Queues that there are.
         queues: Those that are told one by one.
         workers: Live workers of any of the queues.
     """
 
-    count: int
+    known: int
     queues: list[QueueInfo]
     workers: list[WorkerInfo]
 
