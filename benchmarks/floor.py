@@ -20,9 +20,9 @@ def drain_floor(
     while jobs > 0:
         _, claimed, _ = call_in_thread(client, claim, prefix, ["floor", at_a_time, *share, 4])
         args: list[Any] = []
-        for i in range(0, len(claimed), 5):
+        for i in range(0, len(claimed), 6):
             args += (claimed[i], claimed[i + 2], claimed[i + 1], "succeeded", b"\xc0")
-        ran(len(claimed) // 5)
+        ran(len(claimed) // 6)
         call_in_thread(client, finish, prefix, args)
-        jobs -= len(claimed) // 5
+        jobs -= len(claimed) // 6
     client.close()

@@ -23,6 +23,8 @@ FROM_SETTINGS = {
     "unknown_tool_wait": "unknown_tool_wait",
     "max_message_bytes": "max_message_bytes",
     "loglevel": "loglevel",
+    "log_format": "log_format",
+    "metrics_port": "metrics_port",
     "queues": "queue",
     "durability": "durability",
 }

@@ -19,6 +19,7 @@ from taskserver.domain.messages import BaseMessage, ToolExecutionMessage
 from taskserver.domain.names import check_queue_name, check_tool_name
 from taskserver.embedded import EmbeddedBroker
 from taskserver.errors import ToolInvalid
+from taskserver.observability.tally import Submissions, counting
 from taskserver.store import submitting
 from taskserver.store.connection import Broker
 from taskserver.tools import Tool, secret_fields, tool_of
@@ -56,6 +57,7 @@ class Client:
         durability: What an acknowledged submit has survived: ``memory`` (of the broker), ``fsync`` (its disk),
             ``replicas=N``, or ``fsync,replicas=N``; else ``TASKSERVER_DURABILITY``.
         signing_keys: Where the keys are that sign messages; else ``TASKSERVER_SIGNING_KEYS``.
+        metrics: Counts what it submits; see ``taskserver.observability.metrics``.
 
     Attributes:
         keyring: The keys that sign what is submitted or run again; None if there are none.
@@ -71,6 +73,7 @@ class Client:
         queue: str | None = None,
         durability: str | None = None,
         signing_keys: str | None = None,
+        metrics: Submissions | None = None,
     ) -> None:
         known = settings()
         if url is None and known.broker_url is not None:
@@ -78,6 +81,7 @@ class Client:
         self.queue = check_queue_name(queue or known.queue)
         self.keyring = keyring(signing_keys)
         self._settings = known
+        self._metrics = metrics
         self._embedded: EmbeddedBroker | None = None
         self._durability = known.durability if durability is None else Durability.parse(durability)
         self._broker = self._reach(url) if url is not None else None
@@ -176,6 +180,7 @@ class Client:
         key = options.pop("idempotency_key", None)
         jobs: list[Job[Any]] = []
         by_queue: dict[str, list[NewJob]] = {}
+        names: dict[str, list[str]] = {}
         for position, (tool, args) in enumerate(calls):
             if key is not None:
                 options["idempotency_key"] = f"{key}/{position}"
@@ -183,8 +188,10 @@ class Client:
             queue, new = self._build(message, options, defaults)
             by_queue.setdefault(queue, []).append(new)
             jobs.append(self.job(job_id(queue, new.key), returns))
+            names.setdefault(queue, []).append(message.tool_name)
         for queue, batch in by_queue.items():
             await submitting.submit(broker, queue, batch)
+            self._count(queue, names[queue])
         return jobs
 
     async def send(self, message: BaseMessage, **options: Unpack[SubmitOptions]) -> Job[Any]:
@@ -215,7 +222,15 @@ class Client:
             await self.connect()
         assert self._submitter is not None  # noqa: S101 - connect made it
         await self._submitter.submit(queue, new)
+        name = message.tool_name if isinstance(message, ToolExecutionMessage) else message.message_type
+        self._count(queue, (name,))
         return self.job(job_id(queue, new.key), returns)
+
+    def _count(self, queue: str, tools: Iterable[str]) -> None:
+        counts = self._metrics or counting.get()
+        if counts is not None:
+            for tool in tools:
+                counts.add(queue, tool)
 
     def _build(self, message: BaseMessage, options: SubmitOptions, defaults: Defaults) -> tuple[str, NewJob]:
         return build(message, options, defaults, self._new_key, self._settings.max_message_bytes, self.keyring)

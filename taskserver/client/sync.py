@@ -17,6 +17,7 @@ from taskserver.client.options import SubmitOptions
 from taskserver.domain.events import Event
 from taskserver.domain.job import JobStatus, State
 from taskserver.domain.messages import BaseMessage
+from taskserver.observability.tally import Submissions
 
 T = TypeVar("T")
 
@@ -72,6 +73,7 @@ class SyncClient:
         queue: The queue for jobs whose options and tool name none.
         durability: What an acknowledged submit has survived; see ``Client``.
         signing_keys: Where the keys are that sign messages; see ``Client``.
+        metrics: Counts what it submits; see ``Client``.
     """
 
     def __init__(
@@ -81,12 +83,14 @@ class SyncClient:
         queue: str | None = None,
         durability: str | None = None,
         signing_keys: str | None = None,
+        metrics: Submissions | None = None,
     ) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="taskserver client", daemon=True)
         self._thread.start()
         try:
-            self._client = _run(self._loop, _build(url, queue=queue, durability=durability, signing_keys=signing_keys))
+            client = _build(url, queue=queue, durability=durability, signing_keys=signing_keys, metrics=metrics)
+            self._client = _run(self._loop, client)
         except BaseException:
             self._end_loop()
             raise
@@ -155,7 +159,7 @@ class SyncClient:
         self._loop.close()
 
 
-async def _build(url: str | None, **options: str | None) -> Client:
+async def _build(url: str | None, **options: Any) -> Client:
     client = Client(url, **options)
     await client.connect()
     return client

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from taskserver.domain.buckets import BUCKETS, parse_buckets
 from taskserver.domain.durability import IN_MEMORY, Durability
 from taskserver.domain.limits import MAX_BYTES
 from taskserver.domain.signing import TTL_MS
@@ -18,6 +19,13 @@ def as_durability(value: Any) -> Any:
     """Read a durability for pydantic, which takes a ValueError's text for what is wrong."""
     try:
         return Durability.parse(value) if isinstance(value, str) else value
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+def _buckets(value: Any) -> Any:
+    try:
+        return parse_buckets(value) if isinstance(value, str) else value
     except ConfigError as error:
         raise ValueError(str(error)) from None
 
@@ -37,6 +45,11 @@ class Settings(BaseSettings):
         max_message_bytes: The largest message that is submitted, and the largest result that is kept.
         patience: Seconds for which a client repeats a call that the broker did not answer.
         loglevel: Of the worker's own log: debug, info, warning or error.
+        log_format: ``text`` for people, ``json`` for machines.
+        metrics_port: Port on which a worker serves its metrics and health; 0 for any free one, none for nowhere.
+        metrics_host: Address on which it does.
+        metrics_targets: File from which Prometheus learns the ports of a supervisor's replicas.
+        metrics_buckets: Bounds of the histograms' buckets in seconds, rising, with commas between.
         signing_keys: Where the keys are that sign messages: ``file:/path`` or ``env:NAME``; the first signs, all are
             accepted. Workers that have any take only signed messages.
         secret_names: Names of fields whose values are not shown, besides those that look so; commas between them.
@@ -55,6 +68,11 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(default=MAX_BYTES, ge=1024, le=MAX_BYTES)
     patience: float = Field(default=5.0, ge=0, le=3600)
     loglevel: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    log_format: str = Field(default="text", pattern="^(text|json)$")
+    metrics_port: int | None = Field(default=None, ge=0, le=65_535)
+    metrics_host: str = "127.0.0.1"
+    metrics_targets: str = ""
+    metrics_buckets: Annotated[tuple[float, ...], NoDecode, BeforeValidator(_buckets)] = BUCKETS
     signing_keys: SecretStr | None = None  # not shown: somebody may have put a key here
     secret_names: str = ""
     signature_ttl: float = Field(default=TTL_MS / 1000, ge=60, le=10 * 365 * 86_400)

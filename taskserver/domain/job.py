@@ -124,6 +124,7 @@ class ClaimedJob(NamedTuple):
         fence: Rises with every claim and every lost lease; only the newest may write.
         max_attempts: Attempts at most, as the submitter said; None leaves it to the tool.
         payload: The packed message.
+        entry: The stream entry that stood for it: its lane, and when it came there.
     """
 
     queue: str
@@ -132,11 +133,24 @@ class ClaimedJob(NamedTuple):
     fence: int
     max_attempts: int | None
     payload: bytes
+    entry: bytes = b""
 
     @property
     def id(self) -> str:
         """The job's whole id."""
         return f"{self.queue}-{self.key}"
+
+    @property
+    def waited(self) -> float:
+        """Seconds for which it was ready before this attempt began, by the broker's clock.
+
+        An entry's id begins with the time when it was added, and a fence is the time of its claim.
+        """
+        entry = self.entry
+        if not entry:
+            return 0.0
+        waited_ms = self.fence - 1 - int(entry[entry.index(b"/") + 1 : entry.index(b"-")])
+        return waited_ms / 1000 if waited_ms > 0 else 0.0
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):

@@ -1,42 +1,53 @@
-"""Logs for people: one line for each record on stderr, and below it the traceback if there is one."""
+"""Logs: a line for each record on stderr, for people or for machines.
+
+Whoever logs while an attempt runs, in its task or in threads and tasks that it starts with its context, gets the
+attempt's job, number, tool, queue and worker into the line; nothing has to be handed around.
+
+Only the commands of this package call ``configure``. A program that uses it as a library keeps its own handlers; it may
+give them these formatters.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-from typing import TextIO
+from collections.abc import Mapping
+from typing import Any, TextIO
 
+from taskserver.observability.jsonlines import JsonFormatter
 from taskserver.observability.printable import one_line, printable
-from taskserver.observability.redaction import redact
+from taskserver.observability.records import about, message_of, trace_of
 
 LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("text", "json")
 
 _COLOURS = {logging.DEBUG: "2", logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "1;31"}
+_MACHINERY = "taskserver.worker"
+"""Says in its messages which job they are about."""
 
 
 class LineFormatter(logging.Formatter):
-    """Time, level, message; what a tool logs ends with its job and attempt.
+    """Time, level, message; what a tool logs ends with its job, attempt, tool, queue and worker.
 
     Args:
         colour: Whether levels may be coloured.
     """
 
+    default_time_format = "%H:%M:%S"
     default_msec_format = "%s.%03d"
 
     def __init__(self, *, colour: bool = False) -> None:
         super().__init__(datefmt=None)
-        self.default_time_format = "%H:%M:%S"
         self._colour = colour
 
     def format(self, record: logging.LogRecord) -> str:
         """One record; a message of several lines is joined, so that none can pass for a record of its own."""
-        line = f"{self.formatTime(record)} {self._level(record)} {one_line(redact(record.getMessage()))}"
-        if job := getattr(record, "job_id", None):
-            line += " " + one_line(f"[job {job}, attempt {getattr(record, 'attempt', '?')}]")
-        if record.exc_info:
-            trace = printable(redact(self.formatException(record.exc_info)))
-            line += "".join(f"\n    {below}" for below in trace.splitlines())
+        line = f"{self.formatTime(record)} {self._level(record)} {one_line(message_of(record))}"
+        if record.name != _MACHINERY and (known := about(record)):
+            line += " " + one_line(f"[{_pairs(known)}]")
+        for trace in trace_of(record):
+            line += "".join(f"\n    {below}" for below in printable(trace).splitlines())
         return line
 
     def _level(self, record: logging.LogRecord) -> str:
@@ -45,15 +56,29 @@ class LineFormatter(logging.Formatter):
         return f"\x1b[{colour}m{word}\x1b[0m" if colour else word
 
 
-def configure(level: str, stream: TextIO | None = None) -> None:
-    """Log everything from ``level`` on, of this package, of tools and of what they use.
+class _Handler(logging.StreamHandler[TextIO]):
+    """Ours, and so replaced when logging is configured again."""
+
+
+def configure(level: str, form: str = "text", stream: TextIO | None = None) -> None:
+    """Log everything from ``level`` on, of this package, of tools and of what they use. Again: instead of before.
 
     Args:
         level: One of ``LEVELS``.
+        form: One of ``FORMATS``.
         stream: Where to; stderr unless said otherwise.
     """
     stream = stream or sys.stderr
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(LineFormatter(colour=stream.isatty() and not os.environ.get("NO_COLOR")))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    handler = _Handler(stream)
+    colour = stream.isatty() and not os.environ.get("NO_COLOR")
+    handler.setFormatter(JsonFormatter() if form == "json" else LineFormatter(colour=colour))
+    root = logging.getLogger()
+    for earlier in [each for each in root.handlers if isinstance(each, _Handler)]:
+        root.removeHandler(earlier)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def _pairs(known: Mapping[str, Any]) -> str:
+    return " ".join(f"{name.removesuffix('_id')}={value}" for name, value in known.items())

@@ -1,27 +1,30 @@
-"""Secrets of the running attempt stay out of what is logged while it runs.
+"""Who logs: the running attempt is told in each line, and its secrets stay out of all of them.
 
-Whoever runs an attempt says once what takes its secrets out of a text; that holds for its task, for tasks and
-threads that these start with their context, and for every handler with our formatter.
+Whoever runs an attempt says so once; that holds for its task, for tasks and threads that these start with their
+context, and for every handler with one of our formatters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol
 
 from taskserver.domain.secrets import without_passwords
 
 
-class Discreet(Protocol):
-    """Who knows secrets that are not to be logged."""
+class Speaker(Protocol):
+    """Who logs, and knows secrets that are not to be logged."""
+
+    def about(self) -> Mapping[str, Any]:
+        """Job id, attempt, tool, queue and worker; asked for only when something is logged."""
 
     def redact(self) -> Callable[[str], str]:
         """What takes them out of texts; asked for only when something is logged."""
 
 
-speaking: ContextVar[Discreet | None] = ContextVar("speaking", default=None)
-"""Set it to whoever's secrets are to stay out of what is logged in this context from now on."""
+speaking: ContextVar[Speaker | None] = ContextVar("speaking", default=None)
+"""Set it to whoever logs in this context from now on."""
 
 
 def redact(text: str) -> str:

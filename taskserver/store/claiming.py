@@ -57,8 +57,8 @@ async def claim(
         args += entry
     gate, flat, refused = await broker.run("claim", queue, *args, once=True)
     jobs = [
-        ClaimedJob(queue, text(key), attempt, fence, int(limit) if limit else None, payload)
-        for key, attempt, fence, limit, payload in grouped(flat, 5)
+        ClaimedJob(queue, text(key), attempt, fence, int(limit) if limit else None, payload, entry)
+        for key, attempt, fence, limit, payload, entry in grouped(flat, 6)
     ]
     return Claim(jobs, gate == b"paused", list(text_pairs(refused)))
 

@@ -24,7 +24,7 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
         delayed: Jobs that wait for their time.
         dead: Dead letters.
         oldest_age: Seconds that the oldest unclaimed job has waited; None when none waits.
-        workers: Workers that are alive, by their names.
+        workers: Workers that are alive, by their names; none if they were not looked for.
     """
 
     name: str
@@ -43,18 +43,24 @@ async def names(broker: Broker) -> list[str]:
     return sorted(filter(is_queue_name, map(text, found)))
 
 
-async def info(broker: Broker, queue: str) -> QueueInfo:
-    """What waits and runs in a queue, and who works on it."""
+async def info(broker: Broker, queue: str, *, workers: bool = True) -> QueueInfo:
+    """What waits and runs in a queue, and who works on it.
+
+    Args:
+        broker: Where.
+        queue: Its name.
+        workers: Whether to look for workers; that goes over every key of the server.
+    """
     keys = broker.keys(queue)
     await broker.prepare(queue)
     try:
-        return await broker.ask(keys.prefix, lambda client: _look(client, keys))
+        return await broker.ask(keys.prefix, lambda client: _look(client, keys, workers))
     except GroupMissing:
         await broker.prepare(queue, again=True)
-        return await broker.ask(keys.prefix, lambda client: _look(client, keys))
+        return await broker.ask(keys.prefix, lambda client: _look(client, keys, workers))
 
 
-async def _look(client: Any, keys: Keys) -> QueueInfo:
+async def _look(client: Any, keys: Keys, with_workers: bool) -> QueueInfo:
     lanes = (RETURNED, *LANES)
     async with client.pipeline(transaction=False) as pipe:
         for lane in lanes:
@@ -72,7 +78,7 @@ async def _look(client: Any, keys: Keys) -> QueueInfo:
         pipe.time()
         *oldest, (seconds, micros) = await pipe.execute()
     ages = [seconds + micros / 1e6 - milliseconds_of(entries[0][0]) / 1000 for entries in oldest if entries]
-    workers = [name async for name in client.scan_iter(match=keys.worker("*"), count=500)]
+    workers = [name async for name in client.scan_iter(match=keys.worker("*"), count=500)] if with_workers else []
     delayed, dead, paused = answers[-3:]
     return QueueInfo(
         name=keys.queue,

@@ -18,7 +18,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
         loglevel: debug, info, warning or error.
         log_format: ``text`` or ``json``.
         environment: Variables for its process, besides those that it inherits. They may hold secrets too.
-        metrics_port: Where its metrics are served; 0 for any free port, None for nowhere.
+        metrics_host: Address on which its metrics are served.
+        metrics_port: Port on which they are; 0 for any free port, None for nowhere.
     """
 
     modules: tuple[str, ...]
@@ -28,4 +29,5 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     loglevel: str = "info"
     log_format: str = "text"
     environment: dict[str, str] = {}
+    metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None

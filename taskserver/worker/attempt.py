@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from enum import Enum
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from taskserver.domain.job import ClaimedJob, Failure, State
 from taskserver.domain.messages import BaseMessage, Envelope
 from taskserver.domain.secrets import Names, Redactor, secret_values
 from taskserver.domain.settlement import Defer, Finish, Release, Report, Retry, Settlement
+from taskserver.observability.tally import Series
 from taskserver.tools import BaseConsumer, Context, Plan
 from taskserver.worker.settler import Settler
 
@@ -86,6 +88,7 @@ class Attempt:
         "label",
         "opened",
         "redactor",
+        "series",
         "settled",
         "settler",
         "started",
@@ -107,6 +110,7 @@ class Attempt:
         self.envelope: Envelope | None = None
         self.opened: Opened | None = None
         self.redactor: Redactor | None = None
+        self.series: Series | None = None
         self._numbered = 0
         self._begun = False
 
@@ -119,6 +123,16 @@ class Attempt:
         self._begun = True
         if self.stop is not None:
             raise asyncio.CancelledError
+
+    def about(self) -> dict[str, Any]:
+        """What each line that its tool logs tells of it."""
+        return {
+            "job_id": self.id,
+            "attempt": self.job.attempt,
+            "tool": self.label,
+            "queue": self.job.queue,
+            "worker": self.settler.worker,
+        }
 
     def redact(self) -> Redactor:
         """What takes the secrets of its message out of texts; worked out when it is first needed, which is rarely."""
@@ -150,12 +164,13 @@ class Attempt:
     def finish(self, state: State, data: bytes, attempts: int | None = None) -> None:
         """The job ends with this attempt."""
         self._settle(
-            Finish(self.job.key, self.job.fence, self.job.attempt if attempts is None else attempts, state, data)
+            Finish(self.job.key, self.job.fence, self.job.attempt if attempts is None else attempts, state, data),
+            state,
         )
 
     def retry(self, delay: float, failure: Failure) -> None:
         """Another attempt follows after ``delay`` seconds."""
-        self._settle(Retry(self.job.key, self.job.fence, max(1, round(delay * 1000)), _encode(failure)))
+        self._settle(Retry(self.job.key, self.job.fence, max(1, round(delay * 1000)), _encode(failure)), "retried")
 
     def release(self) -> None:
         """The job goes back, the attempt unspent."""
@@ -169,10 +184,12 @@ class Attempt:
         """Nothing more is written for this attempt: it is another worker's now."""
         self.settled = True
 
-    def _settle(self, settlement: Settlement) -> None:
+    def _settle(self, settlement: Settlement, how: str = "") -> None:
         if not self.settled:
             self.settled = True
             self.settler.settle(settlement)
+            if self.series is not None and how:
+                self.series.end(how, time.monotonic() - self.started)
 
     def end(self, why: Stop) -> None:
         """Tell the attempt to end; the first reason counts."""

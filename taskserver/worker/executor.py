@@ -19,6 +19,7 @@ from taskserver.domain.messages import unpack
 from taskserver.domain.signing import Keyring
 from taskserver.errors import MessageError, MessageInvalid, ResultInvalid, ToolNotFound
 from taskserver.observability.redaction import speaking
+from taskserver.observability.tally import UNKNOWN, Tally
 from taskserver.tools import Context, Toolbox, codec
 from taskserver.worker.attempt import Attempt, Opened, Stop, pack_failure
 from taskserver.worker.deadlines import Deadlines
@@ -46,6 +47,7 @@ class Executor:
 
     Attributes:
         running: The attempts that hold a lease, by job id. Other threads read it.
+        tally: Where attempts are counted; None if nobody counts.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Executor:
         self._max_result_bytes = max_result_bytes
         self._keyring = keyring
         self.running: dict[str, Attempt] = {}
+        self.tally: Tally | None = None
         self._deadlines = Deadlines(lambda attempt: self.end(attempt, Stop.TIMEOUT))
         self._idle = asyncio.Event()
         self._idle.set()
@@ -124,6 +127,8 @@ class Executor:
             return
         attempt.opened = opened
         speaking.set(attempt)
+        if self.tally is not None:
+            attempt.series = self.tally.start(attempt.job, opened.plan.name)
         attempt.context = context = _context(attempt, opened)
         if opened.limit is not None:
             self._deadlines.add(attempt, opened.limit)
@@ -155,6 +160,7 @@ class Executor:
             failure = failure_of(error, attempt.redact())
             log.warning("job %s is a dead letter: %s", attempt.id, failure.message)
             attempt.finish(State.DEAD, pack_failure(failure))
+            self._count_unrun(attempt, UNKNOWN)
             return None
         attempt.label = plan.name
         return Opened(envelope, consumer, message, plan, attempt.job.max_attempts or plan.retry.max_attempts)
@@ -223,6 +229,11 @@ class Executor:
         log.warning("job %s is a dead letter: %s", attempt.id, error)
         await self._tell(attempt, opened.consumer.on_failure, error, opened.message)
         attempt.finish(State.DEAD, pack_failure(failure_of(error)), spent)
+        self._count_unrun(attempt, opened.plan.name)
+
+    def _count_unrun(self, attempt: Attempt, tool: str) -> None:
+        if self.tally is not None:
+            self.tally.bury(attempt.job.queue, tool)
 
     async def _tell(self, attempt: Attempt, hook: Callable[..., Awaitable[None]], *what: Any) -> None:
         """Call a consumer's hook. How the job ended stands already: whatever comes of the hook changes nothing.

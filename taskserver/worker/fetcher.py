@@ -29,6 +29,10 @@ class Fetcher(LoopService):
     """Claims the jobs of one queue.
 
     It never asks for more than there are free slots, so no job waits in a worker while another is idle.
+
+    Attributes:
+        claims: Claims that brought jobs.
+        claimed: Jobs that they brought.
     """
 
     def __init__(
@@ -48,6 +52,8 @@ class Fetcher(LoopService):
         self._broker = broker
         self._queue = queue
         self._worker = worker
+        self.claims = 0
+        self.claimed = 0
         self._slots = slots
         self._executor = executor
         self._settler = settler
@@ -99,6 +105,9 @@ class Fetcher(LoopService):
                 started += 1
         finally:
             self._slots.claimed(started, wanted)
+        if started:
+            self.claims += 1
+            self.claimed += started
         for entry, reason in claimed.refused:
             log.warning("queue %s: threw away stream entry %s: %s", self._queue, entry, reason)
         if claimed.paused:

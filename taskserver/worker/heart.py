@@ -41,7 +41,12 @@ class Pulse(NamedTuple):
 
 
 class Heart(Service):
-    """Renews the leases of a worker's jobs, a few times per lease."""
+    """Renews the leases of a worker's jobs, a few times per lease.
+
+    Attributes:
+        answered_at: When the broker answered last, by ``time.monotonic``; 0 before the first time.
+        broker_errors: Beats that the broker did not answer, or refused.
+    """
 
     def __init__(self, broker: Broker, worker: str, queues: Sequence[str], lease: float, pulse: Pulse) -> None:
         self._keeper = LeaseKeeper(broker, worker, _answer_seconds(lease))
@@ -52,6 +57,8 @@ class Heart(Service):
         self._loop = asyncio.get_running_loop()
         self._loop_seen = time.monotonic()
         self._missed = 0
+        self.answered_at = 0.0
+        self.broker_errors = 0
         self._stopped = threading.Event()
         self._first_beat = asyncio.Event()
         self._thread: threading.Thread | None = None
@@ -81,11 +88,13 @@ class Heart(Service):
         while not self._stopped.wait(pause):
             try:
                 self._beat()
+                self.answered_at = time.monotonic()
                 failures = 0
                 pause = self._beat_seconds
             except Exception as error:
                 failures += 1
                 known = isinstance(error, BrokerError)
+                self.broker_errors += known
                 level = (logging.WARNING if known else logging.ERROR) if failures == 1 else logging.DEBUG
                 log.log(level, "leases are not renewed: %s", error, exc_info=None if known else error)
                 pause = random.uniform(0.5, 1.0) * min(RETRY_SECONDS, self._beat_seconds / 2)  # noqa: S311 - jitter

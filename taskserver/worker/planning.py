@@ -76,8 +76,9 @@ def plan(config: Config, server: TaskServer, modules: tuple[str, ...] = (), *, a
         task_server=server.name,
         broker_url=url if broker is not None else None,
         loglevel=server.loglevel or settings().loglevel,
-        log_format=server.log_format or "text",
-        metrics_port=server.metrics_port,
+        log_format=server.log_format or settings().log_format,
+        metrics_host=settings().metrics_host,
+        metrics_port=settings().metrics_port if server.metrics_port is None else server.metrics_port,
         environment=environment,
     )
     return Plan(assignment, server.replicas, broker.name if broker else "", url, home)

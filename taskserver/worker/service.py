@@ -32,11 +32,15 @@ class LoopService(Service):
 
     When the broker does not answer, the next turn waits: longer each time, and by a random part of it, so that
     two hundred workers do not come back together.
+
+    Attributes:
+        broker_errors: Turns that the broker did not answer, or refused.
     """
 
     name = "service"
 
     def __init__(self) -> None:
+        self.broker_errors = 0
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -89,6 +93,7 @@ class LoopService(Service):
                 failures = 0
             except BrokerError as error:
                 failures += 1
+                self.broker_errors += 1
                 log.log(logging.WARNING if failures == 1 else logging.DEBUG, "%s waits: %s", self.name, error)
                 await self.rest(backoff(failures))
             except MemoryError:

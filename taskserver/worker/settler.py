@@ -39,15 +39,21 @@ class Settler(LoopService):
 
     Attributes:
         reporting: Held by whoever numbers and adds a report.
+        worker: Whose attempts it settles.
+        batches: Batches with settlements that the broker has taken.
+        delivered: Settlements in them.
     """
 
-    def __init__(self, broker: Broker, queue: str, patience: Patience) -> None:
+    def __init__(self, broker: Broker, queue: str, patience: Patience, worker: str = "") -> None:
         super().__init__()
         self.name = f"settler of {queue}"
         self._broker = broker
         self._queue = queue
         self._patience = patience
         self.reporting = threading.Lock()
+        self.worker = worker
+        self.batches = 0
+        self.delivered = 0
         self._reports: deque[Report] = deque()
         self._settlements: deque[Settlement] = deque()
         self._work = asyncio.Event()
@@ -132,6 +138,9 @@ class Settler(LoopService):
         settlements = self._ready(unsent=islice(tuple(self._reports), len(reports), None))
         if reports or settlements:
             await self._deliver(reports, settlements)
+        if settlements:
+            self.batches += 1
+            self.delivered += len(settlements)
         for _ in reports:
             self._reports.popleft()
         for settlement in settlements:

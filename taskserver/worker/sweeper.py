@@ -14,7 +14,11 @@ log = logging.getLogger("taskserver.worker")
 
 
 class Sweeper(LoopService):
-    """Takes back the jobs of one queue whose leases ran out."""
+    """Takes back the jobs of one queue whose leases ran out.
+
+    Attributes:
+        taken_back: Jobs whose attempt was lost with its worker.
+    """
 
     def __init__(self, broker: Broker, queue: str, worker: str, lease: float) -> None:
         super().__init__()
@@ -22,6 +26,7 @@ class Sweeper(LoopService):
         self._broker = broker
         self._queue = queue
         self._worker = worker
+        self.taken_back = 0
         self._lease_ms = round(lease * 1000)
         self._pause = lease / SWEEPS_PER_LEASE
 
@@ -31,6 +36,7 @@ class Sweeper(LoopService):
         lost = await reclaim(self._broker, self._queue, self._worker, self._lease_ms, hold_ms)
         for job in lost or ():
             if job.worker:
+                self.taken_back += 1
                 log.warning("job %s-%s is queued again: worker %s was lost", self._queue, job.key, job.worker)
         if len(lost or ()) < BATCH:
             await self.rest(self._pause)

@@ -32,6 +32,7 @@ from taskserver.domain.retry import RetryPolicy, backoff
 from taskserver.domain.settlement import Patience
 from taskserver.domain.signing import Keyring
 from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable, ConfigError
+from taskserver.observability.tally import Tally, counting
 from taskserver.store.connection import Broker
 from taskserver.store.health import check_fit
 from taskserver.store.recovering import leave
@@ -49,6 +50,7 @@ from taskserver.worker.service import Service
 from taskserver.worker.settler import Settler
 from taskserver.worker.slots import QueueShare, Slots
 from taskserver.worker.sweeper import Sweeper
+from taskserver.worker.vitals import Vitals
 
 log = logging.getLogger("taskserver.worker")
 
@@ -95,6 +97,7 @@ class Worker:
     Attributes:
         name: Host, process id and something random: who it is to the broker.
         ready: Set once it takes jobs.
+        toolbox: As given.
         metrics_port: Where its metrics are served, for whoever looks at it; None for nowhere.
 
     Raises:
@@ -111,7 +114,9 @@ class Worker:
         self._check()
         self._keyring = keyring(self.config.signing_keys)
         self._broker = broker
-        self._toolbox = toolbox
+        self.toolbox = toolbox
+        self._tally: Tally | None = None
+        self._leases_lost = dict.fromkeys(self.config.queues, 0)
         self._built = time.monotonic()
         self.ready = asyncio.Event()
         self._stop = asyncio.Event()
@@ -130,9 +135,9 @@ class Worker:
         config, broker, queues = self.config, self._broker, self.config.queues
         patience = Patience(round(config.unknown_tool_wait * 1000))
         self._slots = Slots(config.concurrency)
-        self._settlers = {queue: Settler(broker, queue, patience) for queue in queues}
+        self._settlers = {queue: Settler(broker, queue, patience, self.name) for queue in queues}
         self._portions = shared(self._slots, queues, config.shares)
-        self._executor = Executor(self._toolbox, self._portions, self._settlers, config.max_result_bytes, self._keyring)
+        self._executor = Executor(self.toolbox, self._portions, self._settlers, config.max_result_bytes, self._keyring)
         self._schedulers = {queue: Scheduler(broker, queue) for queue in queues}
         self._sweepers = {queue: Sweeper(broker, queue, self.name, config.lease) for queue in queues}
         self._janitors = {queue: Janitor(broker, queue, self.name) for queue in queues}
@@ -150,7 +155,7 @@ class Worker:
             executor=self._executor,
             settler=self._settlers[queue],
             janitor=self._janitors[queue],
-            attempts_cap=_attempts_cap(self._toolbox),
+            attempts_cap=_attempts_cap(self.toolbox),
         )
 
     def stop(self) -> None:
@@ -179,16 +184,38 @@ class Worker:
         Raises:
             BrokerUnsuitable, BrokerDenied: if this broker will not do.
         """
+        if self._tally is not None:
+            counting.set(self._tally.submissions)
         if not await self._wait_for_broker():
             return
         try:
             for service in (*self._needed(), *self._upkeep()):
                 await service.start()
-            log.info("worker %s is ready: %s", self.name, _summary(self.config, self._toolbox, self._keyring))
+            log.info("worker %s is ready: %s", self.name, _summary(self.config, self.toolbox, self._keyring))
             self.ready.set()
             await self._stop.wait()
         finally:
             await self._shut_down()
+
+    @property
+    def not_ready(self) -> str:
+        """Why it takes no jobs just now; empty if it does. From any thread."""
+        if self._stop.is_set():
+            return "stopping: it takes no more jobs"
+        if not self.ready.is_set():
+            return "starting: it does not take jobs yet"
+        silence = time.monotonic() - self._heart.answered_at
+        if silence > self.config.lease:
+            return f"the broker has not answered a heartbeat for {silence:.1f} s"
+        return ""
+
+    def counting_into(self, tally: Tally) -> Vitals:
+        """Count into ``tally`` what it does from now on; what can be read of it besides. Before it runs."""
+        self._tally = self._executor.tally = tally
+        others = (self._control, *self._schedulers.values(), *self._janitors.values())
+        return Vitals(
+            self._slots, self._heart, self._settlers, self._fetchers, self._sweepers, others, self._leases_lost
+        )
 
     def _needed(self) -> list[Service]:
         """What running jobs need as long as they run."""
@@ -261,6 +288,7 @@ class Worker:
             return
         if reason == "lost":
             log.warning("job %s was taken from this worker: its lease had run out", attempt.id)
+            self._leases_lost[attempt.job.queue] += 1
             self._executor.end(attempt, Stop.LOST)
         else:
             self._executor.end(attempt, Stop.CANCEL)
@@ -298,7 +326,7 @@ class Worker:
                 concurrency=config.concurrency,
                 busy=self._slots.busy,
                 queues=list(config.queues),
-                tools=sorted(self._toolbox.tools),
+                tools=sorted(self.toolbox.tools),
                 running=told(list(self._executor.running.values())),
                 stopping=self._stop.is_set(),
             )

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from taskserver.client.client import Client
@@ -16,6 +16,7 @@ from taskserver.observability.logging import configure
 from taskserver.store.ending import end
 from taskserver.tools import Toolbox, load_some
 from taskserver.worker.assignment import Assignment
+from taskserver.worker.monitor import Monitor
 from taskserver.worker.notifying import notify_service_manager
 from taskserver.worker.presence import Post
 from taskserver.worker.worker import Worker
@@ -35,7 +36,7 @@ def prepare(assignment: Assignment) -> Toolbox:
     if assignment.environment:
         os.environ.update(assignment.environment)
         settings.cache_clear()
-    configure(assignment.loglevel)
+    configure(assignment.loglevel, assignment.log_format)
     return load_some(assignment.modules)
 
 
@@ -57,16 +58,29 @@ async def work(
         ConfigError: if the assignment cannot work.
         BrokerError: if the broker will not do.
     """
-    async with Client(assignment.broker_url) as client:
-        worker = Worker(await client.connect(), toolbox, assignment.worker, post or Post(assignment.task_server))
-        with _signals(worker):
-            companions = [asyncio.create_task(start(worker)) for start in beside]
-            try:
-                await worker.run()
-            finally:
-                for companion in companions:
-                    await end(companion)
+    with _monitor(assignment) as monitor:  # first: a port in use is told before anything is begun
+        async with Client(assignment.broker_url) as client:
+            worker = Worker(await client.connect(), toolbox, assignment.worker, post or Post(assignment.task_server))
+            if monitor is not None:
+                monitor.observe(worker)
+            await _run(worker, beside)
     return 0
+
+
+async def _run(worker: Worker, beside: Sequence[Companion]) -> None:
+    with _signals(worker):
+        companions = [asyncio.create_task(start(worker)) for start in beside]
+        try:
+            await worker.run()
+        finally:
+            for companion in companions:
+                await end(companion)
+
+
+def _monitor(assignment: Assignment) -> AbstractContextManager[Monitor | None]:
+    if assignment.metrics_port is None:
+        return nullcontext()
+    return Monitor(assignment.metrics_host, assignment.metrics_port, settings().metrics_buckets)
 
 
 def serve(assignment: Assignment) -> int:

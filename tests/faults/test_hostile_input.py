@@ -198,7 +198,7 @@ async def test_nothing_that_a_job_says_steers_a_terminal_or_passes_for_a_line_of
     stream, root = io.StringIO(), logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
-        configure("debug", stream)
+        configure("debug", stream=stream)
         async with run_worker(shout, unknown_tool_wait=0):
             job = await client.submit(shout, {"text": NASTY}, tags=[NASTY], session_id=NASTY)
             with pytest.raises(JobFailed):

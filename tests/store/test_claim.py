@@ -27,7 +27,7 @@ async def lanes_of(queue: Queue, quotas: tuple[int, int, int]) -> list[str]:
 async def test_a_claim_begins_the_first_attempt(queue: Queue) -> None:
     key = await queue.submit(max_attempts=4)
     (job,) = await queue.claim(worker="w7")
-    assert job._replace(fence=0) == (QUEUE, key, 1, 0, 4, PAYLOAD)
+    assert job._replace(fence=0, entry=b"") == (QUEUE, key, 1, 0, 4, PAYLOAD, b"")
     assert job.id == f"{QUEUE}-{key}"
     status = await queue.status(key)
     assert (status.state, status.attempt, status.worker) == (State.RUNNING, 1, "w7")

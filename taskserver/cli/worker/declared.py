@@ -23,8 +23,8 @@ def declared(file: str, name: str | None, flags: dict[str, Any], replicas: int |
     Args:
         file: The configuration file.
         name: Which of its task servers; None for the only one.
-        flags: ``modules``, ``queues``, ``broker_url``, ``loglevel`` and fields of a ``WorkerConfig``; those that were
-            not given are None or empty.
+        flags: ``modules``, ``queues``, and fields of an ``Assignment`` and a ``WorkerConfig``; those that were not given
+            are None or empty.
         replicas: As a flag says; None for the file's.
 
     Raises:
@@ -44,8 +44,9 @@ def declared(file: str, name: str | None, flags: dict[str, Any], replicas: int |
         worker = worker._replace(queues=queue_names(flags["queues"]), shares=queue_shares(flags["queues"]))
     said = {key: flags[key] for key in worker._fields if key not in ("queues", "shares") and flags.get(key) is not None}
     changes: dict[str, Any] = {"worker": worker._replace(**said)}
-    if flags["loglevel"]:
-        changes["loglevel"] = flags["loglevel"]
+    for key in ("loglevel", "log_format", "metrics_host", "metrics_port"):
+        if flags[key] is not None:
+            changes[key] = flags[key]
     if flags["broker_url"]:
         rest = {key: v for key, v in made.assignment.environment.items() if key not in _BROKER_VARIABLES}
         changes |= {"broker_url": flags["broker_url"], "environment": rest}

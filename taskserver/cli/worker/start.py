@@ -6,16 +6,19 @@ import asyncio
 import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from taskserver.cli.connecting import open_client, run_async
 from taskserver.cli.options import Duration, WeightedQueue, broker_option, named_modules, tools_option
 from taskserver.cli.screen import note
 from taskserver.cli.worker.declared import declared, queue_names, queue_shares
 from taskserver.config.settings import Settings, settings
-from taskserver.observability.logging import LEVELS
+from taskserver.observability.discovery import write_targets
+from taskserver.observability.logging import FORMATS, LEVELS
 from taskserver.worker.assignment import Assignment
 from taskserver.worker.supervisor.daemon import Daemon, launch
 from taskserver.worker.supervisor.supervising import Fleet, supervise
@@ -55,6 +58,21 @@ def setting(
 )
 @broker_option
 @click.option("--loglevel", "-l", type=click.Choice(LEVELS), help="What is logged on stderr. [default: info]")
+@click.option("--log-format", type=click.Choice(FORMATS), help="For people or for machines. [default: text]")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65_535),
+    metavar="PORT",
+    help="Serve metrics and health there; 0 for a free port, which is logged. [env: TASKSERVER_METRICS_PORT]",
+)
+@click.option(
+    "--metrics-host", metavar="HOST", help="Address for it. [default: 127.0.0.1; env: TASKSERVER_METRICS_HOST]"
+)
+@click.option(
+    "--metrics-targets",
+    metavar="FILE",
+    help="Keep a file from which Prometheus learns the replicas' ports. [env: TASKSERVER_METRICS_TARGETS]",
+)
 @setting("lease", "If a worker falls silent, its jobs run elsewhere after this.")
 @setting("grace_period", "How long running jobs may go on when the worker stops.")
 @setting("unknown_tool_wait", "How long a job waits for a worker that knows its tool.")
@@ -73,6 +91,10 @@ def start(
     broker_url: str | None,
     modules: tuple[str, ...],
     loglevel: str | None,
+    log_format: str | None,
+    metrics_port: int | None,
+    metrics_host: str | None,
+    metrics_targets: str | None,
     config_file: str | None,
     task_server: str | None,
     replicas: int | None,
@@ -83,25 +105,58 @@ def start(
     **given: Any,
 ) -> None:
     """Start a worker; the same as taskserver worker without it."""
+    flags = {
+        "modules": modules,
+        "broker_url": broker_url,
+        "loglevel": loglevel,
+        "log_format": log_format,
+        "metrics_host": metrics_host,
+        "metrics_port": metrics_port,
+        **given,
+    }
     if config_file is not None:
-        flags = {"modules": modules, "broker_url": broker_url, "loglevel": loglevel, **given}
         assignment, replicas = declared(config_file, task_server, flags, replicas)
     elif task_server is not None:
         raise click.UsageError("--task-server names one of a configuration file: add --config FILE")
     else:
-        wanted = named_modules(modules)
-        assignment = Assignment(
-            modules=wanted, worker=_config(**given), broker_url=broker_url, loglevel=loglevel or settings().loglevel
-        )
-        replicas = 1 if replicas is None else replicas
-    fleet = Fleet(assignment, check_replicas(replicas), reload, log_file and os.path.abspath(log_file))
+        assignment, replicas = _as_given(flags), 1 if replicas is None else replicas
+    targets = settings().metrics_targets if metrics_targets is None else metrics_targets
+    alone = replicas == 1 and not reload and not targets
+    port = _port(assignment.metrics_port, alone=alone and not daemon, targets=targets)
+    fleet = Fleet(
+        msgspec.structs.replace(assignment, metrics_port=port),
+        check_replicas(replicas),
+        reload,
+        log_file and os.path.abspath(log_file),
+        _targets_file(targets),
+    )
     if daemon:
         _start_daemon(Daemon(fleet, pid_file and os.path.abspath(pid_file)))
         return
     if pid_file or log_file:
         raise click.UsageError("--pid-file and --log-file are for workers in the background: add --daemon")
-    alone = replicas == 1 and not reload
-    click.get_current_context().exit(serve(assignment) if alone else supervise(fleet))
+    click.get_current_context().exit(serve(fleet.assignment) if alone else supervise(fleet))
+
+
+def _port(port: int | None, *, alone: bool, targets: str) -> int | None:
+    """Replicas need ports of their own, and so does one that takes the place of another."""
+    if port and not alone:
+        raise click.UsageError(
+            "replicas cannot share a port for metrics: use --metrics-port 0, which gives each its own"
+        )
+    return 0 if port is None and targets else port
+
+
+def _targets_file(path: str) -> str:
+    """The file's whole path, if it could be written.
+
+    Raises:
+        ConfigError: if its folder is not there, or is not ours to write to.
+    """
+    if path:
+        path = os.path.abspath(path)
+        write_targets(Path(path), {})
+    return path
 
 
 def _start_daemon(daemon: Daemon) -> None:
@@ -115,6 +170,16 @@ def _start_daemon(daemon: Daemon) -> None:
         note(f"{ready.name} is ready (process {ready.pid}), and logs to {daemon.fleet.log_file}")
 
     run_async(check_broker())
+
+
+def _as_given(flags: dict[str, Any]) -> Assignment:
+    """What the command line says, and the settings for the rest."""
+    known = settings()
+    modules, broker_url = named_modules(flags.pop("modules")), flags.pop("broker_url")
+    names = ("loglevel", "log_format", "metrics_host", "metrics_port")
+    said = {name: flags.pop(name) for name in names}
+    rest = {name: getattr(known, name) if value is None else value for name, value in said.items()}
+    return Assignment(modules=modules, worker=_config(**flags), broker_url=broker_url, **rest)
 
 
 def _config(queues: tuple[str, ...], **given: float | None) -> WorkerConfig:

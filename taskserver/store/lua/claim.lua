@@ -6,7 +6,8 @@
 -- ARGV[1] worker   ARGV[2] slots   ARGV[3..5] quota of high, normal, low
 -- ARGV[6] attempts at most for a job that does not say so itself
 -- ARGV[7..] entries that the worker's blocking read has brought: lane, entry id, job key ('' if it has none)
--- Returns { 'paused' or 'open', { per job: key, attempt, fence, max or '', message }, { per refused entry: entry, reason } }
+-- Returns { 'paused' or 'open', { per job: key, attempt, fence, max or '', message, entry },
+--   { per refused entry: entry, reason } }
 
 local worker, slots, cap = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[6])
 local now = clock()
@@ -44,7 +45,7 @@ local function begin(key, job)
   if job.expires then own(EXPIRING, 'ZREM', EXPIRING, key) end
   local n = #jobs
   jobs[n + 1], jobs[n + 2], jobs[n + 3] = key, attempt, fence
-  jobs[n + 4], jobs[n + 5] = job.max or '', payload
+  jobs[n + 4], jobs[n + 5], jobs[n + 6] = job.max or '', payload, job.entry
 end
 
 -- As read_job, but only what a claim needs.
@@ -95,7 +96,7 @@ local begun = 0
 for i = 7, #ARGV, 3 do
   local entry, key = ARGV[i] .. '/' .. ARGV[i + 1], ARGV[i + 2]
   if paused or begun >= slots then give_back(entry, key) else take(entry, key) end
-  begun = #jobs / 5
+  begun = #jobs / 6
 end
 
 if not paused then

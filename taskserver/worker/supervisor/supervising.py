@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from taskserver.observability.logging import configure
@@ -16,6 +17,7 @@ from taskserver.worker.replica import reopen
 from taskserver.worker.sources import Stamp
 from taskserver.worker.supervisor.reaping import inherits_orphans, reap_orphans
 from taskserver.worker.supervisor.supervisor import Supervisor
+from taskserver.worker.supervisor.targets import tell_targets
 from taskserver.worker.supervisor.watching import watch
 from taskserver.worker.working import be_mortal, handling, run_loop
 
@@ -30,12 +32,14 @@ class Fleet(NamedTuple):
         replicas: How many.
         reload: Whether they are replaced when a source file changes.
         log_file: Where everything is logged, made anew at SIGUSR1; empty for stderr.
+        metrics_targets: File that tells Prometheus where the replicas' metrics are; empty for none.
     """
 
     assignment: Assignment
     replicas: int
     reload: bool = False
     log_file: str = ""
+    metrics_targets: str = ""
 
 
 def supervise(fleet: Fleet, company: Company | None = None) -> int:
@@ -52,7 +56,7 @@ def supervise(fleet: Fleet, company: Company | None = None) -> int:
         TaskServerError: if they cannot start at all.
     """
     be_mortal()
-    configure(fleet.assignment.loglevel)
+    configure(fleet.assignment.loglevel, fleet.assignment.log_format)
     return run_loop(_supervise(fleet, company))
 
 
@@ -63,6 +67,8 @@ async def _supervise(fleet: Fleet, company: Company | None) -> int:
         beside.append(asyncio.create_task(reap_orphans()))
     if fleet.reload:
         beside.append(asyncio.create_task(watch(lambda: _files(supervisor), supervisor.restart)))
+    if fleet.metrics_targets:
+        beside.append(asyncio.create_task(tell_targets(supervisor, fleet.assignment, Path(fleet.metrics_targets))))
     if company is not None:
         beside.append(asyncio.create_task(company(supervisor)))
     with handling(_handlers(supervisor, fleet.log_file)):

@@ -1,0 +1,172 @@
+"""``taskserver metrics``: what Prometheus wants to know of all queues and workers, from the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+
+import click
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+
+from taskserver.cli.connecting import open_client, run_async
+from taskserver.cli.options import broker_option
+from taskserver.cli.screen import note, show_text
+from taskserver.config.settings import settings
+from taskserver.domain.names import check_queue_name
+from taskserver.errors import BrokerError
+from taskserver.observability import metrics
+from taskserver.observability.logging import configure
+from taskserver.observability.loopwatch import LoopWatch
+from taskserver.observability.metrics import registry_of
+from taskserver.observability.serving import PageServer, health_page, metrics_page
+from taskserver.store.gauges import GaugeReader, Gauges
+
+PORT = 9100
+ANSWER_SECONDS = 5.0
+"""How long a reading may take; Prometheus itself waits for 10 seconds, unless told otherwise."""
+FRESH_SECONDS = 1.0
+"""Scrapes within this time share a reading."""
+BLOCKED_SECONDS = 15.0
+
+log = logging.getLogger("taskserver.metrics")
+
+
+@click.command("metrics")
+@broker_option
+@click.option("--port", type=click.IntRange(0, 65_535), default=PORT, show_default=True, help="0 for any free port.")
+@click.option("--host", metavar="HOST", help="Address to serve on. [default: 127.0.0.1; env: TASKSERVER_METRICS_HOST]")
+@click.option("--queue", "-q", "names", multiple=True, metavar="NAME", help="Only this queue; repeatable.")
+@click.option("--once", is_flag=True, help="Print the metrics and end.")
+def metrics_(broker_url: str | None, port: int, host: str | None, names: tuple[str, ...], once: bool) -> None:
+    """Serve metrics of all queues and workers to Prometheus; one such process is enough.
+
+    What each worker counts is served by that worker: taskserver worker --metrics-port.
+    """
+    for name in names:
+        check_queue_name(name)
+    if once:
+        run_async(_print(broker_url, names))
+    else:
+        configure(settings().loglevel, settings().log_format)
+        run_async(_serve(broker_url, host or settings().metrics_host, port, names))
+
+
+async def _print(broker_url: str | None, names: tuple[str, ...]) -> None:
+    async with open_client(broker_url) as client:
+        reader = GaugeReader(await client.connect(), names)
+        try:
+            found = await reader.read()
+        finally:
+            await reader.close()
+    registry = registry_of(lambda: families(found), process=False)
+    show_text(generate_latest(registry).decode().rstrip())
+
+
+async def _serve(broker_url: str | None, host: str, port: int, names: tuple[str, ...]) -> None:
+    watch = LoopWatch(asyncio.get_running_loop())
+    pages = {"/healthz": health_page(lambda: _illness(watch)), "/readyz": health_page(lambda: _illness(watch))}
+    server = PageServer(host, port, pages, watch.ask)
+    try:
+        async with open_client(broker_url, answering=False) as client:
+            reader = GaugeReader(await client.connect(), names)
+            cluster = Cluster(reader)
+            server.pages["/metrics"] = metrics_page(cluster.registry)
+            server.start()
+            note(f"metrics are at {server.url}/metrics")
+            try:
+                await _until_told()
+            finally:
+                await reader.close()
+    finally:
+        server.close()
+
+
+def _illness(watch: LoopWatch) -> str:
+    return f"the event loop has been blocked for {watch.silence:.1f} s" if watch.silence > BLOCKED_SECONDS else ""
+
+
+async def _until_told() -> None:
+    """Wait for SIGTERM; Ctrl-C is seen to elsewhere."""
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    await told.wait()
+
+
+class Cluster:
+    """Reads the gauges for whoever scrapes, from threads that are not the event loop's.
+
+    Args:
+        reader: Where from. It belongs to the event loop that this is made in.
+
+    Attributes:
+        registry: What is served.
+    """
+
+    def __init__(self, reader: GaugeReader) -> None:
+        self._reader = reader
+        self._loop = asyncio.get_running_loop()
+        self._reading = asyncio.Lock()
+        self._last: Gauges | None = None
+        self._read_at = -FRESH_SECONDS
+        self._away = False
+        self.registry: CollectorRegistry = registry_of(self._families, process=True)
+
+    def _families(self) -> Iterator[Metric]:
+        waiting = asyncio.run_coroutine_threadsafe(self._fresh(), self._loop)
+        try:
+            found = waiting.result(ANSWER_SECONDS + 1)
+        except TimeoutError:  # the loop itself is blocked
+            waiting.cancel()
+            found = None
+        return families(found)
+
+    async def _fresh(self) -> Gauges | None:
+        """A reading that is new enough; None if the broker does not answer."""
+        async with self._reading:
+            if time.monotonic() - self._read_at < FRESH_SECONDS:
+                return self._last
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    self._last = await self._reader.read()
+            except (BrokerError, TimeoutError) as error:
+                self._note(f"the broker does not tell: {str(error) or 'no answer in time'}", away=True)
+                self._last = None
+            else:
+                self._note("the broker answers again", away=False)
+            self._read_at = time.monotonic()
+            return self._last
+
+    def _note(self, what: str, *, away: bool) -> None:
+        if away != self._away:
+            log.warning("%s", what)
+        self._away = away
+
+
+def families(found: Gauges | None) -> Iterator[Metric]:
+    """What is served of a reading; only that the broker is away, if there is none."""
+    yield metrics.build(version("taskserver"), sys.version.split()[0])
+    yield metrics.UP.family([((), int(found is not None))])
+    if found is None:
+        return
+    serving: dict[str, int] = dict.fromkeys((each.name for each in found.queues), 0)
+    for worker in found.workers:
+        for name in serving.keys() & set(worker.queues):
+            serving[name] += 1
+    rows = [((each.name,), each) for each in found.queues]
+    yield metrics.QUEUES.family([((), found.known)])
+    yield metrics.QUEUE_READY.family((labels, sum(each.ready.values())) for labels, each in rows)
+    yield metrics.QUEUE_RUNNING.family((labels, each.running) for labels, each in rows)
+    yield metrics.QUEUE_DELAYED.family((labels, each.delayed) for labels, each in rows)
+    yield metrics.QUEUE_DEAD.family((labels, each.dead) for labels, each in rows)
+    yield metrics.QUEUE_AGE.family((labels, each.oldest_age or 0.0) for labels, each in rows)
+    yield metrics.QUEUE_PAUSED.family((labels, int(each.paused)) for labels, each in rows)
+    yield metrics.QUEUE_WORKERS.family((labels, serving[each.name]) for labels, each in rows)
+    yield metrics.WORKERS.family([((), len(found.workers))])
+    yield metrics.WORKER_SLOTS.family([((), sum(worker.slots for worker in found.workers))])
+    yield metrics.WORKER_SLOTS_BUSY.family([((), sum(worker.busy for worker in found.workers))])

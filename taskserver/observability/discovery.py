@@ -1,0 +1,52 @@
+"""The file in which Prometheus finds the replicas (``file_sd_configs``): nobody knows their free ports before."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from taskserver.errors import ConfigError
+
+
+def write_targets(path: Path, targets: Mapping[str, tuple[str, int]], labels: Mapping[str, str] | None = None) -> None:
+    """Write the file, whole or not at all: Prometheus reads it whenever it changes.
+
+    Args:
+        path: The file; its folder must be there.
+        targets: Host and port of each replica, by its name. The name becomes the label ``replica``.
+        labels: Labels for all of them.
+
+    Raises:
+        ConfigError: if the file cannot be written.
+    """
+    groups = [
+        {
+            "targets": [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"],
+            "labels": {**(labels or {}), "replica": name},
+        }
+        for name, (host, port) in sorted(targets.items())
+    ]
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(groups, file, indent=2)
+                file.write("\n")
+            os.chmod(name, 0o644)  # Prometheus is another user; there is no secret in it
+            os.replace(name, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(name)
+            raise
+    except OSError as error:
+        raise ConfigError(f"the targets for Prometheus cannot be written to {path}: {error.strerror}") from None
+
+
+def remove_targets(path: Path) -> None:
+    """Remove the file: nothing is there to be scraped any more. Harmless if it is gone already."""
+    with suppress(OSError):
+        path.unlink()

@@ -1,0 +1,73 @@
+"""What can be told of a log record, whatever somebody has put into it: reading one never fails.
+
+Texts are cut only when secrets are out of them: a piece of a secret would not be found.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+from taskserver.observability.redaction import redact, speaking
+
+MESSAGE_CHARACTERS = 32_000
+TRACE_CHARACTERS = 32_000
+
+ABOUT = ("job_id", "attempt", "tool", "queue", "worker")
+"""What is told of the attempt that logs, in this order."""
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """The message with its arguments; if they do not fit, both as they are. Without secrets."""
+    try:
+        text = record.getMessage()
+    except Exception:  # noqa: BLE001 - arguments that do not fit, or whose own methods raise
+        text = f"{shown(record.msg)} {shown(record.args)}"
+    return cut(redact(text), MESSAGE_CHARACTERS)
+
+
+def about(record: logging.LogRecord) -> dict[str, Any]:
+    """Job, attempt, tool, queue and worker of the attempt that logs; empty if none does.
+
+    The record's own fields count first: whoever logs for a job can say so in ``extra``.
+    """
+    speaker = speaking.get()
+    known = dict(speaker.about()) if speaker is not None else {}
+    if "job_id" not in known and not hasattr(record, "job_id"):
+        return {}
+    told = {name: getattr(record, name, known.get(name)) for name in ABOUT}
+    return {
+        name: value if isinstance(value, int) else shown(value) for name, value in told.items() if value is not None
+    }
+
+
+def trace_of(record: logging.LogRecord) -> Iterator[str]:
+    """The record's traceback, and the stack if one was asked for. Without secrets."""
+    if record.exc_info and record.exc_info[1] is not None:
+        try:
+            yield _trace("".join(traceback.format_exception(record.exc_info[1])).rstrip())
+        except Exception:  # noqa: BLE001 - an exception's own methods may raise anything
+            yield f"{record.exc_info[0]} (its traceback cannot be shown)"
+    elif record.exc_text:
+        yield _trace(record.exc_text)
+    if record.stack_info:
+        yield _trace(record.stack_info)
+
+
+def _trace(text: str) -> str:
+    return cut(redact(text), TRACE_CHARACTERS)
+
+
+def shown(value: object) -> str:
+    """Any object as text."""
+    try:
+        return value if type(value) is str else str(value)
+    except Exception:  # noqa: BLE001 - its own methods may raise anything
+        return f"({type(value).__name__} that cannot be shown)"
+
+
+def cut(text: str, limit: int) -> str:
+    """A text of at most so many characters, and a word on how many are left out."""
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} characters left out)"

@@ -1,0 +1,227 @@
+"""A small HTTP server for pages that machines read: metrics and health. It runs in threads of its own.
+
+So it answers also when the event loop does not, which is what ``/healthz`` is there to tell. Whoever reaches its port
+may be hostile: only GET and HEAD, a few connections at a time, a few seconds for each, no bodies read, nothing kept.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from taskserver.errors import ConfigError
+
+CONNECTIONS = 16
+"""Served at a time; what comes beyond them is hung up on."""
+REQUEST_SECONDS = 10.0
+"""For one connection, from its first byte to its last."""
+TICK_SECONDS = 0.25
+
+log = logging.getLogger("taskserver.metrics")
+
+
+class Answer(NamedTuple):
+    """What a page says.
+
+    Attributes:
+        status: The HTTP status.
+        body: The text, as bytes.
+        kind: Its content type.
+    """
+
+    status: int
+    body: bytes
+    kind: str = "text/plain; charset=utf-8"
+
+
+Page = Callable[[Mapping[str, str]], Answer]
+"""Answers a request; it gets the request's headers, and is called from any thread."""
+
+
+def metrics_page(registry: CollectorRegistry) -> Page:
+    """A page with a registry's metrics, in OpenMetrics where the reader prefers that."""
+
+    def page(headers: Mapping[str, str]) -> Answer:
+        encode, kind = choose_encoder(headers.get("Accept", ""))
+        return Answer(200, encode(registry), kind)
+
+    return page
+
+
+def health_page(trouble: Callable[[], str]) -> Page:
+    """A page that says ``ok``, or what the trouble is with status 503."""
+
+    def page(_: Mapping[str, str]) -> Answer:
+        said = trouble()
+        return Answer(503, f"{said}\n".encode()) if said else Answer(200, b"ok\n")
+
+    return page
+
+
+class PageServer:
+    """Serves pages by their path.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on; 0 for any that is free.
+        pages: The pages; more can be put in while it serves.
+        tick: Called a few times a second.
+
+    Attributes:
+        host: As given.
+        port: Where it listens.
+        pages: Its pages.
+
+    Raises:
+        ConfigError: if it cannot listen there.
+    """
+
+    def __init__(
+        self, host: str, port: int, pages: Mapping[str, Page], tick: Callable[[], object] = lambda: None
+    ) -> None:
+        self.host = host
+        self.pages = dict(pages)
+        self._server = _listen(host, port, self.pages, tick)
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._serve, name="taskserver metrics", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """Where it is reached from this machine."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer no more; harmless when repeated, or never started."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+    def _serve(self) -> None:
+        self._server.serve_forever(poll_interval=TICK_SECONDS)
+
+
+def _listen(host: str, port: int, pages: Mapping[str, Page], tick: Callable[[], object]) -> _Server:
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return _Server(family, address, pages, tick)
+    except (OSError, UnicodeError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(
+            f"metrics cannot be served on port {port} of {host}: {reason.lower()}; name another by --metrics-port, "
+            "or 0 for any that is free"
+        ) from None
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = CONNECTIONS
+
+    def __init__(self, family: int, address: Any, pages: Mapping[str, Page], tick: Callable[[], object]) -> None:
+        self.address_family = family
+        self.pages = pages
+        self._tick = tick
+        self._open: dict[Any, float] = {}
+        self._lock = threading.Lock()
+        super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """As the library does, but without a look at the name service, which may take long."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        with self._lock:
+            if len(self._open) >= CONNECTIONS:
+                return False
+            self._open[request] = time.monotonic() + REQUEST_SECONDS
+            return True
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Hang up on whoever takes too long: a socket's own timeout begins anew with every byte."""
+        self._tick()
+        now = time.monotonic()
+        with self._lock:
+            overdue = [request for request, until in self._open.items() if now > until]
+        for request in overdue:
+            with suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.debug("a request to the metrics port broke off", exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = REQUEST_SECONDS
+    server_version = "taskserver"
+    sys_version = ""
+    error_message_format = "%(code)d %(message)s\n"
+    error_content_type = "text/plain; charset=utf-8"
+    server: _Server
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        page = self.server.pages.get(path)
+        if page is not None:
+            self._answer(_asked(page, dict(self.headers)))
+        elif path == "/":
+            self._answer(Answer(200, "".join(f"{each}\n" for each in self.server.pages).encode()))
+        else:
+            self._answer(Answer(404, f"there is {', '.join(self.server.pages)}\n".encode()))
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def _answer(self, answer: Answer) -> None:
+        body = answer.body
+        zipped = "gzip" in self.headers.get("Accept-Encoding", "") and len(body) > 1024
+        if zipped:
+            body = gzip.compress(body, 1)
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Content-Type-Options", "nosniff")
+        if zipped:
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Every method but two is refused, as one that is not allowed."""
+        if code == 501:
+            code, message = 405, "Method Not Allowed"
+        super().send_error(code, message, explain)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Requests are not logged: they come all the time, and their text is anybody's."""
+
+
+def _asked(page: Page, headers: Mapping[str, str]) -> Answer:
+    try:
+        return page(headers)
+    except Exception:
+        log.exception("a page of the metrics port failed")
+        return Answer(500, b"this page failed: the log says why\n")
