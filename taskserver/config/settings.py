@@ -11,13 +11,24 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from taskserver.domain.durability import IN_MEMORY, Durability
 from taskserver.domain.limits import MAX_BYTES
 from taskserver.domain.signing import TTL_MS
+from taskserver.domain.sizes import parse_size
 from taskserver.errors import ConfigError
+
+LEAST_RSS = 64 * 10**6
+"""Bytes of ``max_rss`` at least: a worker that does nothing takes nearly as much."""
 
 
 def _durability(value: Any) -> Any:
     """Pydantic takes a ValueError's text for what is wrong."""
     try:
         return Durability.parse(value) if isinstance(value, str) else value
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+def _size(value: Any) -> Any:
+    try:
+        return None if value is None else parse_size(value, LEAST_RSS)
     except ConfigError as error:
         raise ValueError(str(error)) from None
 
@@ -36,6 +47,9 @@ class Settings(BaseSettings):
         unknown_tool_wait: Seconds that a job waits for a worker that knows its tool before it is a dead letter.
         max_message_bytes: The largest message that is submitted, and the largest result that is kept.
         patience: Seconds for which a client repeats a call that the broker did not answer.
+        max_jobs: Attempts after which a worker ends to be replaced; none for no limit.
+        max_rss: Annotated[int | None, BeforeValidator(_size)] = None
+            limit.
         loglevel: Of the worker's own log: debug, info, warning or error.
         signing_keys: Where the keys are that sign messages: ``file:/path`` or ``env:NAME``; the first signs, all are
             accepted. Workers that have any take only signed messages.
@@ -54,6 +68,8 @@ class Settings(BaseSettings):
     unknown_tool_wait: float = Field(default=300.0, ge=0)
     max_message_bytes: int = Field(default=MAX_BYTES, ge=1024, le=MAX_BYTES)
     patience: float = Field(default=5.0, ge=0, le=3600)
+    max_jobs: int | None = Field(default=None, ge=1)
+    max_rss: Annotated[int | None, BeforeValidator(_size)] = None
     loglevel: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     signing_keys: SecretStr | None = None  # not shown: somebody may have put a key here
     secret_names: str = ""

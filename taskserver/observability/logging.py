@@ -34,8 +34,9 @@ class LineFormatter(logging.Formatter):
         line = f"{self.formatTime(record)} {self._level(record)} {one_line(redact(record.getMessage()))}"
         if job := getattr(record, "job_id", None):
             line += " " + one_line(f"[job {job}, attempt {getattr(record, 'attempt', '?')}]")
-        if record.exc_info:
-            trace = printable(redact(self.formatException(record.exc_info)))
+        if record.exc_info or record.exc_text:  # the text alone, if it was logged in another process
+            text = self.formatException(record.exc_info) if record.exc_info else record.exc_text or ""
+            trace = printable(redact(text))
             line += "".join(f"\n    {below}" for below in trace.splitlines())
         return line
 

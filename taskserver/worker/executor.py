@@ -20,9 +20,9 @@ from taskserver.domain.signing import Keyring
 from taskserver.errors import MessageError, MessageInvalid, ResultInvalid, ToolNotFound
 from taskserver.observability.redaction import speaking
 from taskserver.tools import Context, Toolbox, codec
+from taskserver.tools.failures import failure_of
 from taskserver.worker.attempt import Attempt, Opened, Stop, pack_failure
 from taskserver.worker.deadlines import Deadlines
-from taskserver.worker.failures import failure_of
 from taskserver.worker.quitting import quit_now
 from taskserver.worker.settler import Settler
 from taskserver.worker.slots import Slots
@@ -106,7 +106,13 @@ class Executor:
             if outlived is None:
                 self._slots.give()
             else:  # its thread cannot be killed, so it keeps the slot
-                outlived.add_done_callback(lambda _: self._slots.give())
+                self._slots.leaked += 1
+                outlived.add_done_callback(self._found_again)
+
+    def _found_again(self, _: object) -> None:
+        """A thread that went on behind its attempt has ended."""
+        self._slots.leaked -= 1
+        self._slots.give()
 
     def _forget(self, attempt: Attempt) -> None:
         if self.running.get(attempt.id) is attempt:

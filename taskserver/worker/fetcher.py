@@ -97,7 +97,7 @@ class Fetcher(LoopService):
                 self._executor.start(job)
                 started += 1
         finally:
-            self._slots.give(wanted - started)
+            self._slots.claimed(started, wanted)
         for entry, reason in claimed.refused:
             log.warning("queue %s: threw away stream entry %s: %s", self._queue, entry, reason)
         if claimed.paused:

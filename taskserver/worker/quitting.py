@@ -1,4 +1,4 @@
-"""The last resort of a worker that cannot go on: its process ends, at once, and its jobs go to others.
+"""How the process of a worker says why it ended, and its last resort: when it cannot go on, it ends at once.
 
 That is better than to live on without one of its services: it would keep the leases of jobs that nobody runs.
 """
@@ -11,7 +11,10 @@ from contextlib import suppress
 from typing import NoReturn
 
 EXIT_BROKEN = 70
-"""Exit code of a worker that ended itself (EX_SOFTWARE in sysexits.h)."""
+"""Exit code of a worker that ended itself because it could not go on (EX_SOFTWARE in sysexits.h)."""
+
+EXIT_RECYCLE = 75
+"""Exit code of a worker that let its jobs end and wants to be replaced by a fresh one (EX_TEMPFAIL)."""
 
 log = logging.getLogger("taskserver.worker")
 

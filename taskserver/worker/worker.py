@@ -10,6 +10,7 @@ sweeper    takes back the jobs of workers that fell silent                 queue
 janitor    finds jobs that nothing would wake any more                     queue
 scheduler  puts delayed jobs back on time                                  queue
 fetcher    claims jobs for free slots                                      queue
+recycler   finds that this process should be replaced by a fresh one       worker
 ========== ==============================================================  =================
 """
 
@@ -37,12 +38,15 @@ from taskserver.store.connection import Broker
 from taskserver.store.health import check_fit
 from taskserver.store.recovering import leave
 from taskserver.tools import Toolbox
+from taskserver.tools.processes import ProcessPool, processes
 from taskserver.worker.attempt import Attempt, Stop
 from taskserver.worker.control import Control
 from taskserver.worker.executor import Executor
 from taskserver.worker.fetcher import Fetcher
 from taskserver.worker.heart import Heart, Pulse
 from taskserver.worker.janitor import Janitor
+from taskserver.worker.quitting import EXIT_RECYCLE
+from taskserver.worker.recycler import Recycler
 from taskserver.worker.scheduler import Scheduler
 from taskserver.worker.service import Service
 from taskserver.worker.settler import Settler
@@ -64,6 +68,9 @@ class WorkerConfig(NamedTuple):
         max_result_bytes: The largest result that is kept.
         signing_keys: Where the keys are with which messages must be signed; else ``TASKSERVER_SIGNING_KEYS``. Empty to
             take every message.
+        max_jobs: Attempts after which the worker takes no more, lets them end, and wants to be replaced; None for
+            no limit.
+        max_rss_bytes: Resident memory of the worker's process beyond which it does the same; None for no limit.
     """
 
     queues: tuple[str, ...] = ("default",)
@@ -73,6 +80,8 @@ class WorkerConfig(NamedTuple):
     unknown_tool_wait: float = 300.0
     max_result_bytes: int = 4 * 1024 * 1024
     signing_keys: str | None = None
+    max_jobs: int | None = None
+    max_rss_bytes: int | None = None
 
 
 class About(msgspec.Struct, frozen=True):
@@ -100,6 +109,8 @@ class Worker:
     Attributes:
         name: Host, process id and something random: who it is to the broker.
         ready: Set once it takes jobs.
+        recycle: Why it ended, or is about to, in order to be replaced by a fresh one; else None. Whoever owns the
+            process then ends it with ``EXIT_RECYCLE``.
 
     Raises:
         ConfigError: if the configuration or toolbox cannot work.
@@ -115,7 +126,9 @@ class Worker:
         self._started_at = time.time()
         self.ready = asyncio.Event()
         self._stop = asyncio.Event()
+        self._told = asyncio.Event()
         self._hurry = asyncio.Event()
+        self.recycle: str | None = None
         self._build()
 
     def _check(self) -> None:
@@ -125,11 +138,17 @@ class Worker:
             check_queue_name(queue)
         if self.config.concurrency < 1:
             raise ConfigError(f"concurrency must be at least 1, not {self.config.concurrency}")
+        for name in ("max_jobs", "max_rss_bytes"):
+            most = getattr(self.config, name)
+            if most is not None and most < 1:
+                raise ConfigError(f"{name} must be at least 1, or None for no limit, not {most}")
 
     def _build(self) -> None:
         config, broker, queues = self.config, self._broker, self.config.queues
         patience = Patience(round(config.unknown_tool_wait * 1000))
-        self._slots = Slots(config.concurrency)
+        self._slots = Slots(config.concurrency, config.max_jobs)
+        self._processes = ProcessPool(config.concurrency, self._toolbox.tools.values(), config.max_result_bytes)
+        self._recycler = Recycler(self._slots, config.max_rss_bytes, self._replace_me)
         self._settlers = {queue: Settler(broker, queue, patience) for queue in queues}
         self._executor = Executor(self._toolbox, self._slots, self._settlers, config.max_result_bytes, self._keyring)
         self._schedulers = {queue: Scheduler(broker, queue) for queue in queues}
@@ -154,9 +173,20 @@ class Worker:
 
     def stop(self) -> None:
         """Stop claiming, let running jobs go on for the grace period, hand the rest back. Again: do not wait."""
-        if self._stop.is_set():
+        if self._told.is_set():
             self._hurry.set()
+        self._told.set()
         self._stop.set()
+
+    @property
+    def leaked_threads(self) -> int:
+        """Threads of sync tools that go on behind attempts that were told to end; each holds a slot."""
+        return self._slots.leaked
+
+    @property
+    def tool_processes(self) -> int:
+        """Processes that run CPU-bound tools for this worker, busy and idle ones."""
+        return self._processes.count
 
     async def run(self) -> None:
         """Work until ``stop`` is called; a broker that is down is waited for.
@@ -166,6 +196,7 @@ class Worker:
         """
         if not await self._wait_for_broker():
             return
+        used = processes.set(self._processes)  # the tasks of all attempts inherit it
         try:
             for service in (*self._needed(), *self._upkeep()):
                 await service.start()
@@ -174,6 +205,13 @@ class Worker:
             await self._stop.wait()
         finally:
             await self._shut_down()
+            processes.reset(used)
+
+    def _replace_me(self, why: str) -> None:
+        if not self._stop.is_set():
+            self.recycle = why
+            log.warning("worker %s ends to be replaced by a fresh one (exit code %d): %s", self.name, EXIT_RECYCLE, why)
+            self._stop.set()
 
     def _needed(self) -> list[Service]:
         """What running jobs need as long as they run."""
@@ -182,13 +220,14 @@ class Worker:
     def _upkeep(self) -> list[Service]:
         """What brings jobs and keeps the queues healthy."""
         by_queue = (self._schedulers, self._sweepers, self._janitors, self._fetchers)
-        return [service for services in by_queue for service in services.values()]
+        return [*(service for services in by_queue for service in services.values()), self._recycler]
 
     async def _shut_down(self) -> None:
         """No new jobs first; then the running ones, whose leases and outcomes need the rest until the end."""
         log.info("worker %s stops: %d jobs are running", self.name, self._slots.busy)
         await asyncio.gather(*(service.stop() for service in self._upkeep()))
         await self._drain()
+        await self._processes.close()
         for service in reversed(self._needed()):
             await service.stop()
         for queue in self.config.queues:
@@ -200,6 +239,10 @@ class Worker:
 
     async def _drain(self) -> None:
         idle = asyncio.create_task(self._executor.wait_idle())
+        if self.recycle:  # nobody is in a hurry: jobs that run have their own time limits
+            told = asyncio.create_task(self._told.wait())
+            await asyncio.wait((idle, told), return_when=asyncio.FIRST_COMPLETED)
+            told.cancel()
         hurry = asyncio.create_task(self._hurry.wait())
         await asyncio.wait((idle, hurry), timeout=self.config.grace_period, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
