@@ -32,7 +32,7 @@ def worker() -> None:
 
 
 def _whole(least: float, most: float) -> click.IntRange:
-    return click.IntRange(round(least), round(most))
+    return click.IntRange(round(least), None if most == math.inf else round(most))
 
 
 def _rss(_: float, __: float) -> Size:

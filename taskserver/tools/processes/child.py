@@ -27,9 +27,6 @@ from taskserver.tools.processes.reference import tool_at
 from taskserver.tools.processes.telling import Telling, log_through
 from taskserver.tools.processes.wire import MOST_CHARACTERS, Job, Line, Raised, Ready, Reference, Returned, Welcome
 
-MOST_JOBS = 10_000
-"""Jobs after which a process is replaced: what leaks in a tool's libraries does not add up for ever."""
-
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -48,11 +45,11 @@ def live(end: socket.socket, life: int, crash: int, parent: int) -> None:
     log_through(line, welcome.loglevel)
     tools = _Tools(welcome, telling)
     line.send(Ready())
-    for number in range(1, MOST_JOBS + 1):
+    for number in range(1, welcome.most_jobs + 1):
         job = line.receive()
         if not isinstance(job, Job):
             return
-        answer = tools.run(job, spent=number == MOST_JOBS)
+        answer = tools.run(job, spent=number == welcome.most_jobs)
         line.send(answer)
         if answer.spent:
             return

@@ -25,6 +25,8 @@ from taskserver.tools.tool import Tool
 
 IDLE_SECONDS = 60.0
 """How long a process stays without a job."""
+MOST_JOBS = 10_000
+"""Jobs after which a process is replaced: what leaks in a tool's libraries does not add up for ever."""
 
 log = logging.getLogger("taskserver.worker")
 
@@ -167,7 +169,7 @@ class ProcessPool:
         root, tools = logging.getLogger(), logging.getLogger("taskserver.tool")
         level = min(root.level or logging.WARNING, tools.getEffectiveLevel())
         try:
-            await process.ready(Welcome(self._references, level, self._max_result_bytes))
+            await process.ready(Welcome(self._references, level, self._max_result_bytes, MOST_JOBS))
         except Exception as error:  # noqa: BLE001 - whoever waits is told
             process.kill()
             self._fail_one(error)

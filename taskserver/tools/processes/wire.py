@@ -47,11 +47,13 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=True):
         tools: Where each is defined, by the tool's name.
         loglevel: Lines below it are not told.
         max_result_bytes: The largest result that is kept.
+        most_jobs: After so many it ends, to be replaced.
     """
 
     tools: dict[str, Reference]
     loglevel: int
     max_result_bytes: int
+    most_jobs: int
 
 
 class Job(msgspec.Struct, frozen=True, array_like=True, tag=True):
