@@ -6,12 +6,14 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from taskserver import Client, JobCancelled, JobFailed, State, Toolbox
+from taskserver import Client, Job, JobCancelled, JobFailed, State, Toolbox
 from taskserver.errors import ToolInvalid
 from taskserver.tools import tool
 from taskserver.tools.processes import pool
@@ -222,6 +224,29 @@ async def test_two_jobs_run_in_two_processes_at_once(client: Client, hire: Hire,
     jobs = [await client.submit(heavy.meet, {"folder": str(tmp_path), "name": name}) for name in "ab"]
     assert len({await job.result(timeout=30) for job in jobs} | {os.getpid()}) == 3
     assert it.worker.tool_processes == 2
+
+
+async def lag_of(job: Job[Any]) -> float:
+    """How late the event loop is until the job has ended, in the mean."""
+    waiting, late = asyncio.create_task(job.result(timeout=60)), []
+    while not waiting.done():
+        due = time.perf_counter() + 0.001
+        await asyncio.sleep(0.001)
+        late.append(time.perf_counter() - due)
+    await waiting
+    return sum(late) / len(late)
+
+
+async def test_the_event_loop_is_less_late_than_with_threads(client: Client, hire: Hire) -> None:
+    await hire(heavy.count, heavy.count_in_thread, concurrency=2)
+    await (await client.submit(heavy.count, {"until": 1})).result(timeout=30)
+    other = await client.submit(heavy.count, {"until": 6_000_000})
+    with_processes = await lag_of(await client.submit(heavy.count, {"until": 6_000_000}))
+    await other.result(timeout=60)
+    other = await client.submit(heavy.count_in_thread, {"until": 3_000_000})
+    with_threads = await lag_of(await client.submit(heavy.count_in_thread, {"until": 3_000_000}))
+    await other.result(timeout=60)
+    assert with_processes < with_threads
 
 
 async def test_a_module_that_a_process_cannot_import_is_told_with_its_traceback(

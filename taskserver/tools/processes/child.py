@@ -25,7 +25,17 @@ from taskserver.tools.failures import is_hopeless, told_of
 from taskserver.tools.processes.memory import limited
 from taskserver.tools.processes.reference import tool_at
 from taskserver.tools.processes.telling import Telling, log_through
-from taskserver.tools.processes.wire import MOST_CHARACTERS, Job, Line, Raised, Ready, Reference, Returned, Welcome
+from taskserver.tools.processes.wire import (
+    MOST_CHARACTERS,
+    Begun,
+    Job,
+    Line,
+    Raised,
+    Ready,
+    Reference,
+    Returned,
+    Welcome,
+)
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -49,6 +59,7 @@ def live(end: socket.socket, life: int, crash: int, parent: int) -> None:
         job = line.receive()
         if not isinstance(job, Job):
             return
+        line.send(Begun(job.number))
         answer = tools.run(job, spent=number == welcome.most_jobs)
         line.send(answer)
         if answer.spent:

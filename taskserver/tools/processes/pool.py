@@ -18,7 +18,7 @@ from typing import Any
 
 from taskserver.errors import ToolCrashed
 from taskserver.tools.context import Context
-from taskserver.tools.processes.process import ToolProcess
+from taskserver.tools.processes.process import NotBegun, ToolProcess
 from taskserver.tools.processes.reference import reference_of
 from taskserver.tools.processes.wire import Job, Welcome
 from taskserver.tools.tool import Tool
@@ -84,11 +84,15 @@ class ProcessPool:
                 tool.max_memory,
             )
 
-        process = await self._take()
-        try:
-            return await process.run(job, context)
-        finally:
-            self._give(process)
+        for _ in range(1 + self._size):  # all of them may have been killed while they were idle
+            process = await self._take()
+            try:
+                return await process.run(job, context)
+            except NotBegun as crash:
+                ended = crash
+            finally:
+                self._give(process)
+        raise ended
 
     async def close(self) -> None:
         """End all processes, and return when they are gone; those that run a job are killed."""

@@ -26,6 +26,7 @@ from taskserver.tools.processes.wire import (
     HEAD,
     MOST_BYTES,
     Answer,
+    Begun,
     Job,
     Logged,
     Raised,
@@ -53,6 +54,10 @@ class _RaisedForGood(RaisedInProcess, PermanentError):
     """What a tool raised in its process, where another attempt would not help."""
 
 
+class NotBegun(ToolCrashed):
+    """The process ended before it had the job: another one may be given it."""
+
+
 class ToolProcess:
     """A process that runs one job at a time. ``spawn`` makes it.
 
@@ -70,6 +75,7 @@ class ToolProcess:
         self._held: int | None = None
         self._last_words = ""
         self._number = 0
+        self._begun = 0
         self._reaping: asyncio.Task[None] | None = None
         self.spent = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -135,7 +141,8 @@ class ToolProcess:
 
         Raises:
             RaisedInProcess: if the tool raised; also a ``PermanentError``, if another attempt would not help.
-            ToolCrashed: if the process ended.
+            NotBegun: if the process ended before the tool was called.
+            ToolCrashed: if it ended later.
         """
         assert self._writer is not None  # noqa: S101 - it is ready
         self._number += 1
@@ -144,6 +151,10 @@ class ToolProcess:
         try:
             self._writer.write(frame(job))
             return await self._outcome(job, context)
+        except ToolCrashed as crash:
+            if self._begun != self._number:
+                raise NotBegun(crash.error_message) from None
+            raise
         except RaisedInProcess:
             raise
         except BaseException:
@@ -156,6 +167,8 @@ class ToolProcess:
     async def _outcome(self, job: Job, context: Context) -> Any:
         while True:
             match answer := await self._answer(f"while it ran {job.tool!r}", job.max_memory):
+                case Begun(number):
+                    self._begun = number
                 case Said(number, report) if number == job.number:
                     await context._put(report)
                 case Returned(number, result, spent) if number == job.number:
@@ -263,6 +276,9 @@ class ToolProcess:
         self.ended.set_result(None)
 
     def _has_ended(self) -> bool:
+        """Whether it has; its id stays its own where the system can look without reaping (macOS from Python 3.13 on)."""
+        if not hasattr(os, "waitid"):
+            return self._process.poll() is not None
         try:
             return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         except ChildProcessError:  # ``usable`` has seen it end

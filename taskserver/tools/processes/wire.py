@@ -6,6 +6,7 @@ to        struct      when
 process   Welcome     first
 worker    Ready       its modules are imported, or it is known which are not
 process   Job         it may run one
+worker    Begun       it has the job: until then, another process may be given it
 worker    Said        the tool reports progress or output
 worker    Logged      something was logged there
 worker    Returned    the tool returned
@@ -80,6 +81,12 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """The process takes jobs."""
 
 
+class Begun(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """The process has the job, and calls the tool next."""
+
+    number: int
+
+
 class Said(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """The tool reported something."""
 
@@ -129,7 +136,7 @@ class Raised(msgspec.Struct, frozen=True, array_like=True, tag=True):
     spent: bool = False
 
 
-Answer = Ready | Said | Logged | Returned | Raised
+Answer = Ready | Begun | Said | Logged | Returned | Raised
 Order = Welcome | Job
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -160,6 +160,23 @@ def meet(folder: str, name: str) -> int:
     return os.getpid()
 
 
+def _count(until: int) -> int:
+    total = 0
+    for number in range(until):
+        total += number
+    return total
+
+
+@tool(runs_in="process")
+def count(until: int) -> int:
+    return _count(until)
+
+
+@tool
+def count_in_thread(until: int) -> int:
+    return _count(until)
+
+
 @tool
 async def light() -> str:
     return "light"
