@@ -10,7 +10,7 @@ import psutil
 
 from taskserver import Client
 from taskserver.worker.quitting import EXIT_RECYCLE
-from tests.acceptance.cli import Cli
+from tests.acceptance.cli import Cli, Running
 
 TOOLS = '''
 import os
@@ -46,11 +46,11 @@ made = make()
 """
 
 
-def start(cli: Cli, *args: str) -> psutil.Process:
+def start(cli: Cli, *args: str) -> Running:
     (cli.folder / "heavy_tools.py").write_text(TOOLS)
     worker = cli.start("worker", "--tools", "./heavy_tools.py", "-c", "2", *args)
     worker.wait_for("is ready")
-    return psutil.Process(worker.pid)
+    return worker
 
 
 async def busy_process(cli: Cli) -> psutil.Process:
@@ -74,7 +74,7 @@ async def test_no_process_outlives_a_worker_that_is_killed(cli: Cli) -> None:
     worker = start(cli)
     busy = await busy_process(cli)
     assert busy.ppid() == worker.pid
-    worker.kill()
+    worker.signal(signal.SIGKILL)
     await ended(busy)
 
 
@@ -84,8 +84,9 @@ async def test_signals_of_the_terminal_are_the_workers_business(cli: Cli) -> Non
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # as service managers send them to every process
         busy.send_signal(number)
     assert busy.is_running()
-    worker.send_signal(signal.SIGINT)
+    worker.signal(signal.SIGINT)
     await ended(busy)
+    assert worker.end().code == 0
 
 
 def test_a_worker_that_is_to_be_replaced_says_so_by_its_exit_code(cli: Cli) -> None:

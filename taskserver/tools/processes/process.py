@@ -276,7 +276,7 @@ class ToolProcess:
         self.ended.set_result(None)
 
     def _has_ended(self) -> bool:
-        """Whether it has; its id stays its own where the system can look without reaping (macOS from Python 3.13 on)."""
+        """Whether it has; its id is kept where the system can look without reaping (macOS from Python 3.13 on)."""
         if not hasattr(os, "waitid"):
             return self._process.poll() is not None
         try:
