@@ -31,6 +31,8 @@ EMPTY: dict[str, Callable[..., object]] = {
 }
 BUSY: dict[str, Callable[..., object]] = {"threads": heavy.count_thread, "processes": heavy.count_process}
 TICK = 0.001
+SETTLE = 3.0
+"""Seconds after the first jobs: processes that begin to start with them are ready by then."""
 
 
 class Lag(NamedTuple):
@@ -53,9 +55,9 @@ async def _measure(jobs: int, seconds: float) -> None:
     console, cores = Console(), os.cpu_count() or 1
     console.print(f"{platform.machine()}, {cores} cores, Python {platform.python_version()}")
     async with Server(None) as server:
-        table = Table("a job that does nothing", "one after the other, µs a job", "32 slots, µs a job")
+        table = Table("a job that does nothing", "one after the other, µs a job", "4 slots, µs a job")
         for name, tool in EMPTY.items():
-            table.add_row(name, *[f"{await _overhead(server, tool, jobs, slots):.0f}" for slots in (1, 32)])
+            table.add_row(name, *[f"{await _overhead(server, tool, jobs, slots):.0f}" for slots in (1, 4)])
         console.print(table)
         table = Table("CPU-bound jobs", "slots", "jobs/s", "lag p50, ms", "p99", "most")
         idle = await _lag_of(asyncio.sleep(seconds / 2))
@@ -73,6 +75,7 @@ async def _overhead(server: Server, tool: Callable[..., object], jobs: int, slot
     jobs = jobs if slots > 1 else jobs // 4
     async with running_worker(tool, url=server.url, concurrency=slots), Client(server.url) as client:
         await asyncio.gather(*[job.result() for job in await client.submit_many([(tool, {})] * (4 * slots))])
+        await asyncio.sleep(SETTLE)
         start = time.perf_counter()
         if slots == 1:
             for _ in range(jobs):
