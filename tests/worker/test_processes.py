@@ -15,8 +15,9 @@ import pytest
 
 from taskserver import Client, Job, JobCancelled, JobFailed, State, Toolbox
 from taskserver.errors import ToolInvalid
-from taskserver.tools import tool
+from taskserver.tools import tool, tool_of
 from taskserver.tools.processes import pool
+from taskserver.tools.runner import runner_of
 from tests.conftest import Eventually
 from tests.worker.conftest import Hire
 from tests.worker.programs import heavy
@@ -297,3 +298,8 @@ def test_what_a_process_could_not_find_is_refused_with_the_fix() -> None:
     own = tool(runs_in="process")(type("Own", (), {"run": lambda self: None, "__module__": "__main__"}))
     with pytest.raises(ToolInvalid, match="does not work in the program itself; move the tool to a module"):
         Toolbox.of(own)
+
+
+async def test_outside_of_a_worker_there_are_no_processes() -> None:
+    with pytest.raises(ToolInvalid, match="tool 'who' runs in a process, and only a running worker has any"):
+        await runner_of(tool_of(heavy.who)).run({}, None)  # type: ignore[arg-type]
