@@ -19,7 +19,9 @@
     │   ├── ToolInvalid             a declaration that cannot become a tool
     │   ├── ToolNotFound            no tool of that name here
     │   ├── ArgumentsInvalid        arguments that do not fit the tool's signature
-    │   └── ResultInvalid           a result that cannot be encoded, decoded or is too large
+    │   ├── ResultInvalid           a result that cannot be encoded, decoded or is too large
+    │   └── RaisedInProcess         what a tool raised in a process of its own, as text
+    │       └── ToolCrashed         that process ended under the tool, or took too much memory
     ├── JobError                    one job
     │   ├── JobNotFound             unknown id, or its record has expired
     │   ├── JobFailed               it ended without a result; carries the remote error as text
@@ -145,6 +147,31 @@ class ArgumentsInvalid(ToolError):
 
 class ResultInvalid(ToolError):
     """A tool's result cannot be encoded or decoded, or is too large."""
+
+
+class RaisedInProcess(ToolError):
+    """What a tool raised in a process of its own. It came as text: its type is not imported here.
+
+    What was a ``PermanentError`` there is one here as well.
+
+    Attributes:
+        error_type: Name of its type.
+        error_message: Its message.
+        traceback: Its traceback; empty when there is none.
+    """
+
+    def __init__(self, error_type: str, error_message: str, traceback: str = "") -> None:
+        super().__init__(f"{error_type}: {error_message}")
+        self.error_type = error_type
+        self.error_message = error_message
+        self.traceback = traceback
+
+
+class ToolCrashed(RaisedInProcess):
+    """The process of a tool ended under it: killed, crashed, or ended by itself; or it took too much memory."""
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__("ToolCrashed", message, traceback)
 
 
 class JobError(TaskServerError):

@@ -10,6 +10,7 @@ code  meaning
 4     the broker is not reached, refuses, does not fit or is full
 5     waited long enough; what was waited for goes on
 70    a bug in taskserver (EX_SOFTWARE of sysexits.h)
+75    a worker ended in order to be replaced by a fresh one (EX_TEMPFAIL)
 130   interrupted (128 and the number of SIGINT, as shells count)
 141   nobody reads the output any more (the same with SIGPIPE); said to nobody
 ====  ==============================================================================

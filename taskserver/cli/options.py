@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from taskserver.domain.durations import seconds
+from taskserver.domain.sizes import parse_size
 from taskserver.errors import ConfigError
 from taskserver.tools import Toolbox, load_some
 
@@ -59,6 +60,26 @@ class WeightedQueue(click.ParamType):  # type: ignore[type-arg]
         if separator and not (weight.isdecimal() and 1 <= int(weight) <= 1000):
             self.fail(f"{value!r}: behind = stands the queue's weight, 1 to 1000, as in fast=3", param, ctx)
         return str(value)
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]
+    """An amount of memory in bytes: a number of them, or a number with a unit: ``512MB``, ``1.5GB``, ``2GiB``.
+
+    Args:
+        least: Bytes at least.
+    """
+
+    name = "size"
+
+    def __init__(self, least: float = 0, _: float = math.inf) -> None:
+        self._least = round(least)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The value in bytes."""
+        try:
+            return parse_size(int(value) if str(value).isdecimal() else value, self._least)
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
 
 
 class ModuleName(click.ParamType):  # type: ignore[type-arg]

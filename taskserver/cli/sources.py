@@ -25,6 +25,8 @@ FROM_SETTINGS = {
     "loglevel": "loglevel",
     "log_format": "log_format",
     "metrics_port": "metrics_port",
+    "max_jobs": "max_jobs",
+    "max_rss": "max_rss",
     "queues": "queue",
     "durability": "durability",
 }

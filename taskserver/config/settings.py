@@ -12,7 +12,11 @@ from taskserver.domain.buckets import BUCKETS, parse_buckets
 from taskserver.domain.durability import IN_MEMORY, Durability
 from taskserver.domain.limits import MAX_BYTES
 from taskserver.domain.signing import TTL_MS
+from taskserver.domain.sizes import parse_size
 from taskserver.errors import ConfigError
+
+LEAST_RSS = 64 * 10**6
+"""Bytes of ``max_rss`` at least: a worker that does nothing takes nearly as much."""
 
 
 def as_durability(value: Any) -> Any:
@@ -26,6 +30,13 @@ def as_durability(value: Any) -> Any:
 def _buckets(value: Any) -> Any:
     try:
         return parse_buckets(value) if isinstance(value, str) else value
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+def _size(value: Any) -> Any:
+    try:
+        return None if value is None else parse_size(value, LEAST_RSS)
     except ConfigError as error:
         raise ValueError(str(error)) from None
 
@@ -44,6 +55,9 @@ class Settings(BaseSettings):
         unknown_tool_wait: Seconds that a job waits for a worker that knows its tool before it is a dead letter.
         max_message_bytes: The largest message that is submitted, and the largest result that is kept.
         patience: Seconds for which a client repeats a call that the broker did not answer.
+        max_jobs: Attempts after which a worker ends to be replaced; none for no limit.
+        max_rss: Annotated[int | None, BeforeValidator(_size)] = None
+            limit.
         loglevel: Of the worker's own log: debug, info, warning or error.
         log_format: ``text`` for people, ``json`` for machines.
         metrics_port: Port on which a worker serves its metrics and health; 0 for any free one, none for nowhere.
@@ -67,6 +81,8 @@ class Settings(BaseSettings):
     unknown_tool_wait: float = Field(default=300.0, ge=0)
     max_message_bytes: int = Field(default=MAX_BYTES, ge=1024, le=MAX_BYTES)
     patience: float = Field(default=5.0, ge=0, le=3600)
+    max_jobs: int | None = Field(default=None, ge=1)
+    max_rss: Annotated[int | None, BeforeValidator(_size)] = None
     loglevel: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     log_format: str = Field(default="text", pattern="^(text|json)$")
     metrics_port: int | None = Field(default=None, ge=0, le=65_535)

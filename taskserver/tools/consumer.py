@@ -12,26 +12,17 @@ import msgspec
 from taskserver.domain.messages import BaseMessage, ToolExecutionMessage
 from taskserver.domain.names import did_you_mean
 from taskserver.domain.retry import RetryPolicy
-from taskserver.errors import (
-    ArgumentsInvalid,
-    MessageError,
-    MessageInvalid,
-    PermanentError,
-    ResultInvalid,
-    ToolInvalid,
-    ToolNotFound,
-)
+from taskserver.errors import MessageInvalid, ToolInvalid, ToolNotFound
 from taskserver.tools.codec import dec_hook
 from taskserver.tools.context import Context
+from taskserver.tools.failures import is_hopeless
 from taskserver.tools.form import place_of
 from taskserver.tools.options import DEFAULT_TIMEOUT, check_timeout
-from taskserver.tools.runner import Runner
+from taskserver.tools.runner import runner_of
 from taskserver.tools.secrets import secret_fields
 from taskserver.tools.tool import Tool
 
 M = TypeVar("M", bound=BaseMessage)
-
-_HOPELESS = (PermanentError, ArgumentsInvalid, ResultInvalid, MessageError)
 
 
 class Plan(NamedTuple):
@@ -120,7 +111,7 @@ class BaseConsumer(ABC, Generic[M]):
 
     def should_retry(self, error: BaseException, message: M) -> bool:
         """Whether a failed attempt may be tried again: not if the same message must fail the same way."""
-        return not isinstance(error, _HOPELESS)
+        return not is_hopeless(error)
 
     def decode(self, body: bytes | msgspec.Raw) -> M:
         """Read the message from bytes that nobody vouches for; their cost was checked with the envelope's.
@@ -155,11 +146,11 @@ class ToolExecutionConsumer(BaseConsumer[ToolExecutionMessage]):
     """
 
     def __init__(self, tools: Mapping[str, Tool]) -> None:
-        self._runners = {name: Runner(tool) for name, tool in tools.items()}
+        self._runners = {name: runner_of(tool) for name, tool in tools.items()}
         self._plans = {name: Plan(name, tool.timeout, tool.retry, tool.secret_fields) for name, tool in tools.items()}
 
     async def process(self, message: ToolExecutionMessage, ctx: Context) -> Any:
-        """Check the arguments and run the tool: async ones on the event loop, sync ones in a thread.
+        """Check the arguments and run the tool: on the event loop, in a thread or in a process, as it wants.
 
         Raises:
             ToolNotFound: if the tool is not among those it was made with.

@@ -34,6 +34,16 @@ def import_module(name: str, folder: Path) -> ModuleType:
     return _import(name, folder)
 
 
+def import_named(name: str) -> ModuleType:
+    """Import a module by its dotted name, where this process looks modules up.
+
+    Raises:
+        ConfigError: if there is no such module, or it fails when it is imported.
+        TaskServerError: as with ``import_module``.
+    """
+    return _import(name, Path.cwd())
+
+
 def _import_file(path: Path) -> ModuleType:
     """Import a file under the name that it has for others: as part of its package, if it is in one."""
     path = path.resolve()

@@ -6,10 +6,13 @@ import math
 from typing import Any
 
 from taskserver.domain.retry import RetryPolicy
-from taskserver.errors import ToolInvalid
+from taskserver.domain.sizes import parse_size
+from taskserver.errors import ConfigError, ToolInvalid
 
 DEFAULT_TIMEOUT = 600.0
 """Seconds that one attempt may take."""
+LEAST_MEMORY = 64 * 10**6
+"""Bytes that a tool's process takes before the tool does anything."""
 
 
 def check_timeout(place: str, timeout: Any) -> float | None:
@@ -37,6 +40,22 @@ def retry_policy(place: str, max_retries: Any, delay: Any, cap: Any, exponential
         if not _is_number(seconds) or seconds < 0:
             raise ToolInvalid(f"{place}: {option} must be seconds from 0, not {seconds!r}")
     return RetryPolicy(max_retries=max_retries, delay=float(delay), cap=float(cap), exponential=bool(exponential))
+
+
+def memory_limit(value: Any, runs_in: str | None) -> int | None:
+    """The bytes that a tool's process may hold; None for no limit.
+
+    Raises:
+        ConfigError: if it is no size, less than an interpreter takes, or the tool does not run in a process.
+    """
+    if value is None:
+        return None
+    if runs_in != "process":
+        raise ConfigError("max_memory needs runs_in='process': only a process has memory of its own")
+    try:
+        return parse_size(value, LEAST_MEMORY)
+    except ConfigError as error:
+        raise ConfigError(f"max_memory={error}") from None
 
 
 def _is_number(value: Any) -> bool:

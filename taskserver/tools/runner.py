@@ -1,36 +1,31 @@
-"""Calls a tool: everything that can be known before the first job is worked out once."""
+"""Runs a tool where it wants to run: everything that can be known before the first job is worked out once."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from taskserver.errors import ToolInvalid
-from taskserver.tools.arguments import check
+from taskserver.tools.call import Call
 from taskserver.tools.context import Context
-from taskserver.tools.form import place_of
+from taskserver.tools.processes import processes, reference_of
 from taskserver.tools.threads import run_in_thread
 from taskserver.tools.tool import Tool
 
 
-class Runner:
-    """One tool, ready to run. A tool that is a class is made here, once.
+class Runner(Call):
+    """Runs a tool on the event loop or in a thread.
 
     Raises:
         ToolInvalid: if an annotation cannot be resolved, or the class cannot be made.
     """
 
-    __slots__ = ("_call", "_context_parameter", "_in_thread", "_tool")
+    __slots__ = ("_in_thread",)
 
     def __init__(self, tool: Tool) -> None:
-        self._tool = tool
-        self._context_parameter = tool.context_parameter
+        super().__init__(tool)
         self._in_thread = tool.runs_in == "thread"
-        self._call = _callable(tool.target)
 
     async def run(self, arguments: Mapping[str, Any], context: Context) -> Any:
         """Check the arguments, call the tool, and return what it returns.
@@ -38,20 +33,41 @@ class Runner:
         Raises:
             ArgumentsInvalid: if they do not fit; the tool was not called.
         """
-        values = msgspec.structs.asdict(check(self._tool, arguments))
-        if self._context_parameter is not None:
-            values[self._context_parameter] = context
+        values = self.values(arguments, context)
         if self._in_thread:
             return await run_in_thread(partial(self._call, **values), context)
         return await self._call(**values)
 
 
-def _callable(target: Callable[..., Any]) -> Callable[..., Any]:
-    if not inspect.isclass(target):
-        return target
-    cls: Any = target
-    try:
-        call: Callable[..., Any] = cls().run
-    except Exception as error:
-        raise ToolInvalid(f"{place_of(target)} cannot be made: {type(error).__name__}: {error}") from error
-    return call
+class ProcessRunner:
+    """Runs a tool in one of the worker's processes. A tool that is a class is made there, once in each.
+
+    Raises:
+        ToolInvalid: if an annotation cannot be resolved, or another process could not find the tool.
+    """
+
+    __slots__ = ("_tool",)
+
+    def __init__(self, tool: Tool) -> None:
+        reference_of(tool)
+        self._tool = tool
+
+    async def run(self, arguments: Mapping[str, Any], context: Context) -> Any:
+        """Run the tool; its process checks the arguments, so that the event loop has no work with them.
+
+        Raises:
+            RaisedInProcess: if the tool raised, its arguments did not fit, or its process ended.
+        """
+        pool = processes.get(None)
+        if pool is None:
+            raise ToolInvalid(f"tool {self._tool.name!r} runs in a process, and only a running worker has any")
+        return await pool.run(self._tool, arguments, context)
+
+
+def runner_of(tool: Tool) -> Runner | ProcessRunner:
+    """What runs this tool.
+
+    Raises:
+        ToolInvalid: if it cannot be run.
+    """
+    return ProcessRunner(tool) if tool.runs_in == "process" else Runner(tool)

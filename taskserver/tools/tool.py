@@ -16,7 +16,7 @@ from taskserver.domain.retry import DEFAULT_MAX_RETRIES, RetryPolicy
 from taskserver.errors import ConfigError, ToolInvalid
 from taskserver.tools.docstrings import summary
 from taskserver.tools.form import check_form, function_of, place_of
-from taskserver.tools.options import DEFAULT_TIMEOUT, check_timeout, retry_policy
+from taskserver.tools.options import DEFAULT_TIMEOUT, check_timeout, memory_limit, retry_policy
 from taskserver.tools.secrets import secret_fields
 from taskserver.tools.signature import Signature, signature_of
 
@@ -36,7 +36,8 @@ class Tool:
         retry: How a failed attempt is followed by another.
         queue: The queue its jobs go to unless the submitter names one; None for the submitter's default.
         lane: The lane its jobs go to unless the submitter gives a priority; None for the default.
-        runs_in: ``async`` on the event loop, or ``thread``.
+        runs_in: ``async`` on the event loop, ``thread``, or ``process``.
+        max_memory: Bytes that its process may hold; None for no limit.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Tool:
         queue: str | None,
         lane: str | None,
         runs_in: str,
+        max_memory: int | None = None,
     ) -> None:
         self.name = name
         self.description = summary(target.__doc__) or summary(function_of(target).__doc__)
@@ -58,6 +60,7 @@ class Tool:
         self.queue = queue
         self.lane = lane
         self.runs_in = runs_in
+        self.max_memory = max_memory
 
     def __repr__(self) -> str:
         return f"<Tool {self.name}, {place_of(self.target)}>"
@@ -113,6 +116,7 @@ def tool(
     queue: str | None = None,
     priority: int | str | None = None,
     runs_in: str | None = None,
+    max_memory: int | str | None = None,
 ) -> Callable[[F], F]: ...
 def tool(
     target: F | None = None,
@@ -127,6 +131,7 @@ def tool(
     queue: str | None = None,
     priority: int | str | None = None,
     runs_in: str | None = None,
+    max_memory: int | str | None = None,
 ) -> F | Callable[[F], F]:
     """Make a function, or a class with a method ``run``, a tool that agents may call by name.
 
@@ -143,12 +148,16 @@ def tool(
         exponential_backoff: Whether the bound of the wait doubles with each attempt.
         queue: Where its jobs go unless the submitter says otherwise.
         priority: 1 (most urgent) to 10, or ``high``, ``normal``, ``low``.
-        runs_in: ``async`` or ``thread``; by default what the function is made for.
+        runs_in: ``async`` or ``thread``, by default what the function is made for; or ``process``, for what keeps a
+            core busy or must be killed when its time is over.
+        max_memory: For ``process``: bytes that the process may hold in all, also as text: ``512MB``, ``1GiB``.
 
     Raises:
         ToolInvalid: if the declaration cannot become a tool; the message names function, file and remedy.
     """
-    asked = _Asked(name, timeout, max_retries, retry_delay, retry_cap, exponential_backoff, queue, priority, runs_in)
+    asked = _Asked(
+        name, timeout, max_retries, retry_delay, retry_cap, exponential_backoff, queue, priority, runs_in, max_memory
+    )
 
     def declare(target: F) -> F:
         target.__tool__ = _record(target, asked)  # type: ignore[attr-defined]
@@ -163,7 +172,7 @@ def declared(target: Any, name: str) -> Tool:
     Raises:
         ToolInvalid: if it cannot become a tool.
     """
-    return _record(target, _Asked(name, DEFAULT_TIMEOUT, DEFAULT_MAX_RETRIES, 2.0, 300.0, True, None, None, None))
+    return _record(target, _Asked(name, DEFAULT_TIMEOUT, DEFAULT_MAX_RETRIES, 2.0, 300.0, True, None, None, None, None))
 
 
 class _Asked(NamedTuple):
@@ -178,6 +187,7 @@ class _Asked(NamedTuple):
     queue: str | None
     priority: int | str | None
     runs_in: str | None
+    max_memory: int | str | None
 
 
 def _record(target: Any, asked: _Asked) -> Tool:
@@ -196,6 +206,7 @@ def _record(target: Any, asked: _Asked) -> Tool:
             queue=None if queue is None else check_queue_name(queue),
             lane=None if asked.priority is None else lane_for(asked.priority),
             runs_in=_way(target, asked.runs_in),
+            max_memory=memory_limit(asked.max_memory, asked.runs_in),
         )
     except ConfigError as error:
         raise ToolInvalid(f"{place}: {error}") from None
@@ -228,11 +239,9 @@ def _text(option: str, value: object) -> str | None:
 def _way(target: Any, asked: str | None) -> str:
     """Where the tool runs, as asked for or as its function is made for."""
     natural = "async" if inspect.iscoroutinefunction(function_of(target)) else "thread"
-    if asked is None or asked == natural:
-        return natural
+    if asked is None or asked in (natural, "process"):
+        return asked or natural
     if asked not in _WAYS:
         raise ConfigError(f"runs_in={asked!r} is not one of {', '.join(_WAYS)}{did_you_mean(str(asked), _WAYS)}")
-    if asked == "process":
-        raise ConfigError("runs_in='process' is not available yet; use a thread, or start a process from the tool")
     kind = "an async function" if natural == "async" else "a sync function"
     raise ConfigError(f"runs_in={asked!r} does not suit {kind}; leave it out, or declare the function accordingly")

@@ -21,9 +21,9 @@ from taskserver.errors import MessageError, MessageInvalid, ResultInvalid, ToolN
 from taskserver.observability.redaction import speaking
 from taskserver.observability.tally import UNKNOWN, Tally
 from taskserver.tools import Context, Toolbox, codec
+from taskserver.tools.failures import failure_of
 from taskserver.worker.attempt import Attempt, Opened, Stop, pack_failure
 from taskserver.worker.deadlines import Deadlines
-from taskserver.worker.failures import failure_of
 from taskserver.worker.portions import Portion
 from taskserver.worker.quitting import quit_now
 from taskserver.worker.settler import Settler
@@ -53,13 +53,15 @@ class Executor:
     def __init__(
         self,
         toolbox: Toolbox,
-        slots: Mapping[str, Slots | Portion],
+        slots: Slots,
+        portions: Mapping[str, Slots | Portion],
         settlers: Mapping[str, Settler],
         max_result_bytes: int,
         keyring: Keyring | None = None,
     ) -> None:
         self._toolbox = toolbox
         self._slots = slots
+        self._portions = portions
         self._settlers = settlers
         self._max_result_bytes = max_result_bytes
         self._keyring = keyring
@@ -108,9 +110,15 @@ class Executor:
             self._forget(attempt)
             outlived = attempt.context.outlived if attempt.context else None
             if outlived is None:
-                self._slots[attempt.job.queue].give()
+                self._portions[attempt.job.queue].give()
             else:  # its thread cannot be killed, so it keeps the slot
-                outlived.add_done_callback(lambda _: self._slots[attempt.job.queue].give())
+                self._slots.leaked += 1
+                outlived.add_done_callback(lambda _: self._found_again(attempt))
+
+    def _found_again(self, attempt: Attempt) -> None:
+        """A thread that went on behind its attempt has ended."""
+        self._slots.leaked -= 1
+        self._portions[attempt.job.queue].give()
 
     def _forget(self, attempt: Attempt) -> None:
         if self.running.get(attempt.id) is attempt:

@@ -98,8 +98,8 @@ class Settler(LoopService):
     async def turn(self) -> None:
         """Send one batch."""
         await self._work.wait()
-        # What ends in the same turn of the event loop comes along. And the next claim goes first: the server is at work for it
-        # while the ends are packed, and at work for those while the claimed jobs run.
+        # What ends in the same turn of the event loop comes along. And the next claim goes first: the server is at work
+        # for it while the ends are packed, and at work for those while the claimed jobs run.
         await asyncio.sleep(0)
         await self._send()
 

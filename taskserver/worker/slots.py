@@ -25,11 +25,23 @@ class Slots:
 
     The queues of a worker share them, so whoever claims must hold its slots already: between asking how many are
     free and taking them, another queue's jobs would take the same ones.
+
+    Args:
+        size: How many there are.
+        jobs: How many times a slot is given away in all, after which none is free for ever; None for no limit.
+
+    Attributes:
+        leaked: Slots that are held by threads whose attempts ended without them.
+        used_up: Set once all the jobs have begun that these slots are for.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, jobs: int | None = None) -> None:
         self.size = size
         self.free = size
+        self.leaked = 0
+        self.used_up = asyncio.Event()
+        self._left = jobs
+        self._asked = 0
         self._changed = asyncio.Event()
         self._changed.set()
 
@@ -39,19 +51,29 @@ class Slots:
         return self.size - self.free
 
     def take(self) -> int:
-        """Take all that are free; how many that were."""
+        """Take all that are free, but for no more jobs than are left; how many that were."""
         taken, self.free = self.free, 0
         self._changed.clear()
+        if self._left is not None:
+            self.free = max(0, taken - self._left)
+            taken -= self.free
+            self._left -= taken
+            self._asked += taken
         return taken
 
     def give(self, count: int = 1) -> None:
-        """Give slots back."""
+        """Give slots back in which a job has run."""
         self.free += count
-        if self.free:
+        if self.free and self._left != 0:
             self._changed.set()
 
     def claimed(self, started: int, taken: int) -> None:
         """So many jobs were started in the slots that were taken for them; the others are given back."""
+        if self._left is not None:
+            self._left += taken - started
+            self._asked -= taken
+            if self._left == 0 and self._asked == 0:
+                self.used_up.set()
         self.give(taken - started)
 
     async def wait(self) -> None:

@@ -10,6 +10,7 @@ sweeper    takes back the jobs of workers that fell silent                 queue
 janitor    finds jobs that nothing would wake any more                     queue
 scheduler  puts delayed jobs back on time                                  queue
 fetcher    claims jobs for free slots                                      queue
+recycler   finds that this process should be replaced by a fresh one       worker
 ========== ==============================================================  =================
 """
 
@@ -37,6 +38,7 @@ from taskserver.store.connection import Broker
 from taskserver.store.health import check_fit
 from taskserver.store.recovering import leave
 from taskserver.tools import Toolbox
+from taskserver.tools.processes import ProcessPool, processes
 from taskserver.worker.attempt import Attempt, Stop
 from taskserver.worker.control import Control, read_order
 from taskserver.worker.executor import Executor
@@ -45,6 +47,8 @@ from taskserver.worker.heart import Heart, Pulse
 from taskserver.worker.janitor import Janitor
 from taskserver.worker.portions import shared
 from taskserver.worker.presence import HOST, PYTHON, VERSION, Post, resident_bytes, told
+from taskserver.worker.quitting import EXIT_RECYCLE
+from taskserver.worker.recycler import Recycler
 from taskserver.worker.scheduler import Scheduler
 from taskserver.worker.service import Service
 from taskserver.worker.settler import Settler
@@ -99,6 +103,8 @@ class Worker:
         ready: Set once it takes jobs.
         toolbox: As given.
         metrics_port: Where its metrics are served, for whoever looks at it; None for nowhere.
+        recycle: Why it ended, or is about to, in order to be replaced by a fresh one; else None. Whoever owns the
+            process then ends it with ``EXIT_RECYCLE``.
 
     Raises:
         ConfigError: if the configuration or toolbox cannot work.
@@ -120,7 +126,9 @@ class Worker:
         self._built = time.monotonic()
         self.ready = asyncio.Event()
         self._stop = asyncio.Event()
+        self._told = asyncio.Event()
         self._hurry = asyncio.Event()
+        self.recycle: str | None = None
         self._build()
 
     def _check(self) -> None:
@@ -130,14 +138,22 @@ class Worker:
             check_queue_name(queue)
         if self.config.concurrency < 1:
             raise ConfigError(f"concurrency must be at least 1, not {self.config.concurrency}")
+        for name in ("max_jobs", "max_rss_bytes"):
+            most = getattr(self.config, name)
+            if most is not None and most < 1:
+                raise ConfigError(f"{name} must be at least 1, or None for no limit, not {most}")
 
     def _build(self) -> None:
         config, broker, queues = self.config, self._broker, self.config.queues
         patience = Patience(round(config.unknown_tool_wait * 1000))
-        self._slots = Slots(config.concurrency)
+        self._slots = Slots(config.concurrency, config.max_jobs)
+        self._processes = ProcessPool(config.concurrency, self.toolbox.tools.values(), config.max_result_bytes)
+        self._recycler = Recycler(self._slots, config.max_rss_bytes, self._replace_me)
         self._settlers = {queue: Settler(broker, queue, patience, self.name) for queue in queues}
         self._portions = shared(self._slots, queues, config.shares)
-        self._executor = Executor(self.toolbox, self._portions, self._settlers, config.max_result_bytes, self._keyring)
+        self._executor = Executor(
+            self.toolbox, self._slots, self._portions, self._settlers, config.max_result_bytes, self._keyring
+        )
         self._schedulers = {queue: Scheduler(broker, queue) for queue in queues}
         self._sweepers = {queue: Sweeper(broker, queue, self.name, config.lease) for queue in queues}
         self._janitors = {queue: Janitor(broker, queue, self.name) for queue in queues}
@@ -160,8 +176,9 @@ class Worker:
 
     def stop(self) -> None:
         """Stop claiming, let running jobs go on for the grace period, hand the rest back. Again: do not wait."""
-        if self._stop.is_set():
+        if self._told.is_set():
             self._hurry.set()
+        self._told.set()
         self._stop.set()
 
     def hurry(self) -> None:
@@ -171,12 +188,22 @@ class Worker:
 
     def drain(self) -> None:
         """Stop claiming and let running jobs go on for the grace period; harmless when repeated."""
-        if not self._stop.is_set():
+        if not self._told.is_set():
             self.stop()
 
     async def until_stopping(self) -> None:
         """Wait until it takes no more jobs."""
         await self._stop.wait()
+
+    @property
+    def leaked_threads(self) -> int:
+        """Threads of sync tools that go on behind attempts that were told to end; each holds a slot."""
+        return self._slots.leaked
+
+    @property
+    def tool_processes(self) -> int:
+        """Processes that run CPU-bound tools for this worker, busy and idle ones."""
+        return self._processes.count
 
     async def run(self) -> None:
         """Work until ``stop`` is called; a broker that is down is waited for.
@@ -188,6 +215,7 @@ class Worker:
             counting.set(self._tally.submissions)
         if not await self._wait_for_broker():
             return
+        used = processes.set(self._processes)  # the tasks of all attempts inherit it
         try:
             for service in (*self._needed(), *self._upkeep()):
                 await service.start()
@@ -196,6 +224,13 @@ class Worker:
             await self._stop.wait()
         finally:
             await self._shut_down()
+            processes.reset(used)
+
+    def _replace_me(self, why: str) -> None:
+        if not self._stop.is_set():
+            self.recycle = why
+            log.warning("worker %s ends to be replaced by a fresh one (exit code %d): %s", self.name, EXIT_RECYCLE, why)
+            self._stop.set()
 
     @property
     def not_ready(self) -> str:
@@ -224,13 +259,14 @@ class Worker:
     def _upkeep(self) -> list[Service]:
         """What brings jobs and keeps the queues healthy."""
         by_queue = (self._schedulers, self._sweepers, self._janitors, self._fetchers)
-        return [service for services in by_queue for service in services.values()]
+        return [*(service for services in by_queue for service in services.values()), self._recycler]
 
     async def _shut_down(self) -> None:
         """No new jobs first; then the running ones, whose leases and outcomes need the rest until the end."""
         log.info("worker %s stops: %d jobs are running", self.name, self._slots.busy)
         await asyncio.gather(*(service.stop() for service in self._upkeep()))
         await self._drain()
+        await self._processes.close()
         for service in reversed(self._needed()):
             await service.stop()
         for queue in self.config.queues:
@@ -242,6 +278,10 @@ class Worker:
 
     async def _drain(self) -> None:
         idle = asyncio.create_task(self._executor.wait_idle())
+        if self.recycle:  # nobody is in a hurry: jobs that run have their own time limits
+            told = asyncio.create_task(self._told.wait())
+            await asyncio.wait((idle, told), return_when=asyncio.FIRST_COMPLETED)
+            told.cancel()
         hurry = asyncio.create_task(self._hurry.wait())
         await asyncio.wait((idle, hurry), timeout=self.config.grace_period, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()

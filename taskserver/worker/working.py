@@ -19,6 +19,7 @@ from taskserver.worker.assignment import Assignment
 from taskserver.worker.monitor import Monitor
 from taskserver.worker.notifying import notify_service_manager
 from taskserver.worker.presence import Post
+from taskserver.worker.quitting import EXIT_RECYCLE
 from taskserver.worker.worker import Worker
 
 Companion = Callable[[Worker], Coroutine[Any, Any, None]]
@@ -64,7 +65,7 @@ async def work(
             if monitor is not None:
                 monitor.observe(worker)
             await _run(worker, beside)
-    return 0
+    return EXIT_RECYCLE if worker.recycle else 0
 
 
 async def _run(worker: Worker, beside: Sequence[Companion]) -> None:

@@ -229,6 +229,10 @@ class Cli:
         os.close(ours)
         return process.wait(PATIENCE), seen.decode()
 
+    def forget(self, command: Running) -> None:
+        """It has ended as it should; ``close`` need not look at it."""
+        self._started.remove(command)
+
     def close(self) -> None:
         """End what the test has left running, and require workers to end well."""
         for each in self._started:

@@ -16,6 +16,10 @@ SAID = {
     "progress.py": ["Lagos is nice.", "50%", "100%", "Lyon is nice."],
     "retries.py": ["done at attempt 3", "dead: the service is down", "the service is up", "failed: there is no page 0"],
     "own_message.py": ["sent: 3 pages to ada@example.org"],
+    "cpu_bound.py": [
+        "5133 primes, counted by others: True",
+        "TimeoutError: the attempt took longer",
+    ],
     "fan_out.py": ["the sum of all: 2664667000"],
     "idempotent_effects.py": ["1 job for 3 submits", "paid 250 cents in 1 payment"],
     "signed.py": [

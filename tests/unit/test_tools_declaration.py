@@ -204,7 +204,9 @@ def test_what_is_not_decorated_is_no_tool():
         ({"queue": "-"}, "'-' cannot name a queue"),
         ({"priority": 11}, "priority 11 is neither"),
         ({"runs_in": "async"}, "does not suit a sync function"),
-        ({"runs_in": "process"}, "not available yet; use a thread"),
+        ({"max_memory": "1GB"}, "max_memory needs runs_in='process'"),
+        ({"runs_in": "process", "max_memory": "1GG"}, "there is no unit 'gg'"),
+        ({"runs_in": "process", "max_memory": 1000}, "max_memory=1000 is too little: at least 64 MB"),
         ({"runs_in": "threads"}, "did you mean 'thread'?"),
     ],
 )

@@ -23,8 +23,8 @@ def declared(file: str, name: str | None, flags: dict[str, Any], replicas: int |
     Args:
         file: The configuration file.
         name: Which of its task servers; None for the only one.
-        flags: ``modules``, ``queues``, and fields of an ``Assignment`` and a ``WorkerConfig``; those that were not given
-            are None or empty.
+        flags: ``modules``, ``queues``, and fields of an ``Assignment`` and a ``WorkerConfig``; those that were not
+            given are None or empty.
         replicas: As a flag says; None for the file's.
 
     Raises:
@@ -42,6 +42,7 @@ def declared(file: str, name: str | None, flags: dict[str, Any], replicas: int |
     worker = made.assignment.worker
     if flags["queues"]:
         worker = worker._replace(queues=queue_names(flags["queues"]), shares=queue_shares(flags["queues"]))
+    flags["max_rss_bytes"] = flags.pop("max_rss")
     said = {key: flags[key] for key in worker._fields if key not in ("queues", "shares") and flags.get(key) is not None}
     changes: dict[str, Any] = {"worker": worker._replace(**said)}
     for key in ("loglevel", "log_format", "metrics_host", "metrics_port"):

@@ -13,10 +13,10 @@ import click
 import msgspec
 
 from taskserver.cli.connecting import open_client, run_async
-from taskserver.cli.options import Duration, WeightedQueue, broker_option, named_modules, tools_option
+from taskserver.cli.options import Duration, Size, WeightedQueue, broker_option, named_modules, tools_option
 from taskserver.cli.screen import note
 from taskserver.cli.worker.declared import declared, queue_names, queue_shares
-from taskserver.config.settings import Settings, settings
+from taskserver.config.settings import LEAST_RSS, Settings, settings
 from taskserver.observability.discovery import write_targets
 from taskserver.observability.logging import FORMATS, LEVELS
 from taskserver.worker.assignment import Assignment
@@ -30,7 +30,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _whole(least: float, most: float) -> click.IntRange:
-    return click.IntRange(round(least), round(most))
+    return click.IntRange(round(least), None if most == math.inf else round(most))
+
+
+def _rss(_: float, __: float) -> Size:
+    return Size(LEAST_RSS)
 
 
 def setting(
@@ -41,7 +45,8 @@ def setting(
     least = next((bound.ge for bound in field.metadata if hasattr(bound, "ge")), 0)
     most = next((bound.le for bound in field.metadata if hasattr(bound, "le")), math.inf)
     flags = (f"--{name.replace('_', '-')}", *flags)
-    note = f"[default: {field.default:g}; env: TASKSERVER_{name.upper()}]"
+    default = "none" if field.default is None else f"{field.default:g}"
+    note = f"[default: {default}; env: TASKSERVER_{name.upper()}]"
     return click.option(*flags, type=kind(least, most), metavar=metavar, help=f"{what} {note}")
 
 
@@ -76,6 +81,8 @@ def setting(
 @setting("lease", "If a worker falls silent, its jobs run elsewhere after this.")
 @setting("grace_period", "How long running jobs may go on when the worker stops.")
 @setting("unknown_tool_wait", "How long a job waits for a worker that knows its tool.")
+@setting("max_jobs", "End, to be replaced (exit code 75), after so many jobs.", kind=_whole, metavar="N")
+@setting("max_rss", "End so when the process holds more memory, as 2GB.", kind=_rss, metavar="SIZE")
 @click.option("--config", "config_file", metavar="FILE", help="A configuration file that says all this; flags win.")
 @click.option("--task-server", metavar="NAME", help="Which task server of the configuration file.")
 @click.option(
@@ -186,6 +193,7 @@ def _config(queues: tuple[str, ...], **given: float | None) -> WorkerConfig:
     """What was given on the command line, and the settings for the rest."""
     known = settings()
     said: dict[str, Any] = {name: getattr(known, name) if value is None else value for name, value in given.items()}
+    said["max_rss_bytes"] = said.pop("max_rss")
     return WorkerConfig(
         queues=queue_names(queues) or (known.queue,),
         shares=queue_shares(queues),

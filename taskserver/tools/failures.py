@@ -9,11 +9,18 @@ from types import TracebackType
 
 from taskserver.domain.job import Failure
 from taskserver.domain.secrets import without_passwords
+from taskserver.errors import ArgumentsInvalid, MessageError, PermanentError, RaisedInProcess, ResultInvalid
 
 MESSAGE_CHARACTERS = 4_000
 TRACEBACK_CHARACTERS = 16_000
+_HOPELESS = (PermanentError, ArgumentsInvalid, ResultInvalid, MessageError)
 _PACKAGE = Path(__file__).resolve().parents[1]
 _MACHINERY = (str(_PACKAGE / "worker"), str(_PACKAGE / "tools"))
+
+
+def is_hopeless(error: BaseException) -> bool:
+    """Whether the same message must fail the same way again."""
+    return isinstance(error, _HOPELESS)
 
 
 def failure_of(error: BaseException, redact: Callable[[str], str] = without_passwords) -> Failure:
@@ -23,11 +30,19 @@ def failure_of(error: BaseException, redact: Callable[[str], str] = without_pass
         error: The exception.
         redact: Takes the attempt's secrets out of a text. Texts are cut only then: a piece of a secret is not found.
     """
+    told = told_of(error)
     return Failure(
-        _name(type(error)),
-        _cut(redact(_text(error)), MESSAGE_CHARACTERS),
-        _cut(redact(_traceback(error)), TRACEBACK_CHARACTERS),
+        told.type,
+        _cut(redact(told.message), MESSAGE_CHARACTERS),
+        _cut(redact(told.traceback), TRACEBACK_CHARACTERS),
     )
+
+
+def told_of(error: BaseException) -> Failure:
+    """All of it, secrets included; of an error from another process, what that told."""
+    if isinstance(error, RaisedInProcess):
+        return Failure(error.error_type, error.error_message, error.traceback)
+    return Failure(_name(type(error)), _text(error), _traceback(error))
 
 
 def _name(kind: type[BaseException]) -> str:

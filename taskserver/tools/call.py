@@ -1,0 +1,62 @@
+"""A tool that is ready to be called here: on an event loop, in a thread, or in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from taskserver.errors import ToolInvalid
+from taskserver.tools.arguments import check
+from taskserver.tools.context import Context
+from taskserver.tools.form import place_of
+from taskserver.tools.tool import Tool
+
+
+class Call:
+    """One tool. If it is a class, it is made here, once.
+
+    Raises:
+        ToolInvalid: if an annotation cannot be resolved, or the class cannot be made.
+    """
+
+    __slots__ = ("_call", "_context_parameter", "_tool")
+
+    def __init__(self, tool: Tool) -> None:
+        self._tool = tool
+        self._context_parameter = tool.context_parameter
+        self._call = _callable(tool.target)
+
+    def values(self, arguments: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        """The arguments for the tool by name, checked, and the context if it wants it.
+
+        Raises:
+            ArgumentsInvalid: if they do not fit.
+        """
+        values = msgspec.structs.asdict(check(self._tool, arguments))
+        if self._context_parameter is not None:
+            values[self._context_parameter] = context
+        return values
+
+    def run_to_its_end(self, arguments: Mapping[str, Any], context: Context) -> Any:
+        """Run the tool where there is no event loop, and return its result; an async one gets a loop of its own.
+
+        Raises:
+            ArgumentsInvalid: if the arguments do not fit; the tool was not called.
+        """
+        result = self._call(**self.values(arguments, context))
+        return asyncio.run(result) if inspect.iscoroutine(result) else result
+
+
+def _callable(target: Callable[..., Any]) -> Callable[..., Any]:
+    if not inspect.isclass(target):
+        return target
+    cls: Any = target
+    try:
+        call: Callable[..., Any] = cls().run
+    except Exception as error:
+        raise ToolInvalid(f"{place_of(target)} cannot be made: {type(error).__name__}: {error}") from error
+    return call

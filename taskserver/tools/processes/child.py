@@ -1,0 +1,146 @@
+"""What a process of tools does: import their modules once, and run one job after the other.
+
+It must not outlive its worker, however that ends. Three things see to that: the line on which its jobs come breaks; a
+thread notices the end of a pipe that only the worker holds, also while a tool runs; and on Linux the kernel kills it,
+also while a tool holds the interpreter lock.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import signal
+import socket
+import sys
+import threading
+from types import FrameType
+
+from taskserver.domain.job import Failure
+from taskserver.domain.sizes import size_text
+from taskserver.tools import codec
+from taskserver.tools.call import Call
+from taskserver.tools.context import Context
+from taskserver.tools.failures import is_hopeless, told_of
+from taskserver.tools.processes.memory import limited
+from taskserver.tools.processes.reference import tool_at
+from taskserver.tools.processes.telling import Telling, log_through
+from taskserver.tools.processes.wire import (
+    MOST_CHARACTERS,
+    Begun,
+    Job,
+    Line,
+    Raised,
+    Ready,
+    Reference,
+    Returned,
+    Welcome,
+)
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def live(end: socket.socket, life: int, crash: int, parent: int) -> None:
+    """Run jobs until the worker closes the line."""
+    _stay_with(parent, life)
+    faulthandler.enable(crash, all_threads=False)
+    for descriptor in (end.fileno(), life, crash):
+        os.set_inheritable(descriptor, False)
+    line = Line(end)
+    os.register_at_fork(after_in_child=line.close)
+    welcome = line.receive()
+    if not isinstance(welcome, Welcome):
+        return
+    telling = Telling(line)
+    log_through(line, welcome.loglevel)
+    tools = _Tools(welcome, telling)
+    line.send(Ready())
+    for number in range(1, welcome.most_jobs + 1):
+        job = line.receive()
+        if not isinstance(job, Job):
+            return
+        line.send(Begun(job.number))
+        answer = tools.run(job, spent=number == welcome.most_jobs)
+        line.send(answer)
+        if answer.spent:
+            return
+
+
+def _stay_with(parent: int, life: int) -> None:
+    """End with the worker, but not by signals that are meant for it and come to all: of terminals, service managers."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before that was said
+        os._exit(0)
+    threading.Thread(target=_watch, args=(life,), name="taskserver life", daemon=True).start()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _ignore)  # not SIG_IGN, which programs that a tool starts would inherit
+
+
+def _ignore(_: int, __: FrameType | None) -> None:
+    return
+
+
+def _watch(life: int) -> None:
+    os.read(life, 1)  # nothing is ever written there
+    os.killpg(0, signal.SIGKILL)  # with the programs that the tool has started
+
+
+class _Tools:
+    """The tools of this process, imported; those that could not be with the reason."""
+
+    def __init__(self, welcome: Welcome, telling: Telling) -> None:
+        self._max_result_bytes = welcome.max_result_bytes
+        self._telling = telling
+        self._calls: dict[str, Call | BaseException] = {
+            name: _imported(reference) for name, reference in welcome.tools.items()
+        }
+
+    def run(self, job: Job, *, spent: bool) -> Returned | Raised:
+        """Run a job, and say what came of it. With ``spent`` it is the last one."""
+        call = self._calls[job.tool]
+        if not isinstance(call, Call):  # perhaps the next process has more luck: whatever failed may be there then
+            return Raised(job.number, _brief(told_of(call)), permanent=False, spent=True)
+        try:
+            with limited(job.max_memory):
+                returned = call.run_to_its_end(job.arguments, self._context(job))
+                result = codec.encode(returned, max_bytes=self._max_result_bytes)
+            return Returned(job.number, result, spent)
+        except BaseException as error:  # noqa: BLE001 - whatever a tool raises is told
+            failure = told_of(error)
+            spent = spent or isinstance(error, MemoryError)
+            if isinstance(error, MemoryError) and job.max_memory is not None:
+                failure = Failure(failure.type, _too_much(failure.message, job.max_memory), failure.traceback)
+            return Raised(job.number, _brief(failure), is_hopeless(error), spent)
+        finally:
+            self._telling.number = 0
+
+    def _context(self, job: Job) -> Context:
+        self._telling.number = job.number
+        return Context(
+            job_id=job.job_id,
+            queue=job.queue,
+            attempt=job.attempt,
+            max_attempts=job.max_attempts,
+            idempotency_key=job.idempotency_key,
+            session_id=job.session_id,
+            tags=job.tags,
+            sink=self._telling.of(job.number),
+        )
+
+
+def _imported(reference: Reference) -> Call | BaseException:
+    try:
+        return Call(tool_at(reference))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is told to whoever needs the tool
+        return error
+
+
+def _too_much(message: str, most: int) -> str:
+    said = f"{message}; " if message else ""
+    return f"{said}the process may hold no more than its max_memory of {size_text(most)}"
+
+
+def _brief(failure: Failure) -> Failure:
+    """Cut to what a frame holds; the worker cuts again, when it has taken the secrets out."""
+    return Failure(failure.type, failure.message[:MOST_CHARACTERS], failure.traceback[-MOST_CHARACTERS:])

@@ -1,0 +1,321 @@
+"""One process of tools, as its worker sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from taskserver.domain.job import Failure
+from taskserver.domain.sizes import size_text
+from taskserver.errors import PermanentError, RaisedInProcess, ToolCrashed
+from taskserver.tools.context import Context
+from taskserver.tools.processes.memory import resident_bytes
+from taskserver.tools.processes.wire import (
+    HEAD,
+    MOST_BYTES,
+    Answer,
+    Begun,
+    Job,
+    Logged,
+    Raised,
+    Ready,
+    Returned,
+    Said,
+    Welcome,
+    decode_answer,
+    frame,
+)
+
+START_SECONDS = 120.0
+"""How long the modules of tools may take to be imported."""
+WATCH_SECONDS = 0.1
+"""How often the memory of a tool with ``max_memory`` is looked at."""
+LEAVE_SECONDS = 1.0
+"""How long a process that is not needed any more may take to end by itself."""
+
+_PROGRAM = str(Path(__file__).with_name("start.py"))
+
+log = logging.getLogger("taskserver.worker")
+
+
+class _RaisedForGood(RaisedInProcess, PermanentError):
+    """What a tool raised in its process, where another attempt would not help."""
+
+
+class NotBegun(ToolCrashed):
+    """The process ended before it had the job: another one may be given it."""
+
+
+class ToolProcess:
+    """A process that runs one job at a time. ``spawn`` makes it.
+
+    Attributes:
+        spent: It runs no more jobs.
+        ended: Completes when it is gone, and its id may be another's.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], line: socket.socket, crash: int) -> None:
+        self._process = process
+        self._socket = line
+        self._crash = crash
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._held: int | None = None
+        self._last_words = ""
+        self._number = 0
+        self._begun = 0
+        self._reaping: asyncio.Task[None] | None = None
+        self.spent = False
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @classmethod
+    def spawn(cls, life: int) -> Self:
+        """Start a process. Not by fork, which would copy locks and connections; ``life`` is a pipe's reading end.
+
+        Raises:
+            OSError: if there is no memory, or no more processes are allowed.
+        """
+        ours, theirs = socket.socketpair()
+        crash, last_words = os.pipe()
+        os.set_blocking(last_words, False)  # nobody reads before it is dead
+        inherited = (theirs.fileno(), life, last_words)
+        try:
+            process = subprocess.Popen(  # noqa: S603 - this very interpreter
+                [sys.executable, "-u", "-P", _PROGRAM, *map(str, inherited)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=inherited,
+                process_group=0,  # a terminal's Ctrl-C is the worker's business; and all of it can be killed at once
+            )
+        except BaseException:
+            ours.close()
+            os.close(crash)
+            raise
+        finally:
+            theirs.close()
+            os.close(last_words)
+        return cls(process, ours, crash)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may be given another job."""
+        return not self.spent and self._reaping is None and self._process.poll() is None
+
+    async def ready(self, welcome: Welcome) -> None:
+        """Wait until it takes jobs.
+
+        Raises:
+            ToolCrashed: if it ended before, or took too long.
+        """
+        self._reader, self._writer = await asyncio.open_unix_connection(sock=self._socket)
+        self._writer.write(_greeting() + frame(welcome))
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not isinstance(answer := await self._answer("before it took jobs"), Ready):
+                    self._log(answer)
+        except TimeoutError:
+            raise ToolCrashed(
+                f"the process for tools was not ready within {START_SECONDS:g} s: do their modules hang when imported?"
+            ) from None
+
+    async def run(self, make: Callable[[int], Job], context: Context) -> Any:
+        """Run a job, pass on what it tells, and return the result as plain data.
+
+        However this ends but by the tool's own result or error, the process is killed: also when it is cancelled.
+
+        Raises:
+            RaisedInProcess: if the tool raised; also a ``PermanentError``, if another attempt would not help.
+            NotBegun: if the process ended before the tool was called.
+            ToolCrashed: if it ended later.
+        """
+        assert self._writer is not None  # noqa: S101 - it is ready
+        self._number += 1
+        job = make(self._number)
+        watch = asyncio.create_task(self._watch(job.max_memory)) if job.max_memory is not None else None
+        try:
+            self._writer.write(frame(job))
+            return await self._outcome(job, context)
+        except ToolCrashed as crash:
+            if self._begun != self._number:
+                raise NotBegun(crash.error_message) from None
+            raise
+        except RaisedInProcess:
+            raise
+        except BaseException:
+            self.kill()
+            raise
+        finally:
+            if watch is not None:
+                watch.cancel()
+
+    async def _outcome(self, job: Job, context: Context) -> Any:
+        while True:
+            match answer := await self._answer(f"while it ran {job.tool!r}", job.max_memory):
+                case Begun(number):
+                    self._begun = number
+                case Said(number, report) if number == job.number:
+                    await context._put(report)
+                case Returned(number, result, spent) if number == job.number:
+                    self.spent = spent
+                    return msgspec.msgpack.decode(result)
+                case Raised(number, failure, permanent, spent) if number == job.number:
+                    self.spent = spent
+                    raise _raised(failure, permanent)
+                case _:
+                    self._log(answer)
+
+    async def _answer(self, when: str, max_memory: int | None = None) -> Answer:
+        """What it says next.
+
+        Raises:
+            ToolCrashed: if it says nothing any more, or nonsense.
+        """
+        assert self._reader is not None  # noqa: S101 - it was started
+        try:
+            (length,) = HEAD.unpack(await self._reader.readexactly(HEAD.size))
+            if length <= MOST_BYTES:
+                answer: Answer = decode_answer(await self._reader.readexactly(length))
+                return answer
+        except (OSError, asyncio.IncompleteReadError):
+            await self._reaped()
+            raise ToolCrashed(f"the process {self._how_it_ended(max_memory)} {when}", self._last_words) from None
+        except msgspec.MsgspecError:
+            length = -1
+        self.kill()
+        raise ToolCrashed(f"the process said what makes no sense {when}: was its memory damaged? It was killed")
+
+    def _log(self, answer: Answer) -> None:
+        """A line that was logged there is logged here, in the context of the attempt that is running."""
+        if not isinstance(answer, Logged):  # of a job that is over
+            return
+        logger = logging.getLogger(answer.logger)
+        if not logger.isEnabledFor(answer.level):
+            return
+        record = logger.makeRecord(
+            logger.name,
+            answer.level,
+            answer.file,
+            answer.line,
+            answer.text,
+            (),
+            None,
+            answer.function,
+        )
+        vars(record).update(answer.extra)
+        record.created, record.process, record.exc_text = answer.created, self.pid, answer.traceback
+        logger.handle(record)
+
+    async def _watch(self, most: int | None) -> None:
+        """Kill it when it holds more resident memory than it may: what ``RLIMIT_DATA`` does not count, or no system."""
+        while most is not None:
+            await asyncio.sleep(WATCH_SECONDS)
+            held = await resident_bytes(self.pid)
+            if held is not None and held > most:
+                self._held = held
+                self.kill()
+                return
+
+    def kill(self) -> None:
+        """End it now, with all programs that it has started, whatever it is doing."""
+        self.spent = True
+        self._signal()
+        self._reap_soon(0)
+
+    def dismiss(self) -> None:
+        """Let it end by itself, for it is idle; kill it if it does not."""
+        self.spent = True
+        if self._writer is not None:
+            self._writer.close()
+        self._reap_soon(LEAVE_SECONDS)
+
+    def _signal(self) -> None:
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of one that is a zombie already
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def _reap_soon(self, patience: float) -> None:
+        if self._reaping is None:
+            self._reaping = asyncio.create_task(self._reap(patience))
+
+    async def _reaped(self) -> None:
+        """Its line is broken: it is dying, or has to."""
+        self._reap_soon(LEAVE_SECONDS)
+        await asyncio.shield(self.ended)
+
+    async def _reap(self, patience: float) -> None:
+        loop = asyncio.get_running_loop()
+        deadline, pause = loop.time() + patience, 0.0005
+        while not self._has_ended():
+            if loop.time() >= deadline:
+                self._signal()
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.05)
+        self._signal()  # what it has started, while nobody else can have its id yet
+        self._process.wait()
+        if self._writer is not None:
+            self._writer.close()
+        else:
+            self._socket.close()
+        self._last_words = self._read_crash()
+        self.ended.set_result(None)
+
+    def _has_ended(self) -> bool:
+        """Whether it has; its id is kept where the system can look without reaping (macOS from Python 3.13 on)."""
+        if not hasattr(os, "waitid"):
+            return self._process.poll() is not None
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:  # ``usable`` has seen it end
+            return True
+
+    def _read_crash(self) -> str:
+        os.set_blocking(self._crash, False)
+        try:
+            return os.read(self._crash, 64 * 1024).decode("utf-8", "replace")
+        except BlockingIOError:  # nothing, and somebody still holds the other end
+            return ""
+        finally:
+            os.close(self._crash)
+
+    def _how_it_ended(self, max_memory: int | None) -> str:
+        code = self._process.returncode
+        if self._held is not None and max_memory is not None:
+            return f"held {size_text(self._held)}, more than its max_memory of {size_text(max_memory)}, and was killed"
+        if code >= 0:
+            return f"ended with exit code {code}"
+        with suppress(ValueError):
+            name = signal.Signals(-code).name
+            return f"was killed by {name}{_WHY.get(name, '')}"
+        return f"was killed by signal {-code}"
+
+
+_WHY = {
+    "SIGSEGV": " (it touched memory that is not its own)",
+    "SIGKILL": " (by somebody, or by the kernel because memory was out)",
+}
+
+
+def _greeting() -> bytes:
+    """Who the worker is, and where it looks modules up; read before anything of ours is imported."""
+    return json.dumps([os.getpid(), [os.path.abspath(place) for place in sys.path]]).encode() + b"\n"
+
+
+def _raised(failure: Failure, permanent: bool) -> RaisedInProcess:
+    kind = _RaisedForGood if permanent else RaisedInProcess
+    return kind(failure.type, failure.message, failure.traceback)

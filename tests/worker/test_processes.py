@@ -1,0 +1,305 @@
+"""Tools in processes of their own: what they give back, and what their deaths mean to others."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from taskserver import Client, Job, JobCancelled, JobFailed, State, Toolbox
+from taskserver.errors import ToolInvalid
+from taskserver.tools import tool, tool_of
+from taskserver.tools.processes import pool
+from taskserver.tools.runner import runner_of
+from tests.conftest import Eventually
+from tests.worker.conftest import Hire
+from tests.worker.programs import heavy
+
+CRASHES = {
+    "segfault": ("ToolCrashed", "was killed by SIGSEGV"),
+    "exit": ("SystemExit", "3"),
+    "hard exit": ("ToolCrashed", "ended with exit code 3"),
+    "kill": ("ToolCrashed", "was killed by SIGKILL"),
+    "nonsense": ("ToolCrashed", "makes no sense"),
+}
+
+
+async def written(path: Path) -> list[psutil.Process]:
+    """The processes whose ids a tool writes down."""
+    while not path.exists():
+        await asyncio.sleep(0.01)
+    return [psutil.Process(int(pid)) for pid in path.read_text().split()]
+
+
+def dead(processes: list[psutil.Process]) -> bool:
+    return not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes)
+
+
+async def gone(processes: list[psutil.Process]) -> None:
+    async with asyncio.timeout(20):
+        while not dead(processes):
+            await asyncio.sleep(0.01)
+
+
+async def test_arguments_and_results_have_their_types(client: Client, hire: Hire) -> None:
+    await hire(heavy.measure)
+    job = await client.submit(heavy.measure, {"box": heavy.Box(21, {"red"})})
+    assert await job.result(timeout=30) == heavy.Box(42, {"red", "measured"})
+
+
+async def test_processes_stay_warm_and_a_class_is_made_once_in_each(client: Client, hire: Hire) -> None:
+    it = await hire(heavy.Counter, heavy.who, heavy.light)
+    assert it.worker.tool_processes == 0
+    assert await (await client.submit(heavy.light)).result(timeout=30) == "light"
+    assert it.worker.tool_processes == 0  # they start when the first job needs one
+    results = [await (await client.submit("Counter")).result(timeout=30) for _ in range(3)]
+    assert [calls for _, calls in results] == [1, 2, 3]
+    pid = await (await client.submit(heavy.who)).result(timeout=30)
+    assert {pid} == {each for each, _ in results} != {os.getpid()}
+    await it.stop()
+    await gone([psutil.Process(pid)] if psutil.pid_exists(pid) else [])
+    assert it.worker.tool_processes == 0
+
+
+async def test_async_tools_run_there_too_and_the_context_knows_its_job(client: Client, hire: Hire) -> None:
+    await hire(heavy.sleeper, heavy.about)
+    assert await (await client.submit(heavy.sleeper, {"seconds": 0.01})).result(timeout=30) >= 1
+    job = await client.submit(heavy.about, session_id="s-1", tags=["a"], idempotency_key="key", max_retries=1)
+    told = await job.result(timeout=30)
+    assert told == {
+        "job_id": job.id, "queue": "default", "attempt": 1, "max_attempts": 2, "idempotency_key": "key",
+        "session_id": "s-1", "tags": ["a"], "cancelled": False,
+    }  # fmt: skip
+
+
+async def test_progress_output_and_log_lines_pass_through_without_secrets(
+    client: Client, hire: Hire, caplog: pytest.LogCaptureFixture
+) -> None:
+    from taskserver.observability.logging import LineFormatter
+
+    said: list[str] = []
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(self.format(record))
+
+    lines = Lines()
+    lines.setFormatter(LineFormatter())
+    logging.getLogger("taskserver.tool").addHandler(lines)
+    try:
+        await hire(heavy.talk)
+        job = await client.submit(heavy.talk, {"password": "hunter22"})
+        await job.result(timeout=30)
+    finally:
+        logging.getLogger("taskserver.tool").removeHandler(lines)
+    assert [(event.text, event.progress) async for event in job.events()] == [("half", 0.5), ("piece", None)]
+    first, second = said
+    assert "the password is [secret]" in first
+    assert f"[job {job.id}, attempt 1]" in first
+    assert "ValueError: [secret]" in second
+    assert "heavy.py" in second
+    assert "hunter22" not in first + second
+
+
+async def test_a_tool_that_talks_faster_than_the_broker_listens_waits(client: Client, hire: Hire) -> None:
+    await hire(heavy.chatter)
+    job = await client.submit(heavy.chatter, {"pieces": 3000})
+    await job.result(timeout=60)
+    assert [event.text.split()[0] async for event in job.events()][-1] == "2999"
+
+
+@pytest.mark.parametrize("why", ["timeout", "cancel", "stop", "lost lease"])
+async def test_what_must_end_is_killed_with_the_programs_it_started(
+    client: Client, hire: Hire, tmp_path: Path, eventually: Eventually, why: str
+) -> None:
+    it = await hire(heavy.spin, heavy.light, grace_period=0.1, lease=0.6)
+    timeout = 3.0 if why == "timeout" else None
+    job = await client.submit(heavy.spin, {"place": str(tmp_path / "pids")}, timeout=timeout)
+    processes = await written(tmp_path / "pids")
+    if why == "cancel":
+        await job.cancel()
+        with pytest.raises(JobCancelled):
+            await job.result(timeout=30)
+    elif why == "stop":
+        await it.stop()
+        assert (await job.status()).state is State.QUEUED
+    elif why == "lost lease":
+        renew = it.worker._heart._keeper.renew
+        it.silence()
+        await hire(heavy.light)
+
+        async def taken_away() -> bool:
+            return (await job.status()).state is not State.RUNNING
+
+        await eventually(taken_away)
+        it.worker._heart._keeper.renew = renew  # type: ignore[method-assign]
+    elif why == "timeout":
+        with pytest.raises(JobFailed, match="took longer than its timeout of 3 s"):
+            await job.result(timeout=30)
+    await gone(processes)
+    await it.end()
+
+
+@pytest.mark.parametrize("how", CRASHES)
+async def test_a_crash_is_the_failure_of_its_own_attempt(client: Client, hire: Hire, how: str, tmp_path: Path) -> None:
+    it = await hire(heavy.crash, heavy.meet, concurrency=2)
+    other = await client.submit(heavy.meet, {"folder": str(tmp_path), "name": "one"})
+    with pytest.raises(JobFailed) as caught:
+        await (await client.submit(heavy.crash, {"how": how})).result(timeout=30)
+    error, text = CRASHES[how]
+    assert caught.value.error_type == error
+    assert text in caught.value.error_message
+    if how == "segfault":
+        assert "heavy.py" in caught.value.traceback
+    (tmp_path / "two").touch()
+    assert await other.result(timeout=30) != os.getpid()
+    assert it.worker.tool_processes <= 2
+
+
+async def test_somebody_kills_the_process_in_the_middle_of_a_job(client: Client, hire: Hire, tmp_path: Path) -> None:
+    await hire(heavy.spin, heavy.who)
+    job = await client.submit(heavy.spin, {"place": str(tmp_path / "pids")})
+    processes = await written(tmp_path / "pids")
+    processes[0].kill()
+    with pytest.raises(JobFailed, match="was killed by SIGKILL"):
+        await job.result(timeout=30)
+    await gone(processes)
+    assert await (await client.submit(heavy.who)).result(timeout=30) not in {each.pid for each in processes}
+
+
+async def test_a_process_that_dies_while_it_is_idle_costs_no_attempt(client: Client, hire: Hire) -> None:
+    await hire(heavy.who)
+    process = psutil.Process(await (await client.submit(heavy.who)).result(timeout=30))
+    process.kill()
+    await gone([process])
+    job = await client.submit(heavy.who)
+    assert await job.result(timeout=30) != process.pid
+    assert (await job.status()).attempt == 1
+
+
+async def test_more_memory_than_it_may_hold(client: Client, hire: Hire, tmp_path: Path) -> None:
+    await hire(heavy.hoard, heavy.hoard_by_little, heavy.who)
+    with pytest.raises(JobFailed) as caught:
+        await (await client.submit(heavy.hoard)).result(timeout=30)
+    if sys.platform == "linux":
+        assert caught.value.error_type == "MemoryError"
+        assert "max_memory of 150 MB" in caught.value.error_message
+        assert "heavy.py" in caught.value.traceback
+    with pytest.raises(JobFailed, match="more than its max_memory of 150 MB, and was killed"):
+        await (await client.submit(heavy.hoard_by_little, {"place": str(tmp_path / "pages")})).result(timeout=30)
+    await (await client.submit(heavy.who)).result(timeout=30)
+
+
+async def test_a_permanent_error_is_not_retried_and_others_are(client: Client, hire: Hire, tmp_path: Path) -> None:
+    await hire(heavy.hopeless, heavy.unlucky, heavy.measure)
+    with pytest.raises(JobFailed) as caught:
+        await (await client.submit(heavy.hopeless, {"place": str(tmp_path / "tries")})).result(timeout=30)
+    assert (caught.value.error_type, caught.value.error_message) == ("PermanentError", "it is so")
+    assert caught.value.traceback.splitlines()[1].strip().startswith(f'File "{heavy.__file__}"')
+    assert (tmp_path / "tries").read_text() == "tried\n"
+    assert await (await client.submit(heavy.unlucky)).result(timeout=30) == 2
+    job = await client.submit("measure", {"box": "none"})
+    with pytest.raises(JobFailed, match="argument 'box': expected object, got str"):
+        await job.result(timeout=30)
+    assert (await job.status()).state is State.FAILED
+
+
+async def test_large_arguments_and_results(client: Client, hire: Hire) -> None:
+    await hire(heavy.echo, heavy.too_large)
+    data = os.urandom(4 * 1024 * 1024 - 1024)
+    assert await (await client.submit(heavy.echo, {"data": data})).result(timeout=30) == data
+    with pytest.raises(JobFailed, match=r"result of 5,\d+,\d+ bytes; at most 4,194,304") as caught:
+        await (await client.submit(heavy.too_large)).result(timeout=30)
+    assert caught.value.error_type == "ResultInvalid"
+
+
+async def test_two_jobs_run_in_two_processes_at_once(client: Client, hire: Hire, tmp_path: Path) -> None:
+    it = await hire(heavy.meet, concurrency=2)
+    jobs = [await client.submit(heavy.meet, {"folder": str(tmp_path), "name": name}) for name in "ab"]
+    assert len({await job.result(timeout=30) for job in jobs} | {os.getpid()}) == 3
+    assert it.worker.tool_processes == 2
+
+
+async def lag_of(job: Job[Any]) -> float:
+    """How late the event loop is until the job has ended, in the mean."""
+    waiting, late = asyncio.create_task(job.result(timeout=60)), []
+    while not waiting.done():
+        due = time.perf_counter() + 0.001
+        await asyncio.sleep(0.001)
+        late.append(time.perf_counter() - due)
+    await waiting
+    return sum(late) / len(late)
+
+
+async def test_the_event_loop_is_less_late_than_with_threads(client: Client, hire: Hire) -> None:
+    await hire(heavy.count, heavy.count_in_thread, concurrency=2)
+    await (await client.submit(heavy.count, {"until": 1})).result(timeout=30)
+    other = await client.submit(heavy.count, {"until": 6_000_000})
+    with_processes = await lag_of(await client.submit(heavy.count, {"until": 6_000_000}))
+    await other.result(timeout=60)
+    other = await client.submit(heavy.count_in_thread, {"until": 3_000_000})
+    with_threads = await lag_of(await client.submit(heavy.count_in_thread, {"until": 3_000_000}))
+    await other.result(timeout=60)
+    assert with_processes < with_threads
+
+
+async def test_a_module_that_a_process_cannot_import_is_told_with_its_traceback(
+    client: Client, hire: Hire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMPORTED", "")
+    monkeypatch.delenv("IMPORTED")
+    from tests.worker.programs import broken
+
+    monkeypatch.setenv("IMPORTED", "yes")
+    await hire(broken.weigh, heavy.who)
+    with pytest.raises(JobFailed, match="failed when it was imported") as caught:
+        await (await client.submit(broken.weigh)).result(timeout=30)
+    assert "the weights are not there" in caught.value.error_message
+    assert "broken.py" in caught.value.error_message
+    assert await (await client.submit(heavy.who)).result(timeout=30) > 0
+
+
+async def test_idle_processes_end_after_a_while(
+    client: Client, hire: Hire, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    monkeypatch.setattr(pool, "IDLE_SECONDS", 0.01)
+    it = await hire(heavy.who)
+    process = psutil.Process(await (await client.submit(heavy.who)).result(timeout=30))
+    await gone([process])
+
+    async def none_left() -> bool:
+        return it.worker.tool_processes == 0
+
+    await eventually(none_left)
+
+
+async def test_a_process_is_replaced_after_many_jobs(
+    client: Client, hire: Hire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "MOST_JOBS", 2)
+    await hire(heavy.who, concurrency=1)
+    pids = [await (await client.submit(heavy.who)).result(timeout=30) for _ in range(3)]
+    assert pids[0] == pids[1] != pids[2]
+
+
+def test_what_a_process_could_not_find_is_refused_with_the_fix() -> None:
+    @tool(runs_in="process")
+    def inside() -> None: ...
+
+    with pytest.raises(ToolInvalid, match="does not work inside of a function; move the tool to the top"):
+        Toolbox.of(inside)
+    own = tool(runs_in="process")(type("Own", (), {"run": lambda self: None, "__module__": "__main__"}))
+    with pytest.raises(ToolInvalid, match="does not work in the program itself; move the tool to a module"):
+        Toolbox.of(own)
+
+
+async def test_outside_of_a_worker_there_are_no_processes() -> None:
+    with pytest.raises(ToolInvalid, match="tool 'who' runs in a process, and only a running worker has any"):
+        await runner_of(tool_of(heavy.who)).run({}, None)  # type: ignore[arg-type]
