@@ -32,7 +32,8 @@ def default(name: str, field: FieldInfo) -> str:
         return "required"
     if name in FROM_SETTINGS and name != "durability":
         setting = FROM_SETTINGS[name]
-        return f"`{Settings.model_fields[setting].default}`, or `TASKSERVER_{setting.upper()}`".replace(".0`", "`")
+        value = Settings.model_fields[setting].default
+        return ("" if value is None else f"`{value}`, or ").replace(".0`", "`") + f"`TASKSERVER_{setting.upper()}`"
     if field.default in (None, PydanticUndefined) or isinstance(field.default, BaseModel):
         return ""
     return f"`{field.default}`"

@@ -102,7 +102,7 @@ async def test_progress_output_and_log_lines_pass_through_without_secrets(
     assert [(event.text, event.progress) async for event in job.events()] == [("half", 0.5), ("piece", None)]
     first, second = said
     assert "the password is [secret]" in first
-    assert f"[job {job.id}, attempt 1]" in first
+    assert f"[job={job.id} attempt=1 " in first
     assert "ValueError: [secret]" in second
     assert "heavy.py" in second
     assert "hunter22" not in first + second
