@@ -150,6 +150,7 @@ class Job(Generic[T]):
             JobNotFound: if the id is unknown, or the record has expired.
             JobConflict: if it has not ended; or if this client signs, and the job is not signed with one of its keys.
         """
+        self._waiter.run_again(self._queue, self._key)
         (reply,) = await steering.requeue(self._broker, self._queue, [self._key], self._keyring)
         if reply == "gone":
             raise JobNotFound(self.id)

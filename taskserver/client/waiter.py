@@ -4,8 +4,8 @@ A job's id holds its submitter's *route*; the scripts that end a job, or add to 
 that route. So a client needs one subscription for all jobs it submitted itself, and finds the right channel of
 anybody else's from the id alone.
 
-News only say where to look: outcomes are then read in batches. And since news can be lost, everything awaited
-is looked at once a second anyway.
+News tell short outcomes; for longer ones they only say where to look, and those are read in batches. And since news
+can be lost, everything awaited is looked at once a second anyway.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from taskserver.domain.ids import LENGTH, job_id, route_of
+from taskserver.domain.ids import job_id, route_of
 from taskserver.domain.job import Outcome
 from taskserver.domain.retry import backoff
 from taskserver.errors import BrokerDenied, BrokerError, JobNotFound, TaskServerError
-from taskserver.store import reading
+from taskserver.store import news, reading
 from taskserver.store.connection import Broker
 from taskserver.store.ending import end
 from taskserver.store.following import Listener
@@ -70,6 +70,7 @@ class Waiter:
         self._interests: dict[Place, Interest] = {}
         self._channels: set[str] = set()
         self._unseen: set[Place] = set()
+        self._run_again: set[Place] = set()
         self._wake = asyncio.Event()
         self._listener = Listener(broker)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -83,6 +84,10 @@ class Waiter:
         """
         with self.interest(queue, key) as interest:
             return await asyncio.shield(interest.outcome)
+
+    def run_again(self, queue: str, key: str) -> None:
+        """The job has ended before: news of that may still be on the way, so those of its end are not believed."""
+        self._run_again.add((queue, key))
 
     @contextmanager
     def interest(self, queue: str, key: str) -> Iterator[Interest]:
@@ -139,14 +144,15 @@ class Waiter:
             self._look_at(*(place for place in self._interests if self._channel(place) == channel))
             return
         queue = channel.partition("{")[2].partition("}")[0]
-        text = message.decode("ascii", "replace")
-        places = [(queue, text[i : i + LENGTH]) for i in range(1, len(text), LENGTH)]
-        if text[0] == "d":
-            self._look_at(*(place for place in places if place in self._interests))
-        else:
-            for place in places:
-                if interest := self._interests.get(place):
-                    interest.stir()
+        for key, outcome in news.ended(message):
+            place = (queue, key)
+            if outcome is not None and place not in self._run_again:
+                self._tell(place, outcome)
+            elif place in self._interests:
+                self._look_at(place)
+        for key in news.stirred(message):
+            if interest := self._interests.get((queue, key)):
+                interest.stir()
 
     def _look_at(self, *places: Place) -> None:
         self._unseen.update(places)

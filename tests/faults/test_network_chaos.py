@@ -12,8 +12,7 @@ import time
 from collections import Counter
 
 from taskserver import BrokerUnavailable, Client, Context, Job, Toolbox, Worker, WorkerConfig, tool
-from taskserver.domain.ids import LENGTH
-from taskserver.store import reading
+from taskserver.store import news, reading
 from taskserver.store.connection import Broker
 from taskserver.store.scripts import script
 from tests.conftest import Eventually
@@ -91,9 +90,8 @@ class Ends:
     async def listen(self) -> None:
         await self._news.psubscribe(self._pattern)
         async for message in self._news.listen():
-            text = message["data"].decode() if message["type"] == "pmessage" else ""
-            if text.startswith("d"):
-                self.counts.update(text[start : start + LENGTH] for start in range(1, len(text), LENGTH))
+            if message["type"] == "pmessage":
+                self.counts.update(key for key, _ in news.ended(message["data"]))
 
     async def close(self) -> None:
         await self._news.aclose()

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from taskserver.domain.job import AttemptRecord, ClaimedJob, Failure, State
+from taskserver.domain.job import AttemptRecord, ClaimedJob, Failure, Outcome, State
 from taskserver.domain.settlement import Defer, Finish, Patience, Refusal, Settlement
-from taskserver.store import settling
+from taskserver.store import news, settling
 from taskserver.store.keys import GROUP
 from tests.store.harness import (
     LARGE_ERROR,
@@ -124,13 +124,26 @@ async def test_the_list_of_dead_letters_forgets_those_whose_record_is_gone(queue
 
 
 async def test_whoever_waits_is_told_on_the_channel_of_the_submitter(queue: Queue) -> None:
-    job = await queue.running()
-    other = await queue.running()
+    job, other, third = [await queue.running() for _ in range(3)]
     async with queue.redis.pubsub() as client:
         await client.subscribe(queue.keys.done("000000"))
         await client.get_message(timeout=5)
-        await queue.settle(succeed(job), succeed(other))
-        assert (await client.get_message(timeout=5))["data"].decode() == f"d{job.key}{other.key}"
+        await queue.settle(succeed(job), succeed(other, LARGE_RESULT), fail(third, State.FAILED, SMALL_ERROR))
+        message = (await client.get_message(timeout=5))["data"]
+        assert list(news.ended(message)) == [
+            (job.key, Outcome(State.SUCCEEDED, SMALL_RESULT)),
+            (other.key, None),  # too long to be told
+            (third.key, Outcome(State.FAILED, SMALL_ERROR)),
+        ]
+
+
+async def test_an_end_without_an_outcome_tells_where_to_look(queue: Queue) -> None:
+    job = await queue.submit()
+    async with queue.redis.pubsub() as client:
+        await client.subscribe(queue.keys.done("000000"))
+        await client.get_message(timeout=5)
+        await queue.cancel(job)
+        assert list(news.ended((await client.get_message(timeout=5))["data"])) == [(job, None)]
 
 
 # Retry

@@ -182,3 +182,19 @@ async def test_closing_lets_submits_on_their_way_arrive(one_broker_url: str, bro
         await asyncio.sleep(0)
     assert len(await asyncio.gather(*submits)) == 10
     assert await broker.client(broker.url).xlen(broker.keys("default").lane("normal")) == 10
+
+
+async def test_late_news_of_an_earlier_end_are_not_the_next_one(
+    client: Client, broker: Broker, eventually: Eventually
+) -> None:
+    job = await client.submit(answer)
+    await _end_silently(broker, job)
+    assert await job.result(timeout=10) == 42
+    await job.retry()
+    waiting = asyncio.create_task(job.result(timeout=10))
+    await eventually(lambda: _heard(broker))
+    queue, _, key = job.id.rpartition("-")
+    earlier = b"d" + key.encode() + b"s\x01" + msgspec.msgpack.encode(42)
+    assert await broker.client(broker.url).publish(broker.keys(queue).done(key[10:16]), earlier) == 1
+    await _end_silently(broker, job, 43)
+    assert await waiting == 43

@@ -19,7 +19,7 @@ for i = 2, #ARGV, 6 do
     redis.call('PEXPIRE', events_key(key), LIVE_TTL)
     redis.call('HSET', job_key(key), 'said', fence .. ' ' .. number)
     if progress ~= '' then redis.call('HSET', job_key(key), 'progress', progress) end
-    tell('e', key)
+    tell('e', key, key)
   end
 end
 flush()

@@ -29,7 +29,12 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ("prelude/ends", "if packed ~= '' then line = '\\149' .. string.sub(line, 2) .. packed end"),
         ("prelude/entries", "if ids then ids[#ids + 1] = id else dropped[lane] = { id } end"),
         ("prelude/entries", "if not by_kind then by_kind = {}; news[channel] = by_kind end"),
-        ("prelude/entries", "if ids then ids[#ids + 1] = key else by_kind[kind] = { key } end"),
+        ("prelude/entries", "if words then words[#words + 1] = word else by_kind[kind] = { word } end"),
+        ("prelude/entries", "local told = data ~= '' and #data < 255"),
+        (
+            "prelude/entries",
+            "return key .. string.sub(state, 1, 1) .. string.char(told and #data or 255) .. (told and data or '')",
+        ),
         ("finish", "if state ~= 'succeeded' then"),
     ],
     "it reads an answer of the server": [

@@ -13,8 +13,8 @@ from typing import Any
 
 import redis
 
-from taskserver.domain.ids import LENGTH
 from taskserver.domain.job import ENDED
+from taskserver.store import news
 from taskserver.store.keys import Keys
 from tests.faults.soak.ledger import Ledger
 from tests.faults.soak.server import SoakServer
@@ -49,13 +49,12 @@ class Watcher:
             await asyncio.sleep(PAGE_SECONDS)
 
     async def _listen(self, client: Any) -> None:
-        async with client.pubsub() as news:
-            await news.psubscribe(QUEUE.done("*"))
+        async with client.pubsub() as subscription:
+            await subscription.psubscribe(QUEUE.done("*"))
             while True:
-                message = await news.get_message(ignore_subscribe_messages=True, timeout=1.0)
-                if message and message["data"][:1] == b"d":
-                    text = message["data"].decode()
-                    await self._look(client, [text[i : i + LENGTH] for i in range(1, len(text), LENGTH)])
+                message = await subscription.get_message(ignore_subscribe_messages=True, timeout=1.0)
+                if message and (ended := [key for key, _ in news.ended(message["data"])]):
+                    await self._look(client, ended)
 
     async def _walk(self, client: Any) -> None:
         prefix, cursor = QUEUE.job(""), 0

@@ -47,7 +47,7 @@ local function end_job(key, job, state, data, now)
   if job.history then redis.call('PEXPIRE', history_key(key), ttl) end
   if job.expires then own(EXPIRING, 'ZREM', EXPIRING, key) end
   drop_entry(job.entry)
-  tell('d', key)
+  tell('d', key, told_end(key, state, data))
 end
 
 -- Whether the job ends at its time `expires`: one that must have started by then, as long as no attempt was spent, and one

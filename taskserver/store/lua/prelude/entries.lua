@@ -78,15 +78,22 @@ local function drop_entry(entry)
   if ids then ids[#ids + 1] = id else dropped[lane] = { id } end
 end
 
--- News for the submitters, gathered so that a batch costs one PUBLISH per submitter.
--- "d" and the ids of jobs that ended, or "e" and the ids of jobs with new events, 24 characters each.
+-- News for the submitters, gathered so that a batch costs one PUBLISH per submitter: 'e' and the ids of jobs with new events, 24
+-- characters each; 'd' and what `told_end` says of each job that ended (store/news.py).
 local news = {}
-local function tell(kind, key)
+local function tell(kind, key, word)
   local channel = QUEUE .. 'done:' .. string.sub(key, 11, 16)
   local by_kind = news[channel]
   if not by_kind then by_kind = {}; news[channel] = by_kind end
-  local ids = by_kind[kind]
-  if ids then ids[#ids + 1] = key else by_kind[kind] = { key } end
+  local words = by_kind[kind]
+  if words then words[#words + 1] = word else by_kind[kind] = { word } end
+end
+
+-- A job's end in a word: id, first letter of the state, the outcome's length and the outcome itself, which saves whoever waits
+-- a look. A length of 255: look it up.
+local function told_end(key, state, data)
+  local told = data ~= '' and #data < 255
+  return key .. string.sub(state, 1, 1) .. string.char(told and #data or 255) .. (told and data or '')
 end
 
 -- What nobody has pending up to where the group has read is done with, and may all go at once: of these ids, those that then
@@ -112,7 +119,7 @@ local function flush()
     if #ids > 0 then redis.call('XDEL', lane_key(lane), unpack(ids)) end
   end
   for channel, by_kind in pairs(news) do
-    for kind, ids in pairs(by_kind) do redis.call('PUBLISH', channel, kind .. table.concat(ids)) end
+    for kind, words in pairs(by_kind) do redis.call('PUBLISH', channel, kind .. table.concat(words)) end
   end
 end
 

@@ -1,0 +1,38 @@
+"""What is said on the channel of a submitter: jobs have ended, or have new events (``lua/prelude/entries.lua``).
+
+``d`` and for each job that ended its 24 characters, a letter for its state, a byte with the length of its outcome, and
+the outcome. Long ones are left out (``ELSEWHERE`` is their length), as is what an earlier attempt has left: there one
+has to look. ``e`` and the 24 characters of each job with new events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from taskserver.domain.ids import LENGTH
+from taskserver.domain.job import ENDED, Outcome
+
+ELSEWHERE = 255
+_STATES = {ord(state.value[0]): state for state in ENDED}
+
+
+def ended(message: bytes) -> Iterator[tuple[str, Outcome | None]]:
+    """The jobs that have ended, each with its outcome if it is told; none in other news, or in what cannot be read."""
+    at, end = 1, len(message) if message[:1] == b"d" else 0
+    while at + LENGTH + 2 <= end:
+        letter, size = message[at + LENGTH], message[at + LENGTH + 1]
+        data = at + LENGTH + 2
+        told = letter in _STATES and size != ELSEWHERE
+        after = data + (size if told else 0)
+        if after > end:
+            return
+        key = message[at : at + LENGTH].decode("ascii", "replace")
+        yield key, Outcome(_STATES[letter], message[data:after]) if told else None
+        at = after
+
+
+def stirred(message: bytes) -> Iterator[str]:
+    """The jobs with new events."""
+    if message[:1] == b"e":
+        for at in range(1, len(message), LENGTH):
+            yield message[at : at + LENGTH].decode("ascii", "replace")

@@ -1,0 +1,35 @@
+"""News that nobody of us has said tell nothing wrong, and stop nobody who listens."""
+
+import pytest
+
+from taskserver.domain.job import ENDED, Outcome, State
+from taskserver.store import news
+
+KEY = "01k8aaaaaaroute1bbbbbbbb"
+
+
+def test_every_state_that_a_job_may_end_in_has_a_letter_of_its_own() -> None:
+    assert len({state.value[0] for state in ENDED}) == len(ENDED)
+
+
+def test_an_end_with_its_outcome() -> None:
+    message = b"d" + KEY.encode() + b"s\x02ok" + KEY.encode() + b"f\xff"
+    assert list(news.ended(message)) == [(KEY, Outcome(State.SUCCEEDED, b"ok")), (KEY, None)]
+    assert list(news.stirred(message)) == []
+
+
+def test_new_events() -> None:
+    assert list(news.stirred(b"e" + KEY.encode() * 2)) == [KEY, KEY]
+    assert list(news.ended(b"e" + KEY.encode() * 2)) == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"", b"d", b"x" + KEY.encode(), b"d" + KEY.encode(), b"d" + KEY.encode() + b"s", b"d" + KEY.encode() + b"s\x09ok"],
+)
+def test_what_cannot_be_read_tells_nothing(message: bytes) -> None:
+    assert list(news.ended(message)) == []
+
+
+def test_a_state_that_is_none_tells_only_where_to_look() -> None:
+    assert list(news.ended(b"d" + KEY.encode() + b"?\x00")) == [(KEY, None)]
