@@ -10,6 +10,7 @@ from taskserver.domain.job import ClaimedJob
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.connection import BLOCK_SECONDS, Broker
 from taskserver.store.keys import GROUP
+from taskserver.store.line import Line
 from taskserver.store.replies import grouped, text, text_pairs
 
 ASK_AGAIN_SECONDS = 0.01
@@ -72,12 +73,13 @@ class WakeUp:
 
     def __init__(self, broker: Broker, queue: str, worker: str) -> None:
         self._broker = broker
-        self._worker = worker
         self._keys = broker.keys(queue)
-        self._streams = {self._keys.lane(lane): ">" for lane in (RETURNED, *LANES)}
+        lanes = [self._keys.lane(lane) for lane in (RETURNED, *LANES)]
+        options = ("COUNT", 1, "BLOCK", int(BLOCK_SECONDS * 1000))
+        self._command = ["XREADGROUP", "GROUP", GROUP, worker, *options, "STREAMS", *lanes, *(">" for _ in lanes)]
         self._server = ""
-        self._client: Any = None
-        self._connection_id: int | None = None
+        self._line: Line | None = None
+        self._connection_id = 0
         self._reading = False
 
     async def read(self) -> list[Entry]:
@@ -89,37 +91,33 @@ class WakeUp:
         self._reading = True
         try:
             with self._broker.translated():
-                await self._connect()
-                answer = await self._client.xreadgroup(
-                    GROUP, self._worker, self._streams, count=1, block=int(BLOCK_SECONDS * 1000)
-                )
+                line = await self._connect()
+                answer = await line.call(*self._command)
         except BaseException:
-            await self._disconnect()  # the queue may be on another server by now
+            self._disconnect()  # the queue may be on another server by now
             raise
         finally:
             self._reading = False
         return [
-            Entry(text(stream).rpartition(":")[2], text(id_), text((fields or {}).get(b"job", b"")))
+            Entry(text(stream).rpartition(":")[2], text(id_), _job_in(fields))
             for stream, items in answer or ()
             for id_, fields in items
         ]
 
-    async def _connect(self) -> None:
+    async def _connect(self) -> Line:
         server = await self._broker.server(self._keys.prefix)
-        if server != self._server:
-            await self._disconnect()
-            self._client, self._server = self._broker.reader(server, self._greet), server
+        if self._line is None or self._line.broken or server != self._server:
+            self._disconnect()
+            line = self._broker.waiting_line(server)
+            self._connection_id = int(await line.call("CLIENT", "ID"))
+            self._line, self._server = line, server
+        return self._line
 
-    async def _greet(self, connection: Any) -> None:
-        """Learn the connection's id each time it is made: the library makes it anew, unasked, when it was closed."""
-        await connection.on_connect()
-        await connection.send_command("CLIENT", "ID")
-        self._connection_id = int(await connection.read_response())
-
-    async def _disconnect(self) -> None:
-        self._connection_id, self._server = None, ""
-        if self._client is not None:
-            await self._broker.discard(self._client)
+    def _disconnect(self) -> None:
+        self._connection_id = 0
+        if self._line is not None:
+            self._broker.hang_up(self._line)
+            self._line = None
 
     async def interrupt(self) -> None:
         """Make a read that is under way return; harmless when there is none.
@@ -127,8 +125,14 @@ class WakeUp:
         A read that has begun here need not have reached the server yet, so it is asked until it was blocked there.
         """
         while self._reading:
-            if self._connection_id is not None:
+            if self._connection_id:
                 with self._broker.translated():
                     if await self._broker.client(self._server).client_unblock(self._connection_id):
                         return
             await asyncio.sleep(ASK_AGAIN_SECONDS)
+
+
+def _job_in(fields: Sequence[bytes] | None) -> str:
+    """The job that a stream entry names; '' if it names none, or was deleted."""
+    pairs = fields or ()
+    return text(dict(zip(pairs[::2], pairs[1::2], strict=False)).get(b"job", b""))

@@ -86,6 +86,7 @@ class Broker:
         self._nodes = nodes_of(place)
         self._clients: dict[str, Any] = {}
         self._lines: dict[str, Line] = {}
+        self._waiting_lines: set[Line] = set()
         self._readers: set[Any] = set()
         self._keys: dict[str, Keys] = {}
         self._prepared: set[str] = set()
@@ -139,13 +140,12 @@ class Broker:
             client = self._clients[server] = redis.asyncio.Redis(connection_pool=pool)
         return client
 
-    def reader(self, server: str, on_connect: Callable[[Any], Awaitable[None]] | None = None) -> Any:
-        """A client for blocking reads: its socket outlasts them, and it never repeats one by itself.
+    def reader(self, server: str) -> Any:
+        """A client that listens: its socket outlasts silence, and it repeats nothing by itself.
 
-        Give it back to ``discard``. ``on_connect`` gets each connection that it makes, and must greet the server.
+        Give it back to ``discard``.
         """
         options = _options(server, ANSWER_SECONDS + BLOCK_SECONDS, AsyncRetry)
-        options["redis_connect_func"] = on_connect
         client: Any = redis.asyncio.Redis.from_url(server, max_connections=2, **options)
         client.connection_pool.connection_class = ours(client.connection_pool.connection_class)
         self._readers.add(client)
@@ -169,6 +169,17 @@ class Broker:
         if line is None:
             line = self._lines[server] = Line(self.client(server).connection_pool, ANSWER_SECONDS)
         return line
+
+    def waiting_line(self, server: str) -> Line:
+        """A line for blocking reads, which outlasts them. Give it back to ``hang_up``."""
+        line = Line(self.client(server).connection_pool, ANSWER_SECONDS + BLOCK_SECONDS)
+        self._waiting_lines.add(line)
+        return line
+
+    def hang_up(self, line: Line) -> None:
+        """Close a waiting line; harmless when repeated."""
+        self._waiting_lines.discard(line)
+        line.close()
 
     async def ask(self, key: str, question: Callable[[Any], Awaitable[T]], *, once: bool = False) -> T:
         """Put a question to the server that holds ``key``: ``question`` gets its client.
@@ -263,7 +274,7 @@ class Broker:
         """Close every connection; harmless when repeated."""
         for reader in list(self._readers):
             await self.discard(reader)
-        for line in self._lines.values():
+        for line in (*self._lines.values(), *self._waiting_lines):
             line.close()
         for client in self._clients.values():
             await client.aclose(close_connection_pool=True)

@@ -63,6 +63,11 @@ class Line:
             self._wire = _Wire(connection, self._patience)
             return self._wire
 
+    @property
+    def broken(self) -> bool:
+        """Whether the next call has to connect first."""
+        return self._wire is None or self._wire.broken
+
     def close(self) -> None:
         """End the connection; harmless when repeated."""
         if self._wire is not None:
