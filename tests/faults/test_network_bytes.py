@@ -11,7 +11,7 @@ import pytest
 from taskserver.domain.job import ClaimedJob, State
 from taskserver.domain.settlement import Report, Settlement
 from taskserver.errors import BrokerUnavailable
-from taskserver.store import claiming, reading, recovering, settling, submitting
+from taskserver.store import claiming, news, reading, recovering, settling, submitting
 from taskserver.store.connection import Broker
 from taskserver.store.scripts import script
 from tests.faults.proxy import Fault, How, Proxy
@@ -78,17 +78,19 @@ async def test_of_a_finish_there_is_one_end(proxy: Proxy, far: Broker, queue: Qu
     places = await breaks(proxy, "finish", settle(far, [], succeed(example)))
     jobs = await held(queue, len(places))
     faults = [proxy.plan(Fault(job.key, *place)) for job, place in zip(jobs, places, strict=True)]
-    news = queue.redis.pubsub()
-    await news.subscribe(queue.keys.done("000000"))
-    assert await news.get_message(timeout=5)
+    listener = queue.redis.pubsub()
+    await listener.subscribe(queue.keys.done("000000"))
+    assert await listener.get_message(timeout=5)
     await asyncio.gather(*(until_answered(lambda job=job: settle(far, [], succeed(job))) for job in jobs))
     assert all(fault.struck for fault in faults)
     assert {outcome.state for outcome in await outcomes(queue, jobs)} == {State.SUCCEEDED}
-    ends = [await news.get_message(timeout=5) for _ in jobs]
-    assert sorted(end["data"][1:].decode() for end in ends if end) == sorted(job.key for job in jobs)
-    assert await news.get_message(timeout=0) is None
+    told = [await listener.get_message(timeout=5) for _ in jobs]
+    assert sorted(key for each in told if each for key, _ in news.ended(each["data"])) == sorted(
+        job.key for job in jobs
+    )
+    assert await listener.get_message(timeout=0) is None
     assert await queue.entries() == 0
-    await news.aclose()
+    await listener.aclose()
 
 
 async def outcomes(queue: Queue, jobs: list[ClaimedJob]) -> list[reading.Outcome]:
