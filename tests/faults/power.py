@@ -6,14 +6,12 @@ the file is shortened to what had been synced by then, as a disk without mercy w
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 
-import redis
+import psutil
 
 from tests.brokers import Server
 
@@ -44,13 +42,16 @@ class OnOneMachine(Server):
         traced.chmod(0o700)
         self.binary = str(traced)
 
+    def kill(self) -> None:
+        """End it at once: the server, which would outlive its tracer, and then that."""
+        if self.process and self.running:
+            for traced in psutil.Process(self.process.pid).children(recursive=True):
+                traced.kill()
+        super().kill()
+
     def cut_power(self) -> None:
         """End it now, and lose what was not synced."""
-        with redis.Redis(unix_socket_path=str(self.socket)) as client:
-            pid = client.info("server")["process_id"]
-        os.kill(pid, signal.SIGKILL)
-        assert self.process
-        self.process.wait()
+        self.kill()
         file = next(Path(self.folder).glob("appendonlydir/*.incr.aof"))
         with file.open("r+b") as aof:
             aof.truncate(self.synced())
