@@ -393,6 +393,15 @@ async def test_a_batch_that_ends_leaves_what_a_rewound_group_reads_again(queue: 
     assert [job.key for job in await queue.claim()] == [skipped]
 
 
+async def test_a_batch_ends_although_its_stream_was_deleted(queue: Queue) -> None:
+    for _ in range(6):
+        await queue.submit()
+    jobs = await queue.claim(slots=6)
+    await queue.redis.unlink(queue.keys.lane("normal"))
+    assert await queue.settle(*(succeed(job) for job in jobs)) == []
+    assert [await queue.state(job.key) for job in jobs] == [State.SUCCEEDED] * 6
+
+
 async def test_a_large_batch_is_settled(queue: Queue) -> None:
     for _ in range(500):
         await queue.submit()

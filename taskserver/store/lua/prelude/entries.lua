@@ -33,9 +33,9 @@ local function before(one, other)
   return #a < #c or (#a == #c and a < c)
 end
 
--- Up to where the group of a lane has read. A group that is gone will be made anew, and begin at the start.
+-- Up to where the group of a lane has read. A group or stream that is gone will be made anew, and begin at the start.
 local function last_delivered(lane)
-  for _, group in ipairs(redis.call('XINFO', 'GROUPS', lane_key(lane))) do
+  for _, group in ipairs(redis.pcall('XINFO', 'GROUPS', lane_key(lane))) do
     if group[2] == GROUP then return group[8] end
   end
   return '0-0'
