@@ -25,7 +25,8 @@ from taskserver.errors import (
     TaskServerError,
 )
 from taskserver.tools import BaseConsumer, Context, Toolbox, tool
-from taskserver.worker.worker import Worker, WorkerConfig
+from taskserver.worker.config import WorkerConfig
+from taskserver.worker.worker import Worker
 
 __version__ = version("taskserver")
 

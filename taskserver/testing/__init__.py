@@ -9,7 +9,8 @@ from typing import Any
 
 from taskserver.client.client import Client
 from taskserver.tools import Toolbox
-from taskserver.worker.worker import Worker, WorkerConfig
+from taskserver.worker.config import WorkerConfig
+from taskserver.worker.worker import Worker
 
 __all__ = ["running_worker"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from taskserver.worker.worker import WorkerConfig
+from taskserver.worker.config import WorkerConfig
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):

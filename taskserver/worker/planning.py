@@ -16,8 +16,8 @@ from taskserver.embedded.home import HOME_VARIABLE
 from taskserver.errors import ConfigError, ConfigFileInvalid, Problem
 from taskserver.store.urls import check_url
 from taskserver.worker.assignment import Assignment
+from taskserver.worker.config import WorkerConfig
 from taskserver.worker.slots import QueueShare
-from taskserver.worker.worker import WorkerConfig
 
 
 class Plan(NamedTuple):

@@ -22,17 +22,15 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import msgspec
 
 from taskserver.config.keys import keyring
 from taskserver.domain.fleet import About, Action
-from taskserver.domain.names import check_queue_name
 from taskserver.domain.retry import RetryPolicy, backoff
 from taskserver.domain.settlement import Patience
 from taskserver.domain.signing import Keyring
-from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable, ConfigError
+from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable
 from taskserver.observability.tally import Tally, counting
 from taskserver.store.connection import Broker
 from taskserver.store.health import check_fit
@@ -40,6 +38,7 @@ from taskserver.store.recovering import leave
 from taskserver.tools import Toolbox
 from taskserver.tools.processes import ProcessPool, processes
 from taskserver.worker.attempt import Attempt, Stop
+from taskserver.worker.config import WorkerConfig
 from taskserver.worker.control import Control, read_order
 from taskserver.worker.executor import Executor
 from taskserver.worker.fetcher import Fetcher
@@ -52,41 +51,11 @@ from taskserver.worker.recycler import Recycler
 from taskserver.worker.scheduler import Scheduler
 from taskserver.worker.service import Service
 from taskserver.worker.settler import Settler
-from taskserver.worker.slots import QueueShare, Slots
+from taskserver.worker.slots import Slots
 from taskserver.worker.sweeper import Sweeper
 from taskserver.worker.vitals import Vitals
 
 log = logging.getLogger("taskserver.worker")
-
-
-class WorkerConfig(NamedTuple):
-    """What a worker is told.
-
-    Attributes:
-        queues: Queues to work on.
-        concurrency: Slots.
-        lease: Seconds after which a job whose worker fell silent runs elsewhere.
-        grace_period: Seconds that jobs may go on when the worker stops, before they are handed back.
-        unknown_tool_wait: Seconds that a job waits for a worker that knows its tool.
-        max_result_bytes: The largest result that is kept.
-        signing_keys: Where the keys are with which messages must be signed; else ``TASKSERVER_SIGNING_KEYS``. Empty to
-            take every message.
-        max_jobs: Attempts after which the worker takes no more, lets them end, and wants to be replaced; None for
-            no limit.
-        max_rss_bytes: Resident memory of the worker's process beyond which it does the same; None for no limit.
-        shares: Weights and limits of queues; those that are not named have the weight 1, and no limit.
-    """
-
-    queues: tuple[str, ...] = ("default",)
-    concurrency: int = 4
-    lease: float = 15.0
-    grace_period: float = 30.0
-    unknown_tool_wait: float = 300.0
-    max_result_bytes: int = 4 * 1024 * 1024
-    signing_keys: str | None = None
-    max_jobs: int | None = None
-    max_rss_bytes: int | None = None
-    shares: tuple[QueueShare, ...] = ()
 
 
 class Worker:
@@ -114,10 +83,10 @@ class Worker:
         self, broker: Broker, toolbox: Toolbox, config: WorkerConfig | None = None, post: Post | None = None
     ) -> None:
         self.config = config or WorkerConfig()
+        self.config.check()
         self.metrics_port: int | None = None
         self._post = post or Post()
         self.name = f"{HOST}-{os.getpid()}-{secrets.token_hex(3)}"
-        self._check()
         self._keyring = keyring(self.config.signing_keys)
         self._broker = broker
         self.toolbox = toolbox
@@ -130,18 +99,6 @@ class Worker:
         self._hurry = asyncio.Event()
         self.recycle: str | None = None
         self._build()
-
-    def _check(self) -> None:
-        if not self.config.queues:
-            raise ConfigError("a worker needs at least one queue")
-        for queue in self.config.queues:
-            check_queue_name(queue)
-        if self.config.concurrency < 1:
-            raise ConfigError(f"concurrency must be at least 1, not {self.config.concurrency}")
-        for name in ("max_jobs", "max_rss_bytes"):
-            most = getattr(self.config, name)
-            if most is not None and most < 1:
-                raise ConfigError(f"{name} must be at least 1, or None for no limit, not {most}")
 
     def _build(self) -> None:
         config, broker, queues = self.config, self._broker, self.config.queues
@@ -389,4 +346,4 @@ def _summary(config: WorkerConfig, toolbox: Toolbox, keyring: Keyring | None) ->
     return f"queues {', '.join(config.queues)}; {config.concurrency} slots; tools {tools}{signed}"
 
 
-__all__ = ["Worker", "WorkerConfig"]
+__all__ = ["Worker"]

@@ -10,10 +10,10 @@ import pytest
 
 from taskserver import Client, ConfigError
 from taskserver.worker.assignment import Assignment
+from taskserver.worker.config import WorkerConfig
 from taskserver.worker.quitting import EXIT_RECYCLE
 from taskserver.worker.supervisor import Supervisor, child
 from taskserver.worker.supervisor.endings import reason
-from taskserver.worker.worker import WorkerConfig
 
 PATIENCE = 40.0
 

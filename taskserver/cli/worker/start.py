@@ -20,10 +20,10 @@ from taskserver.config.settings import LEAST_RSS, Settings, settings
 from taskserver.observability.discovery import write_targets
 from taskserver.observability.logging import FORMATS, LEVELS
 from taskserver.worker.assignment import Assignment
+from taskserver.worker.config import WorkerConfig
 from taskserver.worker.supervisor.daemon import Daemon, launch
 from taskserver.worker.supervisor.supervising import Fleet, supervise
 from taskserver.worker.supervisor.supervisor import check_replicas
-from taskserver.worker.worker import WorkerConfig
 from taskserver.worker.working import serve
 
 F = TypeVar("F", bound=Callable[..., Any])
