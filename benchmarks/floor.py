@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
+from taskserver.domain.messages import Kept
 from taskserver.store.connection import Broker, call_in_thread
 from taskserver.store.scripts import script
+
+KEPT = msgspec.msgpack.encode(Kept("noop", 1_700_000_000_000))
 
 
 def drain_floor(
@@ -21,7 +26,7 @@ def drain_floor(
         _, claimed, _ = call_in_thread(client, claim, prefix, ["floor", at_a_time, *share, 4])
         args: list[Any] = []
         for i in range(0, len(claimed), 6):
-            args += (claimed[i], claimed[i + 2], claimed[i + 1], "succeeded", b"\xc0")
+            args += (claimed[i], claimed[i + 2], claimed[i + 1], "succeeded", b"\xc0", claimed[i + 5], KEPT)
         ran(len(claimed) // 6)
         call_in_thread(client, finish, prefix, args)
         jobs -= len(claimed) // 6

@@ -21,7 +21,8 @@ async def main() -> None:
     os.environ["AGENT_KEY"] = secrets.token_hex(32)  # as a file or variable of your deployment would hold it
     keys = "env:AGENT_KEY"  # a reference; or in the environment: TASKSERVER_SIGNING_KEYS=env:AGENT_KEY
 
-    async with running_worker(unlock, signing_keys=keys), Client(signing_keys=keys) as agent, Client() as stranger:
+    worker = running_worker(unlock, signing_keys=keys, keep_messages=True)
+    async with worker, Client(signing_keys=keys) as agent, Client() as stranger:
         job = await agent.submit(unlock, {"door": "the lab", "code": SecretStr("314159")})
         print(await job.result(timeout=60))
         print("shown:", (await job.status()).arguments)

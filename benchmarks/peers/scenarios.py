@@ -184,7 +184,7 @@ def _burning(workers: int, *, processes: bool) -> Measure:
     async def measure(stage: Stage, pace: Pace) -> Figures:
         if processes and stage.system.processes != "yes":
             raise NotSupported(stage.system.processes)
-        jobs = round(pace.window * cores() / BURN / (6 if processes else 2))  # some start a process for each
+        jobs = round(pace.window * cores() / BURN / (1 if processes else 2))  # so that a pool has time to warm up
         figures = await stage.drain(
             jobs, workers=workers, concurrency=cores(), task="burn", value=BURN, processes=processes
         )

@@ -43,8 +43,8 @@ OURS = System(
     (),
     _LANES,
     "submits by function, so that arguments are checked; `submit_many` for batches; uvloop; results kept for a day, "
-    "the default. A plain function runs in a thread.",
-    processes="not yet",
+    'the default. A plain function runs in a thread, or with `runs_in="process"` in the worker\'s pool of processes.',
+    processes="yes",
 )
 
 SYSTEMS = (

@@ -27,6 +27,7 @@ FROM_SETTINGS = {
     "metrics_port": "metrics_port",
     "max_jobs": "max_jobs",
     "max_rss": "max_rss",
+    "keep_messages": "keep_messages",
     "queues": "queue",
     "durability": "durability",
 }

@@ -160,5 +160,11 @@ class Job(Generic[T]):
                 f"job {self.id} is not signed with a key that is known here, and what somebody else wrote "
                 "is not signed for them: submit the job anew",
             )
+        if reply == steering.SPENT:
+            raise JobConflict(
+                self.id,
+                f"job {self.id} has succeeded, and its message was not kept: submit the job anew, or have workers keep "
+                "the messages of such jobs (keep_messages)",
+            )
         if reply:
             raise JobConflict(self.id, f"job {self.id} is {reply}: only a job that has ended can be run again")

@@ -26,6 +26,11 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, Text) and value.strip().isdecimal() else value
 
 
+def _flag(value: Any) -> Any:
+    """The same for true and false."""
+    return {"true": True, "false": False}.get(value.strip().lower(), value) if isinstance(value, Text) else value
+
+
 def _explained(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Pydantic takes a ValueError's text for what is wrong."""
 
@@ -61,6 +66,7 @@ def _bytes(value: Any) -> Any:
 
 
 WHOLE = BeforeValidator(_whole)
+FLAG = BeforeValidator(_flag)
 SECONDS = BeforeValidator(_explained(_seconds), json_schema_input_type=float | str)
 BYTES = BeforeValidator(_explained(_bytes), json_schema_input_type=int | str)
 Name = Annotated[str, Field(pattern=_NAME)]
@@ -204,6 +210,8 @@ class TaskServer(Resource):
     """Attempts after which a worker takes no more, lets them end, and is replaced by a fresh one."""
     max_rss: Annotated[int, Field(ge=1), BYTES] | None = None
     """Memory of a worker's process beyond which the same happens."""
+    keep_messages: Annotated[bool, FLAG] | None = None
+    """Keep the whole messages of jobs that succeed, to run them again and to show their arguments."""
     signing_keys: (
         Annotated[
             list[Annotated[str, Field(pattern=r"^(file:.+|env:[A-Za-z_][A-Za-z0-9_]*)$")]],

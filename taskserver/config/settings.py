@@ -56,8 +56,9 @@ class Settings(BaseSettings):
         max_message_bytes: The largest message that is submitted, and the largest result that is kept.
         patience: Seconds for which a client repeats a call that the broker did not answer.
         max_jobs: Attempts after which a worker ends to be replaced; none for no limit.
-        max_rss: Annotated[int | None, BeforeValidator(_size)] = None
+        max_rss: Bytes of memory beyond which a worker's process ends to be replaced, as 2GB or a number; none for no
             limit.
+        keep_messages: Keep the whole messages of jobs that succeed, to run them again and to show their arguments.
         loglevel: Of the worker's own log: debug, info, warning or error.
         log_format: ``text`` for people, ``json`` for machines.
         metrics_port: Port on which a worker serves its metrics and health; 0 for any free one, none for nowhere.
@@ -83,6 +84,7 @@ class Settings(BaseSettings):
     patience: float = Field(default=5.0, ge=0, le=3600)
     max_jobs: int | None = Field(default=None, ge=1)
     max_rss: Annotated[int | None, BeforeValidator(_size)] = None
+    keep_messages: bool = False
     loglevel: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     log_format: str = Field(default="text", pattern="^(text|json)$")
     metrics_port: int | None = Field(default=None, ge=0, le=65_535)

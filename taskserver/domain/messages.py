@@ -86,6 +86,27 @@ class Envelope(msgspec.Struct, array_like=True, omit_defaults=True):
         return cls(message.message_type, msgspec.Raw(body), **about)
 
 
+class Kept(msgspec.Struct, array_like=True, omit_defaults=True):
+    """What is kept of the message of a job that succeeded: enough to find it by, and to tell what it was.
+
+    Attributes:
+        tool: Name of its tool, or the tag of its message's type.
+        submitted_ms: As in the envelope, and so the rest.
+        idempotency_key: As given at submit.
+        session_id: As given at submit.
+        tags: As given at submit.
+    """
+
+    tool: str
+    submitted_ms: int = 0
+    idempotency_key: str | None = None
+    session_id: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+KEPT_BYTES = 64
+"""Packed, at most: more would cost the broker as much memory as a message of its own."""
+
 _encoder = msgspec.msgpack.Encoder()
 _envelope_decoder = msgspec.msgpack.Decoder(Envelope)
 
@@ -99,6 +120,14 @@ def pack(envelope: Envelope, max_bytes: int = MAX_BYTES) -> bytes:
     data = _encoder.encode(envelope)
     check_cost(data, max_bytes=max_bytes)
     return data
+
+
+def keep(envelope: Envelope, tool: str) -> bytes:
+    """What is kept of a message once its job has succeeded, packed; empty if that is too long, and all is kept."""
+    kept = _encoder.encode(
+        Kept(tool, envelope.submitted_ms, envelope.idempotency_key, envelope.session_id, envelope.tags)
+    )
+    return kept if len(kept) <= KEPT_BYTES else b""
 
 
 def unpack(data: bytes) -> Envelope:

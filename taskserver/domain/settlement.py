@@ -11,13 +11,25 @@ from taskserver.domain.job import State
 
 
 class Finish(NamedTuple):
-    """The job ended. ``attempts`` is how many it has spent; ``data`` is the packed result or ``Failure``."""
+    """The job ended.
+
+    Attributes:
+        key: Which.
+        fence: Of the attempt.
+        attempts: How many it has spent.
+        state: How it ended.
+        data: The packed result or ``Failure``.
+        entry: The stream entry by which it was claimed.
+        kept: What is kept of the message of a job that succeeded, packed; empty to keep it whole.
+    """
 
     key: str
     fence: int
     attempts: int
     state: State
     data: bytes
+    entry: bytes
+    kept: bytes = b""
 
 
 class Retry(NamedTuple):

@@ -17,7 +17,7 @@ PASSWORD = "#SHA256_OF_THE_PASSWORD"  # noqa: S105 - not one: the server refuses
 # To connect, also to several servers, and to call scripts.
 _CONNECTION = "client|setname cluster|slots eval evalsha ping role select"
 # What the scripts do by which jobs move and end, and what hears of it.
-_JOBS = "getrange hdel hlen hmget hset ltrim pexpire publish rpush sadd subscribe time unlink xack xadd xdel"
+_JOBS = "getrange hdel hmget hset ltrim pexpire publish rpush sadd subscribe time unlink xack xadd xdel"
 _STREAMS = "xgroup|create xinfo|groups xpending xrange xtrim"
 
 
@@ -65,7 +65,7 @@ ROLES = {
         _role(
             "worker",
             "runs jobs, which may submit others",
-            "client|id client|unblock command|info del exists get hexists hget hincrby hsetnx info persist pttl "
+            "client|id client|unblock command|info del exists get hexists hget hincrby hlen hsetnx info persist pttl "
             "rename scan set smembers srem type wait xautoclaim xclaim xgroup|delconsumer xinfo|consumers "
             "xinfo|stream xlen xreadgroup zadd zcard zrange zrem zremrangebyscore zscan zscore",
             newer="waitaof",

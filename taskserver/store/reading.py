@@ -5,7 +5,9 @@ Fields of a job's hash (all optional but ``state``; times in milliseconds by the
 ``state``; ``entry`` (its live stream entry, ``lane/id``); ``lane``; ``max`` (attempts); ``ttl``; ``due``;
 ``expires``; ``attempt``; ``fence``; ``worker``; ``started``; ``cancel`` (when it was asked for); ``progress``
 (packed); ``ended``; ``data`` (packed result or error, if short); ``said`` (fence and number of the last report);
-``history`` (1 if there is any); ``unknown`` (since when no worker could run it); ``question`` and ``answer`` (packed).
+``history`` (1 if there is any); ``unknown`` (since when no worker could run it); ``question`` and ``answer`` (packed);
+``asked`` (when); ``moved`` (1 if its entry was written anew while it ran); ``kept`` (packed ``Kept``, in place of the
+message).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from taskserver.config.settings import secret_names
 from taskserver.domain.events import Event, EventKind, Report
 from taskserver.domain.job import AttemptRecord, Failure, JobStatus, Outcome, State
 from taskserver.domain.limits import MAX_BYTES
-from taskserver.domain.messages import Envelope, unpack
+from taskserver.domain.messages import Envelope, Kept, unpack
 from taskserver.domain.secrets import Names, masked
 from taskserver.store.connection import Broker
 from taskserver.store.forged import LAST_MS, fraction, number, unpacked
@@ -36,10 +38,12 @@ SHOWN = 200
 _records = msgspec.msgpack.Decoder(AttemptRecord)
 _failures = msgspec.msgpack.Decoder(Failure)
 _reports = msgspec.msgpack.Decoder(Report)
+_kept = msgspec.msgpack.Decoder(Kept)
 _progress = msgspec.msgpack.Decoder(tuple[float, str])
 _STATES = {state.encode(): state for state in State}
 _FIELDS = [
     b"state", b"lane", b"max", b"due", b"attempt", b"worker", b"started", b"cancel", b"progress", b"ended", b"data",
+    b"kept",
 ]  # fmt: skip
 
 
@@ -147,12 +151,14 @@ def _status(
         cancel_requested=b"cancel" in fields,
         error=failure(data) if data and state is not State.SUCCEEDED else None,
         history=[record for line in history or () if (record := unpacked(_records, line))],
-        **_about(payload),
+        **_about(payload, unpacked(_kept, fields.get(b"kept"))),
     )
 
 
-def _about(payload: bytes | None) -> dict[str, Any]:
-    """What the message says of its job; nothing if it is gone or unreadable."""
+def _about(payload: bytes | None, kept: Kept | None) -> dict[str, Any]:
+    """What the message says of its job, or what is kept of it; nothing if that is gone or unreadable."""
+    if kept is not None:
+        return _told(kept.tool, kept)
     try:
         envelope = unpack(payload or b"")
         body = msgspec.msgpack.decode(envelope.body)
@@ -160,12 +166,18 @@ def _about(payload: bytes | None) -> dict[str, Any]:
         return {}
     tool, arguments = _call(envelope, body)
     return {
-        "tool": tool,
+        **_told(tool, envelope),
         "arguments": masked(arguments, Names((*envelope.secrets, *secret_names()))),
-        "submitted_at": envelope.submitted_ms / 1000 if 0 <= envelope.submitted_ms <= LAST_MS else None,
-        "session_id": envelope.session_id,
-        "tags": list(envelope.tags),
-        "idempotency_key": envelope.idempotency_key,
+    }
+
+
+def _told(tool: str, about: Envelope | Kept) -> dict[str, Any]:
+    return {
+        "tool": tool[:SHOWN],
+        "submitted_at": about.submitted_ms / 1000 if 0 <= about.submitted_ms <= LAST_MS else None,
+        "session_id": about.session_id,
+        "tags": list(about.tags),
+        "idempotency_key": about.idempotency_key,
     }
 
 

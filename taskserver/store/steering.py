@@ -16,6 +16,8 @@ from taskserver.store.replies import text
 BATCH = 500
 SIGNED_BATCH = 20
 """Fewer, for their whole messages are read."""
+SPENT = "spent"
+"""In place of a state: the job succeeded, and its message was not kept."""
 UNSIGNED = "unsigned"
 """In place of a state: the job does not bear a signature that may be renewed."""
 
@@ -43,7 +45,7 @@ async def requeue(broker: Broker, queue: str, keys: Sequence[str], keyring: Keyr
             somebody else wrote must not get a good signature by this.
 
     Returns:
-        For each '' if it is queued now; else its state, or ``gone`` if its record or message is, or ``UNSIGNED``.
+        For each '' if it is queued now; else its state, ``gone`` (record or message), ``SPENT``, or ``UNSIGNED``.
     """
     replies: list[str] = []
     for batch in _batches(keys, BATCH if keyring is None else SIGNED_BATCH):

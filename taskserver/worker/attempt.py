@@ -161,12 +161,11 @@ class Attempt:
         while not self.settled and not self.settler.wait_for_room(ROOM_SECONDS):
             continue
 
-    def finish(self, state: State, data: bytes, attempts: int | None = None) -> None:
-        """The job ends with this attempt."""
-        self._settle(
-            Finish(self.job.key, self.job.fence, self.job.attempt if attempts is None else attempts, state, data),
-            state,
-        )
+    def finish(self, state: State, data: bytes, attempts: int | None = None, kept: bytes = b"") -> None:
+        """The job ends with this attempt; ``kept`` is all that is kept of its message, if it is not empty."""
+        job = self.job
+        spent = job.attempt if attempts is None else attempts
+        self._settle(Finish(job.key, job.fence, spent, state, data, job.entry, kept), state)
 
     def retry(self, delay: float, failure: Failure) -> None:
         """Another attempt follows after ``delay`` seconds."""

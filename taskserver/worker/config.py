@@ -19,6 +19,8 @@ class WorkerConfig(NamedTuple):
         grace_period: Seconds that jobs may go on when the worker stops, before they are handed back.
         unknown_tool_wait: Seconds that a job waits for a worker that knows its tool.
         max_result_bytes: The largest result that is kept.
+        keep_messages: Keep the whole messages of jobs that succeed as long as their results, so that they can be run
+            again and show their arguments. Else only what they are found by stays: tool, session, tags.
         signing_keys: Where the keys are with which messages must be signed; else ``TASKSERVER_SIGNING_KEYS``. Empty to
             take every message.
         max_jobs: Attempts after which the worker takes no more, lets them end, and wants to be replaced; None for
@@ -33,6 +35,7 @@ class WorkerConfig(NamedTuple):
     grace_period: float = 30.0
     unknown_tool_wait: float = 300.0
     max_result_bytes: int = 4 * 1024 * 1024
+    keep_messages: bool = False
     signing_keys: str | None = None
     max_jobs: int | None = None
     max_rss_bytes: int | None = None

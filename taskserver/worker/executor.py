@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from taskserver.domain.job import ClaimedJob, State
-from taskserver.domain.messages import unpack
+from taskserver.domain.messages import keep, unpack
 from taskserver.domain.signing import Keyring
 from taskserver.errors import MessageError, MessageInvalid, ResultInvalid, ToolNotFound
 from taskserver.observability.redaction import speaking
@@ -58,6 +58,8 @@ class Executor:
         settlers: Mapping[str, Settler],
         max_result_bytes: int,
         keyring: Keyring | None = None,
+        *,
+        keep_messages: bool = False,
     ) -> None:
         self._toolbox = toolbox
         self._slots = slots
@@ -65,6 +67,7 @@ class Executor:
         self._settlers = settlers
         self._max_result_bytes = max_result_bytes
         self._keyring = keyring
+        self._keep_messages = keep_messages
         self.running: dict[str, Attempt] = {}
         self.tally: Tally | None = None
         self._deadlines = Deadlines(lambda attempt: self.end(attempt, Stop.TIMEOUT))
@@ -199,7 +202,8 @@ class Executor:
             await self._conclude(attempt, opened, error)
             return
         await self._tell(attempt, opened.consumer.on_success, result, opened.message)
-        attempt.finish(State.SUCCEEDED, data)
+        kept = b"" if self._keep_messages else keep(opened.envelope, opened.plan.name)
+        attempt.finish(State.SUCCEEDED, data, kept=kept)
 
     async def _failed(self, attempt: Attempt, opened: Opened, error: BaseException) -> None:
         """The tool raised; but whatever comes of one that was told to end, being told is the reason."""

@@ -158,6 +158,7 @@ def _worker(server: TaskServer) -> WorkerConfig:
         grace_period=said("grace_period", "grace_period"),
         unknown_tool_wait=said("unknown_tool_wait", "unknown_tool_wait"),
         max_result_bytes=int(said("max_message_bytes", "max_message_bytes")),
+        keep_messages=known.keep_messages if server.keep_messages is None else server.keep_messages,
         signing_keys=None if server.signing_keys is None else " ".join(server.signing_keys),
         max_jobs=known.max_jobs if server.max_jobs is None else server.max_jobs,
         max_rss_bytes=known.max_rss if server.max_rss is None else server.max_rss,

@@ -109,7 +109,13 @@ class Worker:
         self._settlers = {queue: Settler(broker, queue, patience, self.name) for queue in queues}
         self._portions = shared(self._slots, queues, config.shares)
         self._executor = Executor(
-            self.toolbox, self._slots, self._portions, self._settlers, config.max_result_bytes, self._keyring
+            self.toolbox,
+            self._slots,
+            self._portions,
+            self._settlers,
+            config.max_result_bytes,
+            self._keyring,
+            keep_messages=config.keep_messages,
         )
         self._schedulers = {queue: Scheduler(broker, queue) for queue in queues}
         self._sweepers = {queue: Sweeper(broker, queue, self.name, config.lease) for queue in queues}

@@ -39,7 +39,7 @@ async def die(url: str, queue: str, letters: list[tuple[str, str]]) -> None:
 
 
 def _dead(job: ClaimedJob, error: Failure) -> Finish:
-    return Finish(job.key, job.fence, job.attempt, State.DEAD, msgspec.msgpack.encode(error))
+    return Finish(job.key, job.fence, job.attempt, State.DEAD, msgspec.msgpack.encode(error), job.entry)
 
 
 def many(cli: Cli, number: int, queue: str = "default") -> None:

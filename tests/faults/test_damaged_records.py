@@ -167,11 +167,3 @@ async def test_attempts_that_are_none_leave_a_history_that_can_be_read(queue: Qu
     await queue.redis.hset(queue.keys.job(job.key), "attempt", garbage)
     assert await queue.requeue(job.key) == [""]
     assert (await queue.history(job.key))[-1].attempt == 0
-
-
-async def test_a_record_of_the_usual_size_may_hold_unusual_fields(queue: Queue) -> None:
-    job = await queue.running()
-    await queue.report(says(job, 1, "words"))
-    await queue.redis.hdel(queue.keys.job(job.key), "started")
-    assert await queue.settle(succeed(job)) == []
-    assert await queue.redis.pttl(queue.keys.events(job.key)) <= 24 * 3_600_000  # it ends with its record

@@ -50,11 +50,11 @@ def new_job(**options: Any) -> NewJob:
 
 
 def succeed(job: ClaimedJob, data: bytes = SMALL_RESULT) -> Finish:
-    return Finish(job.key, job.fence, job.attempt, State.SUCCEEDED, data)
+    return Finish(job.key, job.fence, job.attempt, State.SUCCEEDED, data, job.entry)
 
 
 def fail(job: ClaimedJob, state: State = State.FAILED, error: bytes = SMALL_ERROR) -> Finish:
-    return Finish(job.key, job.fence, job.attempt, state, error)
+    return Finish(job.key, job.fence, job.attempt, state, error, job.entry)
 
 
 def retry(job: ClaimedJob, error: bytes = SMALL_ERROR, delay_ms: int = 1) -> Retry:

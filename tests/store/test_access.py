@@ -119,7 +119,7 @@ async def work(what: str = "", *, ctx: Context) -> str:
 async def worker(town: Town) -> AsyncIterator[None]:
     """A worker with its role's rights."""
     broker = Broker(town.urls["worker"], patience=1.0)
-    config = WorkerConfig(lease=1.0, grace_period=0, unknown_tool_wait=0)
+    config = WorkerConfig(lease=1.0, grace_period=0, unknown_tool_wait=0, keep_messages=True)
     life = asyncio.create_task((hired := Worker(broker, Toolbox.of(work), config)).run())
     yield
     hired.stop()

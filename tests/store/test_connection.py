@@ -269,7 +269,7 @@ async def test_jobs_still_run_and_end(full: Queue, eventually: Any) -> None:
     await full.report(says(small, 1, "half", 0.5))
     await full.cancel(cancelled.key)
     settlements = [succeed(small, SMALL_RESULT), succeed(large, LARGE_RESULT)]
-    settlements += [Finish(failed.key, failed.fence, 1, State.DEAD, LARGE_ERROR)]
+    settlements += [Finish(failed.key, failed.fence, 1, State.DEAD, LARGE_ERROR, failed.entry)]
     assert await full.settle(*settlements, retry(retried, LARGE_ERROR), release(released), release(cancelled)) == []
     assert await full.outcome(large.key) == (State.SUCCEEDED, LARGE_RESULT)
 

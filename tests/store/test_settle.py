@@ -95,7 +95,7 @@ async def test_a_result_replaces_the_error_before_it(
 
 async def test_the_end_counts_the_attempts_that_were_spent(queue: Queue) -> None:
     job = await queue.running()
-    await queue.settle(Finish(job.key, job.fence, 0, State.DEAD, SMALL_ERROR))
+    await queue.settle(Finish(job.key, job.fence, 0, State.DEAD, SMALL_ERROR, job.entry))
     assert (await queue.status(job.key)).attempt == 0
 
 

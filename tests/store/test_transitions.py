@@ -43,7 +43,7 @@ async def report(queue: Queue, job: Held) -> None:
 
 def finish_as(state: State) -> Act:
     async def finish(queue: Queue, job: Held) -> None:
-        await queue.settle(Finish(job.key, job.fence, 1, state, SMALL_ERROR))
+        await queue.settle(Finish(job.key, job.fence, 1, state, SMALL_ERROR, b""))
 
     return finish
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.peers.adapters import tasks
+from benchmarks.peers.adapters import our_tools, tasks
 from benchmarks.peers.adapters.protocol import CONCURRENCY, URL, Producer, serve
 from taskserver import Client, Job, tool
 from taskserver.testing import running_worker
 
 QUEUE = "bench"
-TOOLS = {name: tool(body) for name, body in {**tasks.ASYNC, "burn": tasks.burn}.items()}
+TOOLS = {**{name: tool(body) for name, body in tasks.ASYNC.items()}, "burn": our_tools.burn}
 
 
 class Ours(Producer):

@@ -83,6 +83,11 @@ def setting(
 @setting("unknown_tool_wait", "How long a job waits for a worker that knows its tool.")
 @setting("max_jobs", "End, to be replaced (exit code 75), after so many jobs.", kind=_whole, metavar="N")
 @setting("max_rss", "End so when the process holds more memory, as 2GB.", kind=_rss, metavar="SIZE")
+@click.option(
+    "--keep-messages/--drop-messages",
+    default=None,
+    help="Whether succeeded jobs keep their arguments, to be run again. [default: drop; env: TASKSERVER_KEEP_MESSAGES]",
+)
 @click.option("--config", "config_file", metavar="FILE", help="A configuration file that says all this; flags win.")
 @click.option("--task-server", metavar="NAME", help="Which task server of the configuration file.")
 @click.option(

@@ -11,8 +11,8 @@ for i = 1, #ARGV, 2 do
   local job = read_fields(key, { 'state' })
   if job and job.state == 'waiting' then
     own(EXPIRING, 'ZREM', EXPIRING, key)
-    redis.call('HDEL', job_key(key), 'expires')
-    redis.call('HSET', job_key(key), 'state', 'queued', 'answer', answer, 'entry', enqueue(key, 'returned'))
+    call('HDEL', job_key(key), 'expires')
+    call('HSET', job_key(key), 'state', 'queued', 'answer', answer, 'entry', enqueue(key, 'returned'))
   else
     refused[#refused + 1], refused[#refused + 2] = key, job and job.state or ''
   end

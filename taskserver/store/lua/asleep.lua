@@ -11,14 +11,14 @@ local SLEEPS = {
   queued = function(_, job) return not is_awake(job) end,
   -- A live worker's next heartbeat writes another entry.
   running = function(_, job)
-    return not is_awake(job) and redis.call('EXISTS', QUEUE .. 'worker:' .. (job.worker or '')) == 0
+    return not is_awake(job) and call('EXISTS', QUEUE .. 'worker:' .. (job.worker or '')) == 0
   end,
-  delayed = function(key) return not redis.call('ZSCORE', DELAYED, key) end,
-  dead = function(key) return dead_since(key, now) and not redis.call('ZSCORE', DEAD, key) end,
+  delayed = function(key) return not call('ZSCORE', DELAYED, key) end,
+  dead = function(key) return dead_since(key, now) and not call('ZSCORE', DEAD, key) end,
 }
 
 local function is_unlisted(key, job)
-  return may_expire(job) and not redis.call('ZSCORE', EXPIRING, key)
+  return may_expire(job) and not call('ZSCORE', EXPIRING, key)
 end
 
 local asleep = {}

@@ -14,7 +14,7 @@ return once(ARGV[1], function()
     if not job then
       own(DEAD, 'ZREM', DEAD, key)
     elseif job.state == 'dead' then
-      redis.call('UNLINK', job_key(key), message_key(key), outcome_key(key), events_key(key), history_key(key))
+      call('UNLINK', job_key(key), message_key(key), outcome_key(key), events_key(key), history_key(key))
       own(DEAD, 'ZREM', DEAD, key)
       deleted = deleted + 1
     end

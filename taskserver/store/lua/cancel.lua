@@ -12,7 +12,7 @@ for i, key in ipairs(ARGV) do
   if not job then
     states[i] = ''
   elseif job.state == 'running' then
-    redis.call('HSET', job_key(key), 'cancel', now)
+    call('HSET', job_key(key), 'cancel', now)
     control('cancel', key)
     states[i] = 'running'
   elseif ENDED[job.state] then

@@ -27,6 +27,14 @@ local function bury(key, kind, text)
   end_job(key, job, 'dead', error, now)
 end
 
+local started = digits(now)
+local function run(key, attempt, fence, max, payload, entry)
+  call('HSET', job_key(key), 'state', 'running', 'attempt', digits(attempt), 'fence', digits(fence), 'worker', worker,
+    'started', started)
+  local n = #jobs
+  jobs[n + 1], jobs[n + 2], jobs[n + 3], jobs[n + 4], jobs[n + 5], jobs[n + 6] = key, attempt, fence, max, payload, entry
+end
+
 local function begin(key, job)
   local payload = read_text(message_key(key))
   local attempt = job.attempt or 0
@@ -35,33 +43,33 @@ local function begin(key, job)
     return end_job(key, read_job(key), 'expired', '', now)
   end
   if attempt >= (job.max or cap) then
-    local text = string.format('all %d attempts are used up, the last by a worker that died or was lost', attempt)
+    local text = format('all %d attempts are used up, the last by a worker that died or was lost', attempt)
     return bury(key, 'WorkerLost', text)
   end
-  local fence = next_fence(job, now)
-  attempt = attempt + 1
-  redis.call('HSET', job_key(key), 'state', 'running', 'attempt', attempt, 'fence', fence, 'worker', worker,
-    'started', now)
   if job.expires then own(EXPIRING, 'ZREM', EXPIRING, key) end
-  local n = #jobs
-  jobs[n + 1], jobs[n + 2], jobs[n + 3] = key, attempt, fence
-  jobs[n + 4], jobs[n + 5], jobs[n + 6] = job.max or '', payload, job.entry
+  run(key, attempt + 1, next_fence(job, now), job.max or '', payload, job.entry)
+end
+
+-- The first attempt of most jobs, of which nothing is known but what every job has. Whether it was that.
+local first = next_fence({}, now)
+local function begin_plainly(entry, key)
+  if not is_plain(job_key(key), QUEUED, 'entry', entry) then return false end
+  local payload = read_text(message_key(key))
+  if payload == '' then return false end
+  run(key, 1, first, '', payload, entry)
+  return true
 end
 
 -- As read_job, but only what a claim needs.
 local function read_claimable(key)
-  local v
-  if has(key, QUEUED) then
-    v = record_of(redis.call('HMGET', job_key(key), 'state', 'entry'))
-  else
-    v = record_of(redis.pcall('HMGET', job_key(key), 'state', 'entry', 'attempt', 'fence', 'max', 'expires'))
-  end
+  local v = record_of(try('HMGET', job_key(key), 'state', 'entry', 'attempt', 'fence', 'max', 'expires'))
   return v and {
     state = v[1], entry = v[2] or nil, attempt = number(v[3]), fence = v[4] or nil, max = number(v[5]), expires = number(v[6]),
   }
 end
 
 local function take(entry, key)
+  if begin_plainly(entry, key) then return end
   local job = read_claimable(key)
   if not job then return refuse(entry, 'it names an unknown job') end
   if job.entry ~= entry then return refuse(entry, 'it is not the live entry of its job') end
@@ -79,13 +87,14 @@ local function give_back(entry, key)
   if live and job.state == 'running' then return end -- as in `take`: it is the only way to notice a lost lease
   drop_entry(entry)
   if live and job.state == 'queued' then
-    redis.call('HSET', job_key(key), 'entry', enqueue(key, 'returned'))
+    call('HSET', job_key(key), 'entry', enqueue(key, 'returned'))
   end
 end
 
 local function read_lane(lane, count)
   if count <= 0 then return 0 end
-  local reply = own(lane_key(lane), 'XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', count, 'STREAMS', lane_key(lane), '>')
+  local stream = lane_key(lane)
+  local reply = own(stream, 'XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', digits(count), 'STREAMS', stream, '>')
   local entries = reply and reply[1][2] or {}
   for _, item in ipairs(entries) do take(lane .. '/' .. item[1], key_in(item)) end
   return #entries

@@ -13,7 +13,7 @@ local now = clock()
 return move_attempts(4, 3, function(key, job, error)
   local waited = now - (job.unknown or now)
   local attempt = unspent(job)
-  redis.call('HSET', job_key(key), 'attempt', attempt)
+  call('HSET', job_key(key), 'attempt', attempt)
   if job.cancel then return end_job(key, job, 'cancelled', '', now) end
   if waited >= patience then
     remember(key, attempt, job.worker, 'dead', error, now)
@@ -22,7 +22,7 @@ return move_attempts(4, 3, function(key, job, error)
   end
   local due = now + math.min(longest, math.max(shortest, math.floor(waited / 2)), math.max(1, patience - waited))
   store_outcome(key, error, false, LIVE_TTL, 'state', 'delayed', 'due', due, 'unknown', now - waited)
-  redis.call('HDEL', job_key(key), 'entry')
+  call('HDEL', job_key(key), 'entry')
   delay(key, due)
   drop_entry(job.entry)
 end)

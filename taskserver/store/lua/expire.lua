@@ -13,9 +13,9 @@ for _, key in ipairs(due) do
     own(DELAYED, 'ZREM', DELAYED, key)
     end_job(key, job, 'expired', '', now)
   else
-    redis.call('ZREM', EXPIRING, key)
+    call('ZREM', EXPIRING, key)
   end
 end
 flush()
-local next = redis.call('ZRANGE', EXPIRING, 0, 0, 'WITHSCORES')[2]
+local next = call('ZRANGE', EXPIRING, 0, 0, 'WITHSCORES')[2]
 return { #due, next and math.max(0, tonumber(next) - now) or -1 }

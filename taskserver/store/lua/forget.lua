@@ -11,12 +11,12 @@ local now = clock()
 
 -- What is of another type is not empty; the next round sets it aside.
 local function is_empty()
-  if redis.pcall('HEXISTS', META, 'paused') ~= 0 then return false end
+  if try('HEXISTS', META, 'paused') ~= 0 then return false end
   for _, set in ipairs({ DELAYED, EXPIRING, DEAD }) do
-    if redis.call('EXISTS', set) == 1 then return false end
+    if call('EXISTS', set) == 1 then return false end
   end
   for _, lane in ipairs(LANES) do
-    if redis.pcall('XLEN', lane_key(lane)) ~= 0 then return false end
+    if try('XLEN', lane_key(lane)) ~= 0 then return false end
   end
   return true
 end
@@ -24,9 +24,9 @@ end
 -- On some servers a worker that never got a job is no consumer; the caller has looked for those, too.
 local function is_served()
   for _, lane in ipairs(LANES) do
-    local consumers = redis.pcall('XINFO', 'CONSUMERS', lane_key(lane), GROUP) -- an error has no items
+    local consumers = try('XINFO', 'CONSUMERS', lane_key(lane), GROUP) -- an error has no items
     for _, info in ipairs(consumers) do
-      if redis.call('EXISTS', QUEUE .. 'worker:' .. info[2]) == 1 then return true end
+      if call('EXISTS', QUEUE .. 'worker:' .. info[2]) == 1 then return true end
     end
   end
   return false
@@ -36,20 +36,20 @@ end
 local function last_used()
   local last = 0
   for _, lane in ipairs(LANES) do
-    local info = redis.pcall('XINFO', 'STREAM', lane_key(lane))
+    local info = try('XINFO', 'STREAM', lane_key(lane))
     for i = 1, #info, 2 do
       local is_last = info[i] == 'last-generated-id'
-      if is_last then last = math.max(last, tonumber(string.match(info[i + 1], '^%d+'))) end
+      if is_last then last = math.max(last, tonumber(match(info[i + 1], '^%d+'))) end
     end
   end
   if last > 0 then return last end
-  if ARGV[1] == 'mark' then redis.call('HSETNX', META, 'idle', string.format('%d', now)) end
-  return number(redis.call('HGET', META, 'idle')) or now
+  if ARGV[1] == 'mark' then call('HSETNX', META, 'idle', format('%d', now)) end
+  return number(call('HGET', META, 'idle')) or now
 end
 
 if not is_empty() or is_served() or now - last_used() < tonumber(ARGV[2]) then return 0 end
 if ARGV[1] == 'forget' then
-  for _, lane in ipairs(LANES) do redis.call('UNLINK', lane_key(lane)) end
-  redis.call('UNLINK', META)
+  for _, lane in ipairs(LANES) do call('UNLINK', lane_key(lane)) end
+  call('UNLINK', META)
 end
 return 1

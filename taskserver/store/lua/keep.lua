@@ -18,22 +18,22 @@ local TYPES = {
 -- Aside goes what no script can use; its kind comes first there, so that no walk over jobs meets it.
 local function set_aside(name)
   if repair then
-    local aside = QUEUE .. 'broken:' .. name .. ':' .. string.format('%d', now)
-    redis.call('RENAME', QUEUE .. name, aside)
-    redis.call('PEXPIRE', aside, DEAD_TTL)
+    local aside = QUEUE .. 'broken:' .. name .. ':' .. format('%d', now)
+    call('RENAME', QUEUE .. name, aside)
+    call('PEXPIRE', aside, DEAD_TTL)
   end
   return 'type'
 end
 
 local function must_end(name, ttl, what)
-  if redis.call('PTTL', QUEUE .. name) ~= -1 then return nil end
-  if repair then redis.call('PEXPIRE', QUEUE .. name, ttl) end
+  if call('PTTL', QUEUE .. name) ~= -1 then return nil end
+  if repair then call('PEXPIRE', QUEUE .. name, ttl) end
   return what or 'endless'
 end
 
 local function must_stay(name)
-  if redis.call('PTTL', QUEUE .. name) < 0 then return nil end
-  if repair then redis.call('PERSIST', QUEUE .. name) end
+  if call('PTTL', QUEUE .. name) < 0 then return nil end
+  if repair then call('PERSIST', QUEUE .. name) end
   return 'ending'
 end
 
@@ -52,10 +52,10 @@ end
 local function beside(name, key)
   local job = read_fields(key, { 'state', 'ttl' })
   if not job then -- or one that cannot be read: that comes first
-    return redis.call('EXISTS', job_key(key)) == 0 and must_end(name, DAY, 'orphan') or nil
+    return call('EXISTS', job_key(key)) == 0 and must_end(name, DAY, 'orphan') or nil
   end
   if ENDED[job.state] then return must_end(name, result_ttl(job)) end
-  if string.sub(name, 1, 4) == 'msg:' then return must_stay(name) end
+  if sub(name, 1, 4) == 'msg:' then return must_stay(name) end
   return must_end(name, LIVE_TTL)
 end
 
@@ -68,12 +68,12 @@ local RULES = {
 }
 
 local function check(name)
-  local kind, key = string.match(name, '^(%l+):?(.*)$')
+  local kind, key = match(name, '^(%l+):?(.*)$')
   if kind == 'broken' then return must_end(name, DEAD_TTL) end
   if not TYPES[kind] or (kind == 'lane' and not IS_LANE[key]) then
-    return redis.call('PTTL', QUEUE .. name) == -1 and 'foreign' or nil
+    return call('PTTL', QUEUE .. name) == -1 and 'foreign' or nil
   end
-  local type = redis.call('TYPE', QUEUE .. name).ok
+  local type = call('TYPE', QUEUE .. name).ok
   if type == 'none' then return nil end
   if type ~= TYPES[kind] then return set_aside(name) end
   return RULES[kind] and RULES[kind](name, key)

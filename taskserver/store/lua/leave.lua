@@ -9,10 +9,10 @@
 local stayed = 0
 for _, lane in ipairs(LANES) do
   if #own(lane_key(lane), 'XPENDING', lane_key(lane), GROUP, '-', '+', 1, ARGV[1]) == 0 then
-    redis.call('XGROUP', 'DELCONSUMER', lane_key(lane), GROUP, ARGV[1])
+    call('XGROUP', 'DELCONSUMER', lane_key(lane), GROUP, ARGV[1])
   else
     stayed = stayed + 1
   end
 end
-redis.call('DEL', QUEUE .. 'worker:' .. ARGV[1])
+call('DEL', QUEUE .. 'worker:' .. ARGV[1])
 return stayed

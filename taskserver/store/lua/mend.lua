@@ -20,9 +20,9 @@ local MENDERS = {
     if is_awake(job) then return false end
     -- Now, not in the flush: a stream that was deleted begins anew, and may give the same id once more.
     local place_of, id = place(job.entry)
-    if place_of then redis.call('XDEL', lane_key(place_of), id) end
-    local lane = redis.call('HGET', job_key(key), 'lane') -- a whole stream may be gone: priorities stay
-    redis.call('HSET', job_key(key), 'entry', enqueue(key, lane))
+    if place_of then call('XDEL', lane_key(place_of), id) end
+    local lane = call('HGET', job_key(key), 'lane') -- a whole stream may be gone: priorities stay
+    call('HSET', job_key(key), 'entry', enqueue(key, lane))
     return true
   end,
   -- Its worker's next heartbeat takes the lease; if there is none, it runs out.
@@ -32,7 +32,7 @@ local MENDERS = {
     return true
   end,
   delayed = function(key)
-    local due = number(redis.call('HGET', job_key(key), 'due')) or now
+    local due = number(call('HGET', job_key(key), 'due')) or now
     if not list(DELAYED, due, key) then return false end
     delay(key, due)
     return true
@@ -48,9 +48,9 @@ local function is_relisted(key, job)
 end
 
 local function bury(key)
-  if redis.call('EXISTS', job_key(key)) == 0 then return false end -- it has expired meanwhile
+  if call('EXISTS', job_key(key)) == 0 then return false end -- it has expired meanwhile
   local error = cmsgpack.pack({ 'RecordLost', 'the record of this job was overwritten in the broker', '' })
-  local fields = redis.pcall('HMGET', job_key(key), 'fence', 'entry')
+  local fields = try('HMGET', job_key(key), 'fence', 'entry')
   if fields.err then fields = {} end
   own(job_key(key), 'HSET', job_key(key), 'fence', next_fence({ fence = fields[1] }, now), 'history', 1)
   own(DELAYED, 'ZREM', DELAYED, key)

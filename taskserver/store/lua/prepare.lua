@@ -10,10 +10,10 @@
 local made = 0
 for _, lane in ipairs(LANES) do
   own(lane_key(lane), 'XLEN', lane_key(lane)) -- what is no stream goes
-  local reply = redis.pcall('XGROUP', 'CREATE', lane_key(lane), GROUP, '0', 'MKSTREAM')
+  local reply = try('XGROUP', 'CREATE', lane_key(lane), GROUP, '0', 'MKSTREAM')
   if not reply.err then
     made = made + 1
-  elseif not string.find(reply.err, 'BUSYGROUP', 1, true) then
+  elseif not find(reply.err, 'BUSYGROUP', 1, true) then
     return reply
   end
 end

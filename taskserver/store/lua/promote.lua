@@ -10,10 +10,10 @@ local due = own(DELAYED, 'ZRANGE', DELAYED, '-inf', now, 'BYSCORE', 'LIMIT', 0, 
 for _, key in ipairs(due) do
   local job = read_fields(key, { 'state', 'lane' })
   if job and job.state == 'delayed' then
-    redis.call('HSET', job_key(key), 'state', 'queued', 'entry', enqueue(key, job.lane))
-    redis.call('HDEL', job_key(key), 'due')
+    call('HSET', job_key(key), 'state', 'queued', 'entry', enqueue(key, job.lane))
+    call('HDEL', job_key(key), 'due')
   end
 end
-if #due > 0 then redis.call('ZREM', DELAYED, unpack(due)) end
-local next = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
+if #due > 0 then call('ZREM', DELAYED, unpack(due)) end
+local next = call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
 return { #due, next and math.max(0, tonumber(next) - now) or -1 }

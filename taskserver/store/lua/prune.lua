@@ -15,8 +15,8 @@ local set, states = QUEUE .. ARGV[2], BELONG[ARGV[2]]
 local gone = {}
 for i = 3, #ARGV do
   local job = read_fields(ARGV[i], { 'state' })
-  if not (job and states[job.state]) and redis.call('ZSCORE', set, ARGV[i]) then
-    if ARGV[1] == 'repair' then redis.call('ZREM', set, ARGV[i]) end
+  if not (job and states[job.state]) and call('ZSCORE', set, ARGV[i]) then
+    if ARGV[1] == 'repair' then call('ZREM', set, ARGV[i]) end
     gone[#gone + 1] = ARGV[i]
   end
 end

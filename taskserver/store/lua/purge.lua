@@ -36,7 +36,7 @@ return once(ARGV[1], function()
       drop(key)
       seen = seen + 1
     end
-    if #keys > 0 then redis.call('ZREM', DELAYED, unpack(keys)) end
+    if #keys > 0 then call('ZREM', DELAYED, unpack(keys)) end
   end
   flush()
   return { seen, cancelled }

@@ -17,20 +17,20 @@ local function give_back(entry, key)
   if not job or job.entry ~= entry then return drop_entry(entry) end
   if job.state == 'running' then
     if job.worker ~= worker then return end -- it is another's: that one's heartbeat takes the entry back
-    redis.call('HSET', job_key(key), 'fence', next_fence(job, now), 'attempt', unspent(job))
+    call('HSET', job_key(key), 'fence', next_fence(job, now), 'attempt', unspent(job))
     if job.cancel then return end_job(key, job, 'cancelled', '', now) end
   elseif job.state ~= 'queued' then
     return drop_entry(entry)
   end
   drop_entry(entry)
-  redis.call('HSET', job_key(key), 'state', 'queued', 'entry', enqueue(key, 'returned'))
+  call('HSET', job_key(key), 'state', 'queued', 'entry', enqueue(key, 'returned'))
   returned[#returned + 1] = key
 end
 
 for _, lane in ipairs(LANES) do
   for _, pending in ipairs(own(lane_key(lane), 'XPENDING', lane_key(lane), GROUP, '-', '+', count, worker)) do
     local id = pending[1]
-    local item = redis.call('XRANGE', lane_key(lane), id, id)[1]
+    local item = call('XRANGE', lane_key(lane), id, id)[1]
     local key = item and key_in(item) or '' -- the entry may be deleted while it is pending
     if not known[key] then give_back(lane .. '/' .. id, key) end
   end

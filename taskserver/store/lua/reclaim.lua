@@ -18,10 +18,10 @@ local function was_away()
   local slack = lease_ms * 2 / 3
   local seen = own(META, 'HMGET', META, 'looked', 'patient')
   local looked, patient = number(seen[1]) or now, number(seen[2]) or 0
-  redis.call('HSET', META, 'looked', string.format('%d', now))
+  call('HSET', META, 'looked', format('%d', now))
   if now - looked > slack and now - patient > 2 * lease_ms then
     patient = now + slack
-    redis.call('HSET', META, 'patient', string.format('%d', patient))
+    call('HSET', META, 'patient', format('%d', patient))
   end
   return now < patient and patient <= now + slack
 end
@@ -37,12 +37,12 @@ local function take_back(entry, key)
   local running = job.state == 'running'
   if not running and job.state ~= 'queued' then return end
   if running then
-    redis.call('HSET', job_key(key), 'fence', next_fence(job, now), 'history', 1)
+    call('HSET', job_key(key), 'fence', next_fence(job, now), 'history', 1)
     remember(key, job.attempt, job.worker, 'lost', '', now)
     job.history = true
     if job.cancel then return end_job(key, job, 'cancelled', '', now) end
   end
-  redis.call('HSET', job_key(key), 'state', 'queued', 'entry', enqueue(key, 'returned'))
+  call('HSET', job_key(key), 'state', 'queued', 'entry', enqueue(key, 'returned'))
   taken[#taken + 1], taken[#taken + 2] = key, running and job.worker or ''
 end
 
@@ -50,7 +50,7 @@ for _, lane in ipairs(LANES) do
   local name = 'cursor:' .. lane
   local _, cursor = place(lane .. '/' .. (own(META, 'HGET', META, name) or ''))
   local reply = own(lane_key(lane), 'XAUTOCLAIM', lane_key(lane), GROUP, SWEEPER, lease_ms, cursor or '0-0', 'COUNT', count)
-  if reply[1] ~= cursor then redis.call('HSET', META, name, reply[1]) end
+  if reply[1] ~= cursor then call('HSET', META, name, reply[1]) end
   for _, item in ipairs(reply[2]) do take_back(lane .. '/' .. item[1], key_in(item)) end
 end
 flush()

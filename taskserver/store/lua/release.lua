@@ -11,6 +11,6 @@ return move_attempts(1, 2, function(key, job)
   if job.cancel then return end_job(key, job, 'cancelled', '', now) end
   remember(key, job.attempt, job.worker, 'released', '', now)
   drop_entry(job.entry)
-  redis.call('HSET', job_key(key), 'state', 'queued', 'entry', enqueue(key, 'returned'), 'attempt',
+  call('HSET', job_key(key), 'state', 'queued', 'entry', enqueue(key, 'returned'), 'attempt',
     unspent(job), 'history', 1)
 end)

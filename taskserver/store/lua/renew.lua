@@ -20,5 +20,5 @@ for i = 4, #ARGV, 2 do
     if job.cancel then attention[#attention + 1], attention[#attention + 2] = key, 'cancel' end
   end
 end
-redis.call('SET', QUEUE .. 'worker:' .. worker, ARGV[2], 'PX', ARGV[3])
+call('SET', QUEUE .. 'worker:' .. worker, ARGV[2], 'PX', ARGV[3])
 return attention

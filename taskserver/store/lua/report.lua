@@ -11,15 +11,15 @@ local stale = {}
 for i = 2, #ARGV, 6 do
   local key, fence, attempt, number, report, progress = unpack(ARGV, i, i + 5)
   local job = read_fields(key, { 'state', 'fence', 'said' })
-  local said_fence, said_number = string.match(job and job.said or '', '^(%d+) (%d+)$')
+  local said_fence, said_number = match(job and job.said or '', '^(%d+) (%d+)$')
   if refusal(job, fence) ~= '' then
     stale[#stale + 1] = key
   elseif said_fence ~= fence or tonumber(number) > tonumber(said_number) then
     own(events_key(key), 'XADD', events_key(key), 'MAXLEN', '~', ARGV[1], '*', 'attempt', attempt, 'report', report)
-    redis.call('PEXPIRE', events_key(key), LIVE_TTL)
-    redis.call('HSET', job_key(key), 'said', fence .. ' ' .. number)
-    if progress ~= '' then redis.call('HSET', job_key(key), 'progress', progress) end
-    tell('e', key, key)
+    call('PEXPIRE', events_key(key), LIVE_TTL)
+    call('HSET', job_key(key), 'said', fence .. ' ' .. number)
+    if progress ~= '' then call('HSET', job_key(key), 'progress', progress) end
+    tell_events(key)
   end
 end
 flush()

@@ -4,21 +4,23 @@
 -- KEYS[1] queue prefix
 -- ARGV[1] the call's name, the same when it is repeated
 -- ARGV[2..] per job: key, the seal that its message gets in place of the one that it has, '' to leave it
--- Returns per job '' if it is queued now, else why not: 'gone' (no record, or its message is gone) or its state.
+-- Returns per job '' if it is queued now, else why not: 'gone' (no record, or its message is gone), 'spent' (it succeeded, and
+-- its message was not kept) or its state.
 
 local now = clock()
 
 local function requeue(key, seal)
-  local job = read_fields(key, { 'state', 'lane', 'fence', 'attempt' })
-  if not job or redis.call('EXISTS', message_key(key)) == 0 then return 'gone' end
+  local job = read_fields(key, { 'state', 'lane', 'fence', 'attempt', 'kept' })
+  if job and job.kept then return 'spent' end
+  if not job or call('EXISTS', message_key(key)) == 0 then return 'gone' end
   if not ENDED[job.state] then return job.state end
-  redis.call('HDEL', job_key(key), 'data', 'ended', 'cancel', 'progress', 'expires', 'unknown', 'question', 'answer')
-  redis.call('HSET', job_key(key), 'state', 'queued', 'attempt', 0, 'fence', next_fence(job, now), 'history', 1,
+  call('HDEL', job_key(key), 'data', 'ended', 'cancel', 'progress', 'expires', 'unknown', 'question', 'asked', 'answer')
+  call('HSET', job_key(key), 'state', 'queued', 'attempt', 0, 'fence', next_fence(job, now), 'history', 1,
     'entry', enqueue(key, job.lane))
-  if seal ~= '' then redis.call('SETRANGE', message_key(key), 0, seal) end
-  redis.call('PERSIST', job_key(key))
-  redis.call('PERSIST', message_key(key))
-  redis.call('UNLINK', outcome_key(key))
+  if seal ~= '' then call('SETRANGE', message_key(key), 0, seal) end
+  call('PERSIST', job_key(key))
+  call('PERSIST', message_key(key))
+  call('UNLINK', outcome_key(key))
   own(DEAD, 'ZREM', DEAD, key)
   remember(key, number(job.attempt), '', 'requeue', '', now)
   return ''

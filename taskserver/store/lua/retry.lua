@@ -13,7 +13,7 @@ return move_attempts(1, 4, function(key, job, wait, error)
   if job.cancel then return end_job(key, job, 'cancelled', '', now) end
   local due = now + tonumber(wait)
   store_outcome(key, error, is_first(job), LIVE_TTL, 'state', 'delayed', 'due', due, 'history', 1)
-  redis.call('HDEL', job_key(key), 'entry', 'unknown')
+  call('HDEL', job_key(key), 'entry', 'unknown')
   delay(key, due)
   drop_entry(job.entry)
 end)

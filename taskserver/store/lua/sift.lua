@@ -6,7 +6,7 @@
 -- Returns { how many were looked at, the last one's id, ids of those that go }.
 
 local lane, last = ARGV[2], ARGV[3]
-local entries = redis.call('XRANGE', lane_key(lane), '(' .. last, '+', 'COUNT', ARGV[4])
+local entries = call('XRANGE', lane_key(lane), '(' .. last, '+', 'COUNT', ARGV[4])
 local gone = {}
 for _, item in ipairs(entries) do
   last = item[1]

@@ -28,7 +28,7 @@ local function add(key, payload, options)
   else
     set('entry', enqueue(key, options.lane))
   end
-  redis.call('HSET', job_key(key), unpack(fields))
+  call('HSET', job_key(key), unpack(fields))
 end
 
 for i = 1, #ARGV, 3 do
@@ -37,9 +37,9 @@ for i = 1, #ARGV, 3 do
   if own(record, 'HEXISTS', record, 'state') == 1 then
     known[#known + 1] = (i - 1) / 3
   else
-    redis.call('SET', message_key(key), payload)
+    call('SET', message_key(key), payload)
     if options == '' then
-      redis.call('HSET', record, 'state', 'queued', 'entry', enqueue(key, 'normal'))
+      call('HSET', record, 'state', 'queued', 'entry', enqueue(key, 'normal'))
     else
       add(key, payload, cmsgpack.unpack(options))
     end

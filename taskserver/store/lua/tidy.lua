@@ -9,13 +9,13 @@
 -- Somebody has moved the group past these entries, or acknowledged them by hand. Should one have been a live entry, its job
 -- gets another.
 local function trim(lane, key)
-  local oldest = redis.call('XPENDING', key, GROUP)[2]
+  local oldest = call('XPENDING', key, GROUP)[2]
   local last = last_delivered(lane)
   if not oldest or before(last, oldest) then
-    redis.call('XTRIM', key, 'MINID', last)
-    redis.call('XDEL', key, last)
+    call('XTRIM', key, 'MINID', last)
+    call('XDEL', key, last)
   else
-    redis.call('XTRIM', key, 'MINID', oldest)
+    call('XTRIM', key, 'MINID', oldest)
   end
 end
 
@@ -24,8 +24,8 @@ for _, lane in ipairs(LANES) do
   local key = lane_key(lane)
   for _, info in ipairs(own(key, 'XINFO', 'CONSUMERS', key, GROUP)) do
     local name, pending = info[2], info[4]
-    if pending == 0 and redis.call('EXISTS', QUEUE .. 'worker:' .. name) == 0 then
-      redis.call('XGROUP', 'DELCONSUMER', key, GROUP, name)
+    if pending == 0 and call('EXISTS', QUEUE .. 'worker:' .. name) == 0 then
+      call('XGROUP', 'DELCONSUMER', key, GROUP, name)
       gone[#gone + 1] = name
     end
   end

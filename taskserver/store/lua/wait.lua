@@ -10,10 +10,10 @@ local now = clock()
 return move_attempts(1, 4, function(key, job, question, limit)
   if job.cancel then return end_job(key, job, 'cancelled', '', now) end
   -- The attempt that goes on with the answer is this one, continued: it must not cost another.
-  redis.call('HSET', job_key(key), 'state', 'waiting', 'question', question, 'attempt', unspent(job))
-  redis.call('HDEL', job_key(key), 'entry', 'answer', 'expires')
+  call('HSET', job_key(key), 'state', 'waiting', 'question', question, 'asked', now, 'attempt', unspent(job))
+  call('HDEL', job_key(key), 'entry', 'answer', 'expires')
   if tonumber(limit) > 0 then
-    redis.call('HSET', job_key(key), 'expires', now + limit)
+    call('HSET', job_key(key), 'expires', now + limit)
     own(EXPIRING, 'ZADD', EXPIRING, now + limit, key)
   end
   drop_entry(job.entry)

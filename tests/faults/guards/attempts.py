@@ -7,15 +7,19 @@ from tests.faults.guards.guard import Guard, by, edge, guards, of_prelude
 from tests.store import (
     test_claim,
     test_mend,
+    test_plain,
     test_promote_expire,
     test_renew,
     test_report,
     test_settle,
     test_wait_answer,
 )
-from tests.store.harness import fail, release, retry, succeed
+from tests.store.harness import LARGE_RESULT, SMALL_RESULT, fail, release, retry, succeed
 
 SETTLE = {"finish": succeed, "retry": retry, "release": release, "defer": test_settle.defer}
+FAILED = by(
+    test_settle.test_a_failed_job_keeps_its_error, state=test_settle.State.FAILED, error=test_settle.SMALL_ERROR
+)
 CANCEL = "if job.cancel then return end_job(key, job, 'cancelled', '', now) end"
 
 
@@ -63,7 +67,9 @@ def _may_write(script: str) -> list[Guard]:
 ATTEMPTS = [
     *guards(
         "claim",
-        ("message", "record", "if payload == '' then", "if false then",
+        ("message", "record", "if payload == '' then return bury(", "if false then return bury(",
+         "a job without its message is begun with nothing", by(test_claim.test_a_job_without_its_message_is_dead)),
+        ("message of a plain job", "record", "if payload == '' then return false end", "",
          "a job without its message is begun with nothing", by(test_claim.test_a_job_without_its_message_is_dead)),
         ("expiry", "state", "if attempt == 0 and job.expires and now > job.expires then", "if false then",
          "a job is begun that should have started long ago",
@@ -81,7 +87,7 @@ ATTEMPTS = [
         ("attempts of the worker's own", "attempts", "(job.max or cap)", "job.max",
          "without a limit of its own, a job stops the claim",
          by(test_claim.test_a_poison_job_is_dead_after_its_attempts, own=None, cap=2)),
-        ("next fence", "fence", "local fence = next_fence(job, now)", "local fence = number(job.fence) or now",
+        ("next fence", "fence", "next_fence(job, now), job.max", "number(job.fence) or now, job.max",
          "two attempts have the same fence",
          by(test_settle.test_a_zombie_cannot_write, settlement=succeed, moved_on=test_settle._released_and_begun)),
         ("known job", "record", "if not job then return refuse(entry, 'it names an unknown job') end", "",
@@ -170,7 +176,7 @@ ATTEMPTS = [
         ("refusal", "fence", "if refusal(job, fence) ~= '' then", "if false then",
          "a zombie reports for a later attempt",
          by(test_settle.test_a_zombie_cannot_write, settlement=succeed, moved_on=test_settle._reclaimed_and_begun)),
-        ("events of another type", "record", "own(events_key(key), 'XADD'", "redis.call('XADD'",
+        ("events of another type", "record", "own(events_key(key), 'XADD'", "call('XADD'",
          "a job cannot report any more", by(test_wrong_types.test_what_is_kept_of_a_job_is_made_anew, name="events")),
         ("number", "once", "elseif said_fence ~= fence or tonumber(number) > tonumber(said_number) then", "else",
          "a repeated report is said twice", by(test_report.test_a_repeated_report_is_not_said_twice)),
@@ -187,6 +193,16 @@ ATTEMPTS = [
         ("attempts", "attempts", "if job.attempt ~= tonumber(attempt) then", "if false then",
          "the end does not say how many attempts there were",
          by(test_settle.test_the_end_counts_the_attempts_that_were_spent)),
+        ("success", "state", "return state == 'succeeded' and #data", "return #data",
+         "a job that failed is said to have succeeded",
+         FAILED),
+        ("message to keep", "record", "if kept == '' then", "if false then", "no job can be run again that succeeded",
+         by(test_plain.test_a_message_that_is_to_be_kept_is_kept, data=SMALL_RESULT)),
+        ("message to keep beside a long result", "record", "elseif kept ~= '' then", "else",
+         "no job can be run again that succeeded",
+         by(test_plain.test_a_message_that_is_to_be_kept_is_kept, data=LARGE_RESULT)),
+        ("nothing to forget", "record", "if #spent > 0 then", "if true then", "no job can end that failed",
+         FAILED),
     ),
     *guards(
         "retry",
@@ -209,10 +225,35 @@ ATTEMPTS = [
          "a job that nobody can run waits for ever", edge("defer", "running", "dead")),
     ),
     *of_prelude(
+        "records",
+        "claim",
+        ("plain record", "record", "return try('HLEN', record) == size and", "return",
+         "a job has more attempts than it may",
+         by(test_claim.test_a_poison_job_is_dead_after_its_attempts, own=2, cap=10)),
+        ("live entry of a plain job", "live entry", " and call('HGET', record, field) == value", "",
+         "a forged entry begins a job", by(test_claim.test_a_second_entry_of_a_job_starts_nothing)),
+    ),
+    *of_prelude(
+        "records",
+        "finish",
+        ("plain record that ends", "state", "return try('HLEN', record) == size and", "return",
+         "a question is answered by an attempt that has ended",
+         by(test_plain.test_an_attempt_that_has_ended_ends_no_job, moved_on=test_plain.asked)),
+        ("fence of a plain job", "fence", " and call('HGET', record, field) == value", "",
+         "an attempt that was taken back ends the next one", by(test_plain.test_an_attempt_that_has_ended_ends_no_job,
+            moved_on=test_plain.recalled_and_begun)),
+    ),
+    *of_prelude(
+        "ends",
+        "release",
+        ("no shortcut", "record", "if not (shortcut and shortcut(", "if not (shortcut(", "nothing can be handed back",
+         edge("release", "running", "queued")),
+    ),
+    *of_prelude(
         "ends",
         "finish",
         ("history of another type", "record", "own(history_key(key), 'RPUSH', history_key(key), line)",
-         "redis.call('RPUSH', history_key(key), line)", "a job can never end",
+         "call('RPUSH', history_key(key), line)", "a job can never end",
          by(test_wrong_types.test_what_is_kept_of_a_job_is_made_anew, name="history")),
         ("what an earlier attempt left", "once", "return job.attempt == 1 and not job.unknown end", "return true end",
          "an old error is shown beside the result",
@@ -222,11 +263,11 @@ ATTEMPTS = [
          "an old error is shown beside the result",
          by(test_settle.test_a_result_replaces_the_error_before_it, how=test_settle.defer,
             first=test_settle.LARGE_ERROR, last=test_settle.SMALL_RESULT)),
-        ("error in the hash", "once", "if not first then redis.call('HDEL', job_key(key), 'data') end", "",
+        ("error in the hash", "once", "if not first then call('HDEL', job_key(key), 'data') end", "",
          "an old error hides the result",
          by(test_settle.test_a_result_replaces_the_error_before_it, how=retry, first=test_settle.SMALL_ERROR,
             last=test_settle.LARGE_RESULT)),
-        ("result in a string", "once", "if not first then redis.call('UNLINK', outcome_key(key)) end", "",
+        ("result in a string", "once", "if not first then call('UNLINK', outcome_key(key)) end", "",
          "an old error is kept beside the result", by(test_settle.test_a_result_replaces_the_error_before_it, how=retry,
             first=test_settle.LARGE_ERROR, last=test_settle.SMALL_RESULT)),
         ("dead letters", "wake-up", "if state == 'dead' then", "if false then", "nobody sees a dead letter",

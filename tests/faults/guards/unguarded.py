@@ -5,17 +5,23 @@ from __future__ import annotations
 UNGUARDED: dict[str, list[tuple[str, str]]] = {
     "it saves a call where there is nothing to do": [
         ("claim", "if job.expires then own(EXPIRING, 'ZREM', EXPIRING, key) end"),
-        ("reclaim", "if reply[1] ~= cursor then redis.call('HSET', META, name, reply[1]) end"),
-        ("prelude/ends", "if job.attempt then redis.call('PEXPIRE', outcome_key(key), ttl) end"),
-        ("prelude/ends", "if job.said then redis.call('PEXPIRE', events_key(key), ttl) end"),
-        ("prelude/ends", "if job.history then redis.call('PEXPIRE', history_key(key), ttl) end"),
+        ("reclaim", "if reply[1] ~= cursor then call('HSET', META, name, reply[1]) end"),
+        ("prelude/ends", "if job.attempt then call('PEXPIRE', outcome_key(key), ttl) end"),
+        ("prelude/ends", "if job.said then call('PEXPIRE', events_key(key), ttl) end"),
+        ("prelude/ends", "if job.history then call('PEXPIRE', history_key(key), ttl) end"),
         ("prelude/ends", "if job.expires then own(EXPIRING, 'ZREM', EXPIRING, key) end"),
         ("submit", "if options == '' then"),
-        ("requeue", "if seal ~= '' then redis.call('SETRANGE', message_key(key), 0, seal) end"),
+        ("requeue", "if seal ~= '' then call('SETRANGE', message_key(key), 0, seal) end"),
         ("prelude/records", "if not field then return nil end"),
-        ("prelude/records", "if has(key, RUNNING) then"),
+        ("prelude/keys", "if not text then text = format('%d', n); written[n] = text end"),
         ("prelude/entries", "if #ids > FEW then ids = trim(lane, ids) end"),
-        ("claim", "if has(key, QUEUED) then"),
+        ("claim", "if begin_plainly(entry, key) then return end"),
+        ("claim", "if not is_plain(job_key(key), QUEUED, 'entry', entry) then return false end"),
+        ("finish", "if not is_plain(record, RUNNING, 'fence', fence) then return false end"),
+        (
+            "prelude/entries",
+            "if #words > 0 then call('PUBLISH', QUEUE .. 'done:' .. route, kind .. table.concat(words)) end",
+        ),
         ("claim", "if not drained[lane] then"),
     ],
     "it reads an option": [
@@ -26,19 +32,15 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
     ],
     "it chooses where or how something is stored": [
         ("prelude/ends", "if #data > SMALL then"),
-        ("prelude/ends", "if packed ~= '' then line = '\\149' .. string.sub(line, 2) .. packed end"),
+        ("prelude/ends", "if packed ~= '' then line = '\\149' .. sub(line, 2) .. packed end"),
         ("prelude/entries", "if ids then ids[#ids + 1] = id else dropped[lane] = { id } end"),
-        ("prelude/entries", "if not by_kind then by_kind = {}; news[channel] = by_kind end"),
-        ("prelude/entries", "if words then words[#words + 1] = word else by_kind[kind] = { word } end"),
-        ("prelude/entries", "local told = data ~= '' and #data < 255"),
-        (
-            "prelude/entries",
-            "return key .. string.sub(state, 1, 1) .. string.char(told and #data or 255) .. (told and data or '')",
-        ),
+        ("prelude/entries", "if not words then words = { d = {}, e = {} }; news[route] = words end"),
+        ("prelude/entries", "local told = size > 0 and size < 255"),
+        ("prelude/entries", "words[n + 3], words[n + 4] = char(told and size or 255), told and data or ''"),
         ("finish", "if state ~= 'succeeded' then"),
     ],
     "it reads an answer of the server": [
-        ("forget", "if is_last then last = math.max(last, tonumber(string.match(info[i + 1], '^%d+'))) end"),
+        ("forget", "if is_last then last = math.max(last, tonumber(match(info[i + 1], '^%d+'))) end"),
     ],
     "it shares free slots among the lanes": [
         ("claim", "local quota = turn == 1 and math.min(free, tonumber(ARGV[2 + i])) or free"),
@@ -48,7 +50,7 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ("reclaim", "taken[#taken + 1], taken[#taken + 2] = key, running and job.worker or ''"),
         (
             "prelude/entries",
-            "if redis.call('ZRANGE', DELAYED, 0, 0)[1] == key then control('due', string.format('%d', due)) end",
+            "if call('ZRANGE', DELAYED, 0, 0)[1] == key then control('due', format('%d', due)) end",
         ),
     ],
 }

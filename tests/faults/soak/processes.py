@@ -117,7 +117,8 @@ def workers(count: int, slots: int, lease: float, env: dict[str, str], ledger: L
         sys.executable, "-m", "taskserver", "worker", "--tools", "tests.faults.soak.tools", "--concurrency", str(slots),
         "--lease", str(lease), "--grace-period", str(GRACE_SECONDS),
     ]  # fmt: skip
-    return Places("worker", [command] * count, env, ledger, logs)
+    commands = [[*command, "--keep-messages"] if number % 2 else command for number in range(count)]
+    return Places("worker", commands, env, ledger, logs)
 
 
 def producers(count: int, rate: float, seed: int, env: dict[str, str], ledger: Ledger, logs: Path) -> Places:

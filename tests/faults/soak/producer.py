@@ -108,6 +108,7 @@ class Producer:
         return options
 
     async def _one(self, call: Call, options: dict[str, Any]) -> None:
+        options["session_id"] = call.token  # it is found by that also when its message was not kept
         key = options.get("idempotency_key")
         job = None
         while job is None:

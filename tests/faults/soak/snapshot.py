@@ -53,7 +53,7 @@ async def _page(broker: Broker, raw: Any, keys: list[str]) -> dict[str, Stored]:
         f"default-{key}": Stored(
             end=_end(status, outcome),
             stamp=stamp,
-            token=(status.arguments or {}).get("label", key).partition("/")[0],
+            token=status.session_id or (status.arguments or {}).get("label", key).partition("/")[0],
             history=Counter(line.event for line in status.history),
             pieces=said.get(key, []),
         )

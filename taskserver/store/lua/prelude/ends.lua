@@ -7,12 +7,12 @@ local function is_first(job) return job.attempt == 1 and not job.unknown end
 -- their own. What an earlier attempt left in the other place goes.
 local function store_outcome(key, data, first, ttl, ...)
   if #data > SMALL then
-    redis.call('SET', outcome_key(key), data, 'PX', ttl)
-    redis.call('HSET', job_key(key), ...)
-    if not first then redis.call('HDEL', job_key(key), 'data') end
+    call('SET', outcome_key(key), data, 'PX', ttl)
+    call('HSET', job_key(key), ...)
+    if not first then call('HDEL', job_key(key), 'data') end
   else
-    redis.call('HSET', job_key(key), 'data', data, ...)
-    if not first then redis.call('UNLINK', outcome_key(key)) end
+    call('HSET', job_key(key), 'data', data, ...)
+    if not first then call('UNLINK', outcome_key(key)) end
   end
 end
 
@@ -20,34 +20,35 @@ end
 local function remember(key, attempt, worker, event, packed, now)
   local record = { attempt or 0, now, worker or '', event }
   local line = cmsgpack.pack(record)
-  if packed ~= '' then line = '\149' .. string.sub(line, 2) .. packed end -- an array of 5 instead of 4
+  if packed ~= '' then line = '\149' .. sub(line, 2) .. packed end -- an array of 5 instead of 4
   own(history_key(key), 'RPUSH', history_key(key), line)
-  redis.call('LTRIM', history_key(key), -HISTORY, -1)
-  redis.call('PEXPIRE', history_key(key), LIVE_TTL)
+  call('LTRIM', history_key(key), -HISTORY, -1)
+  call('PEXPIRE', history_key(key), LIVE_TTL)
 end
 
 -- The end of a job, whichever way: outcome, time to live for all its keys, news. `job` is from read_job; `data`
 -- is '' where there is no outcome, and then the last attempt's error stays.
 local function end_job(key, job, state, data, now)
-  local ttl = job.ttl or RESULT_TTL
+  local record, ttl = job_key(key), job.ttl or RESULT_TTL
   if state == 'dead' then
     ttl = math.max(ttl, DEAD_TTL)
     own(DEAD, 'ZADD', DEAD, now, key)
-    redis.call('ZREMRANGEBYSCORE', DEAD, '-inf', now - DEAD_TTL)
+    call('ZREMRANGEBYSCORE', DEAD, '-inf', now - DEAD_TTL)
   end
+  ttl = digits(ttl)
   if data ~= '' then
-    store_outcome(key, data, is_first(job), ttl, 'state', state, 'ended', now)
+    store_outcome(key, data, is_first(job), ttl, 'state', state, 'ended', digits(now))
   else
-    redis.call('HSET', job_key(key), 'state', state, 'ended', now)
-    if job.attempt then redis.call('PEXPIRE', outcome_key(key), ttl) end
+    call('HSET', record, 'state', state, 'ended', digits(now))
+    if job.attempt then call('PEXPIRE', outcome_key(key), ttl) end
   end
-  redis.call('PEXPIRE', job_key(key), ttl)
-  redis.call('PEXPIRE', message_key(key), ttl)
-  if job.said then redis.call('PEXPIRE', events_key(key), ttl) end
-  if job.history then redis.call('PEXPIRE', history_key(key), ttl) end
+  call('PEXPIRE', record, ttl)
+  call('PEXPIRE', message_key(key), ttl)
+  if job.said then call('PEXPIRE', events_key(key), ttl) end
+  if job.history then call('PEXPIRE', history_key(key), ttl) end
   if job.expires then own(EXPIRING, 'ZREM', EXPIRING, key) end
   drop_entry(job.entry)
-  tell('d', key, told_end(key, state, data))
+  tell_end(key, state, data)
 end
 
 -- Whether the job ends at its time `expires`: one that must have started by then, as long as no attempt was spent, and one
@@ -59,7 +60,7 @@ end
 
 -- Since when a job is a dead letter; nil if that is so long ago that the next one takes it off the list.
 local function dead_since(key, now)
-  local ended = number(redis.call('HGET', job_key(key), 'ended')) or now
+  local ended = number(call('HGET', job_key(key), 'ended')) or now
   return ended > now - DEAD_TTL and ended or nil
 end
 
@@ -73,17 +74,20 @@ local function refusal(job, fence)
 end
 
 -- What scripts by which a worker moves its attempts have in common: ARGV from `first` on holds, per job, key, fence
--- and what else `move` wants; `width` values in all. Returns per job that was refused: key, reason.
-local function move_attempts(first, width, move)
+-- and what else `move` wants; `width` values in all. `shortcut`, if any, gets them first, and says whether that was all. Returns
+-- per job that was refused: key, reason.
+local function move_attempts(first, width, move, shortcut)
   local refused = {}
   for i = first, #ARGV, width do
-    local key = ARGV[i]
-    local job = read_job(key)
-    local why = refusal(job, ARGV[i + 1])
-    if why == '' then
-      move(key, job, unpack(ARGV, i + 2, i + width - 1))
-    else
-      refused[#refused + 1], refused[#refused + 2] = key, why
+    if not (shortcut and shortcut(unpack(ARGV, i, i + width - 1))) then
+      local key = ARGV[i]
+      local job = read_job(key)
+      local why = refusal(job, ARGV[i + 1])
+      if why == '' then
+        move(key, job, unpack(ARGV, i + 2, i + width - 1))
+      else
+        refused[#refused + 1], refused[#refused + 2] = key, why
+      end
     end
   end
   flush()
@@ -93,10 +97,10 @@ end
 -- Whether `me` holds the lock `name` for `ms` from now on. A key there without an end, or of another type, is no lock.
 local function hold(name, me, ms)
   local lock = QUEUE .. name
-  if redis.call('PTTL', lock) == -1 then redis.call('UNLINK', lock) end
+  if call('PTTL', lock) == -1 then call('UNLINK', lock) end
   local holder = own(lock, 'GET', lock)
   if holder and holder ~= me then return false end
-  redis.call('SET', lock, me, 'PX', ms)
+  call('SET', lock, me, 'PX', ms)
   return true
 end
 
@@ -108,7 +112,7 @@ local function once(name, act)
   local known = own(place, 'HMGET', place, 'packed')[1]
   if known then return cmsgpack.unpack(known) end
   local answer = act()
-  redis.call('HSET', place, 'packed', cmsgpack.pack(answer))
-  redis.call('PEXPIRE', place, ANSWER_TTL)
+  call('HSET', place, 'packed', cmsgpack.pack(answer))
+  call('PEXPIRE', place, ANSWER_TTL)
   return answer
 end

@@ -15,27 +15,27 @@ local function fits(digits) return #digits < 20 or (#digits == 20 and digits <= 
 
 -- Whether the server takes it for a stream id: two numbers of 64 bits. Only forged ones are so long that it matters.
 local function is_id(id)
-  local time, sequence = string.match(id, '^(%d+)%-(%d+)$')
+  local time, sequence = match(id, '^(%d+)%-(%d+)$')
   return fits(time) and fits(sequence)
 end
 
 -- Lane and id of an entry as it is written in a job's hash; nil for what cannot be one.
 local function place(entry)
-  local lane, id = string.match(entry or '', '^(%l+)/(%d+%-%d+)$')
+  local lane, id = match(entry or '', '^(%l+)/(%d+%-%d+)$')
   if IS_LANE[lane] and (#id < 20 or is_id(id)) then return lane, id end
 end
 
 -- Whether one stream id comes before another. Their parts may be larger than what Lua's numbers hold exactly.
 local function before(one, other)
-  if #one == #other and string.find(one, '-', 1, true) == string.find(other, '-', 1, true) then return one < other end
-  local a, b, c, d = string.match(one .. ' ' .. other, '^(%d+)%-(%d+) (%d+)%-(%d+)$')
+  if #one == #other and byte(one, find(other, '-', 1, true)) == 45 then return one < other end
+  local a, b, c, d = match(one .. ' ' .. other, '^(%d+)%-(%d+) (%d+)%-(%d+)$')
   if a == c then a, c = b, d end
   return #a < #c or (#a == #c and a < c)
 end
 
 -- Up to where the group of a lane has read. A group or stream that is gone will be made anew, and begin at the start.
 local function last_delivered(lane)
-  for _, group in ipairs(redis.pcall('XINFO', 'GROUPS', lane_key(lane))) do
+  for _, group in ipairs(try('XINFO', 'GROUPS', lane_key(lane))) do
     if group[2] == GROUP then return group[8] end
   end
   return '0-0'
@@ -46,10 +46,10 @@ local delivered = {}
 local function is_awake(job)
   local lane, id = place(job.entry)
   if not lane then return false end
-  local found = redis.pcall('XRANGE', lane_key(lane), id, id)
+  local found = try('XRANGE', lane_key(lane), id, id)
   if is_foreign(found) or #found == 0 then return false end
   delivered[lane] = delivered[lane] or last_delivered(lane)
-  return before(delivered[lane], id) or #redis.call('XPENDING', lane_key(lane), GROUP, id, id, 1) > 0
+  return before(delivered[lane], id) or #call('XPENDING', lane_key(lane), GROUP, id, id, 1) > 0
 end
 
 -- From now on the worker has the entry's lease; false if there is no such entry. FORCE makes the pending record anew where
@@ -63,7 +63,7 @@ end
 local function keep_lease(key, job, worker)
   if lease(job.entry, worker) then return end
   local entry = enqueue(key, 'returned')
-  redis.call('HSET', job_key(key), 'entry', entry)
+  call('HSET', job_key(key), 'entry', entry, 'moved', 1) -- the worker knows the old one only
   lease(entry, worker)
 end
 
@@ -78,22 +78,29 @@ local function drop_entry(entry)
   if ids then ids[#ids + 1] = id else dropped[lane] = { id } end
 end
 
--- News for the submitters, gathered so that a batch costs one PUBLISH per submitter: 'e' and the ids of jobs with new events, 24
--- characters each; 'd' and what `told_end` says of each job that ended (store/news.py).
+-- News for the submitters, by their routes, gathered so that a batch costs one PUBLISH per submitter: 'e' and the ids of jobs
+-- with new events, 24 characters each; 'd' and what `tell_end` says of each job that ended (store/news.py).
 local news = {}
-local function tell(kind, key, word)
-  local channel = QUEUE .. 'done:' .. string.sub(key, 11, 16)
-  local by_kind = news[channel]
-  if not by_kind then by_kind = {}; news[channel] = by_kind end
-  local words = by_kind[kind]
-  if words then words[#words + 1] = word else by_kind[kind] = { word } end
+local function words_for(key)
+  local route = sub(key, 11, 16)
+  local words = news[route]
+  if not words then words = { d = {}, e = {} }; news[route] = words end
+  return words
 end
 
--- A job's end in a word: id, first letter of the state, the outcome's length and the outcome itself, which saves whoever waits
--- a look. A length of 255: look it up.
-local function told_end(key, state, data)
-  local told = data ~= '' and #data < 255
-  return key .. string.sub(state, 1, 1) .. string.char(told and #data or 255) .. (told and data or '')
+local function tell_events(key)
+  local words = words_for(key).e
+  words[#words + 1] = key
+end
+
+-- A job's end: id, first letter of the state, the outcome's length and the outcome itself, which saves whoever waits a look. A
+-- length of 255: look it up.
+local function tell_end(key, state, data)
+  local size, words = #data, words_for(key).d
+  local told = size > 0 and size < 255
+  local n = #words
+  words[n + 1], words[n + 2] = key, sub(state, 1, 1)
+  words[n + 3], words[n + 4] = char(told and size or 255), told and data or ''
 end
 
 -- What nobody has pending up to where the group has read is done with, and may all go at once: of these ids, those that then
@@ -101,9 +108,9 @@ end
 -- all else that is done at the end of a job.
 local function trim(lane, ids)
   local stream, bound = lane_key(lane), last_delivered(lane)
-  local pending = redis.pcall('XPENDING', stream, GROUP, '-', '+', 1)[1]
+  local pending = try('XPENDING', stream, GROUP, '-', '+', 1)[1]
   if pending and before(pending[1], bound) then bound = pending[1] end
-  redis.call('XTRIM', stream, 'MINID', '=', bound)
+  call('XTRIM', stream, 'MINID', '=', bound)
   local left = {}
   for _, id in ipairs(ids) do
     if not before(id, bound) then left[#left + 1] = id end
@@ -116,20 +123,22 @@ local function flush()
   for lane, ids in pairs(dropped) do
     own(lane_key(lane), 'XACK', lane_key(lane), GROUP, unpack(ids))
     if #ids > FEW then ids = trim(lane, ids) end
-    if #ids > 0 then redis.call('XDEL', lane_key(lane), unpack(ids)) end
+    if #ids > 0 then call('XDEL', lane_key(lane), unpack(ids)) end
   end
-  for channel, by_kind in pairs(news) do
-    for kind, words in pairs(by_kind) do redis.call('PUBLISH', channel, kind .. table.concat(words)) end
+  for route, by_kind in pairs(news) do
+    for kind, words in pairs(by_kind) do
+      if #words > 0 then call('PUBLISH', QUEUE .. 'done:' .. route, kind .. table.concat(words)) end
+    end
   end
 end
 
 -- Workers listen here for what cannot wait for their next heartbeat.
 local function control(...)
-  redis.call('PUBLISH', QUEUE .. 'control', table.concat({ ... }, ' '))
+  call('PUBLISH', QUEUE .. 'control', table.concat({ ... }, ' '))
 end
 
 -- The job waits in the delay set until `due`; workers are told if it is the next one.
 local function delay(key, due)
   own(DELAYED, 'ZADD', DELAYED, due, key)
-  if redis.call('ZRANGE', DELAYED, 0, 0)[1] == key then control('due', string.format('%d', due)) end
+  if call('ZRANGE', DELAYED, 0, 0)[1] == key then control('due', format('%d', due)) end
 end

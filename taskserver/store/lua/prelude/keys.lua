@@ -5,6 +5,16 @@
 -- live in one slot of a cluster and a script may build those that it learns of only as it reads.
 -- Python's names for the same keys are in store/keys.py; a test holds the two together.
 
+-- To look up a global costs a tenth of a command; these are called for every job.
+local call = redis.call
+local try = redis.pcall
+local sub = string.sub
+local find = string.find
+local match = string.match
+local byte = string.byte
+local char = string.char
+local format = string.format
+
 local QUEUE = KEYS[1]
 local GROUP = 'workers'
 local SWEEPER = 'sweeper' -- the consumer that entries go to which no worker took
@@ -15,7 +25,7 @@ local DEAD_TTL = 30 * DAY -- of a dead letter
 local LIVE_TTL = 30 * DAY -- of a live job's side keys (events, history, last error), renewed by each write
 local ANSWER_TTL = DAY / 12 -- of an answer that a repeated call gets again: longer than any client is patient
 local HISTORY = 50 -- entries kept of a job's history
-local READABLE = 4194304 + 64 -- bytes read of a message or outcome: more than any may have, so that readers see that
+local READABLE = '4194368' -- bytes read of a message or outcome: more than any may have, so that readers see that
 local LANES = { 'returned', 'high', 'normal', 'low' }
 local IS_LANE = { returned = true, high = true, normal = true, low = true }
 -- The states of domain/job.py, and whether a job in it has ended.
@@ -35,6 +45,15 @@ local function history_key(key) return QUEUE .. 'history:' .. key end
 
 -- Milliseconds since 1970 by this server's clock, the only one that transitions go by.
 local function clock()
-  local time = redis.call('TIME')
+  local time = call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- A whole number as text. What the server makes of a number costs as much as a command, for it writes 17 digits; and those of a
+-- batch are often the same.
+local written = {}
+local function digits(n)
+  local text = written[n]
+  if not text then text = format('%d', n); written[n] = text end
+  return text
 end
