@@ -13,7 +13,7 @@ from taskserver.client.waiter import Waiter
 from taskserver.config.keys import keyring
 from taskserver.config.settings import settings
 from taskserver.domain.durability import Durability
-from taskserver.domain.ids import job_id, new_key, new_route
+from taskserver.domain.ids import KeyMaker, new_route, parse
 from taskserver.domain.job import NewJob
 from taskserver.domain.messages import BaseMessage, ToolExecutionMessage
 from taskserver.domain.names import check_queue_name, check_tool_name
@@ -88,7 +88,8 @@ class Client:
         self._submitter: Submitter | None = None
         self._waiter: Waiter | None = None
         self._connecting = asyncio.Lock()
-        self._route = new_route()
+        self._new_key = KeyMaker(new_route())
+        self._declared: dict[Tool, Defaults] = {}
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -187,7 +188,7 @@ class Client:
             message, defaults, returns = self._call(tool, args)
             queue, new = self._build(message, options, defaults)
             by_queue.setdefault(queue, []).append(new)
-            jobs.append(self.job(job_id(queue, new.key), returns))
+            jobs.append(self._handle(queue, new.key, returns))
             names.setdefault(queue, []).append(message.tool_name)
         for queue, batch in by_queue.items():
             await submitting.submit(broker, queue, batch)
@@ -214,7 +215,7 @@ class Client:
         """
         if self._broker is None or self._waiter is None:
             raise RuntimeError("connect first: use `async with Client() as client`, or await client.connect()")
-        return Job(self._broker, self._waiter, job_id, returns, self.keyring)
+        return self._handle(*parse(job_id), returns)
 
     async def _send(self, message: BaseMessage, defaults: Defaults, returns: Any, options: SubmitOptions) -> Job[Any]:
         queue, new = self._build(message, options, defaults)
@@ -224,7 +225,12 @@ class Client:
         await self._submitter.submit(queue, new)
         name = message.tool_name if isinstance(message, ToolExecutionMessage) else message.message_type
         self._count(queue, (name,))
-        return self.job(job_id(queue, new.key), returns)
+        return self._handle(queue, new.key, returns)
+
+    def _handle(self, queue: str, key: str, returns: Any) -> Job[Any]:
+        assert self._broker is not None  # noqa: S101 - whoever calls has connected
+        assert self._waiter is not None  # noqa: S101
+        return Job(self._broker, self._waiter, queue, key, returns, self.keyring)
 
     def _count(self, queue: str, tools: Iterable[str]) -> None:
         counts = self._metrics or counting.get()
@@ -244,11 +250,11 @@ class Client:
             raise ToolInvalid(f"{getattr(tool, '__name__', tool)!r} is not a tool: put @tool in front of it")
         check_arguments(known, args)
         message = ToolExecutionMessage(tool_name=known.name, tool_args=dict(args))
-        defaults = Defaults(known.queue or self.queue, known.lane, known.retry.max_attempts, known.secret_fields)
-        return message, defaults, known.returns
+        return message, self._declared.get(known) or self._declare(known), known.returns
+
+    def _declare(self, tool: Tool) -> Defaults:
+        defaults = Defaults(tool.queue or self.queue, tool.lane, tool.retry.max_attempts, tool.secret_fields)
+        return self._declared.setdefault(tool, defaults)
 
     def _reach(self, url: str) -> Broker:
         return Broker(url, patience=self._settings.patience, durability=self._durability)
-
-    def _new_key(self) -> str:
-        return new_key(self._route)

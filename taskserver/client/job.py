@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from taskserver.client.waiter import Waiter
 from taskserver.domain.events import Event
-from taskserver.domain.ids import job_id, parse
+from taskserver.domain.ids import job_id
 from taskserver.domain.job import JobStatus, Outcome, State
 from taskserver.domain.signing import Keyring
 from taskserver.errors import (
@@ -37,10 +37,17 @@ class Job(Generic[T]):
     __slots__ = ("_broker", "_key", "_keyring", "_queue", "_returns", "_waiter", "id")
 
     def __init__(
-        self, broker: Broker, waiter: Waiter, id_: str, returns: Any = Any, keyring: Keyring | None = None
+        self,
+        broker: Broker,
+        waiter: Waiter,
+        queue: str,
+        key: str,
+        returns: Any = Any,
+        keyring: Keyring | None = None,
     ) -> None:
-        self._queue, self._key = parse(id_)
-        self.id = job_id(self._queue, self._key)
+        self._queue = queue
+        self._key = key
+        self.id = job_id(queue, key)
         self._broker = broker
         self._waiter = waiter
         self._returns = returns

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -32,14 +34,34 @@ async def submit(broker: Broker, queue: str, jobs: Sequence[NewJob]) -> set[str]
     await broker.prepare(queue)
     write = run_durably if broker.durability != IN_MEMORY else Broker.run
     known: set[str] = set()
-    for batch in _batches(jobs):
+
+    async def send(batch: Sequence[NewJob]) -> None:
         args: list[Any] = []
         for job in batch:
             args += (job.key, job.payload, _options(job))
         known.update(batch[position].key for position in await write(broker, "submit", queue, *args))
+
+    await _overlapping(send, _batches(jobs))
     if known and write is run_durably:
         await confirm_earlier(broker, queue)
     return known
+
+
+async def _overlapping(send: Callable[[Sequence[NewJob]], Awaitable[None]], batches: list[Sequence[NewJob]]) -> None:
+    """Send batches in order, each while the server is still at work for the one before."""
+    if len(batches) == 1:
+        await send(batches[0])
+        return
+    on_the_way: deque[asyncio.Future[None]] = deque()
+    try:
+        for batch in batches:
+            if len(on_the_way) == 2:
+                await on_the_way.popleft()
+            on_the_way.append(asyncio.ensure_future(send(batch)))
+        while on_the_way:
+            await on_the_way.popleft()
+    finally:
+        await asyncio.gather(*on_the_way, return_exceptions=True)
 
 
 def _batches(jobs: Sequence[NewJob]) -> list[Sequence[NewJob]]:
