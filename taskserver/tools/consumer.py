@@ -131,6 +131,11 @@ class BaseConsumer(ABC, Generic[M]):
         return Plan(self.message_type.message_type, self.timeout, self.retry, secret_fields(self.message_type))
 
     @cached_property
+    def hears_of_success(self) -> bool:
+        """Whether ``on_success`` is its own: the usual one does nothing, and need not be called."""
+        return type(self).on_success is not BaseConsumer.on_success
+
+    @cached_property
     def _decoder(self) -> msgspec.msgpack.Decoder[Any]:
         return msgspec.msgpack.Decoder(self.message_type, dec_hook=dec_hook)
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from taskserver.domain.job import ClaimedJob, State
@@ -74,14 +75,28 @@ class Executor:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def start(self, job: ClaimedJob) -> None:
-        """Run a claimed job in a slot that was taken for it; the slot is given back here."""
-        self._idle.clear()
-        attempt = Attempt(job, self._settlers[job.queue], time.monotonic())
-        if (earlier := self.running.get(attempt.id)) is not None:  # its lease was lost, and to this very worker
-            self.end(earlier, Stop.LOST)
-        attempt.task = asyncio.create_task(self._live(attempt))
-        self.running[attempt.id] = attempt
+    def admit(self, jobs: Sequence[ClaimedJob]) -> list[Attempt]:
+        """Take claimed jobs over: each holds its lease from now on, and is to ``begin`` or to be dismissed.
+
+        All before the first begins: one that blocks the event loop must not cost the others their leases.
+        """
+        now = time.monotonic()
+        attempts = [Attempt(job, self._settlers[job.queue], now) for job in jobs]
+        for attempt in attempts:
+            if (earlier := self.running.get(attempt.id)) is not None:  # its lease was lost, and to this very worker
+                self.end(earlier, Stop.LOST)
+            self.running[attempt.id] = attempt
+            self._idle.clear()
+        return attempts
+
+    def begin(self, attempt: Attempt) -> None:
+        """Run an attempt in a slot that was taken for it; the slot is given back here."""
+        attempt.task = _begin(self._live(attempt), asyncio.get_running_loop())
+
+    def dismiss(self, attempts: Sequence[Attempt]) -> None:
+        """Attempts that have not begun will not do so here."""
+        for attempt in attempts:
+            self._forget(attempt)
 
     async def wait_idle(self) -> None:
         """Wait until nothing runs."""
@@ -201,7 +216,8 @@ class Executor:
         except ResultInvalid as error:
             await self._conclude(attempt, opened, error)
             return
-        await self._tell(attempt, opened.consumer.on_success, result, opened.message)
+        if opened.consumer.hears_of_success:
+            await self._tell(attempt, opened.consumer.on_success, result, opened.message)
         kept = b"" if self._keep_messages else keep(opened.envelope, opened.plan.name)
         attempt.finish(State.SUCCEEDED, data, kept=kept)
 
@@ -278,6 +294,18 @@ class Executor:
         else:
             self._settle_stopped(attempt)
         self._forget(attempt)
+
+
+if sys.version_info >= (3, 12):
+
+    def _begin(life: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+        """A task that runs at once as far as it comes without waiting, which spares the event loop a turn for each."""
+        return asyncio.Task(life, loop=loop, eager_start=True)
+
+else:
+
+    def _begin(life: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+        return loop.create_task(life)
 
 
 def _context(attempt: Attempt, opened: Opened) -> Context:

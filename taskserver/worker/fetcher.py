@@ -10,6 +10,7 @@ from taskserver.errors import BrokerError
 from taskserver.store.claiming import Entry, WakeUp, claim
 from taskserver.store.connection import Broker, GroupMissing
 from taskserver.store.recovering import recall
+from taskserver.worker.attempt import Attempt
 from taskserver.worker.executor import Executor
 from taskserver.worker.janitor import Janitor
 from taskserver.worker.portions import Portion
@@ -95,15 +96,18 @@ class Fetcher(LoopService):
         if not wanted and not self._read:
             return
         read, self._read = self._read, []
+        attempts: list[Attempt] = []
         started = 0
         try:
             claimed = await claim(
                 self._broker, self._queue, self._worker, self._share.next(wanted), self._attempts_cap, read
             )
-            for job in claimed.jobs:
-                self._executor.start(job)
+            attempts = self._executor.admit(claimed.jobs)
+            for attempt in attempts:
+                self._executor.begin(attempt)
                 started += 1
         finally:
+            self._executor.dismiss(attempts[started:])
             self._slots.claimed(started, wanted)
         if started:
             self.claims += 1

@@ -76,7 +76,7 @@ async def plant(broker: Broker, client: Client, payload: bytes, queue: str = "de
 
 
 async def test_what_is_signed_runs_as_ever(signing: Client, run_worker: RunWorker, keys: Keys) -> None:
-    async with run_worker(pay, signing_keys=keys["ours"]):
+    async with run_worker(pay, signing_keys=keys["ours"], keep_messages=True):
         assert await (await signing.submit(pay, {"cents": 1})).result(timeout=10) == 1
         assert await (await signing.submit("pay", {"cents": -2}, tags=["red"])).result(timeout=10) == -2
         many = await signing.submit_many([(pay, {"cents": cents}) for cents in range(5)], idempotency_key="five")
@@ -107,7 +107,7 @@ async def test_what_is_signed_with_another_key_is_refused(broker_url: str, run_w
 async def test_a_signed_message_under_another_id_or_in_another_queue_is_refused(
     broker: Broker, signing: Client, run_worker: RunWorker, keys: Keys
 ) -> None:
-    async with run_worker(pay, signing_keys=keys["ours"], queues=("default", "other")):
+    async with run_worker(pay, signing_keys=keys["ours"], queues=("default", "other"), keep_messages=True):
         job = await signing.submit(pay, {"cents": 1})
         await job.result(timeout=10)
         recorded = await broker.client(broker.url).get(broker.keys("default").message(job.id.removeprefix("default-")))

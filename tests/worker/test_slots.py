@@ -3,7 +3,7 @@
 import asyncio
 
 from taskserver import Client, Context, State, tool
-from taskserver.domain.job import ClaimedJob
+from taskserver.worker.attempt import Attempt
 from tests.conftest import Eventually
 from tests.worker.conftest import Hire
 
@@ -143,15 +143,15 @@ async def test_jobs_of_a_claim_that_could_not_be_started_go_back_unspent(client:
     jobs = await client.submit_many([(short, {})] * 3)
     hired = await hire(short, concurrency=3, lease=60)
     executor, begun = hired.worker._executor, []
-    start = executor.start
+    begin = executor.begin
 
-    def start_but_the_second(job: ClaimedJob) -> None:
-        begun.append(job)
+    def begin_but_the_second(attempt: Attempt) -> None:
+        begun.append(attempt)
         if len(begun) == 2:
             raise RuntimeError("no task for it")
-        start(job)
+        begin(attempt)
 
-    executor.start = start_but_the_second  # type: ignore[method-assign]
+    executor.begin = begin_but_the_second  # type: ignore[method-assign]
     assert [await job.result(timeout=10) for job in jobs] == [1, 1, 1]
     await hired.stop()
     assert hired.worker._slots.busy == 0
