@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.charts import Bar, Line, Row, bars, lines, number
-from benchmarks.peers import record
+from benchmarks.peers import record, targets
 from benchmarks.peers.record import Run
 from benchmarks.peers.systems import SYSTEMS
 from benchmarks.peers.tables import TABLES, Column, Table
@@ -40,7 +40,7 @@ def publish(run: Run, root: Path) -> None:
 
 def markdown(run: Run) -> str:
     """Everything about a run as text."""
-    parts = [_about(run), *(_table(run, table) for table in TABLES), _not_first(run), _setups(run)]
+    parts = [_about(run), targets.table(run), *(_table(run, table) for table in TABLES), _not_first(run), _setups(run)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -103,3 +103,14 @@ def test_charts_escape_and_keep_what_has_no_figure():
     assert "timed out" in bars("t", "jobs/s", [Row("y", [None], note="timed out")])
     assert "no figures" in lines("t", "x", "y", [])
     assert "<polyline" in lines("t", "x", "y", [Line("ours", [(1, 10), (10, 20)])])
+
+
+def test_a_target_is_held_against_the_best_that_is_named():
+    text = markdown(run_with(taskserver=100.0, ardiq=40.0, saq=5.0, arq=4.0, floor=120.0))
+    assert "| drain, concurrency 100 | ≥ 3 of ardiq's | 2.50 (100 and 40.0) | **missed** |" in text
+    assert "| drain, concurrency 100 | ≥ 15 of saq's | 20.00 (100 and 5) | reached |" in text
+    assert "| drain, concurrency 100 | ≥ 0.7 of floor's | 0.83 (100 and 120) | reached |" in text
+
+
+def test_a_target_that_a_run_cannot_tell_of_is_left_out():
+    assert "What we set out for" not in markdown(run_with(taskserver=100.0, rq=200.0))

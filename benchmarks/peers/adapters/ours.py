@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import uvloop
 
 from benchmarks.peers.adapters import our_tools, tasks
 from benchmarks.peers.adapters.protocol import CONCURRENCY, URL, Producer, serve
-from taskserver import Client, Job, tool
-from taskserver.testing import running_worker
+from taskserver import Client, Job, WorkerConfig
+from taskserver.worker.assignment import Assignment
+from taskserver.worker.working import serve as serve_as_worker
 
 QUEUE = "bench"
-TOOLS = {**{name: tool(body) for name, body in tasks.ASYNC.items()}, "burn": our_tools.burn}
+TOOLS: dict[str, Callable[..., Any]] = {name: getattr(our_tools, name) for name in (*tasks.ASYNC, "burn")}
 
 
 class Ours(Producer):
@@ -42,11 +42,11 @@ class Ours(Producer):
         return await handle.result(timeout=300)
 
 
-async def work() -> None:
-    """The services that ``taskserver worker`` runs, in the same event loop."""
-    async with running_worker(*TOOLS.values(), url=URL, queues=(QUEUE,), concurrency=CONCURRENCY):
-        await asyncio.Event().wait()
+def work() -> None:
+    """What the command ``taskserver worker`` comes to."""
+    config = WorkerConfig(queues=(QUEUE,), concurrency=CONCURRENCY)
+    serve_as_worker(Assignment(modules=(our_tools.__name__,), worker=config, broker_url=URL, loglevel="warning"))
 
 
 if __name__ == "__main__":
-    serve(Ours, lambda: uvloop.run(work()), uvloop.run)
+    serve(Ours, work, uvloop.run)
