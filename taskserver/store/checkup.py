@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from taskserver.domain.lanes import LANES, RETURNED
+from taskserver.domain.partitions import queue_of
 from taskserver.store import listing
 from taskserver.store.connection import Broker
 from taskserver.store.health import Finding
@@ -193,14 +194,16 @@ def _state(queue: str, count: Count) -> Iterator[Finding]:
     subject = f"queue {queue}"
     if count.paused:
         text = "paused: workers take no jobs from it"
-        yield Finding(subject, "warning", text, f"taskserver queue resume {queue}")
+        yield Finding(subject, "warning", text, f"taskserver queue resume {queue_of(queue)}")
     if count.jobs and not count.workers:
         text = f"{_number(count.jobs, 'job')} and no live worker"
-        yield Finding(subject, "warning", text, f"start one: taskserver worker --queue {queue}")
+        yield Finding(subject, "warning", text, f"start one: taskserver worker --queue {queue_of(queue)}")
     if count.overdue:
         advice = (
             "see the workers' logs: their schedulers fail" if count.workers else "start a worker: it puts them back"
         )
         yield Finding(subject, "warning", f"{_number(count.overdue, 'delayed job')} overdue", advice)
     if count.dead:
-        yield Finding(subject, "warning", _number(count.dead, "dead letter"), f"taskserver dead list --queue {queue}")
+        yield Finding(
+            subject, "warning", _number(count.dead, "dead letter"), f"taskserver dead list --queue {queue_of(queue)}"
+        )

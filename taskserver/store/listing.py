@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
-from taskserver.domain.names import check_queue_name
+from taskserver.domain.partitions import check_partition_name, queue_of
 from taskserver.errors import ConfigError
+from taskserver.store import partitions
 from taskserver.store.connection import Broker
 from taskserver.store.keys import FORGETTER, QUEUES
 from taskserver.store.queues import names
@@ -67,6 +68,7 @@ async def forget(broker: Broker, queue: str) -> bool:
     if not await _try(broker, queue, "forget"):
         return False
     await broker.ask(QUEUES, lambda client: client.srem(QUEUES, queue))
+    await partitions.forget(broker, queue_of(queue))
     return True
 
 
@@ -82,7 +84,7 @@ async def _having(broker: Broker, what: str) -> set[str]:
         with broker.translated():
             async for name in broker.client(server).scan_iter(match=f"ts:{{*}}:{what}", count=PAGE):
                 with suppress(ConfigError):
-                    found.add(check_queue_name(text(name).partition("{")[2].partition("}")[0]))
+                    found.add(check_partition_name(text(name).partition("{")[2].partition("}")[0]))
     return found
 
 

@@ -20,6 +20,7 @@ from taskserver.domain.events import Event, EventKind, Report
 from taskserver.domain.job import AttemptRecord, Failure, JobStatus, Outcome, State
 from taskserver.domain.limits import MAX_BYTES
 from taskserver.domain.messages import Envelope, unpack
+from taskserver.domain.partitions import queue_of
 from taskserver.domain.secrets import Names, masked
 from taskserver.store.connection import Broker
 from taskserver.store.forged import LAST_MS, fraction, number, unpacked
@@ -133,7 +134,7 @@ def _status(
     progress, said = unpacked(_progress, fields.get(b"progress")) or (None, "")
     return JobStatus(
         id=f"{queue}-{key}",
-        queue=queue,
+        queue=queue_of(queue),
         state=state,
         attempt=number(fields, b"attempt") or 0,
         max_attempts=number(fields, b"max"),

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
 from taskserver import Client, Context, tool
-from taskserver.worker.portions import Portion, shared
+from taskserver.worker.portions import Portion, Portions
 from taskserver.worker.slots import QueueShare, Slots
 from tests.conftest import RunWorker
 
 
-def portions(size: int, *shares: QueueShare) -> dict[str, Portion]:
-    made = shared(Slots(size), [share.queue for share in shares], shares)
-    return {name: portion for name, portion in made.items() if isinstance(portion, Portion)}
+def portions(size: int, *shares: QueueShare, partitions: Sequence[str] = ()) -> dict[str, Portion]:
+    made = Portions(Slots(size), shares)
+    made.add(partitions or [share.queue for share in shares])
+    return {name: portion for name, portion in made.taken_from.items() if isinstance(portion, Portion)}
 
 
 def begin(portion: Portion) -> int:
@@ -27,7 +29,9 @@ def begin(portion: Portion) -> int:
 
 def test_one_queue_has_the_slots_for_itself() -> None:
     slots = Slots(4)
-    assert shared(slots, ["a"], [QueueShare("a", weight=5)]) == {"a": slots}
+    made = Portions(slots, [QueueShare("a", weight=5)])
+    made.add(["a"])
+    assert made.taken_from == {"a": slots}
 
 
 def test_busy_queues_begin_jobs_by_weight() -> None:
