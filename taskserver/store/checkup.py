@@ -86,6 +86,11 @@ async def look_over_list(broker: Broker) -> list[Finding]:
     if missing := await listing.unlisted(broker):
         text = f"{_number(len(missing), 'queue')} not on the list of queues: {_some(missing)}"
         findings.append(Finding("queues", "warning", text, f"{FIX}: put back on the list"))
+    if wrong := await listing.miscounted(broker):
+        text = f"{_number(len(wrong), 'queue')} with fewer partitions counted than are listed: {_some([*wrong])}"
+        findings.append(
+            Finding("queues", "warning", text, f"{FIX}: counted anew; until then clients do not submit there")
+        )
     if not findings and (unused := await listing.idle(broker, mark=False)):
         text = f"{_number(len(unused), 'queue')} empty and unused for 30 days: {_some(unused)}"
         findings.append(Finding("queues", "warning", text, f"{FIX}: forgotten; workers do so too, in time"))
@@ -99,6 +104,9 @@ async def repair_list(broker: Broker) -> list[Finding]:
     if broken or missing:
         await listing.relist(broker, missing)
         done.append(Finding("queues", "repaired", f"{_number(len(missing), 'queue')} listed again: {_some(missing)}"))
+    if counted := await listing.recount(broker):
+        text = f"partitions of {_number(len(counted), 'queue')} counted anew: {_some([*counted])}"
+        done.append(Finding("queues", "repaired", text))
     forgotten = [queue for queue in await listing.idle(broker, mark=True) if await listing.forget(broker, queue)]
     if forgotten:
         text = f"{_number(len(forgotten), 'queue')} forgotten: {_some(forgotten)}"
