@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from copy import copy
 from typing import Any, Protocol, Self, TypeVar, Unpack, overload
 
 from taskserver.client.job import Job
@@ -19,7 +20,7 @@ from taskserver.domain.job import NewJob
 from taskserver.domain.messages import BaseMessage, ToolExecutionMessage
 from taskserver.domain.names import check_queue_name, check_tool_name
 from taskserver.embedded import EmbeddedBroker
-from taskserver.errors import ToolInvalid
+from taskserver.errors import TaskServerError, ToolInvalid
 from taskserver.observability.tally import Submissions, counting
 from taskserver.store import submitting
 from taskserver.store.connection import Broker
@@ -91,6 +92,7 @@ class Client:
         self._waiter: Waiter | None = None
         self._connecting = asyncio.Lock()
         self._knows_partitions = False
+        self._learning: asyncio.Task[tuple[Broker, Spread]] | None = None
         self._route = new_route()
 
     async def __aenter__(self) -> Self:
@@ -118,13 +120,15 @@ class Client:
 
     async def close(self) -> None:
         """Let submits on their way arrive, and close every connection; harmless when repeated."""
+        if self._learning is not None:
+            await asyncio.wait((self._learning,))  # whoever waits for it submits then
         if self._submitter and self._spread and self._waiter and self._broker:
             await self._submitter.close()
             await self._spread.close()
             await self._waiter.close()
             await self._broker.close()
         self._submitter = self._spread = self._waiter = None
-        self._knows_partitions = False
+        self._knows_partitions, self._learning = False, None
         if self._embedded:
             self._embedded.release()
 
@@ -240,12 +244,22 @@ class Client:
 
     async def _learn_partitions(self) -> tuple[Broker, Spread]:
         """Connect, and ask how many partitions queues have: once, for later this is looked after in the background."""
-        broker = await self.connect()
-        assert self._spread is not None  # noqa: S101 - connect made it
-        async with self._connecting:
+        if self._learning is None:
+            self._learning = asyncio.create_task(self._learn(), name="learn partitions")
+        try:
+            return await asyncio.shield(self._learning)
+        except TaskServerError as error:
+            raise copy(error) from None  # others wait for the same answer
+
+    async def _learn(self) -> tuple[Broker, Spread]:
+        try:
+            broker = await self.connect()
+            assert self._spread is not None  # noqa: S101 - connect made it
+            await self._spread.learn()
+            self._knows_partitions = True
+        finally:
             if not self._knows_partitions:
-                await self._spread.learn()
-                self._knows_partitions = True
+                self._learning = None  # the next submit asks again
         return broker, self._spread
 
     def _count(self, queue: str, tools: Iterable[str]) -> None:
