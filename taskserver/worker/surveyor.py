@@ -43,9 +43,19 @@ class Surveyor(LoopService):
         """A queue has grown."""
         self._word.set()
 
-    async def find(self) -> list[str]:
-        """The partitions that the worker does not work on yet."""
-        return [name for name in await partitions.of(self._broker, *self._queues) if name not in self._known]
+    async def find(self, *, thorough: bool) -> list[str]:
+        """The partitions that the worker does not work on yet.
+
+        Args:
+            thorough: Whether to look at the list of queues too, where those are that are not counted any more. It may
+                be long, so that is for the beginning.
+        """
+        if thorough:
+            names = await partitions.of(self._broker, *self._queues)
+        else:
+            counted = await partitions.counts(self._broker)
+            names = [name for queue in self._queues for name in partitions.joined(queue, (), counted)]
+        return [name for name in names if name not in self._known]
 
     async def turn(self) -> None:
         """Look once, and wait until it is time to look again."""
@@ -53,7 +63,7 @@ class Surveyor(LoopService):
         self._word.clear()
         if self.stopping:
             return
-        if new := await self.find():
+        if new := await self.find(thorough=False):
             await self._begin(new)
 
     async def interrupt(self) -> None:

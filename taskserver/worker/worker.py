@@ -297,7 +297,7 @@ class Worker:
                         "queue %s has %d partitions, not %d: the largest number that was ever declared holds",
                         *(share.queue, known, share.partitions),
                     )
-        new = await self._surveyor.find()
+        new = await self._surveyor.find(thorough=True)
         for name in new:
             await self._broker.prepare(name)
         self._add(new)

@@ -89,10 +89,10 @@ async def test_while_a_master_is_away_jobs_at_the_others_keep_their_leases(binar
     begun, end = asyncio.Event(), asyncio.Event()
 
     @tool
-    async def hold(ctx: Context) -> int:
+    async def hold(ctx: Context) -> str:
         begun.set()
         await end.wait()
-        return ctx.attempt
+        return f"attempt {ctx.attempt} " * 100  # too long for news: it must be read
 
     with cluster(binary, "--cluster-require-full-coverage", "no") as nodes:
         where = await spread(nodes)
@@ -102,6 +102,8 @@ async def test_while_a_master_is_away_jobs_at_the_others_keep_their_leases(binar
         async with Client(nodes.url, queue=QUEUE) as client:
             keys = (f"key {i}" for i in range(100))
             at_second = next(key for key in keys if _place(key) in where[nodes.masters[1]])
+            at_first = next(key for key in keys if _place(key) in where[nodes.masters[0]])
+            waiting = asyncio.create_task((await client.submit("unknown", idempotency_key=at_first)).result())
             job = await client.submit(hold, idempotency_key=at_second)
             await asyncio.wait_for(begun.wait(), 20)
             nodes.masters[0].kill()
@@ -111,7 +113,8 @@ async def test_while_a_master_is_away_jobs_at_the_others_keep_their_leases(binar
 
             await eventually(some_leases_later)
             end.set()
-            assert await job.result(timeout=20) == 1
+            assert await job.result(timeout=20) == "attempt 1 " * 100
+            waiting.cancel()
         worker.hurry()
         await life
         await broker.close()
