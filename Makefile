@@ -7,6 +7,7 @@
 #   make guards   the simulation against each guard of the scripts taken out, an hour
 #   make steady   memory, connections and cost under load, in full size, four minutes
 #   make bench    speed of this checkout, two minutes
+#   make bench-scaling  replicas, partitions and masters, four minutes: ARGS="--publish" puts it into docs/scaling.md
 #   make bench-peers  the same beside eleven other systems, 40 minutes
 #   make tune     the best concurrency for your own tool: ARGS="--tool my.module:tool"
 #   make docs     the documentation as a site in site/
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 JOBS ?= 4
 ARGS ?=
 
-.PHONY: help demo test check format soak guards steady bench bench-peers tune docs clean
+.PHONY: help demo test check format soak guards steady bench bench-scaling bench-peers tune docs clean
 
 help:
 	@sed -n '3,/^$$/s/^# \{0,1\}//p' Makefile
@@ -47,6 +48,9 @@ guards: $(VENV)/dev
 
 bench: $(VENV)/run
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-scaling: $(VENV)/run
+	$(BIN)/python -m benchmarks.scaling $(ARGS)
 
 steady: $(VENV)/dev
 	$(BIN)/python -m pytest -q -m steady tests/faults/test_steady.py $(ARGS)

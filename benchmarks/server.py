@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -34,11 +34,13 @@ class Server:
     Args:
         binary: A redis-server or valkey-server; None for the embedded one.
         tcp: Listen on a loopback port, which every system can reach, instead of a unix socket.
+        options: More of its command line.
     """
 
-    def __init__(self, binary: str | None, *, tcp: bool = False) -> None:
+    def __init__(self, binary: str | None, *, tcp: bool = False, options: Sequence[str] = ()) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="taskserver-bench-"))
-        self.port = _free_port() if tcp else 0
+        self.port = free_port() if tcp else 0
+        self.options = options
         self._binary = binary or str(find_binary())
         self.url = f"redis://127.0.0.1:{self.port}/0" if tcp else f"unix://{self.folder / 's'}"
         self.broker = Broker(self.url, patience=10)
@@ -46,7 +48,18 @@ class Server:
 
     async def __aenter__(self) -> Self:
         where = ["--bind", "127.0.0.1"] if self.port else ["--unixsocket", str(self.folder / "s")]
-        options = [*where, "--port", str(self.port), "--save", "", "--appendonly", "no", "--dir", str(self.folder)]
+        options = [
+            *where,
+            "--port",
+            str(self.port),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            str(self.folder),
+            *self.options,
+        ]
         self._process = subprocess.Popen([self._binary, *options], stdout=subprocess.DEVNULL)
         for _ in range(500):
             try:
@@ -105,7 +118,8 @@ class Server:
             return await question(self.broker.client(self.broker.url))
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -24,7 +24,7 @@ from taskserver.domain.ids import parse
 from taskserver.domain.job import JobStatus, State
 from taskserver.errors import JobConflict
 from taskserver.observability.printable import json_text
-from taskserver.store import queues, steering
+from taskserver.store import partitions, steering
 from taskserver.store.connection import Broker
 from taskserver.store.searching import Wanted, count_dead, dead_letters
 
@@ -163,7 +163,7 @@ async def _letters(
 
 
 async def _places(client: Client, queue: str | None) -> list[str]:
-    return [queue] if queue else await queues.names(await client.connect())
+    return await partitions.of(await client.connect(), *([queue] if queue else []))
 
 
 async def _letter(client: Client, job_id: str) -> JobStatus:

@@ -15,7 +15,7 @@ from taskserver.cli.screen import show_json, show_text
 from taskserver.client.client import Client
 from taskserver.domain.job import State
 from taskserver.errors import JobConflict
-from taskserver.store import queues
+from taskserver.store import partitions
 from taskserver.store.searching import Wanted, newest_jobs
 
 job_argument = click.argument("job_id", metavar="ID")
@@ -116,7 +116,7 @@ async def list_(
     """The newest jobs that there are a record of."""
     broker = await client.connect()
     wanted = Wanted(State(state) if state else None, tool, session_id, tag)
-    found = await newest_jobs(broker, [queue] if queue else await queues.names(broker), wanted, limit)
+    found = await newest_jobs(broker, await partitions.of(broker, *([queue] if queue else [])), wanted, limit)
     if as_json:
         show_json([job_data(each) for each in found])
     else:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from copy import copy
 from typing import Any, Protocol, Self, TypeVar, Unpack, overload
 
 from taskserver.client.job import Job
-from taskserver.client.options import Defaults, SubmitOptions, build
+from taskserver.client.options import Defaults, SubmitOptions, build, sealed
+from taskserver.client.spreading import Spread, all_done
 from taskserver.client.submitter import Submitter
 from taskserver.client.waiter import Waiter
 from taskserver.config.keys import keyring
@@ -18,7 +20,7 @@ from taskserver.domain.job import NewJob
 from taskserver.domain.messages import BaseMessage, ToolExecutionMessage
 from taskserver.domain.names import check_queue_name, check_tool_name
 from taskserver.embedded import EmbeddedBroker
-from taskserver.errors import ToolInvalid
+from taskserver.errors import TaskServerError, ToolInvalid
 from taskserver.observability.tally import Submissions, counting
 from taskserver.store import submitting
 from taskserver.store.connection import Broker
@@ -86,8 +88,11 @@ class Client:
         self._durability = known.durability if durability is None else Durability.parse(durability)
         self._broker = self._reach(url) if url is not None else None
         self._submitter: Submitter | None = None
+        self._spread: Spread | None = None
         self._waiter: Waiter | None = None
         self._connecting = asyncio.Lock()
+        self._knows_partitions = False
+        self._learning: asyncio.Task[tuple[Broker, Spread]] | None = None
         self._new_key = KeyMaker(new_route())
         self._declared: dict[Tool, Defaults] = {}
 
@@ -109,17 +114,22 @@ class Client:
                 self._embedded = await asyncio.to_thread(EmbeddedBroker.acquire)
                 self._broker = self._reach(self._embedded.url)
             if self._submitter is None:
-                self._submitter = Submitter(self._broker)
+                self._spread = Spread(self._broker)
+                self._submitter = Submitter(self._broker, self._spread.sent)
                 self._waiter = Waiter(self._broker)
         return self._broker
 
     async def close(self) -> None:
         """Let submits on their way arrive, and close every connection; harmless when repeated."""
-        if self._submitter and self._waiter and self._broker:
+        if self._learning is not None:
+            await asyncio.wait((self._learning,))  # whoever waits for it submits then
+        if self._submitter and self._spread and self._waiter and self._broker:
             await self._submitter.close()
+            await self._spread.close()
             await self._waiter.close()
             await self._broker.close()
-        self._submitter = self._waiter = None
+        self._submitter = self._spread = self._waiter = None
+        self._knows_partitions, self._learning = False, None
         if self._embedded:
             self._embedded.release()
 
@@ -177,23 +187,36 @@ class Client:
         Raises:
             As ``submit``; calls are checked before the first is sent.
         """
-        broker = await self.connect()
+        broker, spread = await self._learn_partitions()
         key = options.pop("idempotency_key", None)
-        jobs: list[Job[Any]] = []
-        by_queue: dict[str, list[NewJob]] = {}
-        names: dict[str, list[str]] = {}
+        made: list[NewJob] = []
+        named: list[tuple[str, Any]] = []
+        by_queue: dict[str, list[int]] = {}
         for position, (tool, args) in enumerate(calls):
             if key is not None:
                 options["idempotency_key"] = f"{key}/{position}"
             message, defaults, returns = self._call(tool, args)
             queue, new = self._build(message, options, defaults)
-            by_queue.setdefault(queue, []).append(new)
-            jobs.append(self._handle(queue, new.key, returns))
-            names.setdefault(queue, []).append(message.tool_name)
-        for queue, batch in by_queue.items():
-            await submitting.submit(broker, queue, batch)
-            self._count(queue, names[queue])
-        return jobs
+            by_queue.setdefault(queue, []).append(position)
+            made.append(new)
+            named.append((message.tool_name, returns))
+        places = [""] * len(made)
+        for queue, positions in by_queue.items():
+            chunks = spread.chunks(queue, [made[position] for position in positions])
+            await all_done(
+                self._submit_some(broker, place, [made[positions[i]] for i in chunk]) for place, chunk in chunks
+            )
+            self._count(queue, [named[position][0] for position in positions])
+            for place, chunk in chunks:
+                for i in chunk:
+                    places[positions[i]] = place
+        return [
+            self._handle(place, new.key, returns) for place, new, (_, returns) in zip(places, made, named, strict=True)
+        ]
+
+    async def _submit_some(self, broker: Broker, place: str, jobs: list[NewJob]) -> None:
+        keys = self.keyring
+        await submitting.submit(broker, place, jobs if keys is None else [sealed(keys, place, job) for job in jobs])
 
     async def send(self, message: BaseMessage, **options: Unpack[SubmitOptions]) -> Job[Any]:
         """Hand a message of any type to the workers; a consumer of its type processes it.
@@ -219,18 +242,39 @@ class Client:
 
     async def _send(self, message: BaseMessage, defaults: Defaults, returns: Any, options: SubmitOptions) -> Job[Any]:
         queue, new = self._build(message, options, defaults)
-        if self._submitter is None:
-            await self.connect()
-        assert self._submitter is not None  # noqa: S101 - connect made it
-        await self._submitter.submit(queue, new)
+        if not self._knows_partitions:
+            await self._learn_partitions()
+        assert self._spread is not None and self._submitter is not None  # noqa: PT018, S101 - they are there by now
+        place = self._spread.place(queue, new)
+        await self._submitter.submit(place, new if self.keyring is None else sealed(self.keyring, place, new))
         name = message.tool_name if isinstance(message, ToolExecutionMessage) else message.message_type
         self._count(queue, (name,))
-        return self._handle(queue, new.key, returns)
+        return self._handle(place, new.key, returns)
 
     def _handle(self, queue: str, key: str, returns: Any) -> Job[Any]:
         assert self._broker is not None  # noqa: S101 - whoever calls has connected
         assert self._waiter is not None  # noqa: S101
         return Job(self._broker, self._waiter, queue, key, returns, self.keyring)
+
+    async def _learn_partitions(self) -> tuple[Broker, Spread]:
+        """Connect, and ask how many partitions queues have: once, for later this is looked after in the background."""
+        if self._learning is None:
+            self._learning = asyncio.create_task(self._learn(), name="learn partitions")
+        try:
+            return await asyncio.shield(self._learning)
+        except TaskServerError as error:
+            raise copy(error) from None  # others wait for the same answer
+
+    async def _learn(self) -> tuple[Broker, Spread]:
+        try:
+            broker = await self.connect()
+            assert self._spread is not None  # noqa: S101 - connect made it
+            await self._spread.learn()
+            self._knows_partitions = True
+        finally:
+            if not self._knows_partitions:
+                self._learning = None  # the next submit asks again
+        return broker, self._spread
 
     def _count(self, queue: str, tools: Iterable[str]) -> None:
         counts = self._metrics or counting.get()
@@ -239,7 +283,7 @@ class Client:
                 counts.add(queue, tool)
 
     def _build(self, message: BaseMessage, options: SubmitOptions, defaults: Defaults) -> tuple[str, NewJob]:
-        return build(message, options, defaults, self._new_key, self._settings.max_message_bytes, self.keyring)
+        return build(message, options, defaults, self._new_key, self._settings.max_message_bytes)
 
     def _call(self, tool: Any, args: Arguments) -> tuple[ToolExecutionMessage, Defaults, Any]:
         if isinstance(tool, str):

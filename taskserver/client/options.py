@@ -65,9 +65,8 @@ def build(
     defaults: Defaults,
     new_key: Callable[[], str],
     max_bytes: int,
-    keyring: Keyring | None = None,
 ) -> tuple[str, NewJob]:
-    """The queue and the job that a submit writes, its message signed if there is a key.
+    """The queue and the job that a submit writes.
 
     Raises:
         ConfigError: for an option that is unknown or cannot work.
@@ -77,8 +76,7 @@ def build(
     now_ms = time.time_ns() // 1_000_000
     if not options:
         payload = pack(Envelope.of(message, body, submitted_ms=now_ms, secrets=secrets), max_bytes)
-        job = NewJob(new_key(), payload, defaults.lane or "normal", defaults.max_attempts)
-        return defaults.queue, job if keyring is None else _sealed(keyring, defaults.queue, job, now_ms)
+        return defaults.queue, NewJob(new_key(), payload, defaults.lane or "normal", defaults.max_attempts)
     said = _checked(options)
     key = said.get("idempotency_key")
     envelope = Envelope.of(
@@ -101,13 +99,13 @@ def build(
         expires_ms=_milliseconds(said.get("expires")),
         result_ttl_ms=_milliseconds(said.get("result_ttl")),
     )
-    queue = said.get("queue", defaults.queue)
-    return queue, job if keyring is None else _sealed(keyring, queue, job, now_ms)
+    return said.get("queue", defaults.queue), job
 
 
-def _sealed(keyring: Keyring, queue: str, job: NewJob, now_ms: int) -> NewJob:
-    start_ms = max(now_ms + job.delay_ms, job.due_ms)
-    return job._replace(payload=keyring.seal(queue, job.key, job.payload, start_ms) + job.payload)
+def sealed(keyring: Keyring, partition: str, job: NewJob) -> NewJob:
+    """The job with its message signed, for the partition that it goes to and no other."""
+    start_ms = max(time.time_ns() // 1_000_000 + job.delay_ms, job.due_ms)
+    return job._replace(payload=keyring.seal(partition, job.key, job.payload, start_ms) + job.payload)
 
 
 def _body(message: BaseMessage, declared: frozenset[str]) -> tuple[bytes, tuple[str, ...]]:

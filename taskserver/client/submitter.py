@@ -7,6 +7,7 @@ call. Nobody waits for a batch to fill.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from copy import copy
 
 from taskserver.domain.job import NewJob
@@ -15,10 +16,16 @@ from taskserver.store.connection import Broker
 
 
 class Submitter:
-    """Gathers jobs per queue and submits them in batches."""
+    """Gathers jobs per partition and submits them in batches.
 
-    def __init__(self, broker: Broker) -> None:
+    Args:
+        broker: Where.
+        sent: Told of each partition to which a batch is on its way.
+    """
+
+    def __init__(self, broker: Broker, sent: Callable[[str], None]) -> None:
         self._broker = broker
+        self._sent = sent
         self._waiting: dict[str, list[tuple[NewJob, asyncio.Future[None]]]] = {}
         self._flushes: dict[str, asyncio.Task[None]] = {}
 
@@ -37,6 +44,7 @@ class Submitter:
     async def _flush(self, queue: str) -> None:
         try:
             while batch := self._waiting.pop(queue, None):
+                self._sent(queue)
                 await self._send(queue, batch)
         finally:
             del self._flushes[queue]

@@ -173,7 +173,13 @@ class Waiter:
                     interest.stir()
             places = [place for place in self._unseen if place in self._interests]
             self._unseen.clear()
-            await self._look_into(places)
+            by_queue: dict[str, list[Place]] = {}
+            for place in places:
+                by_queue.setdefault(place[0], []).append(place)
+            if len(by_queue) == 1:
+                await self._look_into(places)
+            elif by_queue:  # at once: what does not answer must not hide what others do
+                await asyncio.gather(*map(self._look_into, by_queue.values()))
 
     async def _look_into(self, places: list[Place]) -> None:
         try:
@@ -188,18 +194,15 @@ class Waiter:
             await asyncio.sleep(backoff(1, LOOK_SECONDS / 2))  # then everything is looked at again when it is due
 
     async def _read(self, places: list[Place]) -> None:
-        by_queue: dict[str, list[str]] = {}
-        for queue, key in places:
-            by_queue.setdefault(queue, []).append(key)
-        for queue, keys in by_queue.items():
-            while keys:
-                found = await reading.outcomes(self._broker, queue, keys[:BATCH])
-                for key, outcome in zip(keys, found, strict=False):
-                    if outcome is None:
-                        self._tell((queue, key), JobNotFound(job_id(queue, key)))
-                    elif outcome.state.ended:
-                        self._tell((queue, key), outcome)
-                del keys[: len(found)]
+        queue, keys = places[0][0], [key for _, key in places]
+        while keys:
+            found = await reading.outcomes(self._broker, queue, keys[:BATCH])
+            for key, outcome in zip(keys, found, strict=False):
+                if outcome is None:
+                    self._tell((queue, key), JobNotFound(job_id(queue, key)))
+                elif outcome.state.ended:
+                    self._tell((queue, key), outcome)
+            del keys[: len(found)]
 
     def _tell(self, place: Place, outcome: Outcome | TaskServerError) -> None:
         if interest := self._interests.get(place):

@@ -21,7 +21,7 @@ import time
 from base64 import b32hexencode
 from functools import lru_cache
 
-from taskserver.domain.names import check_queue_name
+from taskserver.domain.partitions import check_partition_name
 from taskserver.errors import ConfigError
 
 LENGTH = 24
@@ -76,7 +76,7 @@ def job_id(queue: str, key: str) -> str:
 
 
 def parse(job_id: str) -> tuple[str, str]:
-    """Split a whole id into its queue and its 24 characters.
+    """Split a whole id into its queue, or the queue's partition, and its 24 characters.
 
     Raises:
         ConfigError: if ``job_id`` does not have the form of a job id.
@@ -84,7 +84,7 @@ def parse(job_id: str) -> tuple[str, str]:
     queue, dash, key = job_id.rpartition("-")
     if not dash or len(key) != LENGTH or not key.isalnum() or not key.isascii():
         raise ConfigError(f"{job_id!r} is not a job id: expected a queue's name, '-' and {LENGTH} characters")
-    return check_queue_name(queue), key
+    return check_partition_name(queue), key
 
 
 def route_of(key: str) -> str:

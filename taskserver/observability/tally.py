@@ -17,6 +17,7 @@ from threading import Lock
 
 from taskserver.domain.buckets import BUCKETS
 from taskserver.domain.job import ClaimedJob
+from taskserver.domain.partitions import queue_of
 
 OTHER = "other"
 """Stands for a queue or tool that is none of those kept apart."""
@@ -143,15 +144,18 @@ class Tally:
     @property
     def series(self) -> dict[tuple[str, str], Series]:
         """All of them, by queue and tool."""
-        return dict(self._series)
+        return {pair: series for pair, series in list(self._series.items()) if queue_of(pair[0]) == pair[0]}
 
     def _add(self, queue: str, tool: str) -> Series:
+        whole = queue_of(queue)
         pair = (
-            queue if queue in self._queues else OTHER,
+            whole if whole in self._queues else OTHER,
             tool if tool in self._tools or tool == UNKNOWN else OTHER,
         )
         if pair not in self._series:
             self._series[pair] = Series(self._bounds)
+        if queue != whole and pair == (whole, tool):  # a partition finds its queue's series at once from now on
+            self._series[queue, tool] = self._series[pair]
         return self._series[pair]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from taskserver.domain.lanes import LANES, RETURNED
+from taskserver.domain.partitions import queue_of
 from taskserver.store import listing
 from taskserver.store.connection import Broker
 from taskserver.store.health import Finding
@@ -85,6 +86,11 @@ async def look_over_list(broker: Broker) -> list[Finding]:
     if missing := await listing.unlisted(broker):
         text = f"{_number(len(missing), 'queue')} not on the list of queues: {_some(missing)}"
         findings.append(Finding("queues", "warning", text, f"{FIX}: put back on the list"))
+    if wrong := await listing.miscounted(broker):
+        text = f"{_number(len(wrong), 'queue')} with fewer partitions counted than are listed: {_some([*wrong])}"
+        findings.append(
+            Finding("queues", "warning", text, f"{FIX}: counted anew; until then clients do not submit there")
+        )
     if not findings and (unused := await listing.idle(broker, mark=False)):
         text = f"{_number(len(unused), 'queue')} empty and unused for 30 days: {_some(unused)}"
         findings.append(Finding("queues", "warning", text, f"{FIX}: forgotten; workers do so too, in time"))
@@ -98,6 +104,9 @@ async def repair_list(broker: Broker) -> list[Finding]:
     if broken or missing:
         await listing.relist(broker, missing)
         done.append(Finding("queues", "repaired", f"{_number(len(missing), 'queue')} listed again: {_some(missing)}"))
+    if counted := await listing.recount(broker):
+        text = f"partitions of {_number(len(counted), 'queue')} counted anew: {_some([*counted])}"
+        done.append(Finding("queues", "repaired", text))
     forgotten = [queue for queue in await listing.idle(broker, mark=True) if await listing.forget(broker, queue)]
     if forgotten:
         text = f"{_number(len(forgotten), 'queue')} forgotten: {_some(forgotten)}"
@@ -193,14 +202,16 @@ def _state(queue: str, count: Count) -> Iterator[Finding]:
     subject = f"queue {queue}"
     if count.paused:
         text = "paused: workers take no jobs from it"
-        yield Finding(subject, "warning", text, f"taskserver queue resume {queue}")
+        yield Finding(subject, "warning", text, f"taskserver queue resume {queue_of(queue)}")
     if count.jobs and not count.workers:
         text = f"{_number(count.jobs, 'job')} and no live worker"
-        yield Finding(subject, "warning", text, f"start one: taskserver worker --queue {queue}")
+        yield Finding(subject, "warning", text, f"start one: taskserver worker --queue {queue_of(queue)}")
     if count.overdue:
         advice = (
             "see the workers' logs: their schedulers fail" if count.workers else "start a worker: it puts them back"
         )
         yield Finding(subject, "warning", f"{_number(count.overdue, 'delayed job')} overdue", advice)
     if count.dead:
-        yield Finding(subject, "warning", _number(count.dead, "dead letter"), f"taskserver dead list --queue {queue}")
+        yield Finding(
+            subject, "warning", _number(count.dead, "dead letter"), f"taskserver dead list --queue {queue_of(queue)}"
+        )

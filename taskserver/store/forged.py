@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from taskserver.domain.limits import check_cost
-from taskserver.domain.names import check_queue_name
+from taskserver.domain.partitions import check_partition_name
 from taskserver.errors import ConfigError
 
 T = TypeVar("T")
@@ -46,9 +46,9 @@ def fraction(progress: float | None) -> float | None:
 
 
 def is_queue_name(name: str) -> bool:
-    """Whether a queue may be called so."""
+    """Whether a queue, or a partition of one, may be called so."""
     try:
-        check_queue_name(name)
+        check_partition_name(name)
     except ConfigError:
         return False
     return True

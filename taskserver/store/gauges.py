@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from taskserver.errors import BrokerError
-from taskserver.store import queues
+from taskserver.store import partitions, queues
 from taskserver.store.connection import Broker
 from taskserver.store.ending import end
 from taskserver.store.queues import QueueInfo
@@ -61,12 +61,13 @@ class GaugeReader:
         """
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
-        names = self._only or await queues.names(self._broker)
+        known = await partitions.all_of(self._broker)
+        names = self._only or list(known)
         room = asyncio.Semaphore(AT_ONCE)
 
         async def one(name: str) -> QueueInfo:
             async with room:
-                return await queues.info(self._broker, name, workers=False)
+                return await queues.overall(self._broker, name, known.get(name, [name]), workers=False)
 
         infos = await asyncio.gather(*(one(name) for name in names[:MOST_QUEUES]))
         await self._first.wait()

@@ -1,12 +1,16 @@
 """Every key and channel that taskserver uses, each with its type and its time to live.
 
-All keys of a queue share the hash tag ``{queue}``, so they live in one slot of a cluster.
+All keys of a queue share the hash tag ``{queue}``, so they live in one slot of a cluster. A queue that is to live in
+several has partitions, each of which is a queue here (``domain/partitions.py``).
 """
 
 from __future__ import annotations
 
 QUEUES = "ts:queues"
 """Set of the names of all queues. No time to live: one of the queue's own structures; unused queues are forgotten."""
+
+PARTITIONS = "ts:partitions"
+"""Sorted set of the queues with several partitions, scored by how many. No time to live; a member per such queue."""
 
 FORGETTER = "ts:forgetter"
 """String: the worker that looked for unused queues last. Lives for the hour until the next one does."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import redis
 
+from taskserver.errors import BrokerUnavailable
 from taskserver.store.connection import ANSWER_SECONDS, Broker, call_in_thread
 from taskserver.store.replies import text_pairs
 from taskserver.store.scripts import script
@@ -33,6 +34,11 @@ class LeaseKeeper:
         self._worker = worker
         self._answer_seconds = answer_seconds
         self._clients: dict[str, redis.Redis] = {}
+        self._silent: set[str] = set()
+
+    def begin(self) -> None:
+        """A new beat begins: servers that did not answer are asked again."""
+        self._silent.clear()
 
     def renew(self, queue: str, running: Sequence[tuple[str, int]], about: bytes, valid_ms: int) -> list[Attention]:
         """Renew the leases of ``running`` (key, fence) and say that the worker is alive.
@@ -44,12 +50,20 @@ class LeaseKeeper:
             valid_ms: For how long that holds, in milliseconds.
 
         Raises:
-            BrokerUnavailable: if the broker did not answer; try again soon.
+            BrokerUnavailable: if its server did not answer, be it only now or in this beat already; try again soon.
         """
         args = [self._worker, about, valid_ms, *(value for pair in running for value in pair)]
         prefix = self._broker.keys(queue).prefix
         with self._broker.translated():
-            answer = call_in_thread(self._client(prefix), script("renew"), prefix, args)
+            server = self._broker.server_for_thread(prefix)
+        if server in self._silent:  # its other queues need not wait for it as long, one after the other
+            raise BrokerUnavailable(f"the broker at {self._broker.shown} does not answer")
+        try:
+            with self._broker.translated():
+                answer = call_in_thread(self._client(server), script("renew"), prefix, args)
+        except BrokerUnavailable:
+            self._silent.add(server)
+            raise
         return [Attention(key, reason) for key, reason in text_pairs(answer)]
 
     def close(self) -> None:
@@ -57,8 +71,7 @@ class LeaseKeeper:
         for client in self._clients.values():
             client.close()
 
-    def _client(self, prefix: str) -> redis.Redis:
-        server = self._broker.server_for_thread(prefix)
+    def _client(self, server: str) -> redis.Redis:
         if server not in self._clients:
             self._clients[server] = self._broker.threaded(server, self._answer_seconds)
         return self._clients[server]

@@ -7,14 +7,17 @@ after its last job.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any
 
-from taskserver.domain.names import check_queue_name
+from taskserver.domain.partitions import check_partition_name, number_of, queue_of
 from taskserver.errors import ConfigError
+from taskserver.store import partitions
 from taskserver.store.connection import Broker
-from taskserver.store.keys import FORGETTER, QUEUES
+from taskserver.store.keys import FORGETTER, PARTITIONS, QUEUES
 from taskserver.store.queues import names
 from taskserver.store.replies import text
 from taskserver.store.rounds import around
@@ -28,8 +31,26 @@ PAGE = 1_000
 
 async def is_broken(broker: Broker) -> bool:
     """Whether somebody has put something else where the list should be."""
-    kind = await broker.ask(QUEUES, lambda client: client.type(QUEUES))
-    return kind not in (b"set", b"none")
+    return await _kind(broker, QUEUES) not in (b"set", b"none")
+
+
+async def miscounted(broker: Broker) -> dict[str, int]:
+    """Queues that have more partitions on the list than are counted, and how many that makes."""
+    listed = Counter[str]()
+    for name in [] if await is_broken(broker) else await names(broker):
+        listed[queue_of(name)] = max(listed[queue_of(name)], number_of(name) + 1)
+    counted = await partitions.counts(broker)
+    return {queue: count for queue, count in sorted(listed.items()) if count > counted.get(queue, 1)}
+
+
+async def recount(broker: Broker) -> dict[str, int]:
+    """Count partitions by the list; what stood in place of the counts is set aside for 30 days."""
+    if await _kind(broker, PARTITIONS) not in (b"zset", b"none"):
+        await broker.ask(PARTITIONS, partial(_set_aside, name=PARTITIONS))
+    wrong = await miscounted(broker)
+    if wrong:
+        await broker.ask(PARTITIONS, lambda client: client.zadd(PARTITIONS, wrong, gt=True))
+    return wrong
 
 
 async def unlisted(broker: Broker) -> list[str]:
@@ -41,7 +62,7 @@ async def unlisted(broker: Broker) -> list[str]:
 async def relist(broker: Broker, queues: Sequence[str]) -> None:
     """Put queues on the list; what is there and is no list is set aside for 30 days."""
     if await is_broken(broker):
-        await broker.ask(QUEUES, _set_aside)
+        await broker.ask(QUEUES, partial(_set_aside, name=QUEUES))
     if queues:
         await broker.ask(QUEUES, lambda client: client.sadd(QUEUES, *queues))
 
@@ -67,6 +88,7 @@ async def forget(broker: Broker, queue: str) -> bool:
     if not await _try(broker, queue, "forget"):
         return False
     await broker.ask(QUEUES, lambda client: client.srem(QUEUES, queue))
+    await partitions.forget(broker, queue_of(queue))
     return True
 
 
@@ -82,7 +104,7 @@ async def _having(broker: Broker, what: str) -> set[str]:
         with broker.translated():
             async for name in broker.client(server).scan_iter(match=f"ts:{{*}}:{what}", count=PAGE):
                 with suppress(ConfigError):
-                    found.add(check_queue_name(text(name).partition("{")[2].partition("}")[0]))
+                    found.add(check_partition_name(text(name).partition("{")[2].partition("}")[0]))
     return found
 
 
@@ -90,7 +112,12 @@ async def _try(broker: Broker, queue: str, mode: str) -> bool:
     return bool(await broker.run("forget", queue, mode, UNUSED_MS))
 
 
-async def _set_aside(client: Any) -> None:
-    aside = f"{{{QUEUES}}}:broken"  # the hash tag keeps it in the slot
-    await client.rename(QUEUES, aside)
+async def _kind(broker: Broker, name: str) -> bytes:
+    kind: bytes = await broker.ask(name, lambda client: client.type(name))
+    return kind
+
+
+async def _set_aside(client: Any, name: str) -> None:
+    aside = f"{{{name}}}:broken"  # the hash tag keeps it in the slot
+    await client.rename(name, aside)
     await client.expire(aside, 30 * 86_400)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -25,6 +27,7 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
         dead: Dead letters.
         oldest_age: Seconds that the oldest unclaimed job has waited; None when none waits.
         workers: Workers that are alive, by their names; none if they were not looked for.
+        partitions: How many partitions these figures are of.
     """
 
     name: str
@@ -35,16 +38,17 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
     dead: int
     oldest_age: float | None
     workers: list[str]
+    partitions: int = 1
 
 
 async def names(broker: Broker) -> list[str]:
-    """The names of all queues, sorted."""
+    """The names of all queues, and of all their partitions, sorted."""
     found = await broker.ask(QUEUES, lambda client: client.smembers(QUEUES))
     return sorted(filter(is_queue_name, map(text, found)))
 
 
 async def info(broker: Broker, queue: str, *, workers: bool = True) -> QueueInfo:
-    """What waits and runs in a queue, and who works on it.
+    """What waits and runs in a partition, or in a queue that has only one, and who works on it.
 
     Args:
         broker: Where.
@@ -58,6 +62,30 @@ async def info(broker: Broker, queue: str, *, workers: bool = True) -> QueueInfo
     except GroupMissing:
         await broker.prepare(queue, again=True)
         return await broker.ask(keys.prefix, lambda client: _look(client, keys, workers))
+
+
+async def overall(broker: Broker, queue: str, partitions: Sequence[str], *, workers: bool = True) -> QueueInfo:
+    """The same of a whole queue: sums, and the greatest age. It counts as paused if any of its partitions is.
+
+    Args:
+        broker: Where.
+        queue: Its name.
+        partitions: Its partitions (``store.partitions``).
+        workers: Whether to look for workers; each of them works on the first partition too.
+    """
+    infos = await asyncio.gather(*(info(broker, each, workers=workers and not i) for i, each in enumerate(partitions)))
+    ages = [each.oldest_age for each in infos if each.oldest_age is not None]
+    return QueueInfo(
+        name=queue,
+        paused=any(each.paused for each in infos),
+        ready={lane: sum(each.ready[lane] for each in infos) for lane in infos[0].ready},
+        running=sum(each.running for each in infos),
+        delayed=sum(each.delayed for each in infos),
+        dead=sum(each.dead for each in infos),
+        oldest_age=max(ages, default=None),
+        workers=infos[0].workers,
+        partitions=len(infos),
+    )
 
 
 async def _look(client: Any, keys: Keys, with_workers: bool) -> QueueInfo:

@@ -22,6 +22,7 @@ from taskserver.domain.events import Event, EventKind, Report
 from taskserver.domain.job import AttemptRecord, Failure, JobStatus, Outcome, State
 from taskserver.domain.limits import MAX_BYTES
 from taskserver.domain.messages import Envelope, Kept, unpack
+from taskserver.domain.partitions import queue_of
 from taskserver.domain.secrets import Names, masked
 from taskserver.store.connection import Broker
 from taskserver.store.forged import LAST_MS, fraction, number, unpacked
@@ -137,7 +138,7 @@ def _status(
     progress, said = unpacked(_progress, fields.get(b"progress")) or (None, "")
     return JobStatus(
         id=f"{queue}-{key}",
-        queue=queue,
+        queue=queue_of(queue),
         state=state,
         attempt=number(fields, b"attempt") or 0,
         max_attempts=number(fields, b"max"),

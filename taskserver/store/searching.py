@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
 from functools import partial
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from taskserver.domain.job import JobStatus, State
+from taskserver.domain.partitions import queue_of
 from taskserver.store import reading
 from taskserver.store.connection import Broker
 from taskserver.store.replies import text
@@ -59,12 +62,39 @@ async def newest_jobs(broker: Broker, queues: Iterable[str], wanted: Wanted, lim
 async def dead_letters(broker: Broker, queues: Iterable[str], wanted: Wanted) -> AsyncIterator[JobStatus]:
     """The dead letters that are wanted, queue by queue, newest first, whatever their number.
 
-    Some may die, or be requeued or deleted, meanwhile: those that stay come once each.
+    Partitions of one queue that follow each other count as one. Some letters may die, or be requeued or deleted,
+    meanwhile: those that stay come once each.
     """
-    for queue in queues:
-        async for keys in _dead_keys(broker, queue):
-            for job in await _statuses(broker, queue, keys, wanted):
-                yield job
+    for _, partitions in groupby(queues, key=queue_of):
+        async with aclosing(_newest_first([_dead_of(broker, each, wanted) for each in partitions])) as letters:
+            async for letter in letters:
+                yield letter
+
+
+async def _newest_first(sources: list[AsyncGenerator[JobStatus, None]]) -> AsyncGenerator[JobStatus, None]:
+    """What comes newest first from each source, merged; of each source, one page is held at a time."""
+    heads = []
+    for number, source in enumerate(sources):
+        if (job := await anext(source, None)) is not None:
+            heads.append((-(job.ended_at or 0.0), number, job))
+    heapq.heapify(heads)
+    try:
+        while heads:
+            _, number, job = heads[0]
+            yield job
+            if (following := await anext(sources[number], None)) is None:
+                heapq.heappop(heads)
+            else:
+                heapq.heapreplace(heads, (-(following.ended_at or 0.0), number, following))
+    finally:
+        for source in sources:
+            await source.aclose()
+
+
+async def _dead_of(broker: Broker, partition: str, wanted: Wanted) -> AsyncGenerator[JobStatus, None]:
+    async for keys in _dead_keys(broker, partition):
+        for job in await _statuses(broker, partition, keys, wanted):
+            yield job
 
 
 async def count_dead(broker: Broker, queues: Iterable[str]) -> int:

@@ -16,6 +16,7 @@ from taskserver.domain.events import EventKind
 from taskserver.domain.events import Report as Said
 from taskserver.domain.job import ClaimedJob, Failure, State
 from taskserver.domain.messages import BaseMessage, Envelope
+from taskserver.domain.partitions import queue_of
 from taskserver.domain.secrets import Names, Redactor, secret_values
 from taskserver.domain.settlement import Defer, Finish, Release, Report, Retry, Settlement
 from taskserver.observability.tally import Series
@@ -130,7 +131,7 @@ class Attempt:
             "job_id": self.id,
             "attempt": self.job.attempt,
             "tool": self.label,
-            "queue": self.job.queue,
+            "queue": queue_of(self.job.queue),
             "worker": self.settler.worker,
         }
 

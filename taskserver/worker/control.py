@@ -7,10 +7,12 @@ seen to be carried out, and the others are looked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import msgspec
 
 from taskserver.domain.fleet import Order
+from taskserver.errors import BrokerError
 from taskserver.store.connection import Broker
 from taskserver.store.ending import end
 from taskserver.store.following import Listener
@@ -29,6 +31,7 @@ class Control(LoopService):
 
     def __init__(self, broker: Broker, handlers: Mapping[str, Mapping[str, Callable[[str], None]]]) -> None:
         super().__init__()
+        self._broker = broker
         self._listener = Listener(broker)
         self._handlers = {broker.keys(queue).control: words for queue, words in handlers.items()}
 
@@ -44,6 +47,13 @@ class Control(LoopService):
                 handler(rest)
             elif word:
                 log.debug("unknown word on %s: %s", channel, word)
+
+    async def hear(self, handlers: Mapping[str, Mapping[str, Callable[[str], None]]]) -> None:
+        """Listen to the channels of more queues."""
+        self._handlers |= {self._broker.keys(queue).control: words for queue, words in handlers.items()}
+        if self._task:
+            with suppress(BrokerError):  # whoever listens connects and subscribes to everything anew
+                await self._listener.subscribe(self._handlers)
 
     async def stop(self) -> None:
         """Stop listening."""

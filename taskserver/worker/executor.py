@@ -17,6 +17,7 @@ from typing import Any
 
 from taskserver.domain.job import ClaimedJob, State
 from taskserver.domain.messages import keep, unpack
+from taskserver.domain.partitions import queue_of
 from taskserver.domain.signing import Keyring
 from taskserver.errors import MessageError, MessageInvalid, ResultInvalid, ToolNotFound
 from taskserver.observability.redaction import speaking
@@ -312,7 +313,7 @@ def _context(attempt: Attempt, opened: Opened) -> Context:
     job, envelope = attempt.job, opened.envelope
     return Context(
         job_id=attempt.id,
-        queue=job.queue,
+        queue=queue_of(job.queue),
         attempt=job.attempt,
         max_attempts=opened.max_attempts,
         idempotency_key=envelope.idempotency_key or attempt.id,

@@ -128,6 +128,11 @@ class Fetcher(LoopService):
             log.warning("%d jobs of a claim that was not answered are queued again", len(returned))
         self._unanswered = False
 
+    def share(self, slots: Slots | Portion) -> None:
+        """Take slots from there from now on: others want some of them too."""
+        before, self._slots = self._slots, slots
+        before.wake()
+
     def go_on(self) -> None:
         """The queue is not paused any more."""
         self._word.set()

@@ -103,15 +103,29 @@ class Heart(Service):
         self._keeper.close()
 
     def _beat(self) -> None:
+        """Renew every lease that can be: a server that is away must not cost the leases of jobs at others.
+
+        Raises:
+            BrokerError: if any of them could not be.
+        """
         attempts = self._pulse.running()
         about = self._pulse.about()
-        valid_ms = round(self._lease * 1000)
+        trouble: BrokerError | None = None
+        self._keeper.begin()
         for queue in self._queues:
-            # By attempt: when the answer comes, this worker may be running the next attempt of the same job.
-            held = {attempt.job.key: attempt for attempt in attempts if attempt.job.queue == queue}
-            fences = [(key, attempt.job.fence) for key, attempt in held.items()]
-            for attention in self._keeper.renew(queue, fences, about, valid_ms):
-                self._say(self._pulse.attend, held[attention.key], attention.reason)
+            try:
+                self._renew(queue, [attempt for attempt in attempts if attempt.job.queue == queue], about)
+            except BrokerError as error:
+                trouble = trouble or error
+        if trouble is not None:
+            raise trouble
+
+    def _renew(self, queue: str, attempts: list[Attempt], about: bytes) -> None:
+        # By attempt: when the answer comes, this worker may be running the next attempt of the same job.
+        held = {attempt.job.key: attempt for attempt in attempts}
+        fences = [(key, attempt.job.fence) for key, attempt in held.items()]
+        for attention in self._keeper.renew(queue, fences, about, round(self._lease * 1000)):
+            self._say(self._pulse.attend, held[attention.key], attention.reason)
 
     def _watch_loop(self) -> None:
         """End the process if the event loop has been silent for a lease and longer than any job may take.

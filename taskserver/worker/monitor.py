@@ -98,12 +98,14 @@ def _of_vitals(vitals: Vitals) -> Iterator[Metric]:
     yield _one(metrics.SLOTS, vitals.slots.size)
     yield _one(metrics.SLOTS_BUSY, vitals.slots.busy)
     yield metrics.LEASES_LOST.family(((queue,), number) for queue, number in vitals.leases_lost.items())
-    yield metrics.TAKEN_BACK.family(((queue,), each.taken_back) for queue, each in vitals.sweepers.items())
-    yield metrics.CLAIM_SIZE.family(((queue,), each.claims, each.claimed) for queue, each in vitals.fetchers.items())
-    yield metrics.SETTLE_SIZE.family(
-        ((queue,), each.batches, each.delivered) for queue, each in vitals.settlers.items()
+    yield metrics.TAKEN_BACK.family(vitals.by_queue(lambda work: work.sweeper.taken_back))
+    yield metrics.CLAIM_SIZE.family(
+        vitals.by_queue(lambda work: work.fetcher.claims, lambda work: work.fetcher.claimed)
     )
-    yield metrics.UNSETTLED.family(((queue,), each.backlog) for queue, each in vitals.settlers.items())
+    yield metrics.SETTLE_SIZE.family(
+        vitals.by_queue(lambda work: work.settler.batches, lambda work: work.settler.delivered)
+    )
+    yield metrics.UNSETTLED.family(vitals.by_queue(lambda work: work.settler.backlog))
     yield metrics.BROKER_ERRORS.family(((service,), number) for service, number in vitals.broker_errors.items())
     if vitals.heart.answered_at:
         yield _one(metrics.BROKER_SILENCE, time.monotonic() - vitals.heart.answered_at)

@@ -149,9 +149,9 @@ def _worker(server: TaskServer) -> WorkerConfig:
     return WorkerConfig(
         queues=tuple(queue.name for queue in queues) or (known.queue,),
         shares=tuple(
-            QueueShare(queue.name, queue.weight, queue.concurrency)
+            QueueShare(queue.name, queue.weight, queue.concurrency, queue.partitions)
             for queue in queues
-            if queue.weight != 1 or queue.concurrency is not None
+            if (queue.weight, queue.concurrency, queue.partitions) != (1, None, None)
         ),
         concurrency=int(said("concurrency_per_replica", "concurrency")),
         lease=said("lease", "lease"),

@@ -13,11 +13,13 @@ class QueueShare(NamedTuple):
         queue: The queue.
         weight: While several queues have jobs waiting, each gets slots in proportion to it.
         limit: Jobs of it that run at once; None for as many as there are slots.
+        partitions: How many partitions it shall have at least; None to leave that open.
     """
 
     queue: str
     weight: int = 1
     limit: int | None = None
+    partitions: int | None = None
 
 
 class Slots:

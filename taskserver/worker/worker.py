@@ -5,12 +5,13 @@ service    what it does                                                    one p
 ========== ==============================================================  =================
 heart      renews leases from a thread                                     worker
 control    hears of cancelled jobs at once                                 worker
-settler    brings reports and outcomes to the broker                       queue
-sweeper    takes back the jobs of workers that fell silent                 queue
-janitor    finds jobs that nothing would wake any more                     queue
-scheduler  puts delayed jobs back on time                                  queue
-fetcher    claims jobs for free slots                                      queue
+settler    brings reports and outcomes to the broker                       partition
+sweeper    takes back the jobs of workers that fell silent                 partition
+janitor    finds jobs that nothing would wake any more                     partition
+scheduler  puts delayed jobs back on time                                  partition
+fetcher    claims jobs for free slots                                      partition
 recycler   finds that this process should be replaced by a fresh one       worker
+surveyor   finds partitions that a queue has got since                     worker
 ========== ==============================================================  =================
 """
 
@@ -21,12 +22,13 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from taskserver.config.keys import keyring
 from taskserver.domain.fleet import About, Action
+from taskserver.domain.partitions import queue_of
 from taskserver.domain.retry import RetryPolicy, backoff
 from taskserver.domain.settlement import Patience
 from taskserver.domain.signing import Keyring
@@ -34,6 +36,7 @@ from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable
 from taskserver.observability.tally import Tally, counting
 from taskserver.store.connection import Broker
 from taskserver.store.health import check_fit
+from taskserver.store.partitions import GROWN, grow
 from taskserver.store.recovering import leave
 from taskserver.tools import Toolbox
 from taskserver.tools.processes import ProcessPool, processes
@@ -41,18 +44,16 @@ from taskserver.worker.attempt import Attempt, Stop
 from taskserver.worker.config import WorkerConfig
 from taskserver.worker.control import Control, read_order
 from taskserver.worker.executor import Executor
-from taskserver.worker.fetcher import Fetcher
 from taskserver.worker.heart import Heart, Pulse
-from taskserver.worker.janitor import Janitor
-from taskserver.worker.portions import shared
+from taskserver.worker.portions import Portions
 from taskserver.worker.presence import HOST, PYTHON, VERSION, Post, resident_bytes, told
+from taskserver.worker.queuework import QueueWork, Terms
 from taskserver.worker.quitting import EXIT_RECYCLE
 from taskserver.worker.recycler import Recycler
-from taskserver.worker.scheduler import Scheduler
 from taskserver.worker.service import Service
 from taskserver.worker.settler import Settler
 from taskserver.worker.slots import Slots
-from taskserver.worker.sweeper import Sweeper
+from taskserver.worker.surveyor import Surveyor
 from taskserver.worker.vitals import Vitals
 
 log = logging.getLogger("taskserver.worker")
@@ -99,43 +100,56 @@ class Worker:
         self._hurry = asyncio.Event()
         self.recycle: str | None = None
         self._build()
+        self._add(self.config.queues)
 
     def _build(self) -> None:
         config, broker, queues = self.config, self._broker, self.config.queues
-        patience = Patience(round(config.unknown_tool_wait * 1000))
         self._slots = Slots(config.concurrency, config.max_jobs)
         self._processes = ProcessPool(config.concurrency, self.toolbox.tools.values(), config.max_result_bytes)
         self._recycler = Recycler(self._slots, config.max_rss_bytes, self._replace_me)
-        self._settlers = {queue: Settler(broker, queue, patience, self.name) for queue in queues}
-        self._portions = shared(self._slots, queues, config.shares)
+        patience = Patience(round(config.unknown_tool_wait * 1000))
+        self._terms = Terms(broker, self.name, patience, config.lease, _attempts_cap(self.toolbox))
+        self._portions = Portions(self._slots, config.shares)
+        self._settlers: dict[str, Settler] = {}
+        self._works: dict[str, QueueWork] = {}
+        self._partitions: list[str] = []
         self._executor = Executor(
             self.toolbox,
             self._slots,
-            self._portions,
+            self._portions.taken_from,
             self._settlers,
             config.max_result_bytes,
             self._keyring,
             keep_messages=config.keep_messages,
         )
-        self._schedulers = {queue: Scheduler(broker, queue) for queue in queues}
-        self._sweepers = {queue: Sweeper(broker, queue, self.name, config.lease) for queue in queues}
-        self._janitors = {queue: Janitor(broker, queue, self.name) for queue in queues}
-        self._fetchers = {queue: self._fetcher(queue) for queue in queues}
         pulse = Pulse(lambda: list(self._executor.running.values()), self._about, self._attend)
-        self._heart = Heart(broker, self.name, queues, config.lease, pulse)
-        self._control = Control(broker, {queue: self._words(queue) for queue in queues})
+        self._heart = Heart(broker, self.name, self._partitions, config.lease, pulse)
+        self._control = Control(broker, {})
+        self._surveyor = Surveyor(broker, queues, self._works, self._take_up)
 
-    def _fetcher(self, queue: str) -> Fetcher:
-        return Fetcher(
-            self._broker,
-            queue,
-            self.name,
-            slots=self._portions[queue],
-            executor=self._executor,
-            settler=self._settlers[queue],
-            janitor=self._janitors[queue],
-            attempts_cap=_attempts_cap(self.toolbox),
-        )
+    def _add(self, partitions: Iterable[str]) -> list[QueueWork]:
+        """Build what there is one of per partition, for those that there is none of yet; nothing starts by that."""
+        new = [name for name in partitions if name not in self._works]
+        self._portions.add(new)
+        slots = self._portions.taken_from
+        for name, work in self._works.items():
+            work.fetcher.share(slots[name])
+        for name in new:
+            work = self._works[name] = QueueWork(name, self._terms, slots[name], self._executor)
+            self._settlers[name] = work.settler
+            self._partitions.append(name)  # the heart reads it from its thread: the last step
+        return [self._works[name] for name in new]
+
+    async def _take_up(self, partitions: list[str]) -> None:
+        """Work on more partitions from now on."""
+        for name in partitions:
+            await self._broker.prepare(name)
+        works = self._add(partitions)
+        await self._control.hear({name: self._words(name) for name in partitions})
+        for work in works:
+            for service in work.services:
+                await service.start()
+        log.info("worker %s works on new partitions: %s", self.name, ", ".join(partitions))
 
     def stop(self) -> None:
         """Stop claiming, let running jobs go on for the grace period, hand the rest back. Again: do not wait."""
@@ -210,34 +224,34 @@ class Worker:
     def counting_into(self, tally: Tally) -> Vitals:
         """Count into ``tally`` what it does from now on; what can be read of it besides. Before it runs."""
         self._tally = self._executor.tally = tally
-        others = (self._control, *self._schedulers.values(), *self._janitors.values())
-        return Vitals(
-            self._slots, self._heart, self._settlers, self._fetchers, self._sweepers, others, self._leases_lost
-        )
+        return Vitals(self._slots, self._heart, self._works, (self._control, self._surveyor), self._leases_lost)
 
     def _needed(self) -> list[Service]:
         """What running jobs need as long as they run."""
-        return [self._heart, self._control, *self._settlers.values()]
+        return [self._heart, self._control, *(work.settler for work in self._works.values())]
 
     def _upkeep(self) -> list[Service]:
         """What brings jobs and keeps the queues healthy."""
-        by_queue = (self._schedulers, self._sweepers, self._janitors, self._fetchers)
-        return [*(service for services in by_queue for service in services.values()), self._recycler]
+        works = zip(*(work.upkeep for work in self._works.values()), strict=True)
+        return [*(service for kind in works for service in kind), self._recycler, self._surveyor]
 
     async def _shut_down(self) -> None:
         """No new jobs first; then the running ones, whose leases and outcomes need the rest until the end."""
         log.info("worker %s stops: %d jobs are running", self.name, self._slots.busy)
-        await asyncio.gather(*(service.stop() for service in self._upkeep()))
+        for _ in range(2):  # again for partitions that were just being taken up
+            await asyncio.gather(*(service.stop() for service in self._upkeep()))
         await self._drain()
         await self._processes.close()
         for service in reversed(self._needed()):
             await service.stop()
-        for queue in self.config.queues:
-            try:
-                await leave(self._broker, queue, self.name)
-            except BrokerError as error:
-                log.debug("could not leave queue %s: %s", queue, error)
+        await asyncio.gather(*map(self._leave, self._partitions))
         log.info("worker %s has stopped", self.name)
+
+    async def _leave(self, partition: str) -> None:
+        try:
+            await leave(self._broker, partition, self.name)
+        except BrokerError as error:
+            log.debug("could not leave queue %s: %s", partition, error)
 
     async def _drain(self) -> None:
         idle = asyncio.create_task(self._executor.wait_idle())
@@ -260,8 +274,7 @@ class Worker:
         while not self._stop.is_set():
             try:
                 await check_fit(self._broker)
-                for queue in self.config.queues:
-                    await self._broker.prepare(queue)
+                await self._open_queues()
                 return True
             except (BrokerUnavailable, BrokerFull) as error:
                 failures += 1
@@ -273,12 +286,30 @@ class Worker:
                     continue
         return False
 
+    async def _open_queues(self) -> None:
+        """See to it that the queues and their partitions are there, and that all of them will be worked on."""
+        for queue in self.config.queues:
+            await self._broker.prepare(queue)
+        for share in self.config.shares:
+            if share.partitions is not None and share.queue in self.config.queues:
+                known = await grow(self._broker, share.queue, share.partitions)
+                if known > share.partitions:
+                    log.warning(
+                        "queue %s has %d partitions, not %d: the largest number that was ever declared holds",
+                        *(share.queue, known, share.partitions),
+                    )
+        new = await self._surveyor.find(thorough=True)
+        for name in new:
+            await self._broker.prepare(name)
+        self._add(new)
+        await self._control.hear({name: self._words(name) for name in self._partitions})
+
     def _words(self, queue: str) -> dict[str, Callable[[str], None]]:
         return {
+            **self._works[queue].words,
             "cancel": lambda key: self._cancel(queue, key),
-            "due": lambda _: self._schedulers[queue].look_again(),
-            "resume": lambda _: self._fetchers[queue].go_on(),
             "order": self._obey,
+            GROWN: lambda _: self._surveyor.look_again(),
         }
 
     def _cancel(self, queue: str, key: str) -> None:
@@ -291,7 +322,7 @@ class Worker:
             return
         if reason == "lost":
             log.warning("job %s was taken from this worker: its lease had run out", attempt.id)
-            self._leases_lost[attempt.job.queue] += 1
+            self._leases_lost[queue_of(attempt.job.queue)] += 1
             self._executor.end(attempt, Stop.LOST)
         else:
             self._executor.end(attempt, Stop.CANCEL)

@@ -14,7 +14,7 @@ import redis
 from taskserver import Client, Context, JobCancelled, JobFailed, State, Toolbox, Worker, WorkerConfig, tool
 from taskserver.domain.fleet import Action, Order
 from taskserver.errors import BrokerDenied
-from taskserver.store import health, listing, mending, queues, recovering, steering
+from taskserver.store import health, listing, mending, partitions, queues, recovering, steering
 from taskserver.store.access import ROLES
 from taskserver.store.checkup import look_over
 from taskserver.store.claiming import claim
@@ -184,7 +184,7 @@ async def look_after(broker: Broker, client: Client, ended: str) -> None:
     await health.reach(broker)
     assert await health.examine(broker)
     assert await look_over(broker, "default", lambda *_: None)
-    assert await queues.names(broker) == ["default", "left"]
+    assert await partitions.all_of(broker) == {"default": ["default"], "left": ["left"]}
     assert (await queues.info(broker, "default")).dead == 2
     assert len(await newest_jobs(broker, ["default"], Wanted(), 50)) > 5
     first, second = [letter.id[-24:] async for letter in dead_letters(broker, ["default"], Wanted())]
@@ -311,13 +311,15 @@ async def test_a_producer_signs_anew_and_a_workers_tool_hands_out_work(
 async def test_a_team_may_be_kept_to_a_queue_of_its_own(town: Town) -> None:
     for role in ("producer", "worker"):
         town.admin.execute_command(
-            "ACL", "SETUSER", role, "resetkeys", "resetchannels", "~ts:{theirs}:*", "~ts:queues", "&ts:{theirs}:*"
-        )
+            "ACL", "SETUSER", role, "resetkeys", "resetchannels", "~ts:{theirs}:*", "~ts:{theirs~*}:*",
+            "~ts:queues", "~ts:partitions", "&ts:{theirs}:*", "&ts:{theirs~*}:*",
+        )  # fmt: skip
     broker = Broker(town.urls["worker"], patience=1.0)
     hired = Worker(broker, Toolbox.of(work), WorkerConfig(queues=("theirs",), lease=1.0))
     life = asyncio.create_task(hired.run())
     async with Client(town.urls["producer"], queue="theirs") as client:
         assert await (await client.submit(work, {"what": "x"})).result(timeout=20) == "x" * 200
+        assert await partitions.grow(broker, "theirs", 2) == 2
         assert town.denied() == []
         with pytest.raises(BrokerDenied):
             await client.submit(work, queue="ours")

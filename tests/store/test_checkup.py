@@ -12,8 +12,8 @@ import pytest
 
 from taskserver.domain.job import State
 from taskserver.domain.lanes import LANES, RETURNED
-from taskserver.store import checkup, listing
-from taskserver.store.keys import QUEUES
+from taskserver.store import checkup, listing, partitions
+from taskserver.store.keys import PARTITIONS, QUEUES
 from taskserver.store.troubles import WORDS, Trouble
 from tests.store.harness import LARGE_ERROR, LONG_MS, QUEUE, Queue, fail, retry, says, succeed
 
@@ -391,3 +391,24 @@ async def test_a_job_that_comes_after_all_runs(queue: Queue) -> None:
     key = await queue.submit()
     assert [job.key for job in await queue.claim()] == [key]
     assert await checkup.known(queue.broker) == [QUEUE]
+
+
+async def test_partitions_that_are_not_counted_any_more(queue: Queue) -> None:
+    await partitions.grow(queue.broker, "q", 3)
+    assert await checkup.look_over_list(queue.broker) == []
+    await queue.redis.delete(PARTITIONS)
+    await queue.redis.set(PARTITIONS, "what is this")
+    (found,) = await checkup.look_over_list(queue.broker)
+    assert found.text == "1 queue with fewer partitions counted than are listed: q"
+    (done,) = await checkup.repair_list(queue.broker)
+    assert done.text == "partitions of 1 queue counted anew: q"
+    assert await partitions.counts(queue.broker) == {"q": 3}
+    assert await checkup.look_over_list(queue.broker) == []
+
+
+async def test_a_queue_is_forgotten_with_all_its_partitions(queue: Queue) -> None:
+    await partitions.grow(queue.broker, "q", 2)
+    for left, name in ((2, "q~1"), (0, "q")):
+        await queue.redis.srem(QUEUES, name)
+        await partitions.forget(queue.broker, "q")
+        assert (await partitions.counts(queue.broker)).get("q", 0) == left

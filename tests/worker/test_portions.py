@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
 from taskserver import Client, Context, tool
-from taskserver.worker.portions import Portion, shared
+from taskserver.worker.portions import Portion, Portions
 from taskserver.worker.slots import QueueShare, Slots
 from tests.conftest import RunWorker
 
 
-def portions(size: int, *shares: QueueShare) -> dict[str, Portion]:
-    made = shared(Slots(size), [share.queue for share in shares], shares)
-    return {name: portion for name, portion in made.items() if isinstance(portion, Portion)}
+def portions(size: int, *shares: QueueShare, partitions: Sequence[str] = ()) -> dict[str, Portion]:
+    made = Portions(Slots(size), shares)
+    made.add(partitions or [share.queue for share in shares])
+    return {name: portion for name, portion in made.taken_from.items() if isinstance(portion, Portion)}
 
 
 def begin(portion: Portion) -> int:
@@ -27,7 +29,9 @@ def begin(portion: Portion) -> int:
 
 def test_one_queue_has_the_slots_for_itself() -> None:
     slots = Slots(4)
-    assert shared(slots, ["a"], [QueueShare("a", weight=5)]) == {"a": slots}
+    made = Portions(slots, [QueueShare("a", weight=5)])
+    made.add(["a"])
+    assert made.taken_from == {"a": slots}
 
 
 def test_busy_queues_begin_jobs_by_weight() -> None:
@@ -64,6 +68,41 @@ def test_no_more_of_a_queue_than_its_limit() -> None:
     made["a"].give()
     assert begin(made["b"]) == 0
     assert begin(made["a"]) == 1
+
+
+def test_partitions_share_the_weight_of_their_queue_and_take_turns() -> None:
+    made = portions(1, QueueShare("fast", 3), QueueShare("slow"), partitions=["fast", "fast~1", "fast~2", "slow"])
+    assert begin(made["fast"]) == 1
+    assert [begin(portion) for portion in made.values()] == [0, 0, 0, 0]  # all have more
+    running, begun = "fast", []
+    for _ in range(40):
+        made[running].give()
+        running = next(name for name in made if begin(made[name]))
+        begun.append(running)
+    assert Counter(begun) == {"fast": 10, "fast~1": 10, "fast~2": 10, "slow": 10}
+
+
+def test_partitions_share_the_limit_of_their_queue() -> None:
+    made = portions(4, QueueShare("a", limit=2), partitions=["a", "a~1", "a~2"])
+    assert begin(made["a"]) == 2
+    assert begin(made["a~1"]) == 0
+    made["a"].give()
+    assert [begin(made[name]) for name in ("a~2", "a~1", "a")] == [0, 1, 0]
+
+
+def test_who_had_the_slots_alone_shares_them_from_now_on() -> None:
+    slots = Slots(4)
+    made = Portions(slots, [QueueShare("a", limit=None)])
+    made.add(["a"])
+    assert slots.take() == 4
+    slots.claimed(3, 4)
+    made.add(["a", "a~1"])
+    first, second = made.taken_from["a"], made.taken_from["a~1"]
+    assert second.take() == 1
+    second.claimed(1, 1)
+    first.give(3)  # its jobs from before
+    assert first.take() + second.take() == 3
+    assert slots.free == 0
 
 
 def test_one_queue_may_be_limited_too() -> None:

@@ -93,7 +93,7 @@ async def test_what_a_blocking_read_brings_at_the_last_moment_goes_back(
     work = Work()
     work.end.set()
     first = await hire(work.tool, lease=60)
-    (fetcher,) = first.worker._fetchers.values()
+    fetcher = first.worker._works["default"].fetcher
     read = fetcher._wake_up.read
 
     async def read_and_stop() -> list[Entry]:
@@ -119,7 +119,7 @@ async def test_what_a_blocking_read_brings_at_the_last_moment_goes_back(
 @pytest.mark.parametrize("yields", range(0, 40, 4))
 async def test_a_stop_finds_the_blocking_read_wherever_it_is(hire: Hire, yields: int) -> None:
     hired = await hire()
-    while not hired.worker._fetchers["default"]._task:
+    while not hired.worker._works["default"].fetcher._task:
         await asyncio.sleep(0)
     for _ in range(yields):
         await asyncio.sleep(0)

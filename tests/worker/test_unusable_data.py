@@ -108,7 +108,7 @@ async def test_entries_that_are_no_jobs_are_thrown_away(
 ) -> None:
     await broker.prepare("default")
     if blocked:
-        fetcher = (await hire(fine)).worker._fetchers["default"]
+        fetcher = (await hire(fine)).worker._works["default"].fetcher
 
         async def reading() -> bool:
             return fetcher._wake_up._reading

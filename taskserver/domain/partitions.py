@@ -1,0 +1,97 @@
+"""Partitions: the parts of a queue, each with a hash slot of its own, so that a queue can live on several servers.
+
+To the store a partition is a queue like any other. The first one of ``mail`` is ``mail`` itself, the others are
+``mail~1``, ``mail~2`` and so on; people see ``mail``. So a queue grows without anything being moved, and a job's id
+(``mail~3-01k82…``) finds the partition by itself. ``~`` is in no name that a user gives.
+"""
+
+from __future__ import annotations
+
+import re
+
+from taskserver.domain.names import check_queue_name
+from taskserver.errors import ConfigError
+
+MOST = 256
+"""Partitions of a queue at most: each worker has a connection for each of them."""
+MARK = "~"
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,2}")
+
+
+def partition(queue: str, number: int) -> str:
+    """The name of a queue's partition, counted from 0."""
+    return f"{queue}{MARK}{number}" if number else queue
+
+
+def partitions(queue: str, count: int) -> list[str]:
+    """The names of a queue's first ``count`` partitions."""
+    return [partition(queue, number) for number in range(count)]
+
+
+def queue_of(partition: str) -> str:
+    """The queue that a partition belongs to."""
+    return partition.partition(MARK)[0]
+
+
+def number_of(partition: str) -> int:
+    """The number of a partition, from 0."""
+    return int(partition.partition(MARK)[2] or 0)
+
+
+def check_partition_name(name: str) -> str:
+    """Return ``name`` if a partition, or a queue that has only one, may be called so.
+
+    Raises:
+        ConfigError: if not.
+    """
+    queue, mark, number = name.partition(MARK)
+    if mark and not (_NUMBER.fullmatch(number) and int(number) < MOST):
+        raise ConfigError(f"{name!r} cannot name a partition: behind '{MARK}' stands its number, from 1 to {MOST - 1}")
+    check_queue_name(queue)
+    return name
+
+
+def check_count(count: int) -> int:
+    """Return ``count`` if a queue may have so many partitions.
+
+    Raises:
+        ConfigError: if not.
+    """
+    if not 1 <= count <= MOST:
+        raise ConfigError(f"a queue has 1 to {MOST} partitions, not {count}")
+    return count
+
+
+def place_of(key: str, count: int) -> int:
+    """The number of the partition for a job with an idempotency key, whose ``key`` is made of that (``domain.ids``).
+
+    When a queue grows from N to M partitions, 1 - N/M of the keys get another place, all of them in new partitions.
+    """
+    return jump(int(key[1:13], 32), count)
+
+
+def jump(key: int, buckets: int) -> int:
+    """Jump consistent hash: a bucket from 0 for a key of up to 64 bits.
+
+    Lamping and Veach, "A Fast, Minimal Memory, Consistent Hash Algorithm" (2014), https://arxiv.org/abs/1406.2294
+    """
+    at, next_ = -1, 0
+    while next_ < buckets:
+        at = next_
+        key = (key * 2862933555777941757 + 1) & 0xFFFF_FFFF_FFFF_FFFF
+        next_ = int((at + 1) * ((1 << 31) / ((key >> 33) + 1)))
+    return at
+
+
+__all__ = [
+    "MOST",
+    "check_count",
+    "check_partition_name",
+    "jump",
+    "number_of",
+    "partition",
+    "partitions",
+    "place_of",
+    "queue_of",
+]
