@@ -11,6 +11,7 @@ janitor    finds jobs that nothing would wake any more                     queue
 scheduler  puts delayed jobs back on time                                  queue
 fetcher    claims jobs for free slots                                      queue
 recycler   finds that this process should be replaced by a fresh one       worker
+lookout    sees when the broker's keys are no longer ours to write         worker
 ========== ==============================================================  =================
 """
 
@@ -30,7 +31,7 @@ from taskserver.domain.fleet import About, Action
 from taskserver.domain.retry import RetryPolicy, backoff
 from taskserver.domain.settlement import Patience
 from taskserver.domain.signing import Keyring
-from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable
+from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable, BrokerUnsuitable
 from taskserver.observability.tally import Tally, counting
 from taskserver.store.connection import Broker
 from taskserver.store.health import check_fit
@@ -44,6 +45,7 @@ from taskserver.worker.executor import Executor
 from taskserver.worker.fetcher import Fetcher
 from taskserver.worker.heart import Heart, Pulse
 from taskserver.worker.janitor import Janitor
+from taskserver.worker.lookout import Lookout
 from taskserver.worker.portions import shared
 from taskserver.worker.presence import HOST, PYTHON, VERSION, Post, resident_bytes, told
 from taskserver.worker.quitting import EXIT_RECYCLE
@@ -98,6 +100,7 @@ class Worker:
         self._told = asyncio.Event()
         self._hurry = asyncio.Event()
         self.recycle: str | None = None
+        self._outgrown: BrokerUnsuitable | None = None
         self._build()
 
     def _build(self) -> None:
@@ -106,6 +109,7 @@ class Worker:
         self._slots = Slots(config.concurrency, config.max_jobs)
         self._processes = ProcessPool(config.concurrency, self.toolbox.tools.values(), config.max_result_bytes)
         self._recycler = Recycler(self._slots, config.max_rss_bytes, self._replace_me)
+        self._lookout = Lookout(broker, self._give_way)
         self._settlers = {queue: Settler(broker, queue, patience, self.name) for queue in queues}
         self._portions = shared(self._slots, queues, config.shares)
         self._executor = Executor(
@@ -166,7 +170,7 @@ class Worker:
         """Work until ``stop`` is called; a broker that is down is waited for.
 
         Raises:
-            BrokerUnsuitable, BrokerDenied: if this broker will not do.
+            BrokerUnsuitable, BrokerDenied: if this broker will not do, or no longer does: then running jobs have ended.
         """
         if self._tally is not None:
             counting.set(self._tally.submissions)
@@ -182,6 +186,14 @@ class Worker:
         finally:
             await self._shut_down()
             processes.reset(used)
+        if self._outgrown is not None:
+            raise self._outgrown
+
+    def _give_way(self, error: BrokerUnsuitable) -> None:
+        if not self._stop.is_set():
+            self._outgrown = error
+            log.error("worker %s ends: %s", self.name, error)
+            self._stop.set()
 
     def _replace_me(self, why: str) -> None:
         if not self._stop.is_set():
@@ -216,7 +228,7 @@ class Worker:
     def _upkeep(self) -> list[Service]:
         """What brings jobs and keeps the queues healthy."""
         by_queue = (self._schedulers, self._sweepers, self._janitors, self._fetchers)
-        return [*(service for services in by_queue for service in services.values()), self._recycler]
+        return [*(service for services in by_queue for service in services.values()), self._recycler, self._lookout]
 
     async def _shut_down(self) -> None:
         """No new jobs first; then the running ones, whose leases and outcomes need the rest until the end."""
