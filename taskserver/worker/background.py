@@ -72,7 +72,8 @@ def become(kind: type[T], run: Callable[[T, socket.socket], int]) -> int:
         try:
             return run(wanted, link)
         except TaskServerError as error:
-            kind = ConfigError if isinstance(error, ConfigError) else type(error)  # all that it needs is the sentence
+            # All that a ConfigError needs is the sentence, whichever it is.
+            kind: type[TaskServerError] = ConfigError if isinstance(error, ConfigError) else type(error)
             with suppress(OSError):
                 link.sendall(pack(Refused(kind=kind.__name__, sentence=str(error))))
             return EXIT_BROKEN
