@@ -73,9 +73,9 @@ def become(kind: type[T], run: Callable[[T, socket.socket], int]) -> int:
             return run(wanted, link)
         except TaskServerError as error:
             # All that a ConfigError needs is the sentence, whichever it is.
-            kind: type[TaskServerError] = ConfigError if isinstance(error, ConfigError) else type(error)
+            name = ConfigError.__name__ if isinstance(error, ConfigError) else type(error).__name__
             with suppress(OSError):
-                link.sendall(pack(Refused(kind=kind.__name__, sentence=str(error))))
+                link.sendall(pack(Refused(kind=name, sentence=str(error))))
             return EXIT_BROKEN
 
 
