@@ -260,7 +260,8 @@ def test_a_key_of_a_task_server_that_cannot_be(text: str, said: str, loading: Lo
         ),
         (
             "broker: [{name: redis}, {name: other}]\n" + SERVER + "  broker_resource_name: reddis\n",
-            ":4: task_server.broker_resource_name: no broker 'reddis' in this file, only redis, other; did you mean 'redis'?",
+            ":4: task_server.broker_resource_name: no broker 'reddis' in this file, only redis, other; "
+            "did you mean 'redis'?",
         ),
         (
             "broker: {name: redis}\n" + SERVER + "  broker_name: postgres\n",
