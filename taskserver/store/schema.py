@@ -65,8 +65,8 @@ async def check(line: Line, shown: str) -> None:
     try:
         stamp = await line.call("GETRANGE", SCHEMA, 0, LENGTH)  # which every role may do, other than GET
         if not stamp:
-            # Whoever may not write has nothing to say about it; and what is missing is of the first layout.
-            with suppress(redis_said.NoPermissionError, redis_said.OutOfMemoryError):
+            # Whoever may not write, or cannot just now, leaves it to others: what is missing is of the first layout.
+            with suppress(redis_said.ResponseError):
                 stamp = await line.call("SET", SCHEMA, str(OURS), "NX", "GET")
     except redis_said.ResponseError as error:
         if not str(error).startswith("WRONGTYPE"):
