@@ -99,7 +99,7 @@ class BrokerDenied(BrokerError):
 
 
 class BrokerUnsuitable(BrokerError):
-    """The broker is too old, lacks a command, is set up so that it would lose jobs, or holds keys of a newer version."""
+    """The broker is too old, lacks a command, would lose jobs as it is set up, or holds keys of a newer version."""
 
 
 class BrokerFull(BrokerError):

@@ -43,7 +43,7 @@ def test_a_state_that_is_none_tells_only_where_to_look() -> None:
     assert list(news.ended(b"d" + KEY.encode() + b"?\x00")) == [(KEY, None)]
 
 
-@pytest.mark.parametrize("second", [KEY, key_for("any"), new_key(new_route())])
-def test_earlier_workers_tell_only_where_to_look(second: str) -> None:
+def test_earlier_workers_tell_only_where_to_look() -> None:
     assert list(news.ended(b"d" + KEY.encode())) == [(KEY, None)]
-    assert list(news.ended(b"d" + (KEY + second * 3).encode())) == [(KEY, None), *[(second, None)] * 3]
+    for second in (KEY, key_for("any"), new_key(new_route())):
+        assert list(news.ended(b"d" + (KEY + second * 3).encode())) == [(KEY, None), *[(second, None)] * 3]
