@@ -8,7 +8,7 @@
     ├── BrokerError                 the server behind the queue
     │   ├── BrokerUnavailable       not reached, or the answer was lost: what was asked may have happened
     │   ├── BrokerDenied            wrong password, or a user that may not do this
-    │   ├── BrokerUnsuitable        too old, lacks a command, or would evict jobs
+    │   ├── BrokerUnsuitable        too old, would evict jobs, or holds keys that we do not know
     │   ├── BrokerFull              out of memory: nothing was written
     │   └── NotReplicated           written, but not by as many replicas, or not to disk, as was asked for
     ├── MessageError                what a producer sends
@@ -99,7 +99,7 @@ class BrokerDenied(BrokerError):
 
 
 class BrokerUnsuitable(BrokerError):
-    """The broker is too old, lacks a command, or is set up so that it would lose jobs."""
+    """The broker is too old, lacks a command, would lose jobs as it is set up, or holds keys of a newer version."""
 
 
 class BrokerFull(BrokerError):

@@ -8,7 +8,7 @@ import redis
 
 from taskserver.domain.job import ENDED
 
-STRUCTURE = re.compile(r"ts:queues|ts:\{[^}]+\}:(lane:(returned|high|normal|low)|delayed|expiring|dead|meta)")
+STRUCTURE = re.compile(r"ts:(queues|schema)|ts:\{[^}]+\}:(lane:(returned|high|normal|low)|delayed|expiring|dead|meta)")
 RECORD = re.compile(r"(ts:\{[^}]+\}:)(?:job|msg):(.+)")
 
 

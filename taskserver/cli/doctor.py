@@ -12,7 +12,7 @@ from taskserver.cli.screen import Styled, show_card, show_json
 from taskserver.errors import BrokerDenied, BrokerError
 from taskserver.store import checkup
 from taskserver.store.connection import Broker
-from taskserver.store.health import Finding, examine
+from taskserver.store.health import Finding, examine, examine_schema
 
 _MARKS = {
     "ok": Styled("✓", "green"),
@@ -43,10 +43,11 @@ async def _examine(url: str | None, fix: bool) -> tuple[list[Finding], int]:
     try:
         async with open_client(url, answering=False) as client:
             broker = await client.connect()
-            findings = await examine(broker)
-            with shown_progress() as tell:
-                repaired = await _repair(broker, tell) if fix else []
-                findings += repaired + await _look(broker, tell)
+            findings = await examine(broker) + await examine_schema(broker, repair=fix)
+            if findings[-1].level != "error":  # else nothing is looked at: it may mean something else
+                with shown_progress() as tell:
+                    repaired = await _repair(broker, tell) if fix else []
+                    findings += repaired + await _look(broker, tell)
     except BrokerError as error:
         return [Finding("broker", "error", str(error), _advice(error))], exit_code(error)
     return findings, FAILED if any(finding.level == "error" for finding in findings) else OK

@@ -100,8 +100,7 @@ def _broker_of(path: Path, server: dict[str, Any], names: list[str]) -> Iterator
     for key in said:
         name = _text(server[key])
         if name and name not in names:
-            near = did_you_mean(name, names) or f"; there is {known}"
-            yield (*path, key), f"no broker {name!r} in this file{near}"
+            yield (*path, key), f"no broker {name!r} in this file, only {known}{did_you_mean(name, names)}"
 
 
 def _queues(path: Path, server: dict[str, Any]) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -97,6 +98,8 @@ class Home:
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.data.mkdir(mode=0o700, exist_ok=True)
+            if not os.access(self.data, os.R_OK | os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "its folder data may not be written to")
             ignore = self.root / ".gitignore"
             if not ignore.exists():
                 ignore.write_text("*\n")

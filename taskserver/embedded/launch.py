@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from taskserver.embedded import keeper, locks, wire
 from taskserver.embedded.binary import find_binary
-from taskserver.embedded.home import Home
+from taskserver.embedded.home import HOME_VARIABLE, Home
 from taskserver.errors import BrokerUnavailable
 
 START_SECONDS = 60.0
@@ -77,7 +77,9 @@ def _server_command(home: Home) -> list[str]:
 def _failure(home: Home, what: str) -> BrokerUnavailable:
     reason = _last_line(home.log)
     advice = f"see {home.log}"
-    if re.search(r"append.only|aof|rdb", reason, re.IGNORECASE):
+    if "permission denied" in reason.lower():
+        advice = f"let this user write to all that is in {home.data}, or set {HOME_VARIABLE} to another folder"
+    elif re.search(r"append.only|aof|rdb", reason, re.IGNORECASE):
         advice = f"repair the files in {home.data} with valkey-check-aof, or move that folder away, and try again"
     return BrokerUnavailable(f"the embedded broker in {home.root} {what} ({reason}): {advice}")
 

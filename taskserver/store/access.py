@@ -66,8 +66,9 @@ ROLES = {
             "worker",
             "runs jobs, which may submit others",
             "client|id client|unblock command|info del exists get hexists hget hincrby hlen hsetnx info persist pttl "
-            "rename scan set smembers srem type wait xautoclaim xclaim xgroup|delconsumer xinfo|consumers "
-            "xinfo|stream xlen xreadgroup zadd zcard zrange zrem zremrangebyscore zscan zscore",
+            "rename scan set smembers srem type wait xautoclaim xclaim xgroup|createconsumer "
+            "xgroup|delconsumer xinfo|consumers xinfo|stream xlen xreadgroup zadd zcard zrange zrem zremrangebyscore "
+            "zscan zscore",
             newer="waitaof",
         ),
         _role(

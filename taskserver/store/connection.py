@@ -23,7 +23,8 @@ from redis.retry import Retry
 from taskserver.domain.durability import IN_MEMORY, Durability
 from taskserver.domain.retry import backoff
 from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, BrokerUnsuitable
-from taskserver.store.keys import QUEUES, Keys
+from taskserver.store import schema
+from taskserver.store.keys import QUEUES, SCHEMA, Keys
 from taskserver.store.line import Line
 from taskserver.store.nodes import nodes_of
 from taskserver.store.scripts import Script, script
@@ -90,6 +91,7 @@ class Broker:
         self._readers: set[Any] = set()
         self._keys: dict[str, Keys] = {}
         self._prepared: set[str] = set()
+        self._known = False
         self._check_options(place)
 
     def _check_options(self, place: BrokerURL) -> None:
@@ -210,6 +212,8 @@ class Broker:
         while True:
             try:
                 with self.translated():
+                    if not self._known:
+                        await self.check_schema()
                     return await question(await self.server(key))
             except BrokerUnavailable:
                 if last:
@@ -217,6 +221,26 @@ class Broker:
             failures += 1
             await asyncio.sleep(backoff(failures, 0.05, 1.0))
             last = time.monotonic() > given_up
+
+    async def check_schema(self) -> None:
+        """Refuse a broker whose keys this version does not know. Whatever is asked first does so too.
+
+        Raises:
+            BrokerUnsuitable: with the command to run.
+            BrokerUnavailable, BrokerDenied: if it cannot be asked.
+        """
+        with self.translated():
+            await schema.check(self.line(await self.server(SCHEMA)), self.shown)
+        self._known = True
+
+    async def write_schema(self) -> None:
+        """Write down that the keys are of this version's schema, over whatever is there.
+
+        Raises:
+            BrokerUnavailable, BrokerDenied, BrokerFull: if it cannot be written.
+        """
+        with self.translated():
+            await schema.write(self.line(await self.server(SCHEMA)))
 
     async def run(self, name: str, queue: str, *args: Any, once: bool = False) -> Any:
         """Call a script on a queue and return its raw answer; as ``ask``."""
@@ -250,6 +274,7 @@ class Broker:
             told = self._in_our_words(error)
             if isinstance(told, BrokerUnavailable):
                 self._nodes.forget()
+                self._known = False  # what comes back may be another one, or have been upgraded
             raise told from error
 
     def _in_our_words(self, error: Exception) -> BrokerError:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from taskserver.domain.durability import Durability
 from taskserver.errors import BrokerUnsuitable
 from taskserver.store.connection import Broker
-from taskserver.store.keys import QUEUES
+from taskserver.store.schema import OURS, SchemaDamaged
 from taskserver.store.urls import without_secrets
 
 NEEDED_COMMANDS = ("XAUTOCLAIM", "XREADGROUP", "XGROUP", "EVALSHA", "ZRANGE", "UNLINK", "CLIENT")
@@ -33,7 +33,7 @@ class Finding(NamedTuple):
 
 
 async def check_fit(broker: Broker) -> None:
-    """Refuse a broker that cannot run our scripts or would throw jobs away.
+    """Refuse a broker that cannot run our scripts, would throw jobs away, or holds keys that we do not know.
 
     Raises:
         BrokerUnsuitable: naming the fix.
@@ -46,15 +46,16 @@ async def check_fit(broker: Broker) -> None:
         for finding in findings:
             if finding.level == "error":
                 raise BrokerUnsuitable(f"{without_secrets(server)} does not fit: {finding.text}; {finding.advice}")
+    await broker.check_schema()
 
 
 async def reach(broker: Broker) -> None:
-    """Make sure that the broker answers and lets us in.
+    """Make sure that the broker answers, lets us in and holds keys that we know.
 
     Raises:
-        BrokerUnavailable, BrokerDenied: if not.
+        BrokerUnavailable, BrokerDenied, BrokerUnsuitable: if not.
     """
-    await broker.ask(QUEUES, lambda client: client.ping(), once=True)
+    await broker.check_schema()
 
 
 async def examine(broker: Broker) -> list[Finding]:
@@ -81,6 +82,23 @@ async def _server(client: Any, shown: str, durability: Durability) -> list[Findi
         _memory(info),
         await _clock(client),
     ]
+
+
+async def examine_schema(broker: Broker, *, repair: bool) -> list[Finding]:
+    """Whether this version knows the keys; with ``repair``, what tells no schema is written anew.
+
+    Raises:
+        BrokerUnavailable, BrokerDenied: if it cannot be asked, or written.
+    """
+    try:
+        await broker.check_schema()
+    except BrokerUnsuitable as error:
+        if repair and isinstance(error, SchemaDamaged):
+            await broker.write_schema()
+            return [Finding("schema", "repaired", f"written anew: {OURS.number}")]
+        text, _, command = str(error).rpartition(": ")
+        return [Finding("schema", "error", text, command)]
+    return [Finding("schema", "ok", f"{OURS.number}, as this version of taskserver writes it")]
 
 
 async def _missing(client: Any) -> list[str]:

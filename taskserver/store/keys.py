@@ -15,6 +15,10 @@ PARTITIONS = "ts:partitions"
 FORGETTER = "ts:forgetter"
 """String: the worker that looked for unused queues last. Lives for the hour until the next one does."""
 
+SCHEMA = "ts:schema"
+"""String: the number of the layout described here, and the first version that knows it (``store/schema.py``). No time
+to live."""
+
 GROUP = "workers"
 """The consumer group on every lane."""
 

@@ -3,6 +3,8 @@
 ``d`` and for each job that ended its 24 characters, a letter for its state, a byte with the length of its outcome, and
 the outcome. Long ones are left out (``ELSEWHERE`` is their length), as is what an earlier attempt has left: there one
 has to look. ``e`` and the 24 characters of each job with new events.
+
+Workers that are about to be upgraded may still say only ``d`` and the 24 characters of each job.
 """
 
 from __future__ import annotations
@@ -14,11 +16,15 @@ from taskserver.domain.job import ENDED, Outcome
 
 ELSEWHERE = 255
 _STATES = {ord(state.value[0]): state for state in ENDED}
+_LETTERS = [bytes((letter,)) for letter in _STATES]
 
 
 def ended(message: bytes) -> Iterator[tuple[str, Outcome | None]]:
     """The jobs that have ended, each with its outcome if it is told; none in other news, or in what cannot be read."""
     at, end = 1, len(message) if message[:1] == b"d" else 0
+    if message[at + LENGTH : at + LENGTH + 1] not in _LETTERS:  # the end, or another id: none begins with such a letter
+        yield from ((key, None) for key in _keys(message[:end]))
+        return
     while at + LENGTH + 2 <= end:
         letter, size = message[at + LENGTH], message[at + LENGTH + 1]
         data = at + LENGTH + 2
@@ -34,5 +40,9 @@ def ended(message: bytes) -> Iterator[tuple[str, Outcome | None]]:
 def stirred(message: bytes) -> Iterator[str]:
     """The jobs with new events."""
     if message[:1] == b"e":
-        for at in range(1, len(message), LENGTH):
-            yield message[at : at + LENGTH].decode("ascii", "replace")
+        yield from _keys(message)
+
+
+def _keys(message: bytes) -> Iterator[str]:
+    for at in range(1, len(message) - LENGTH + 1, LENGTH):
+        yield message[at : at + LENGTH].decode("ascii", "replace")

@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 
 from taskserver.domain.fleet import About, Order
+from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store import queues
 from taskserver.store.connection import Broker
-from taskserver.store.keys import Keys
+from taskserver.store.keys import GROUP, Keys
+from taskserver.store.replies import or_nothing
 
 BATCH = 500
 
@@ -123,7 +125,13 @@ async def _of_queue(broker: Broker, keys: Keys) -> AsyncIterator[WorkerInfo]:
 
 
 async def _names(client: Any, keys: Keys) -> list[bytes]:
-    return sorted({name async for name in client.scan_iter(match=keys.worker("*"), count=500)})
+    """Keys of all workers that may be there: whoever works on a queue is a consumer of its groups."""
+    async with client.pipeline(transaction=False) as pipe:
+        for lane in (RETURNED, *LANES):
+            pipe.xinfo_consumers(keys.lane(lane), GROUP)
+        answers = or_nothing(await pipe.execute(raise_on_error=False))
+    prefix = keys.worker("").encode()
+    return sorted({prefix + consumer["name"] for consumers in answers for consumer in consumers or ()})
 
 
 async def _read(client: Any, names: list[bytes]) -> list[tuple[Any, int, float]]:

@@ -12,6 +12,7 @@ scheduler  puts delayed jobs back on time                                  parti
 fetcher    claims jobs for free slots                                      partition
 recycler   finds that this process should be replaced by a fresh one       worker
 surveyor   finds partitions that a queue has got since                     worker
+lookout    sees when the broker's keys are no longer ours to write         worker
 ========== ==============================================================  =================
 """
 
@@ -32,7 +33,7 @@ from taskserver.domain.partitions import queue_of
 from taskserver.domain.retry import RetryPolicy, backoff
 from taskserver.domain.settlement import Patience
 from taskserver.domain.signing import Keyring
-from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable
+from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable, BrokerUnsuitable
 from taskserver.observability.tally import Tally, counting
 from taskserver.store.connection import Broker
 from taskserver.store.health import check_fit
@@ -45,6 +46,7 @@ from taskserver.worker.config import WorkerConfig
 from taskserver.worker.control import Control, read_order
 from taskserver.worker.executor import Executor
 from taskserver.worker.heart import Heart, Pulse
+from taskserver.worker.lookout import Lookout
 from taskserver.worker.portions import Portions
 from taskserver.worker.presence import HOST, PYTHON, VERSION, Post, resident_bytes, told
 from taskserver.worker.queuework import QueueWork, Terms
@@ -99,6 +101,7 @@ class Worker:
         self._told = asyncio.Event()
         self._hurry = asyncio.Event()
         self.recycle: str | None = None
+        self._outgrown: BrokerUnsuitable | None = None
         self._build()
         self._add(self.config.queues)
 
@@ -113,6 +116,7 @@ class Worker:
         self._settlers: dict[str, Settler] = {}
         self._works: dict[str, QueueWork] = {}
         self._partitions: list[str] = []
+        self._lookout = Lookout(broker, self._give_way)
         self._executor = Executor(
             self.toolbox,
             self._slots,
@@ -186,7 +190,7 @@ class Worker:
         """Work until ``stop`` is called; a broker that is down is waited for.
 
         Raises:
-            BrokerUnsuitable, BrokerDenied: if this broker will not do.
+            BrokerUnsuitable, BrokerDenied: if this broker will not do, or no longer does: then running jobs have ended.
         """
         if self._tally is not None:
             counting.set(self._tally.submissions)
@@ -202,6 +206,14 @@ class Worker:
         finally:
             await self._shut_down()
             processes.reset(used)
+        if self._outgrown is not None:
+            raise self._outgrown
+
+    def _give_way(self, error: BrokerUnsuitable) -> None:
+        if not self._stop.is_set():
+            self._outgrown = error
+            log.error("worker %s ends: %s", self.name, error)
+            self._stop.set()
 
     def _replace_me(self, why: str) -> None:
         if not self._stop.is_set():
@@ -233,7 +245,7 @@ class Worker:
     def _upkeep(self) -> list[Service]:
         """What brings jobs and keeps the queues healthy."""
         works = zip(*(work.upkeep for work in self._works.values()), strict=True)
-        return [*(service for kind in works for service in kind), self._recycler, self._surveyor]
+        return [*(service for kind in works for service in kind), self._recycler, self._surveyor, self._lookout]
 
     async def _shut_down(self) -> None:
         """No new jobs first; then the running ones, whose leases and outcomes need the rest until the end."""

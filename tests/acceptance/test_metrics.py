@@ -17,6 +17,7 @@ import pytest
 
 from tests.acceptance.cli import Cli, Running
 from tests.acceptance.fleet import eventually, replicas
+from tests.brokers import Server, kinds
 
 real = pytest.mark.skipif(shutil.which("prometheus") is None, reason="Prometheus is not installed: apt-get install it")
 
@@ -66,6 +67,60 @@ def test_a_worker_serves_what_it_counts_and_how_it_is(cli: Cli) -> None:
     worker.wait_for("stops: 1 jobs are running")
     assert get(f"{url}/readyz") == (503, "stopping: it takes no more jobs\n")
     cli.open_gate()
+
+
+BLOCKING = """
+import time
+from pathlib import Path
+
+from taskserver import tool
+
+
+@tool(timeout=None)
+async def block(gate: str) -> int:
+    while not Path(gate).exists():
+        time.sleep(0.01)
+    return 1
+"""
+
+
+def test_a_blocked_event_loop_is_not_healthy_and_its_page_still_answers(cli: Cli) -> None:
+    (cli.folder / "blocking.py").write_text(BLOCKING)
+    worker = cli.start("worker", "--tools", "blocking", "--metrics-port", "0", "--lease", "1")
+    url = url_of(worker)
+    worker.wait_for("is ready")
+    job = cli.submit("block", f"gate={cli.gate}")
+    eventually(lambda: get(f"{url}/healthz")[0] == 503)
+    assert "the event loop has been blocked for" in get(f"{url}/healthz")[1]
+    assert get(f"{url}/readyz")[0] == 503
+    page = get(f"{url}/metrics")[1]
+    assert (value(page, "taskserver_replica_ready"), value(page, "taskserver_replica_slots_busy")) == (0, 1)
+    cli.open_gate()
+    eventually(lambda: get(f"{url}/healthz") == (200, "ok\n"))
+    assert cli.ok("job", "result", job).out.strip() == "1"
+    assert cli.state(job)["attempt"] == 1, "its lease was kept all the while"
+
+
+def test_a_worker_without_its_broker_is_not_ready_but_healthy(cli: Cli) -> None:
+    server = Server(kinds()[max(kinds())]).start()
+    try:
+        worker = cli.worker("--metrics-port", "0", "--lease", "1", TASKSERVER_BROKER_URL=server.url)
+        url = url_of(worker)
+        assert get(f"{url}/readyz") == (200, "ok\n")
+        for away, back in (
+            (lambda: server.signal(signal.SIGSTOP), lambda: server.signal(signal.SIGCONT)),
+            (server.kill, server.start),
+        ):
+            away()
+            eventually(lambda: get(f"{url}/readyz")[0] == 503)
+            assert "the broker has not answered a heartbeat for" in get(f"{url}/readyz")[1]
+            assert get(f"{url}/healthz") == (200, "ok\n"), "nothing is gained by ending it"
+            back()
+            eventually(lambda: get(f"{url}/readyz") == (200, "ok\n"))
+        worker.signal(signal.SIGTERM)
+        assert worker.end().code == 0
+    finally:
+        server.close()
 
 
 def test_the_whole_is_served_once(cli: Cli) -> None:

@@ -14,7 +14,7 @@ from taskserver.errors import BrokerError
 from taskserver.store import mending, queues, reading, recovering
 from taskserver.store.claiming import WakeUp
 from taskserver.store.connection import Broker, GroupMissing
-from taskserver.store.keys import GROUP
+from taskserver.store.keys import GROUP, SCHEMA
 from tests.store.harness import (
     LARGE_ERROR,
     LONG_MS,
@@ -178,7 +178,7 @@ async def a_guest(queue: Queue, *rules: str) -> AsyncIterator[Queue]:
 async def test_a_record_that_may_not_be_read_loses_no_job(queue: Queue) -> None:
     key = await queue.submit()
     keys = queue.keys
-    readable = [f"~{name}" for name in (keys.prefix, keys.lane("*"), keys.meta)]
+    readable = [f"~{name}" for name in (SCHEMA, keys.prefix, keys.lane("*"), keys.meta)]
     async with a_guest(queue, "resetkeys", *readable) as guest:
         with pytest.raises(BrokerError, match=DENIED):
             await guest.claim()
@@ -189,7 +189,7 @@ async def test_a_record_that_may_not_be_read_loses_no_job(queue: Queue) -> None:
 async def test_a_message_that_may_not_be_read_loses_no_job(queue: Queue) -> None:
     key = await queue.submit()
     keys = queue.keys
-    readable = [f"~{keys.prefix}", f"~{keys.prefix}[^m]*", f"~{keys.meta}"]
+    readable = [f"~{SCHEMA}", f"~{keys.prefix}", f"~{keys.prefix}[^m]*", f"~{keys.meta}"]
     async with a_guest(queue, "resetkeys", *readable) as guest:
         with pytest.raises(BrokerError, match=DENIED):
             await guest.claim()

@@ -19,8 +19,10 @@ from taskserver.store.access import ROLES
 from taskserver.store.checkup import look_over
 from taskserver.store.claiming import claim
 from taskserver.store.connection import Broker
+from taskserver.store.keys import SCHEMA
 from taskserver.store.leasing import LeaseKeeper
 from taskserver.store.rounds import around
+from taskserver.store.schema import OURS
 from taskserver.store.searching import Wanted, dead_letters, newest_jobs
 from taskserver.store.workers import give, list_workers
 from tests.brokers import Server, kinds
@@ -309,10 +311,11 @@ async def test_a_producer_signs_anew_and_a_workers_tool_hands_out_work(
 
 
 async def test_a_team_may_be_kept_to_a_queue_of_its_own(town: Town) -> None:
+    town.admin.set(SCHEMA, str(OURS))
     for role in ("producer", "worker"):
         town.admin.execute_command(
             "ACL", "SETUSER", role, "resetkeys", "resetchannels", "~ts:{theirs}:*", "~ts:{theirs~*}:*",
-            "~ts:queues", "~ts:partitions", "&ts:{theirs}:*", "&ts:{theirs~*}:*",
+            "~ts:queues", "~ts:partitions", f"%R~{SCHEMA}", "&ts:{theirs}:*", "&ts:{theirs~*}:*",
         )  # fmt: skip
     broker = Broker(town.urls["worker"], patience=1.0)
     hired = Worker(broker, Toolbox.of(work), WorkerConfig(queues=("theirs",), lease=1.0))

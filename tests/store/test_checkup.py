@@ -13,7 +13,7 @@ import pytest
 from taskserver.domain.job import State
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store import checkup, listing, partitions
-from taskserver.store.keys import PARTITIONS, QUEUES
+from taskserver.store.keys import PARTITIONS, QUEUES, SCHEMA
 from taskserver.store.troubles import WORDS, Trouble
 from tests.store.harness import LARGE_ERROR, LONG_MS, QUEUE, Queue, fail, retry, says, succeed
 
@@ -345,7 +345,7 @@ async def test_a_queue_that_is_empty_and_unused_for_long_is_forgotten(queue: Que
     await use_long_ago(queue)
     assert await listed(queue) == [f"warning: 1 queue empty and unused for 30 days: {QUEUE}"]
     assert [done.text for done in await checkup.repair_list(queue.broker)] == [f"1 queue forgotten: {QUEUE}"]
-    assert await queue.redis.keys("*") == []
+    assert await queue.redis.keys("*") == [SCHEMA.encode()]
 
 
 async def paused(queue: Queue) -> None:

@@ -8,7 +8,7 @@ from taskserver.domain.job import State
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.domain.settlement import Defer, Patience
 from taskserver.store import steering
-from taskserver.store.keys import QUEUES, Keys
+from taskserver.store.keys import QUEUES, SCHEMA, Keys
 from tests.architecture.package import LUA
 from tests.leaks import leaked
 from tests.store.harness import LARGE_ERROR, LARGE_RESULT, LONG_MS, Queue, fail, release, retry, says, succeed
@@ -65,7 +65,7 @@ async def keys_without_end(queue: Queue) -> set[str]:
 async def test_no_ended_job_leaves_a_key_without_a_time_to_live(queue: Queue) -> None:
     await end_jobs_in_every_way(queue)
     await queue.renew()
-    assert await keys_without_end(queue) <= {QUEUES} | {queue.keys.prefix + name for name in OWN}
+    assert await keys_without_end(queue) <= {QUEUES, SCHEMA} | {queue.keys.prefix + name for name in OWN}
     assert await queue.entries() == 0
 
 
@@ -76,7 +76,7 @@ async def test_only_hash_and_message_of_a_live_job_have_none(queue: Queue) -> No
     job = await queue.running()
     await queue.report(says(job, 1, "words"))
     await queue.settle(retry(job, LARGE_ERROR))
-    allowed = {QUEUES} | {queue.keys.prefix + name for name in OWN}
+    allowed = {QUEUES, SCHEMA} | {queue.keys.prefix + name for name in OWN}
     for key in (job.key, *(held.key for held in live)):
         allowed |= {queue.keys.job(key), queue.keys.message(key)}
         assert await queue.ttl(queue.keys.job(key)) == await queue.ttl(queue.keys.message(key)) == -1
@@ -88,7 +88,8 @@ def named_by_python(keys: Keys, key: str) -> set[str]:
     return {
         *(builder(key) for builder in per_job),
         *(keys.lane(lane) for lane in (RETURNED, *LANES)),
-        *(keys.delayed, keys.expiring, keys.dead, keys.meta, keys.sweeper, keys.worker("w1"), keys.answer(""), QUEUES),
+        *(keys.delayed, keys.expiring, keys.dead, keys.meta, keys.sweeper, keys.worker("w1"), keys.answer("")),
+        *(QUEUES, SCHEMA),
     }
 
 
@@ -123,7 +124,7 @@ async def test_both_name_the_same_keys(queue: Queue) -> None:
 
 
 def test_all_keys_of_a_queue_share_one_slot_of_a_cluster() -> None:
-    for name in named_by_python(Keys("some.queue"), KEY) - {QUEUES}:
+    for name in named_by_python(Keys("some.queue"), KEY) - {QUEUES, SCHEMA}:
         assert name.startswith("ts:{some.queue}:")
 
 

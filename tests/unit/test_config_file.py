@@ -260,11 +260,12 @@ def test_a_key_of_a_task_server_that_cannot_be(text: str, said: str, loading: Lo
         ),
         (
             "broker: [{name: redis}, {name: other}]\n" + SERVER + "  broker_resource_name: reddis\n",
-            ":4: task_server.broker_resource_name: no broker 'reddis' in this file; did you mean 'redis'?",
+            ":4: task_server.broker_resource_name: no broker 'reddis' in this file, only redis, other; "
+            "did you mean 'redis'?",
         ),
         (
             "broker: {name: redis}\n" + SERVER + "  broker_name: postgres\n",
-            ":4: task_server.broker_name: no broker 'postgres' in this file; there is redis",
+            ":4: task_server.broker_name: no broker 'postgres' in this file, only redis",
         ),
         (
             "broker: [{name: redis}, {name: other}]\n" + SERVER,
@@ -331,7 +332,7 @@ def test_all_errors_are_told_at_once_by_line(loading: Loading) -> None:
         "4 errors in config.yaml:",
         "config.yaml:2: task_server.replica: no such key; did you mean 'replicas'?",
         "config.yaml:3: task_server.replicas: must be at least 1, not 0",
-        "config.yaml:4: task_server.broker_name: no broker 'b' in this file; there is a",
+        "config.yaml:4: task_server.broker_name: no broker 'b' in this file, only a",
         "config.yaml:5: broker.user: no such key; did you mean 'username'?",
     ]
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from taskserver.domain.ids import key_for, new_key, new_route
 from taskserver.domain.job import ENDED, Outcome, State
 from taskserver.store import news
 
@@ -25,7 +26,14 @@ def test_new_events() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [b"", b"d", b"x" + KEY.encode(), b"d" + KEY.encode(), b"d" + KEY.encode() + b"s", b"d" + KEY.encode() + b"s\x09ok"],
+    [
+        b"",
+        b"d",
+        b"x" + KEY.encode(),
+        b"d" + KEY[1:].encode(),
+        b"d" + KEY.encode() + b"s",
+        b"d" + KEY.encode() + b"s\x09ok",
+    ],
 )
 def test_what_cannot_be_read_tells_nothing(message: bytes) -> None:
     assert list(news.ended(message)) == []
@@ -33,3 +41,9 @@ def test_what_cannot_be_read_tells_nothing(message: bytes) -> None:
 
 def test_a_state_that_is_none_tells_only_where_to_look() -> None:
     assert list(news.ended(b"d" + KEY.encode() + b"?\x00")) == [(KEY, None)]
+
+
+def test_earlier_workers_tell_only_where_to_look() -> None:
+    assert list(news.ended(b"d" + KEY.encode())) == [(KEY, None)]
+    for second in (KEY, key_for("any"), new_key(new_route())):
+        assert list(news.ended(b"d" + (KEY + second * 3).encode())) == [(KEY, None), *[(second, None)] * 3]

@@ -20,5 +20,7 @@ for i = 4, #ARGV, 2 do
     if job.cancel then attention[#attention + 1], attention[#attention + 2] = key, 'cancel' end
   end
 end
+-- The groups are the list of those who are there, also of one that has had no job yet. If this one is gone, it is made anew soon.
+try('XGROUP', 'CREATECONSUMER', lane_key('returned'), GROUP, worker)
 call('SET', QUEUE .. 'worker:' .. worker, ARGV[2], 'PX', ARGV[3])
 return attention

@@ -89,8 +89,16 @@ class Place:
 
     @classmethod
     def all(cls) -> list[Place]:
-        """The places of every file of this project that has been up."""
-        return [cls(lock.parent) for lock in sorted((Home.locate().root / "up").glob("*/lock"))]
+        """The places of every file of this project that has been up.
+
+        Raises:
+            ConfigError: if this user may not look.
+        """
+        up = cls(Home.locate().root / "up")
+        try:
+            return [cls(lock.parent) for lock in sorted(up.folder.glob("*/lock"))]
+        except OSError as error:
+            raise up._unusable(error) from None
 
     def create(self) -> Place:
         """Make the folder.
@@ -104,11 +112,14 @@ class Place:
             if not ignore.exists():
                 ignore.write_text("*\n")
         except OSError as error:
-            raise ConfigError(
-                f"cannot keep in {str(self.folder)!r} what is up ({error.strerror}): "
-                f"set {HOME_VARIABLE} to a folder that you may write to"
-            ) from None
+            raise self._unusable(error) from None
         return self
+
+    def _unusable(self, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"cannot keep in {str(self.folder)!r} what is up ({error.strerror}): "
+            f"set {HOME_VARIABLE} to a folder that you may write to"
+        )
 
     @contextmanager
     def held(self, file: str) -> Iterator[None]:
@@ -134,13 +145,24 @@ class Place:
         return ConfigError(f"{file} is up already{who}: end it with taskserver down --config-file {file}")
 
     def write(self, state: State) -> None:
-        """Say what is up; only for who holds it."""
+        """Say what is up; only for who holds it.
+
+        Raises:
+            ConfigError: if it cannot be written.
+        """
         part = self._state.with_suffix(".part")
-        part.write_bytes(msgspec.json.encode(state))
-        part.replace(self._state)
+        try:
+            part.write_bytes(msgspec.json.encode(state))
+            part.replace(self._state)
+        except OSError as error:
+            raise self._unusable(error) from None
 
     def state(self) -> State | None:
-        """What is up; None if nothing is. Waits a moment for a process that has just begun."""
+        """What is up; None if nothing is. Waits a moment for a process that has just begun.
+
+        Raises:
+            ConfigError: if this user may not look.
+        """
         deadline = time.monotonic() + _STATE_SECONDS
         while self._is_held() and time.monotonic() < deadline:
             with suppress(OSError, msgspec.DecodeError):
@@ -160,7 +182,10 @@ class Place:
         return True
 
     def _is_held(self) -> bool:
-        if not self.lock.exists():
-            return False
+        try:
+            if not self.lock.exists():
+                return False
+        except OSError as error:
+            raise self._unusable(error) from None
         with locks.open_lock(self.lock) as lock:
             return not locks.try_share(lock)
