@@ -21,7 +21,7 @@ class Reach(NamedTuple):
     Attributes:
         url: The text of the URL, with its references.
         ports: The TCP ports.
-        guessed: Why those are guessed; '' if they stand there.
+        guessed: Why those are guessed, with {} in place of the broker's name; '' if they stand there.
     """
 
     url: str
@@ -44,17 +44,17 @@ def reach(broker: BrokerResource) -> Reach:
     bare = "".join("\0" if isinstance(piece, Reference) else piece for piece in pieces(url))
     scheme, separator, rest = bare.partition("://")
     if not separator:
-        return Reach(url, [_SERVERS], "its address is in a Secret")
+        return Reach(url, [_SERVERS], "the address of broker {} is in a Secret")
     hosts = re.split(r"[/?]", rest.rpartition("@")[2] if "@" in rest else rest)[0]
     if _is_here(bare):
         raise ConfigError("is on this machine only: write the broker's address as pods reach it")
     if "\0" in hosts:
-        return Reach(url, [_SERVERS], "its address is in a Secret")
+        return Reach(url, [_SERVERS], "the address of broker {} is in a Secret")
     check_url(bare.replace("\0", "x"))
     default = _SENTINELS if scheme.endswith("+sentinel") else _SERVERS
     ports = [int(found[1]) if (found := _PORT.search(host)) else default for host in hosts.split(",")]
     if default == _SENTINELS:
-        return Reach(url, list(dict.fromkeys([*ports, _SERVERS])), "Sentinels tell the server's address")
+        return Reach(url, list(dict.fromkeys([*ports, _SERVERS])), "Sentinels tell where the server of broker {} is")
     return Reach(url, list(dict.fromkeys(ports)), "")
 
 

@@ -83,7 +83,8 @@ def _container(unit: Unit) -> Manifest:
         # Loading tools may take minutes; until the page answers, nobody is called ill.
         "startupProbe": _probe("/healthz", periodSeconds=2, failureThreshold=150),
         "readinessProbe": _probe("/readyz", periodSeconds=5, failureThreshold=2),
-        "livenessProbe": _probe("/healthz", periodSeconds=10, failureThreshold=6),
+        # A worker ends by itself when its loop is blocked past its jobs' timeouts; this is for what is beyond that.
+        "livenessProbe": _probe("/healthz", periodSeconds=30, failureThreshold=10),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

@@ -97,8 +97,8 @@ class _Rendering:
             if broker.reach.guessed:
                 ports = " and ".join(map(str, broker.reach.ports))
                 self._result.notes.append(
-                    f"{broker.reach.guessed}: the network policies for broker {broker.resource.name} let out to port "
-                    f"{ports}; if it is another, name it in kubernetes.egress_ports"
+                    f"{broker.reach.guessed.format(broker.resource.name)}: the network policies let out to port {ports}; "
+                    f"if it is another, name it by kubernetes.egress_ports"
                 )
         if self._problems:
             raise invalid(self._config.file, self._problems)

@@ -386,6 +386,26 @@ def test_what_cannot_run_in_a_cluster_is_refused_in_a_sentence(text: str, said: 
     assert refused(text) == [said]
 
 
+@pytest.mark.parametrize(
+    ("url", "ports", "guessed"),
+    [
+        ("redis://redis", [6379], False),
+        ("rediss://u:${P}@redis:6390/1?ssl_ca_certs=/ca.pem", [6390], False),
+        ("redis+cluster://a:7001,b:7002", [7001, 7002], False),
+        ("redis+sentinel://a,b:26380/master/0", [26379, 26380, 6379], True),
+        ("redis://${HOST}:6390", [6379], True),
+        ("${URL}", [6379], True),
+        ("${file:/run/url}", [6379], True),
+    ],
+)
+def test_the_way_to_the_broker_is_open(url: str, ports: list[int], guessed: bool) -> None:
+    found = rendered(f'broker: {{url: "{url}"}}\n' + SEED)
+    for name in ("task-server", "redis-metrics"):
+        out = one(found, "NetworkPolicy", name)["spec"]["egress"]
+        assert [port["port"] for port in out[1]["ports"]] == ports
+    assert any("network policies" in said for said in found.notes) is guessed
+
+
 def test_an_image_is_needed() -> None:
     assert refused(SEED, image=None) == [
         "2: task_server.kubernetes.image: is missing: name the container image with taskserver and your tools, or say "
