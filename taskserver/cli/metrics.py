@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
@@ -20,6 +21,7 @@ from taskserver.cli.screen import note, show_text
 from taskserver.config.file import load
 from taskserver.config.settings import settings
 from taskserver.domain.names import check_queue_name
+from taskserver.embedded.home import HOME_VARIABLE
 from taskserver.errors import BrokerError
 from taskserver.observability import metrics
 from taskserver.observability.logging import configure
@@ -27,7 +29,7 @@ from taskserver.observability.loopwatch import LoopWatch
 from taskserver.observability.metrics import registry_of
 from taskserver.observability.serving import PageServer, health_page, metrics_page
 from taskserver.store.gauges import GaugeReader, Gauges
-from taskserver.worker.planning import url_of
+from taskserver.worker.planning import home_of, url_of
 
 PORT = 9100
 ANSWER_SECONDS = 5.0
@@ -74,9 +76,14 @@ def metrics_(
 
 
 def _declared(file: str, task_server: str | None) -> str | None:
-    """The URL of the broker that a task server of the file uses; None if it is embedded."""
+    """The URL of the broker that a task server of the file uses; None if it is embedded, and this process's then."""
     config = load(file)
-    return url_of(config, config.broker_of(config.task_server(task_server)))
+    broker = config.broker_of(config.task_server(task_server))
+    url = url_of(config, broker)
+    if broker is not None and url is None:  # an empty variable counts as none
+        os.environ |= {"TASKSERVER_BROKER_URL": "", HOME_VARIABLE: str(home_of(config, broker))}
+        settings.cache_clear()
+    return url
 
 
 async def _print(broker_url: str | None, names: tuple[str, ...]) -> None:

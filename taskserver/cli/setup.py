@@ -35,8 +35,9 @@ def setup(
     """Render what a configuration file declares for Kubernetes, and apply it where that is asked for.
 
     The manifests go to standard output; --output writes them as a folder, --apply hands them to kubectl instead.
-    Without --apply no cluster is touched, and --cluster-name only tells how it would be. Secrets are never
-    rendered: the pods read them from Secrets, and the commands that make those are told.
+    Without --apply no cluster is touched, whether --cluster-name is given or not. What the file takes from
+    variables and files for its secrets is not rendered: pods have it from Secrets, and the commands that make those
+    are told on standard error.
     """
     if apply_ and not cluster_name:
         raise click.UsageError("say which cluster: --cluster-name CONTEXT (kubectl config get-contexts lists them)")

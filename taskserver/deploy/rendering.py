@@ -96,9 +96,10 @@ class _Rendering:
             self._result.needed.extend(broker.needed)
             if broker.reach.guessed:
                 ports = " and ".join(map(str, broker.reach.ports))
+                why = broker.reach.guessed.format(broker.resource.name)
                 self._result.notes.append(
-                    f"{broker.reach.guessed.format(broker.resource.name)}: the network policies let out to port {ports}; "
-                    f"if it is another, name it by kubernetes.egress_ports"
+                    f"{why}: the network policies let out to port {ports}; if it is another, name it by "
+                    f"kubernetes.egress_ports"
                 )
         if self._problems:
             raise invalid(self._config.file, self._problems)
