@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import urllib.request
 from pathlib import Path
 
 import yaml
 
 from tests.acceptance.cli import Cli
+from tests.acceptance.fleet import eventually
 
 FILE = """\
 broker: {name: redis, url: "${URL}"}
@@ -82,11 +84,11 @@ def test_apply_hands_everything_to_kubectl_and_shows_what_it_says(cli: Cli) -> N
     write(cli)
     done = cli.ok(*SETUP, "--cluster-name", "production", "--namespace", "lab", "--apply", **kubectl(cli))
     assert done.out == "deployment.apps/task-server serverside-applied\n"
-    told = json.loads((cli.folder / "told.json").read_text())
-    assert told["arguments"] == [
+    heard = json.loads((cli.folder / "told.json").read_text())
+    assert heard["arguments"] == [
         "--context=production", "apply", "--server-side", "--field-manager=taskserver", "-f", "-", "--namespace=lab"
     ]  # fmt: skip
-    assert told["input"].rstrip() == cli.ok(*SETUP, "-n", "lab").out.rstrip()
+    assert heard["input"].rstrip() == cli.ok(*SETUP, "-n", "lab").out.rstrip()
 
 
 def test_a_kubectl_that_fails_or_is_missing_is_one_clear_error(cli: Cli) -> None:
@@ -151,13 +153,44 @@ def test_what_the_pods_run_runs(cli: Cli) -> None:
     assert "taskserver_workers 1.0" in gauges
 
 
-def test_up_tells_prometheus_where_its_replicas_are(cli: Cli) -> None:
-    write(cli, FILE.replace("  env:", "  metrics_host: 127.0.0.1\n  metrics_targets: targets.json\n  env:"))
+def told(targets: Path) -> list[str]:
+    """The addresses that the file tells Prometheus."""
+    return [each for group in json.loads(targets.read_text()) for each in group["targets"]]
+
+
+def test_up_serves_the_metrics_and_tells_prometheus_where(cli: Cli) -> None:
+    write(cli, FILE.replace("  env:", "  metrics_host: localhost\n  metrics_targets: targets.json\n  env:"))
     up = cli.start("up", "--config-file", "config.yaml", URL=cli.env["TASKSERVER_BROKER_URL"], KEY="secret")
     up.wait_for("config.yaml is up")
-    targets = Path(cli.folder / "targets.json")
-    groups = json.loads(targets.read_text())
-    assert [group["labels"]["task_server"] for group in groups] == ["task_server"] * len(groups)
+    targets = cli.folder / "targets.json"
+    eventually(lambda: len(told(targets)) == 2)
+    for address in told(targets):
+        assert address.startswith("localhost:")
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+            assert "taskserver_replica_slots 1.0" in answer.read().decode()
     up.signal(signal.SIGTERM)
     assert up.end().code == 0
     assert not targets.exists()
+
+
+def test_up_starts_nothing_where_the_targets_cannot_be_written(cli: Cli) -> None:
+    write(cli, FILE.replace("  env:", "  metrics_targets: nowhere/targets.json\n  env:"))
+    done = cli.run("up", "--config-file", "config.yaml", URL=cli.env["TASKSERVER_BROKER_URL"], KEY="secret")
+    assert done.code == 2
+    assert "the targets for Prometheus cannot be written to" in done.err
+    assert cli.ok("worker", "status", "--json").json == []
+
+
+def test_a_worker_by_the_file_tells_them_too(cli: Cli) -> None:
+    write(cli, FILE.replace("  env:", "  metrics_targets: targets.json\n  env:").replace("replicas: 2", "replicas: 1"))
+    worker = cli.start("worker", "--config", "config.yaml", URL=cli.env["TASKSERVER_BROKER_URL"], KEY="secret")
+    worker.wait_for("is ready")
+    eventually(lambda: len(told(cli.folder / "targets.json")) == 1)
+
+
+def test_metrics_of_the_embedded_broker_of_a_file(cli: Cli) -> None:
+    """Not those of the broker that the environment names."""
+    write(cli, "broker: {data: mine}\ntask_server: {queues: own}\n")
+    cli.submit("add", "a=1")
+    assert "taskserver_queues 0.0" in cli.ok("metrics", "--config", "config.yaml", "--once").out
+    assert (cli.folder / "mine").is_dir()
