@@ -21,6 +21,7 @@ COMMANDS = {
     "up": Entry("taskserver.cli.machine:up", "Bring up all that a configuration file declares."),
     "down": Entry("taskserver.cli.machine:down", "End what was brought up."),
     "ps": Entry("taskserver.cli.machine:ps", "Show what is up on this machine."),
+    "setup": Entry("taskserver.cli.setup:setup", "Render a configuration file for Kubernetes, and apply it."),
     "config": Entry("taskserver.cli.config:config", "Check a configuration file, and show what it says."),
     "submit": Entry("taskserver.cli.submit:submit", "Hand a tool call to the workers."),
     "job": Entry("taskserver.cli.job:job", "Look at jobs, await, cancel or repeat them."),

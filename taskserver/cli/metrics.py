@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
@@ -17,8 +18,10 @@ from prometheus_client.core import Metric
 from taskserver.cli.connecting import open_client, run_async
 from taskserver.cli.options import broker_option
 from taskserver.cli.screen import note, show_text
+from taskserver.config.file import load
 from taskserver.config.settings import settings
 from taskserver.domain.names import check_queue_name
+from taskserver.embedded.home import HOME_VARIABLE
 from taskserver.errors import BrokerError
 from taskserver.observability import metrics
 from taskserver.observability.logging import configure
@@ -26,6 +29,7 @@ from taskserver.observability.loopwatch import LoopWatch
 from taskserver.observability.metrics import registry_of
 from taskserver.observability.serving import PageServer, health_page, metrics_page
 from taskserver.store.gauges import GaugeReader, Gauges
+from taskserver.worker.planning import home_of, url_of
 
 PORT = 9100
 ANSWER_SECONDS = 5.0
@@ -39,22 +43,47 @@ log = logging.getLogger("taskserver.metrics")
 
 @click.command("metrics")
 @broker_option
+@click.option("--config", "config_file", metavar="FILE", help="A configuration file whose broker it is; --broker wins.")
+@click.option("--task-server", metavar="NAME", help="The one of the configuration file whose broker it is.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=PORT, show_default=True, help="0 for any free port.")
 @click.option("--host", metavar="HOST", help="Address to serve on. [default: 127.0.0.1; env: TASKSERVER_METRICS_HOST]")
 @click.option("--queue", "-q", "names", multiple=True, metavar="NAME", help="Only this queue; repeatable.")
 @click.option("--once", is_flag=True, help="Print the metrics and end.")
-def metrics_(broker_url: str | None, port: int, host: str | None, names: tuple[str, ...], once: bool) -> None:
+def metrics_(
+    broker_url: str | None,
+    config_file: str | None,
+    task_server: str | None,
+    port: int,
+    host: str | None,
+    names: tuple[str, ...],
+    once: bool,
+) -> None:
     """Serve metrics of all queues and workers to Prometheus; one such process is enough.
 
     What each worker counts is served by that worker: taskserver worker --metrics-port.
     """
     for name in names:
         check_queue_name(name)
+    if config_file is not None:
+        broker_url = broker_url or _declared(config_file, task_server)
+    elif task_server is not None:
+        raise click.UsageError("--task-server names one of a configuration file: add --config FILE")
     if once:
         run_async(_print(broker_url, names))
     else:
         configure(settings().loglevel, settings().log_format)
         run_async(_serve(broker_url, host or settings().metrics_host, port, names))
+
+
+def _declared(file: str, task_server: str | None) -> str | None:
+    """The URL of the broker that a task server of the file uses; None if it is embedded, and this process's then."""
+    config = load(file)
+    broker = config.broker_of(config.task_server(task_server))
+    url = url_of(config, broker)
+    if broker is not None and url is None:  # an empty variable counts as none
+        os.environ |= {"TASKSERVER_BROKER_URL": "", HOME_VARIABLE: str(home_of(config, broker))}
+        settings.cache_clear()
+    return url
 
 
 async def _print(broker_url: str | None, names: tuple[str, ...]) -> None:
@@ -163,6 +192,7 @@ def families(found: Gauges | None) -> Iterator[Metric]:
     yield metrics.QUEUE_READY.family((labels, sum(each.ready.values())) for labels, each in rows)
     yield metrics.QUEUE_RUNNING.family((labels, each.running) for labels, each in rows)
     yield metrics.QUEUE_DELAYED.family((labels, each.delayed) for labels, each in rows)
+    yield metrics.QUEUE_BACKLOG.family((labels, sum(each.ready.values()) + each.delayed) for labels, each in rows)
     yield metrics.QUEUE_DEAD.family((labels, each.dead) for labels, each in rows)
     yield metrics.QUEUE_AGE.family((labels, each.oldest_age or 0.0) for labels, each in rows)
     yield metrics.QUEUE_PAUSED.family((labels, int(each.paused)) for labels, each in rows)

@@ -25,6 +25,7 @@ FROM_SETTINGS = {
     "loglevel": "loglevel",
     "log_format": "log_format",
     "metrics_port": "metrics_port",
+    "metrics_host": "metrics_host",
     "max_jobs": "max_jobs",
     "max_rss": "max_rss",
     "keep_messages": "keep_messages",

@@ -51,6 +51,7 @@ def findings(data: dict[str, Any]) -> Iterator[Finding]:
         yield from _tools(path, server)
         yield from _autoscaling(path, server)
     yield from _ports(servers)
+    yield from _targets(servers)
 
 
 def _parts(data: dict[str, Any], key: str) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -125,10 +126,35 @@ def _tools(path: Path, server: dict[str, Any]) -> Iterator[Finding]:
 def _autoscaling(path: Path, server: dict[str, Any]) -> Iterator[Finding]:
     section = server.get("kubernetes")
     bounds = section.get("autoscaling") if isinstance(section, dict) else None
-    if isinstance(bounds, dict):
+    if isinstance(section, dict) and isinstance(bounds, dict):
         least, most = bounds.get("min", 1), bounds.get("max")
         if isinstance(least, int) and isinstance(most, int) and least > most:
             yield (*path, "kubernetes", "autoscaling", "max"), f"must be at least min, {least:,}, not {most:,}"
+        yield from _scaler((*path, "kubernetes"), section, bounds)
+
+
+def _scaler(path: Path, section: dict[str, Any], bounds: dict[str, Any]) -> Iterator[Finding]:
+    place = (*path, "autoscaling")
+    if section.get("service_monitor") is False:
+        yield (*path, "service_monitor"), "must be true with autoscaling, which follows the metrics of all queues"
+    if bounds.get("scaler", "hpa") == "keda":
+        if "prometheus" not in bounds:
+            where = "http://prometheus-operated.monitoring:9090"
+            yield place, f"prometheus is missing: KEDA asks it how many jobs wait, so write its address, {where}"
+        return
+    if "prometheus" in bounds:
+        yield (*place, "prometheus"), "is for scaler: keda; a HorizontalPodAutoscaler asks the Prometheus adapter"
+    if bounds.get("min", 1) == 0:
+        yield (*place, "min"), "must be at least 1 with a HorizontalPodAutoscaler: write 1, or scaler: keda"
+
+
+def _targets(servers: list[tuple[Path, dict[str, Any]]]) -> Iterator[Finding]:
+    taken: set[str] = set()
+    for path, server in servers:
+        file = _text(server.get("metrics_targets"))
+        if file and file in taken:
+            yield (*path, "metrics_targets"), "is another task server's file already: give each a file of its own"
+        taken.add(file)
 
 
 def _ports(servers: list[tuple[Path, dict[str, Any]]]) -> Iterator[Finding]:

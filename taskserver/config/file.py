@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from taskserver.config.checks import findings, plain_secret
 from taskserver.config.document import MAX_CHARACTERS, Fault, Path, read
 from taskserver.config.problems import dotted, invalid, keys_of, sentence
-from taskserver.config.references import Broken, Reference, follow, references
+from taskserver.config.references import Broken, Reference, follow, pieces, references
 from taskserver.config.resources import BrokerResource, File, TaskServer
 from taskserver.domain.names import did_you_mean
 from taskserver.errors import ConfigError, ConfigFileInvalid, Problem
@@ -75,13 +75,13 @@ class Config:
         return invalid(self.file, [Problem(self._source.line(place), dotted(place), text)])
 
 
-def load(file: str, *, resolve: bool = True) -> Config:
+def load(file: str, *, keep: Callable[[Path], bool] | None = None) -> Config:
     """Load a file.
 
     Args:
         file: Its path.
-        resolve: Whether to follow its references; without, the values are the texts as they stand there, for those
-            who pass the references on.
+        keep: Whether the references of a key are left as they stand there, for those who pass them on; all others
+            are followed.
 
     Raises:
         ConfigFileInvalid: with all that is wrong in it.
@@ -98,7 +98,7 @@ def load(file: str, *, resolve: bool = True) -> Config:
         raise invalid(file, [Problem(1, "", f"must be keys and values, such as task_server: …, not {kind}")])
     source = _Source(document.data, document.lines)
     source.problems += [Problem(fault.line, dotted(fault.path), fault.text) for fault in document.faults]
-    data = source.followed(FilePath(file).resolve().parent, resolve)
+    data = source.followed(FilePath(file).resolve().parent, keep or (lambda _: False))
     for path, said in findings(data):
         source.add(path, said)
     content = source.validated(data)
@@ -145,7 +145,7 @@ class _Source:
             self._broken.add(place)
             self.problems.append(Problem(self.line(place), dotted(place), text))
 
-    def followed(self, folder: FilePath, resolve: bool) -> dict[str, Any]:
+    def followed(self, folder: FilePath, keep: Callable[[Path], bool]) -> dict[str, Any]:
         """The data with what its references stand for."""
 
         def walk(value: Any, path: Path) -> Any:
@@ -155,19 +155,20 @@ class _Source:
                 return [walk(each, (*path, position)) for position, each in enumerate(value)]
             if value is None:
                 self.add(path, "has no value: write one, or leave the key out")
-            return self._read(value, path, folder, resolve) if isinstance(value, str) else value
+            return self._read(value, path, folder, keep) if isinstance(value, str) else value
 
         return {key: walk(each, (key,)) for key, each in self._data.items()}
 
-    def _read(self, text: str, path: Path, folder: FilePath, resolve: bool) -> str:
+    def _read(self, text: str, path: Path, folder: FilePath, keep: Callable[[Path], bool]) -> str:
         try:
             if said := plain_secret(path, text):
                 self.add(path, said)
                 return str(text)
             if "$" not in text:
                 return str(text)
+            list(pieces(text))  # also what is kept must be well-formed
             self.origins[path] = references(text)
-            read = follow(text, folder) if resolve else str(text)
+            read = str(text) if keep(path) else follow(text, folder)
         except Broken as error:
             self.add(path, str(error))
             return str(text)

@@ -19,6 +19,7 @@ from taskserver.errors import ConfigError
 
 _NAME = r"^[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?$"
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
+_OBJECT = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
@@ -73,6 +74,8 @@ BYTES = BeforeValidator(_explained(_bytes), json_schema_input_type=int | str)
 Name = Annotated[str, Field(pattern=_NAME)]
 Value = Annotated[str, BeforeValidator(_as_text, json_schema_input_type=str | float)]
 Quantity = Annotated[str, Field(pattern=_QUANTITY), BeforeValidator(_as_text, json_schema_input_type=str | float)]
+
+Port = Annotated[int, Field(ge=1, le=65_535), WHOLE]
 
 
 class Resource(BaseModel):
@@ -147,23 +150,43 @@ class ComputeResources(Resource):
 class Autoscaling(Resource):
     """How the number of replicas follows the jobs that wait, in Kubernetes."""
 
+    scaler: Literal["hpa", "keda"] = "hpa"
+    """Who scales: a HorizontalPodAutoscaler, which needs the Prometheus adapter, or KEDA."""
+
     min: Annotated[int, Field(ge=0, le=10_000), WHOLE] = 1
     """Replicas at least."""
     max: Annotated[int, Field(ge=1, le=10_000), WHOLE]
     """Replicas at most."""
     lag: Annotated[int, Field(ge=1), WHOLE] = 10
     """Waiting jobs per replica above which another is started."""
+    prometheus: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    """Address of Prometheus, as KEDA reaches it: http://prometheus-operated.monitoring:9090."""
 
 
 class Kubernetes(Resource):
     """What only counts when the task server is rendered for Kubernetes."""
 
-    image: str | None = None
+    image: Annotated[str, Field(min_length=1)] | None = None
     """The container image with taskserver and your tools."""
     resources: ComputeResources = ComputeResources()
     """What each replica asks for and may use."""
     autoscaling: Autoscaling | None = None
     """Bounds for the number of replicas; without it, it is fixed."""
+    service_monitor: bool = True
+    """Whether the Prometheus operator is told of the metrics, by ServiceMonitors."""
+    egress: Literal["broker", "any"] = "broker"
+    """What the pods may reach: their broker, DNS and egress_ports, or anything."""
+    egress_ports: Annotated[list[Port], BeforeValidator(_as_list, json_schema_input_type=list[Port] | Port)] = []
+    """TCP ports that the pods may reach besides, such as 443 for tools that call others."""
+    service_account: Annotated[str, Field(pattern=_OBJECT)] | None = None
+    """The service account of the pods. By default the namespace's own, without a token."""
+    image_pull_secrets: Annotated[
+        list[Annotated[str, Field(pattern=_OBJECT)]],
+        BeforeValidator(_as_list, json_schema_input_type=list[str] | str),
+    ] = []
+    """Secrets with which the image is pulled."""
+    node_selector: dict[str, Value] = {}
+    """Labels that a node must have."""
 
 
 class TaskServer(Resource):
@@ -229,6 +252,10 @@ class TaskServer(Resource):
     """How it is logged."""
     metrics_port: Annotated[int, Field(ge=0, le=65_535), WHOLE] | None = None
     """Where metrics are served; 0 for any free port. By default nowhere."""
+    metrics_host: Annotated[str, Field(min_length=1)] | None = None
+    """The address on which they are."""
+    metrics_targets: Annotated[str, Field(min_length=1)] | None = None
+    """File that tells Prometheus the replicas' ports, from the file's own folder on; on this machine."""
     env: dict[Annotated[str, Field(pattern=_VARIABLE)], Value] = Field(default_factory=dict)
     """Environment variables for its processes; secrets by reference."""
     kubernetes: Kubernetes = Kubernetes()

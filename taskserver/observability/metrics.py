@@ -124,6 +124,9 @@ UP = Declared("taskserver_up", GAUGE, "1 if the broker answers, else 0: then not
 QUEUE_READY = Declared("taskserver_queue_ready", GAUGE, "Jobs that wait for a slot.", _QUEUE, "cluster")
 QUEUE_RUNNING = Declared("taskserver_queue_running", GAUGE, "Jobs that workers run.", _QUEUE, "cluster")
 QUEUE_DELAYED = Declared("taskserver_queue_delayed", GAUGE, "Jobs that wait for their time.", _QUEUE, "cluster")
+QUEUE_BACKLOG = Declared(
+    "taskserver_queue_backlog", GAUGE, "Jobs that wait for a slot or for their time.", _QUEUE, "cluster"
+)
 QUEUE_DEAD = Declared("taskserver_queue_dead", GAUGE, "Dead letters.", _QUEUE, "cluster")
 QUEUE_AGE = Declared(
     "taskserver_queue_oldest_age_seconds",

@@ -29,6 +29,7 @@ class Plan(NamedTuple):
         broker: The name of its broker in the file; '' if it is the environment's.
         url: The broker's URL; None if it is embedded.
         home: The folder of the embedded broker; None if it is none.
+        metrics_targets: File that tells Prometheus where the replicas' metrics are; empty for none.
     """
 
     assignment: Assignment
@@ -36,6 +37,7 @@ class Plan(NamedTuple):
     broker: str
     url: str | None
     home: Path | None
+    metrics_targets: str = ""
 
     @property
     def name(self) -> str:
@@ -59,7 +61,7 @@ def plan(config: Config, server: TaskServer, modules: tuple[str, ...] = (), *, a
         place = ("task_server", config.task_servers.index(server), "metrics_port")
         raise config.refusal(place, "replicas on one machine cannot share a port: write 0, which gives each its own")
     broker = config.broker_of(server)
-    url = _url(config, broker)
+    url = url_of(config, broker)
     home = None if url else home_of(config, broker)
     environment = dict(server.env)
     if broker is not None:  # what tools submit goes there too; an empty variable counts as none
@@ -70,6 +72,8 @@ def plan(config: Config, server: TaskServer, modules: tuple[str, ...] = (), *, a
             environment["TASKSERVER_DURABILITY"] = str(broker.durability)
     if server.max_message_bytes is not None:
         environment["TASKSERVER_MAX_MESSAGE_BYTES"] = str(server.max_message_bytes)
+    targets = _targets(config, server)
+    port = settings().metrics_port if server.metrics_port is None else server.metrics_port
     assignment = Assignment(
         modules=_modules(config, server, modules),
         worker=_worker(server),
@@ -77,11 +81,11 @@ def plan(config: Config, server: TaskServer, modules: tuple[str, ...] = (), *, a
         broker_url=url if broker is not None else None,
         loglevel=server.loglevel or settings().loglevel,
         log_format=server.log_format or settings().log_format,
-        metrics_host=settings().metrics_host,
-        metrics_port=settings().metrics_port if server.metrics_port is None else server.metrics_port,
+        metrics_host=server.metrics_host or settings().metrics_host,
+        metrics_port=0 if port is None and targets else port,
         environment=environment,
     )
-    return Plan(assignment, server.replicas, broker.name if broker else "", url, home)
+    return Plan(assignment, server.replicas, broker.name if broker else "", url, home, targets)
 
 
 def plans(config: Config, modules: tuple[str, ...] = ()) -> list[Plan]:
@@ -109,18 +113,16 @@ def home_of(config: Config, broker: BrokerResource | None = None) -> Path:
     return Home.locate(config.folder / Path(broker.data).expanduser()).root
 
 
-def check_brokers(config: Config) -> None:
-    """Look at the URLs of all brokers.
+def url_of(config: Config, broker: BrokerResource | None) -> str | None:
+    """The URL of a broker, with user and password in it; None for the embedded one.
+
+    Args:
+        config: The file.
+        broker: One of its brokers; None for that of the environment.
 
     Raises:
-        ConfigFileInvalid: with those that are none.
+        ConfigFileInvalid: if it is none.
     """
-    for broker in config.brokers:
-        _url(config, broker)
-
-
-def _url(config: Config, broker: BrokerResource | None) -> str | None:
-    """The URL of a broker, with user and password in it; None for the embedded one."""
     if broker is None:
         known = settings().broker_url
         return known.get_secret_value() if known else None
@@ -136,6 +138,22 @@ def _url(config: Config, broker: BrokerResource | None) -> str | None:
     except ConfigError as error:
         raise config.refusal(("broker", config.brokers.index(broker), "url"), str(error)) from None
     return url
+
+
+def check_brokers(config: Config) -> None:
+    """Look at the URLs of all brokers.
+
+    Raises:
+        ConfigFileInvalid: with those that are none.
+    """
+    for broker in config.brokers:
+        url_of(config, broker)
+
+
+def _targets(config: Config, server: TaskServer) -> str:
+    if server.metrics_targets:
+        return str(config.folder / Path(server.metrics_targets).expanduser())
+    return ""
 
 
 def _worker(server: TaskServer) -> WorkerConfig:

@@ -34,9 +34,9 @@ def default(name: str, field: FieldInfo) -> str:
         setting = FROM_SETTINGS[name]
         value = Settings.model_fields[setting].default
         return ("" if value is None else f"`{value}`, or ").replace(".0`", "`") + f"`TASKSERVER_{setting.upper()}`"
-    if field.default in (None, PydanticUndefined) or isinstance(field.default, BaseModel):
+    if field.default in (None, PydanticUndefined, [], {}) or isinstance(field.default, BaseModel):
         return ""
-    return f"`{field.default}`"
+    return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
 
 
 def rows(model: type[BaseModel]) -> list[str]:

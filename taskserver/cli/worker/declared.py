@@ -17,8 +17,8 @@ from taskserver.worker.slots import QueueShare
 _BROKER_VARIABLES = ("TASKSERVER_BROKER_URL", HOME_VARIABLE)
 
 
-def declared(file: str, name: str | None, flags: dict[str, Any], replicas: int | None) -> tuple[Assignment, int]:
-    """A task server of the file, as an assignment and a number of replicas.
+def declared(file: str, name: str | None, flags: dict[str, Any], replicas: int | None) -> tuple[Assignment, int, str]:
+    """A task server of the file, as an assignment, a number of replicas, and the file for Prometheus (or empty).
 
     Args:
         file: The configuration file.
@@ -51,7 +51,7 @@ def declared(file: str, name: str | None, flags: dict[str, Any], replicas: int |
     if flags["broker_url"]:
         rest = {key: v for key, v in made.assignment.environment.items() if key not in _BROKER_VARIABLES}
         changes |= {"broker_url": flags["broker_url"], "environment": rest}
-    return msgspec.structs.replace(made.assignment, **changes), made.replicas
+    return msgspec.structs.replace(made.assignment, **changes), made.replicas, made.metrics_targets
 
 
 def queue_names(given: tuple[str, ...]) -> tuple[str, ...]:

@@ -126,13 +126,14 @@ def start(
         "metrics_port": metrics_port,
         **given,
     }
+    said = ""
     if config_file is not None:
-        assignment, replicas = declared(config_file, task_server, flags, replicas)
+        assignment, replicas, said = declared(config_file, task_server, flags, replicas)
     elif task_server is not None:
         raise click.UsageError("--task-server names one of a configuration file: add --config FILE")
     else:
         assignment, replicas = _as_given(flags), 1 if replicas is None else replicas
-    targets = settings().metrics_targets if metrics_targets is None else metrics_targets
+    targets = (said or settings().metrics_targets) if metrics_targets is None else metrics_targets
     alone = replicas == 1 and not reload and not targets
     port = _port(assignment.metrics_port, alone=alone and not daemon, targets=targets)
     fleet = Fleet(

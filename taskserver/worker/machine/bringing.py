@@ -9,10 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 from taskserver.client.client import Client
 from taskserver.embedded import EmbeddedBroker
+from taskserver.observability.discovery import remove_targets, write_targets
 from taskserver.store.ending import end
 from taskserver.store.health import check_fit
 from taskserver.store.urls import without_secrets
@@ -21,6 +23,7 @@ from taskserver.worker.notifying import notify_service_manager
 from taskserver.worker.planning import Plan
 from taskserver.worker.supervisor import Supervisor
 from taskserver.worker.supervisor.reaping import inherits_orphans, reap_orphans
+from taskserver.worker.supervisor.targets import tell_targets
 from taskserver.worker.working import handling
 
 LOOK_SECONDS = 0.5
@@ -71,10 +74,19 @@ class Machine:
         Raises:
             TaskServerError: if something cannot start; nothing of the rest is left running then.
         """
+        for plan in self._plans:
+            if plan.metrics_targets:
+                write_targets(
+                    Path(plan.metrics_targets), {}
+                )  # whether it can be written is told before anything starts
         self._write()
         beside = [asyncio.create_task(notify_service_manager(self.ready.wait, self._stopping.wait))]
         if inherits_orphans():
             beside.append(asyncio.create_task(reap_orphans()))
+        for plan, supervisor in zip(self._plans, self._supervisors, strict=True):
+            if plan.metrics_targets:
+                telling = tell_targets(supervisor, plan.assignment, Path(plan.metrics_targets))
+                beside.append(asyncio.create_task(telling))
         try:
             with handling(self._handlers()):
                 async with AsyncExitStack() as stack:
@@ -82,6 +94,9 @@ class Machine:
                         await self._serve()
         finally:
             await end(*beside)
+            for plan in self._plans:
+                if plan.metrics_targets:  # also where nothing came so far as to keep it
+                    remove_targets(Path(plan.metrics_targets))
         self._tell(f"{self._file} is down")
 
     async def _brokers(self, stack: AsyncExitStack) -> None:

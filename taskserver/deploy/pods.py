@@ -1,0 +1,106 @@
+"""The Deployment of a unit: what its pods run, may do, and are asked."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any
+
+from taskserver.deploy.secrets import FOLDER, variables, volumes
+from taskserver.deploy.unit import Manifest, Unit
+
+USER = 10001
+"""The user in the image; a number, so that the cluster can tell that it is not root."""
+CONFIG = "/etc/taskserver/config.yaml"
+_NODE, _ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
+
+
+def deployment(unit: Unit) -> Manifest:
+    """Pods that are replaced without a moment of fewer, and end when their jobs have."""
+    digest = blake2b(unit.config.encode(), digest_size=8).hexdigest()
+    spec: Manifest = {} if unit.replicas is None else {"replicas": unit.replicas}
+    spec |= {
+        "selector": unit.selector,
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
+        "template": {
+            # Kubernetes replaces pods when this changes, which it would not do for another ConfigMap.
+            "metadata": {"labels": unit.labels, "annotations": {"config-digest": digest}},
+            "spec": _pod(unit),
+        },
+    }
+    return unit.manifest("apps/v1", "Deployment", spec)
+
+
+def _pod(unit: Unit) -> Manifest:
+    said = unit.kubernetes
+    pod: Manifest = {}
+    if said.service_account:
+        pod["serviceAccountName"] = said.service_account
+    pod["automountServiceAccountToken"] = False
+    if said.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in said.image_pull_secrets]
+    if said.node_selector:
+        pod["nodeSelector"] = dict(said.node_selector)
+    return pod | {
+        "terminationGracePeriodSeconds": unit.grace,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "topologySpreadConstraints": [_spread(unit, key) for key in (_NODE, _ZONE)],
+        "containers": [_container(unit)],
+        "volumes": [
+            {"name": "config", "configMap": {"name": unit.name}},
+            {"name": "tmp", "emptyDir": {}},
+            *volumes(unit.needed),
+        ],
+    }
+
+
+def _spread(unit: Unit, key: str) -> Manifest:
+    return {
+        "maxSkew": 1,
+        "topologyKey": key,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": unit.selector,
+    }
+
+
+def _container(unit: Unit) -> Manifest:
+    container: Manifest = {
+        "name": unit.component,
+        "image": unit.image,
+        "command": ["taskserver", *unit.arguments],
+    }
+    if environment := variables(unit.needed):
+        container["env"] = environment
+    return container | {
+        "ports": [{"name": "metrics", "containerPort": unit.port}],
+        "resources": unit.resources.model_dump(exclude_none=True),
+        # Loading tools may take minutes; until the page answers, nobody is called ill.
+        "startupProbe": _probe("/healthz", periodSeconds=2, failureThreshold=150),
+        "readinessProbe": _probe("/readyz", periodSeconds=5, failureThreshold=2),
+        # A worker ends by itself when its loop is blocked past its jobs' timeouts; this is for what is beyond that.
+        "livenessProbe": _probe("/healthz", periodSeconds=30, failureThreshold=10),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "config", "mountPath": CONFIG.rpartition("/")[0], "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the pod, where it is its own
+            *(_mount(volume) for volume in volumes(unit.needed)),
+        ],
+    }
+
+
+def _mount(volume: Manifest) -> Manifest:
+    return {"name": volume["name"], "mountPath": f"{FOLDER}/{volume['secret']['secretName']}", "readOnly": True}
+
+
+def _probe(path: str, **rest: Any) -> Manifest:
+    return {"httpGet": {"path": path, "port": "metrics"}, "timeoutSeconds": 3, **rest}
