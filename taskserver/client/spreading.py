@@ -50,9 +50,8 @@ class Spread:
             if count > len(self._names.get(queue, ())):
                 self._names[queue] = names
                 self._current.setdefault(queue, names[int(time.monotonic() * 1000) % count])  # clients begin anywhere
-                self._following |= {
-                    name: (queue, names[(number + 1) % count]) for number, name in enumerate(names)
-                }  # fmt: skip
+                after = [*names[1:], names[0]]
+                self._following |= {name: (queue, after[number]) for number, name in enumerate(names)}
         self._due = time.monotonic() + LOOK_SECONDS
 
     def place(self, queue: str, job: NewJob) -> str:

@@ -37,6 +37,7 @@ from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable, Broker
 from taskserver.observability.tally import Tally, counting
 from taskserver.store.connection import Broker
 from taskserver.store.health import check_fit
+from taskserver.store.leasing import LeaseKeeper
 from taskserver.store.partitions import GROWN, grow
 from taskserver.store.recovering import leave
 from taskserver.tools import Toolbox
@@ -144,10 +145,20 @@ class Worker:
             self._partitions.append(name)  # the heart reads it from its thread: the last step
         return [self._works[name] for name in new]
 
+    def _announce(self, partitions: list[str]) -> None:
+        """Be alive there before anything is done there: else the janitor takes this worker for one that is gone."""
+        keeper = LeaseKeeper(self._broker, self.name)
+        try:
+            for name in partitions:
+                keeper.renew(name, [], self._about(), round(self.config.lease * 1000))
+        finally:
+            keeper.close()
+
     async def _take_up(self, partitions: list[str]) -> None:
         """Work on more partitions from now on."""
         for name in partitions:
             await self._broker.prepare(name)
+        await asyncio.to_thread(self._announce, partitions)
         works = self._add(partitions)
         await self._control.hear({name: self._words(name) for name in partitions})
         for work in works:
