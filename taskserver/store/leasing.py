@@ -75,3 +75,17 @@ class LeaseKeeper:
         if server not in self._clients:
             self._clients[server] = self._broker.threaded(server, self._answer_seconds)
         return self._clients[server]
+
+
+def announce(broker: Broker, worker: str, queues: Sequence[str], about: bytes, valid_ms: int) -> None:
+    """Say that a worker is alive in queues before it does anything there: else janitors take it for one that is gone.
+
+    Raises:
+        BrokerUnavailable: if the broker does not answer.
+    """
+    keeper = LeaseKeeper(broker, worker)
+    try:
+        for queue in queues:
+            keeper.renew(queue, [], about, valid_ms)
+    finally:
+        keeper.close()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from taskserver.domain.retry import RetryPolicy
 from taskserver.domain.settlement import Patience
 from taskserver.store.connection import Broker
+from taskserver.tools import Toolbox
 from taskserver.worker.executor import Executor
 from taskserver.worker.fetcher import Fetcher
 from taskserver.worker.janitor import Janitor
@@ -84,3 +86,13 @@ class QueueWork:
     def words(self) -> dict[str, Callable[[str], None]]:
         """What to do for the words on the partition's control channel, as far as it is the partition's matter."""
         return {"due": lambda _: self.scheduler.look_again(), "resume": lambda _: self.fetcher.go_on()}
+
+
+def attempts_cap(toolbox: Toolbox) -> int:
+    """Attempts at most for a job whose submitter did not say; its tool's own limit may be stricter."""
+    policies: Sequence[RetryPolicy] = [
+        RetryPolicy(),
+        *(tool.retry for tool in toolbox.tools.values()),
+        *(consumer.retry for consumer in toolbox.consumers.values()),
+    ]
+    return max(policy.max_attempts for policy in policies)

@@ -23,21 +23,21 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from taskserver.config.keys import keyring
 from taskserver.domain.fleet import About, Action
 from taskserver.domain.partitions import queue_of
-from taskserver.domain.retry import RetryPolicy, backoff
+from taskserver.domain.retry import backoff
 from taskserver.domain.settlement import Patience
 from taskserver.domain.signing import Keyring
 from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable, BrokerUnsuitable
 from taskserver.observability.tally import Tally, counting
 from taskserver.store.connection import Broker
 from taskserver.store.health import check_fit
-from taskserver.store.leasing import LeaseKeeper
+from taskserver.store.leasing import announce
 from taskserver.store.partitions import GROWN, grow
 from taskserver.store.recovering import leave
 from taskserver.tools import Toolbox
@@ -50,7 +50,7 @@ from taskserver.worker.heart import Heart, Pulse
 from taskserver.worker.lookout import Lookout
 from taskserver.worker.portions import Portions
 from taskserver.worker.presence import HOST, PYTHON, VERSION, Post, resident_bytes, told
-from taskserver.worker.queuework import QueueWork, Terms
+from taskserver.worker.queuework import QueueWork, Terms, attempts_cap
 from taskserver.worker.quitting import EXIT_RECYCLE
 from taskserver.worker.recycler import Recycler
 from taskserver.worker.service import Service
@@ -112,7 +112,7 @@ class Worker:
         self._processes = ProcessPool(config.concurrency, self.toolbox.tools.values(), config.max_result_bytes)
         self._recycler = Recycler(self._slots, config.max_rss_bytes, self._replace_me)
         patience = Patience(round(config.unknown_tool_wait * 1000))
-        self._terms = Terms(broker, self.name, patience, config.lease, _attempts_cap(self.toolbox))
+        self._terms = Terms(broker, self.name, patience, config.lease, attempts_cap(self.toolbox))
         self._portions = Portions(self._slots, config.shares)
         self._settlers: dict[str, Settler] = {}
         self._works: dict[str, QueueWork] = {}
@@ -145,20 +145,12 @@ class Worker:
             self._partitions.append(name)  # the heart reads it from its thread: the last step
         return [self._works[name] for name in new]
 
-    def _announce(self, partitions: list[str]) -> None:
-        """Be alive there before anything is done there: else the janitor takes this worker for one that is gone."""
-        keeper = LeaseKeeper(self._broker, self.name)
-        try:
-            for name in partitions:
-                keeper.renew(name, [], self._about(), round(self.config.lease * 1000))
-        finally:
-            keeper.close()
-
     async def _take_up(self, partitions: list[str]) -> None:
         """Work on more partitions from now on."""
         for name in partitions:
             await self._broker.prepare(name)
-        await asyncio.to_thread(self._announce, partitions)
+        valid_ms = round(self.config.lease * 1000)
+        await asyncio.to_thread(announce, self._broker, self.name, partitions, self._about(), valid_ms)
         works = self._add(partitions)
         await self._control.hear({name: self._words(name) for name in partitions})
         for work in works:
@@ -388,16 +380,6 @@ class Worker:
                 stopping=self._stop.is_set(),
             )
         )
-
-
-def _attempts_cap(toolbox: Toolbox) -> int:
-    """Attempts at most for a job whose submitter did not say; its tool's own limit may be stricter."""
-    policies: Sequence[RetryPolicy] = [
-        RetryPolicy(),
-        *(tool.retry for tool in toolbox.tools.values()),
-        *(consumer.retry for consumer in toolbox.consumers.values()),
-    ]
-    return max(policy.max_attempts for policy in policies)
 
 
 def _summary(config: WorkerConfig, toolbox: Toolbox, keyring: Keyring | None) -> str:
