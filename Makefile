@@ -6,6 +6,7 @@
 #   make soak     killed workers, producers and brokers, ten minutes: ARGS="--minutes 60 --seed 7 --broker valkey"
 #   make guards   the simulation against each guard of the scripts taken out, an hour
 #   make steady   memory, connections and cost under load, in full size, four minutes
+#   make docker-check  image and compose file on a Docker engine: builds, runs, scales, kills, removes
 #   make bench    speed of this checkout, two minutes
 #   make bench-scaling  replicas, partitions and masters, four minutes: ARGS="--publish" puts it into docs/scaling.md
 #   make bench-peers  the same beside eleven other systems, 40 minutes
@@ -19,7 +20,7 @@ BIN := $(VENV)/bin
 JOBS ?= 4
 ARGS ?=
 
-.PHONY: help demo test check format soak guards steady bench bench-scaling bench-peers tune docs clean
+.PHONY: help demo test check format soak guards steady bench bench-scaling bench-peers tune docker-check docs clean
 
 help:
 	@sed -n '3,/^$$/s/^# \{0,1\}//p' Makefile
@@ -60,6 +61,9 @@ bench-peers: $(VENV)/bench
 
 tune: $(VENV)/run
 	$(BIN)/python -m benchmarks.tune $(ARGS)
+
+docker-check: $(VENV)/run
+	$(BIN)/python docker/check.py
 
 docs: $(VENV)/docs
 	$(BIN)/zensical build --clean

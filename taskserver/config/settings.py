@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from taskserver.config.references import follow
 from taskserver.domain.buckets import BUCKETS, parse_buckets
 from taskserver.domain.durability import IN_MEMORY, Durability
 from taskserver.domain.limits import MAX_BYTES
@@ -34,6 +36,11 @@ def _buckets(value: Any) -> Any:
         raise ValueError(str(error)) from None
 
 
+def _followed(value: Any) -> Any:
+    """A text with what its references stand for, as in a configuration file."""
+    return str(follow(value, Path.cwd())) if isinstance(value, str) else value
+
+
 def _size(value: Any) -> Any:
     try:
         return None if value is None else parse_size(value, LEAST_RSS)
@@ -45,7 +52,8 @@ class Settings(BaseSettings):
     """Settings, each read from ``TASKSERVER_`` and its name in capitals.
 
     Attributes:
-        broker_url: The broker; none means an embedded one under ``.taskserver/``.
+        broker_url: The broker; none means an embedded one under ``.taskserver/``. Its password may be in a file:
+            ``redis://:${file:/run/secrets/password}@host``.
         durability: What an acknowledged submit has survived: ``memory``, ``fsync``, ``replicas=N`` or
             ``fsync,replicas=N``.
         queue: The queue for submits and workers that name none.
@@ -56,8 +64,7 @@ class Settings(BaseSettings):
         max_message_bytes: The largest message that is submitted, and the largest result that is kept.
         patience: Seconds for which a client repeats a call that the broker did not answer.
         max_jobs: Attempts after which a worker ends to be replaced; none for no limit.
-        max_rss: Bytes of memory beyond which a worker's process ends to be replaced, as 2GB or a number; none for no
-            limit.
+        max_rss: Bytes of memory, ``2GB`` or so, above which a worker ends to be replaced; none for no limit.
         keep_messages: Keep the whole messages of jobs that succeed, to run them again and to show their arguments.
         loglevel: Of the worker's own log: debug, info, warning or error.
         log_format: ``text`` for people, ``json`` for machines.
@@ -73,7 +80,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TASKSERVER_", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    broker_url: SecretStr | None = None
+    broker_url: Annotated[SecretStr | None, BeforeValidator(_followed)] = None
     durability: Annotated[Durability, NoDecode, BeforeValidator(as_durability)] = IN_MEMORY
     queue: str = "default"
     concurrency: int = Field(default=4, ge=1, le=10_000)

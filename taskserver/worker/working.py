@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import signal
 import sys
@@ -21,6 +22,9 @@ from taskserver.worker.notifying import notify_service_manager
 from taskserver.worker.presence import Post
 from taskserver.worker.quitting import EXIT_RECYCLE
 from taskserver.worker.worker import Worker
+
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""The signals at which a worker stops."""
 
 Companion = Callable[[Worker], Coroutine[Any, Any, None]]
 """What runs beside a worker, as long as it does."""
@@ -96,15 +100,31 @@ def serve(assignment: Assignment) -> int:
 
 
 def run_loop(work: Coroutine[Any, Any, int]) -> int:
-    """Run work in a fast event loop, if there is one."""
+    """Run work in a fast event loop, if there is one; then the process ends with its code, whatever signals come."""
+    heard = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(work)
+        code = runner.run(work)
+        for number in heard:
+            if signal.getsignal(number) is signal.SIG_IGN:  # the work has handled it
+                signal.signal(number, lambda *_: os._exit(code))  # a thread or hook that does not end must not hold us
+    return code
 
 
 def be_mortal() -> None:
-    """Let SIGTERM end this process while there is nothing to lose yet: process 1 ignores what it does not handle."""
+    """Let SIGTERM end this process while there is nothing to lose yet: process 1 ignores what it does not handle.
+
+    First of all that a worker or supervisor does, so that its hook for the end of the process is the last to be called.
+    """
+    atexit.register(_ignore_signals)
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+
+
+def _ignore_signals() -> None:
+    """Python's last steps would give signals their default actions back, and those change the exit code."""
+    for number in STOPPING:
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
@@ -119,13 +139,16 @@ def _signals(worker: Worker) -> Iterator[None]:
         else:
             worker.hurry()
 
-    with handling(dict.fromkeys((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), hear)):
+    with handling(dict.fromkeys(STOPPING, hear)):
         yield
 
 
 @contextmanager
 def handling(handlers: dict[int, Callable[[int], None]]) -> Iterator[None]:
-    """Handle signals in the running event loop. After ``nohup``, SIGHUP stays ignored."""
+    """Handle signals in the running event loop. After ``nohup``, SIGHUP stays ignored.
+
+    What comes later comes too late, and is ignored: the process is about to end, with an exit code that says how.
+    """
     loop = asyncio.get_running_loop()
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     mine = [number for number in handlers if not (nohup and number == signal.SIGHUP)]
@@ -134,8 +157,11 @@ def handling(handlers: dict[int, Callable[[int], None]]) -> Iterator[None]:
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, mine)  # for a moment the loop gives them their default actions back
         for number in mine:
             loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, mine)
 
 
 async def _tell_service_manager(worker: Worker) -> None:

@@ -1,0 +1,50 @@
+"""A signal that comes when the work is done does not change the exit code, however late it is."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import atexit, os, signal, sys, threading
+from taskserver.worker.working import be_mortal, handling, run_loop
+
+def tell(kill=os.kill, pid=os.getpid(), number=signal.{signal}):
+    kill(pid, number)
+
+async def work():
+    with handling({{signal.{signal}: lambda _: None}}):
+        pass
+    {after_work}
+    return 75
+
+class Last:
+    def __del__(self, tell=tell):
+        {at_last}
+
+be_mortal()
+{at_exit}
+last = Last()
+code = run_loop(work())
+{after_loop}
+sys.exit(code)
+"""
+NOWHERE = dict.fromkeys(("after_work", "after_loop", "at_exit", "at_last"), "pass")
+
+
+def ended(number: signal.Signals, **where: str) -> int:
+    program = PROGRAM.format(**NOWHERE | where, signal=number.name)
+    return subprocess.run([sys.executable, "-c", program], check=False, timeout=30).returncode
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("where", ["after_work", "after_loop", "at_last"])
+def test_the_exit_code_stands(number: signal.Signals, where: str) -> None:
+    assert ended(number, **{where: "tell()"}) == 75
+
+
+def test_threads_and_hooks_that_do_not_end_are_not_waited_for() -> None:
+    endless = "threading.Thread(target=threading.Event().wait).start(); threading.Timer(0.1, tell).start()"
+    assert ended(signal.SIGTERM, after_loop=endless) == 75
+    assert ended(signal.SIGTERM, at_exit="atexit.register(lambda: tell() or threading.Event().wait())") == 75
