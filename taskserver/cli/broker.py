@@ -63,10 +63,11 @@ def status(as_json: bool) -> None:
 )
 @json_option
 def acl(names: tuple[str, ...], user: str | None, reference: str | None, as_json: bool) -> None:
-    """Print the commands that make a user for each role, with the least rights that it needs.
+    """Print the commands that make a user for each role.
 
-    For redis-cli or valkey-cli at the broker. Without --password, the server refuses them until the place of the
-    password is filled in. The second command of each role is for servers newer than Redis 7.0; that one refuses it.
+    Each with the least rights that it needs, for redis-cli or valkey-cli at the broker. Without --password, the server
+    refuses them until the place of the password is filled in. The second command of each role is for servers newer
+    than Redis 7.0; that one refuses it.
     """
     if user is not None and len(names) != 1:
         raise click.UsageError("--user needs the one --role that it gets")

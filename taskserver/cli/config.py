@@ -30,7 +30,10 @@ def config() -> None:
 @file_argument
 @json_option
 def check(file: str, as_json: bool) -> None:
-    """Tell all that is wrong in a file, with lines; starts and imports nothing."""
+    """Tell all that is wrong in a file, with lines.
+
+    Nothing is started or imported.
+    """
     try:
         found = load(file)
         check_brokers(found)
@@ -49,9 +52,9 @@ def check(file: str, as_json: bool) -> None:
 @file_argument
 @json_option
 def show(file: str, as_json: bool) -> None:
-    """Show every value that counts, and whether it comes from the file, the environment or a default.
+    """Show every value that counts, and where it comes from.
 
-    Secrets are not shown.
+    That is a line of the file, the environment or a default. Secrets are not shown.
     """
     found = load(file)
     check_brokers(found)

@@ -77,9 +77,9 @@ async def list_(client: Client, *, group: bool, limit: int, as_json: bool, **fil
 @click.option("--output", "-o", type=click.Path(dir_okay=False), metavar="FILE", help="Write there instead of stdout.")
 @connected
 async def export(client: Client, *, output: str | None, **filters: str | None) -> None:
-    """Print dead letters as JSON lines: one letter a line, with all that is known of it.
+    """Print dead letters as JSON lines.
 
-    They stay where they are. A FILE is there whole or not at all.
+    One letter a line, with all that is known of it. They stay where they are. A FILE is there whole or not at all.
     """
     total = await count_dead(await client.connect(), await _places(client, filters.get("queue")))
     done = 0

@@ -176,3 +176,11 @@ def test_nothing_of_a_job_reaches_the_terminal_as_an_escape(cli: Cli) -> None:
         assert "owned" in screen
         assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(screen)
     assert json.loads(screens[-2])["error"]["message"] == "\x1b]0;owned\x07\x9b31m\u202e"
+
+
+@pytest.mark.parametrize(
+    "group", [(), ("worker",), ("job",), ("dead",), ("queue",), ("tools",), ("broker",), ("config",)]
+)
+def test_the_line_of_each_command_fits(cli: Cli, group: tuple[str, ...]) -> None:
+    listed = cli.ok(*group, "--help").out.partition("Commands:")[2].splitlines()
+    assert [line for line in listed if line.endswith("...") or len(line) > 80] == []

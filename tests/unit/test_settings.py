@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from taskserver.config.settings import settings
+from taskserver.config.settings import Settings, settings
 from taskserver.errors import ConfigError
 
 
@@ -41,3 +42,20 @@ def test_a_value_that_cannot_be_used_is_named(name: str, value: str, monkeypatch
 def test_the_brokers_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASKSERVER_BROKER_URL", "redis://user:hidden@host:1/0")
     assert "hidden" not in repr(settings())
+
+
+def test_the_broker_may_be_told_by_references(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("p4ss\n")
+    monkeypatch.setenv("HOST", "broker.example")
+    monkeypatch.setenv("TASKSERVER_BROKER_URL", f"redis://:${{file:{tmp_path}/password}}@${{HOST}}:6379")
+    url = Settings().broker_url
+    assert url is not None
+    assert url.get_secret_value() == "redis://:p4ss@broker.example:6379"
+
+
+def test_a_reference_to_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKSERVER_BROKER_URL", "redis://${NOT_THERE}:6379")
+    settings.cache_clear()
+    with pytest.raises(ConfigError, match=r"TASKSERVER_BROKER_URL cannot be used: .*not_there"):
+        settings()
+    settings.cache_clear()

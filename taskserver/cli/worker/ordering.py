@@ -71,9 +71,10 @@ async def stop(client: Client, *, names: tuple[str, ...], now: bool, **given: An
 @no_wait_option
 @connected
 async def restart(client: Client, *, names: tuple[str, ...], **given: Any) -> None:
-    """Replace workers one after the other: each new one is ready before the old one drains.
+    """Replace workers one after the other.
 
-    Only a supervisor can do that: start workers with --replicas 2 or more, or with --daemon.
+    Each new one is ready before the old one drains. Only a supervisor can do that: start workers with
+    --replicas 2 or more, or with --daemon.
     """
     broker = await client.connect()
     chosen = await _chosen(broker, names, given)

@@ -44,9 +44,10 @@ COLUMNS = (
 async def status(
     client: Client, *, names: tuple[str, ...], host: str | None, queue: str | None, as_json: bool, watch: bool
 ) -> None:
-    """Every worker on every machine: its slots, jobs, memory and last heartbeat.
+    """Every worker on every machine.
 
-    NAME is a task server, a supervisor or a single worker.
+    Its slots, jobs, memory and last heartbeat, as the broker knows them. NAME is a task server, a supervisor
+    or a single worker.
     """
     broker = await client.connect()
     choice = Choice(names, host, queue)

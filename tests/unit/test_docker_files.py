@@ -1,0 +1,133 @@
+"""The image and the compose file, as far as they can be looked at without an engine."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from taskserver.cli.main import root
+from taskserver.config.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCKER = ROOT / "docker"
+COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = ("worker", "metrics")
+DOCKERFILE = (DOCKER / "Dockerfile").read_text()
+COPIED = {name for line in re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE) for name in line.split()}
+check = runpy.run_path(str(DOCKER / "healthcheck.py"))["check"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_whatever_is_published_is_published_to_this_machine_alone(service: str) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES[service].get("ports", ()))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_service_says_how_it_is_and_may_do_little(service: str) -> None:
+    about = SERVICES[service]
+    assert about["healthcheck"]["test"]
+    assert about["cap_drop"] == ["ALL"]
+    assert about["security_opt"] == ["no-new-privileges:true"]
+
+
+@pytest.mark.parametrize("service", [name for name in SERVICES if "depends_on" in SERVICES[name]])
+def test_what_others_need_is_waited_for(service: str) -> None:
+    assert {each["condition"] for each in SERVICES[service]["depends_on"].values()} == {"service_healthy"}
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_the_commands_are_those_of_this_version(service: str) -> None:
+    name, *flags = SERVICES[service]["command"]
+    command = root.get_command(click.Context(root), name)
+    assert command is not None
+    if isinstance(command, click.Group):
+        command = command.commands["start"]
+    known = {flag for parameter in command.params for flag in parameter.opts}
+    assert {flag for flag in flags if flag.startswith("--")} <= known
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_the_variables_are_those_of_this_version(service: str) -> None:
+    names = {name.removeprefix("TASKSERVER_").lower() for name in SERVICES[service]["environment"]}
+    assert names <= set(Settings.model_fields)
+
+
+def test_a_worker_has_longer_to_stop_than_its_jobs_have_to_end() -> None:
+    command = SERVICES["worker"]["command"]
+    grace = command[command.index("--grace-period") + 1]
+    assert int(SERVICES["worker"]["stop_grace_period"].rstrip("s")) > int(grace.rstrip("s"))
+
+
+def test_no_password_is_written_down() -> None:
+    assert "requirepass $$(cat /run/secrets/broker_password)" in SERVICES["redis"]["command"][2]
+    assert "docker/secrets" in (ROOT / ".gitignore").read_text()
+
+
+def test_files_that_are_mounted_or_copied_are_there() -> None:
+    volumes = [volume for about in SERVICES.values() for volume in about.get("volumes", ())]
+    mounted = [volume.partition(":")[0] for volume in volumes if volume.startswith(".")]
+    assert all((DOCKER / place).exists() for place in mounted)
+    assert all((ROOT / place).exists() for place in COPIED)
+
+
+def test_nothing_goes_to_the_engine_but_what_is_asked_for() -> None:
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert rules[0] == "**"
+    assert {rule[1:].removesuffix("/**") for rule in rules if rule.startswith("!")} == COPIED
+
+
+def test_the_image_is_nobodys_and_fetches_no_syntax() -> None:
+    assert "USER 10001:10001" in DOCKERFILE
+    assert "# syntax" not in DOCKERFILE
+
+
+class Health(BaseHTTPRequestHandler):
+    """Answers as a worker would."""
+
+    def do_GET(self) -> None:
+        well = self.path == "/healthz"
+        self.send_response(200 if well else 503)
+        self.end_headers()
+        self.wfile.write(b"ok" if well else b"starting")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def port() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Health) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield str(server.server_port)
+        server.shutdown()
+        thread.join()
+
+
+def test_the_health_check_asks_the_worker(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKSERVER_METRICS_PORT", port)
+    assert check() == (0, "ok")
+    assert check("/readyz") == (1, "starting")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert check("/healthz", port) == (0, "ok")
+
+
+def test_the_health_check_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TASKSERVER_METRICS_PORT", raising=False)
+    code, said = check()
+    assert (code, said) == (0, "not asked: set TASKSERVER_METRICS_PORT, and health is served there")
+    code, said = check("/healthz", "1")
+    assert code == 1
+    assert "does not answer" in said
+    assert os.linesep not in said
