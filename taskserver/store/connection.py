@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import redis
@@ -32,6 +33,7 @@ from taskserver.store.sockets import ours
 from taskserver.store.urls import BrokerURL, check_url, refusal, without_secrets
 
 T = TypeVar("T")
+W = TypeVar("W")
 
 ANSWER_SECONDS = 5.0
 """How long a command may take to be answered."""
@@ -193,14 +195,31 @@ class Broker:
             BrokerUnavailable: if it was not answered; it may have happened.
             BrokerDenied, BrokerFull, BrokerUnsuitable, BrokerError: if the server refused it.
         """
-        return await self._put(key, lambda server: question(self.client(server)), once=once)
+        return await self._put(key, question, self.client, _commands, once=once)
 
     async def call(self, key: str, question: Callable[[Line], Awaitable[T]], *, once: bool = False) -> T:
         """The same for script calls: ``question`` gets the line."""
-        return await self._put(key, lambda server: question(self.line(server)), once=once)
+        return await self._put(key, question, self.line, lambda line: line.call, once=once)
 
-    async def _put(self, key: str, question: Callable[[str], Awaitable[T]], *, once: bool) -> T:
+    async def _put(
+        self,
+        key: str,
+        question: Callable[[W], Awaitable[T]],
+        way: Callable[[str], W],
+        commands: Callable[[W], schema.Command],
+        *,
+        once: bool,
+    ) -> T:
         """Put a question to the server that holds ``key``, as ``ask`` says.
+
+        The schema is asked for by the same way: another connection may be dead too, and there is one try for that.
+
+        Args:
+            key: Whose server is asked.
+            question: Gets the way to it.
+            way: To a server.
+            commands: How a single command takes that way.
+            once: Whether it must not be repeated.
 
         Raises:
             BrokerUnavailable: if it was not answered; it may have happened.
@@ -213,8 +232,9 @@ class Broker:
             try:
                 with self.translated():
                     if not self._known:
-                        await self.check_schema()
-                    return await question(await self.server(key))
+                        await schema.check(commands(way(await self.server(SCHEMA))), self.shown)
+                        self._known = True
+                    return await question(way(await self.server(key)))
             except BrokerUnavailable:
                 if last:
                     raise
@@ -230,7 +250,7 @@ class Broker:
             BrokerUnavailable, BrokerDenied: if it cannot be asked.
         """
         with self.translated():
-            await schema.check(self.line(await self.server(SCHEMA)), self.shown)
+            await schema.check(self.line(await self.server(SCHEMA)).call, self.shown)
         self._known = True
 
     async def write_schema(self) -> None:
@@ -240,7 +260,7 @@ class Broker:
             BrokerUnavailable, BrokerDenied, BrokerFull: if it cannot be written.
         """
         with self.translated():
-            await schema.write(self.line(await self.server(SCHEMA)))
+            await schema.write(self.line(await self.server(SCHEMA)).call)
 
     async def run(self, name: str, queue: str, *args: Any, once: bool = False) -> Any:
         """Call a script on a queue and return its raw answer; as ``ask``."""
@@ -307,6 +327,11 @@ class Broker:
 
 class GroupMissing(BrokerError):
     """A queue's stream or group was deleted under us; ``Broker.prepare`` makes it anew."""
+
+
+def _commands(client: Any) -> schema.Command:
+    """How a single command takes a client's way; the library must not turn SET's answer into whether it is OK."""
+    return partial(client.execute_command, get=True)
 
 
 async def call(line: Line, called: Script, prefix: str, args: Sequence[Any]) -> Any:

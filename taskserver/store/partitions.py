@@ -9,7 +9,6 @@ the list still tells workers and people where jobs are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from taskserver.domain.partitions import MOST, check_count, number_of, partition, partitions, queue_of
 from taskserver.errors import BrokerError, ConfigError
@@ -17,7 +16,7 @@ from taskserver.store import queues
 from taskserver.store.connection import Broker
 from taskserver.store.forged import is_queue_name
 from taskserver.store.keys import PARTITIONS
-from taskserver.store.replies import text
+from taskserver.store.replies import grouped, text
 
 GROWN = "grown"
 """The word on a queue's control channel that says that it has more partitions now."""
@@ -25,18 +24,13 @@ GROWN = "grown"
 
 async def counts(broker: Broker) -> dict[str, int]:
     """The number of partitions of each queue that has several. What somebody else wrote there is passed over."""
-
-    async def look(client: Any) -> list[tuple[bytes, float]]:
-        found: list[tuple[bytes, float]] = await client.zrange(PARTITIONS, 0, -1, withscores=True)
-        return found
-
     try:
-        found = await broker.ask(PARTITIONS, look)
+        found = await broker.call(PARTITIONS, lambda line: line.call("ZRANGE", PARTITIONS, 0, -1, "WITHSCORES"))
     except BrokerError as error:
         if "WRONGTYPE" in str(error):  # the doctor tells of it
             return {}
         raise
-    known = {text(name): count for name, count in found}
+    known = {text(name): float(count) for name, count in grouped(found, 2)}
     return {name: int(count) for name, count in known.items() if 1 < count <= MOST and _is_queue(name)}
 
 

@@ -8,14 +8,14 @@ A broker that has none is of the first layout: whoever uses it first writes that
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from redis import exceptions as redis_said
 
 from taskserver.errors import BrokerUnsuitable
 from taskserver.store.keys import SCHEMA
-from taskserver.store.line import Line
 
 NUMBER = 1
 """The layout that this version reads and writes; ``store/keys.py`` describes it."""
@@ -24,6 +24,9 @@ SINCE = "0.1.0"
 FIX = "taskserver doctor --fix"
 LENGTH = 64
 """Characters that are read of what stands in the key; ours are fewer."""
+
+Command = Callable[..., Awaitable[Any]]
+"""Sends a command, given as its words, and returns the answer as the server gave it."""
 
 _STAMP = re.compile(r"([1-9]\d{0,5}) (\d{1,6}(?:\.\d{1,6}){1,3})", re.ASCII)
 
@@ -51,11 +54,11 @@ class SchemaDamaged(BrokerUnsuitable):
     """What stands in the schema's key is none."""
 
 
-async def check(line: Line, shown: str) -> None:
+async def check(command: Command, shown: str) -> None:
     """Refuse a broker whose keys this version does not know; write down what they are where nobody has yet.
 
     Args:
-        line: To the server that holds the key.
+        command: Sends a command to the server that holds the key.
         shown: The broker, as errors name it.
 
     Raises:
@@ -63,11 +66,11 @@ async def check(line: Line, shown: str) -> None:
         redis.RedisError: if the server cannot be asked.
     """
     try:
-        stamp = await line.call("GETRANGE", SCHEMA, 0, LENGTH)  # which every role may do, other than GET
+        stamp = await command("GETRANGE", SCHEMA, 0, LENGTH)  # which every role may do, other than GET
         if not stamp:
             # Whoever may not write, or cannot just now, leaves it to others: what is missing is of the first layout.
             with suppress(redis_said.ResponseError):
-                stamp = await line.call("SET", SCHEMA, str(OURS), "NX", "GET")
+                stamp = await command("SET", SCHEMA, str(OURS), "NX", "GET")
     except redis_said.ResponseError as error:
         if not str(error).startswith("WRONGTYPE"):
             raise
@@ -75,9 +78,9 @@ async def check(line: Line, shown: str) -> None:
     _judge(stamp or str(OURS).encode(), shown)
 
 
-async def write(line: Line) -> None:
+async def write(command: Command) -> None:
     """Write this version's schema over whatever is there."""
-    await line.call("SET", SCHEMA, str(OURS))
+    await command("SET", SCHEMA, str(OURS))
 
 
 def _judge(stamp: bytes, shown: str) -> None:

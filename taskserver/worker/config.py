@@ -12,6 +12,8 @@ from taskserver.worker.slots import QueueShare
 class WorkerConfig(NamedTuple):
     """What a worker is told.
 
+    A supervisor sends it to its replicas, which may be of a newer version: new fields come last, with a default.
+
     Attributes:
         queues: Queues to work on.
         concurrency: Slots.
@@ -19,14 +21,14 @@ class WorkerConfig(NamedTuple):
         grace_period: Seconds that jobs may go on when the worker stops, before they are handed back.
         unknown_tool_wait: Seconds that a job waits for a worker that knows its tool.
         max_result_bytes: The largest result that is kept.
-        keep_messages: Keep the whole messages of jobs that succeed as long as their results, so that they can be run
-            again and show their arguments. Else only what they are found by stays: tool, session, tags.
         signing_keys: Where the keys are with which messages must be signed; else ``TASKSERVER_SIGNING_KEYS``. Empty to
             take every message.
         max_jobs: Attempts after which the worker takes no more, lets them end, and wants to be replaced; None for
             no limit.
         max_rss_bytes: Resident memory of the worker's process beyond which it does the same; None for no limit.
         shares: Weights and limits of queues; those that are not named have the weight 1, and no limit.
+        keep_messages: Keep the whole messages of jobs that succeed as long as their results, so that they can be run
+            again and show their arguments. Else only what they are found by stays: tool, session, tags.
     """
 
     queues: tuple[str, ...] = ("default",)
@@ -35,11 +37,11 @@ class WorkerConfig(NamedTuple):
     grace_period: float = 30.0
     unknown_tool_wait: float = 300.0
     max_result_bytes: int = 4 * 1024 * 1024
-    keep_messages: bool = False
     signing_keys: str | None = None
     max_jobs: int | None = None
     max_rss_bytes: int | None = None
     shares: tuple[QueueShare, ...] = ()
+    keep_messages: bool = False
 
     def check(self) -> None:
         """Whether a worker can work with it.
