@@ -192,7 +192,7 @@ class Loop(NamedTuple):
 
     says: str
     does: Callable[[Site], Awaitable[None]]
-    lease: float = 3.0
+    lease: float = 10.0
 
 
 LOOPS = [
