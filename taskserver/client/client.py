@@ -297,7 +297,7 @@ class Client:
         return message, self._declared.get(known) or self._declare(known), known.returns
 
     def _declare(self, tool: Tool) -> Defaults:
-        defaults = Defaults(tool.queue or self.queue, tool.lane, tool.retry.max_attempts, tool.secret_fields)
+        defaults = Defaults(tool.queue or self.queue, tool.lane, tool.secret_fields)
         return self._declared.setdefault(tool, defaults)
 
     def _reach(self, url: str) -> Broker:

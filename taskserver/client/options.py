@@ -50,12 +50,13 @@ class SubmitOptions(TypedDict, total=False):
 class Defaults(NamedTuple):
     """What holds where the options are silent: the tool's own declaration, or the client's settings.
 
+    How often it is tried is not among them: that says the worker's declaration of the tool.
+
     ``secrets`` are the names of the message's fields that are declared so.
     """
 
     queue: str
     lane: str | None = None
-    max_attempts: int | None = None
     secrets: frozenset[str] = frozenset()
 
 
@@ -76,7 +77,7 @@ def build(
     now_ms = time.time_ns() // 1_000_000
     if not options:
         payload = pack(Envelope.of(message, body, submitted_ms=now_ms, secrets=secrets), max_bytes)
-        return defaults.queue, NewJob(new_key(), payload, defaults.lane or "normal", defaults.max_attempts)
+        return defaults.queue, NewJob(new_key(), payload, defaults.lane or "normal")
     said = _checked(options)
     key = said.get("idempotency_key")
     envelope = Envelope.of(
@@ -93,7 +94,7 @@ def build(
         key=new_key() if key is None else key_for(key),
         payload=pack(envelope, max_bytes),
         lane=said.get("priority") or defaults.lane or "normal",
-        max_attempts=said.get("max_retries", defaults.max_attempts),
+        max_attempts=said.get("max_retries"),
         delay_ms=_milliseconds(said.get("delay")),
         due_ms=_milliseconds(said.get("at")),
         expires_ms=_milliseconds(said.get("expires")),

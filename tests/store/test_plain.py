@@ -5,10 +5,12 @@ which is open to nobody else.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 import pytest
 
+from taskserver import Client, tool
 from taskserver.domain.job import ClaimedJob, State
 from taskserver.domain.messages import KEPT_BYTES, Envelope, Kept, ToolExecutionMessage, keep, unpack
 from taskserver.domain.settlement import Defer
@@ -115,3 +117,15 @@ def test_what_would_be_long_is_not_kept_apart_from_the_message() -> None:
     assert msgspec.msgpack.decode(kept("s"), type=Kept) == Kept("add", session_id="s")
     assert len(kept("s" * 50)) <= KEPT_BYTES
     assert kept("s" * 80) == b""
+
+
+@tool(max_retries=7)
+async def add(a: int) -> int:
+    return a
+
+
+@pytest.mark.parametrize("what", [add, "add"])
+async def test_what_is_submitted_without_options_is_plain(client: Client, queue: Queue, what: Any) -> None:
+    """However its tool was declared: workers know the declaration too."""
+    job = await client.submit(what, {"a": 1}, queue=QUEUE)
+    assert set(await queue.record(job.id.removeprefix(f"{QUEUE}-"))) == {b"state", b"entry"}
