@@ -9,7 +9,7 @@
 #   make docker-check  image and compose file on a Docker engine: builds, runs, scales, kills, removes
 #   make bench    speed of this checkout, two minutes
 #   make bench-scaling  replicas, partitions and masters, four minutes: ARGS="--publish" puts it into docs/scaling.md
-#   make bench-peers  the same beside eleven other systems, 40 minutes
+#   make bench-peers  the same beside eleven other systems, 45 minutes
 #   make tune     the best concurrency for your own tool: ARGS="--tool my.module:tool"
 #   make docs     the documentation as a site in site/
 #   make clean    remove all that these made
