@@ -203,8 +203,8 @@ class Worker:
         try:
             for service in (*self._needed(), *self._upkeep()):
                 await service.start()
-            log.info("worker %s is ready: %s", self.name, _summary(self.config, self.toolbox, self._keyring))
             self.ready.set()
+            log.info("worker %s is ready: %s", self.name, _summary(self.config, self.toolbox, self._keyring))
             await self._stop.wait()
         finally:
             await self._shut_down()
