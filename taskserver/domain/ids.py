@@ -35,13 +35,10 @@ def new_route() -> str:
     return _encode(os.urandom(5))[:6]
 
 
-def new_key(route: str) -> str:
-    """A fresh id without its queue: 24 characters that start with the time and hold ``route``."""
-    return _time(time.time_ns() // 1_000_000) + route + _encode(os.urandom(5))
-
-
 class KeyMaker:
-    """Makes fresh ids as ``new_key`` does, several at once: the randomness of one costs more than all else about it.
+    """Makes fresh ids: 24 characters that start with the time and hold ``route``.
+
+    The randomness of several is fetched at once: for one it costs more than all else about it.
 
     Attributes:
         route: In all of them.

@@ -35,7 +35,7 @@ def call(name: Any, **arguments: Any) -> bytes:
 
 async def planted(client: Client, broker: Broker, payload: bytes) -> Any:
     """The handle of a job that somebody wrote by hand."""
-    job = NewJob(ids.new_key("000000"), payload)
+    job = NewJob(ids.KeyMaker("000000")(), payload)
     await submitting.submit(broker, "default", [job])
     return client.job(f"default-{job.key}")
 

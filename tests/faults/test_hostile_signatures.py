@@ -70,7 +70,7 @@ async def refused(job: Job[Any], sentence: str) -> None:
 
 async def plant(broker: Broker, client: Client, payload: bytes, queue: str = "default", key: str = "") -> Job[Any]:
     """Write a job as whoever has the broker's password can."""
-    key = key or ids.new_key("000000")
+    key = key or ids.KeyMaker("000000")()
     await submitting.submit(broker, queue, [NewJob(key, payload)])
     return client.job(f"{queue}-{key}")
 
@@ -135,7 +135,7 @@ async def test_a_signature_that_has_expired_is_refused_until_the_job_is_signed_a
     """The way of a dead letter that somebody looks at weeks later."""
     message = ToolExecutionMessage(tool_name="pay", tool_args={"cents": 5})
     envelope = pack(Envelope.of(message, msgspec.msgpack.encode(message)))
-    key = ids.new_key("000000")
+    key = ids.KeyMaker("000000")()
     long_ago = Keyring([b"ours" * 32]).seal("default", key, envelope, start_ms=0)
     job = await plant(broker, signing, long_ago + envelope, key=key)
     async with run_worker(pay, signing_keys=keys["ours"]):

@@ -46,7 +46,7 @@ class Held(NamedTuple):
 
 def new_job(**options: Any) -> NewJob:
     """A job that was never submitted."""
-    return NewJob(ids.new_key("000000"), PAYLOAD, **options)
+    return NewJob(ids.KeyMaker("000000")(), PAYLOAD, **options)
 
 
 def succeed(job: ClaimedJob, data: bytes = SMALL_RESULT) -> Finish:

@@ -14,15 +14,25 @@ ALPHABET = set("0123456789abcdefghijklmnopqrstuv")
 
 def test_a_key_has_24_characters_of_base_32_and_holds_the_route() -> None:
     route = ids.new_route()
-    key = ids.new_key(route)
+    key = ids.KeyMaker(route)()
     assert (len(route), len(key)) == (6, 24)
     assert set(key) <= ALPHABET
     assert ids.route_of(key) == route
 
 
 def test_keys_differ() -> None:
-    assert len({ids.new_key("000000") for _ in range(10_000)}) == 10_000
+    make = ids.KeyMaker("000000")
+    assert len({make() for _ in range(10_000)}) == 10_000
     assert len({ids.new_route() for _ in range(100)}) == 100
+
+
+def test_a_process_that_was_forked_makes_keys_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = ids.KeyMaker("000000")
+    make()
+    left = set(make._spare)
+    monkeypatch.setattr(ids.os, "getpid", lambda: 1)
+    assert make()[16:] not in left
+    assert left.isdisjoint(make._spare)
 
 
 @given(st.integers(0, 2**50 - 1), st.integers(0, 2**50 - 1))
@@ -49,7 +59,7 @@ def test_an_idempotency_key_may_hold_half_a_surrogate_pair() -> None:
 
 @pytest.mark.parametrize("queue", ["default", "a", "with-dash", "0.x_y-z", "q" * 64])
 def test_a_whole_id_splits_into_queue_and_key(queue: str) -> None:
-    key = ids.new_key(ids.new_route())
+    key = ids.KeyMaker(ids.new_route())()
     assert ids.parse(ids.job_id(queue, key)) == (queue, key)
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from taskserver.domain.ids import job_id, key_for, new_key, parse
+from taskserver.domain.ids import KeyMaker, job_id, key_for, parse
 from taskserver.domain.names import check_queue_name
 from taskserver.domain.partitions import (
     MOST,
@@ -52,7 +52,7 @@ def test_so_many_partitions_there_cannot_be(count: int) -> None:
 
 
 def test_an_id_finds_its_partition() -> None:
-    key = new_key("000000")
+    key = KeyMaker("000000")()
     assert parse(job_id("mail~3", key)) == ("mail~3", key)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from taskserver.domain.ids import key_for, new_key, new_route
+from taskserver.domain.ids import KeyMaker, key_for, new_route
 from taskserver.domain.job import ENDED, Outcome, State
 from taskserver.store import news
 
@@ -45,5 +45,5 @@ def test_a_state_that_is_none_tells_only_where_to_look() -> None:
 
 def test_earlier_workers_tell_only_where_to_look() -> None:
     assert list(news.ended(b"d" + KEY.encode())) == [(KEY, None)]
-    for second in (KEY, key_for("any"), new_key(new_route())):
+    for second in (KEY, key_for("any"), KeyMaker(new_route())()):
         assert list(news.ended(b"d" + (KEY + second * 3).encode())) == [(KEY, None), *[(second, None)] * 3]

@@ -68,7 +68,7 @@ MESSAGES = {
 @pytest.mark.parametrize("what", MESSAGES)
 async def test_a_message_that_cannot_be_read_is_a_dead_letter(client: Client, hire: Hire, what: str) -> None:
     hired = await hire(fine)
-    job = NewJob(ids.new_key("000000"), MESSAGES[what])
+    job = NewJob(ids.KeyMaker("000000")(), MESSAGES[what])
     await submitting.submit(hired.broker, "default", [job])
     handle = client.job(f"default-{job.key}")
     with pytest.raises(JobFailed):

@@ -16,7 +16,7 @@ import msgspec
 from benchmarks.floor import drain_floor
 from benchmarks.peers.adapters import tasks
 from benchmarks.peers.adapters.protocol import CONCURRENCY, URL, Producer, serve
-from taskserver.domain.ids import new_key, new_route
+from taskserver.domain.ids import KeyMaker, new_route
 from taskserver.store.connection import Broker, call_in_thread
 from taskserver.store.scripts import script
 
@@ -34,7 +34,7 @@ class Floor(Producer):
         self.broker = Broker(URL, patience=10)
         await self.broker.prepare(QUEUE)
         self.client = self.broker.threaded(URL)
-        self.route = new_route()
+        self.new_key = KeyMaker(new_route())
 
     async def close(self) -> None:
         """Disconnect."""
@@ -54,7 +54,7 @@ class Floor(Producer):
     def _send(self, values: Sequence[Any]) -> None:
         args: list[Any] = []
         for value in values:
-            args += (new_key(self.route), msgspec.msgpack.encode({"value": value}), b"")
+            args += (self.new_key(), msgspec.msgpack.encode({"value": value}), b"")
         call_in_thread(self.client, script("submit"), self.broker.keys(QUEUE).prefix, args)
 
 
