@@ -190,7 +190,8 @@ class Client:
         broker, spread = await self._learn_partitions()
         key = options.pop("idempotency_key", None)
         made: list[NewJob] = []
-        named: list[tuple[str, Any]] = []
+        names: list[str] = []
+        types: list[Any] = []
         by_queue: dict[str, list[int]] = {}
         for position, (tool, args) in enumerate(calls):
             if key is not None:
@@ -199,20 +200,19 @@ class Client:
             queue, new = self._build(message, options, defaults)
             by_queue.setdefault(queue, []).append(position)
             made.append(new)
-            named.append((message.tool_name, returns))
+            names.append(message.tool_name)
+            types.append(returns)
         places = [""] * len(made)
         for queue, positions in by_queue.items():
             chunks = spread.chunks(queue, [made[position] for position in positions])
             await all_done(
                 self._submit_some(broker, place, [made[positions[i]] for i in chunk]) for place, chunk in chunks
             )
-            self._count(queue, [named[position][0] for position in positions])
+            self._count(queue, [names[position] for position in positions])
             for place, chunk in chunks:
                 for i in chunk:
                     places[positions[i]] = place
-        return [
-            self._handle(place, new.key, returns) for place, new, (_, returns) in zip(places, made, named, strict=True)
-        ]
+        return [self._handle(place, new.key, returns) for place, new, returns in zip(places, made, types, strict=True)]
 
     async def _submit_some(self, broker: Broker, place: str, jobs: list[NewJob]) -> None:
         keys = self.keyring

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypedDict
 
+import msgspec
+
 from taskserver.domain.ids import key_for
 from taskserver.domain.job import NewJob
 from taskserver.domain.lanes import lane_for
@@ -106,7 +108,8 @@ def build(
 def sealed(keyring: Keyring, partition: str, job: NewJob) -> NewJob:
     """The job with its message signed, for the partition that it goes to and no other."""
     start_ms = max(time.time_ns() // 1_000_000 + job.delay_ms, job.due_ms)
-    return job._replace(payload=keyring.seal(partition, job.key, job.payload, start_ms) + job.payload)
+    seal = keyring.seal(partition, job.key, job.payload, start_ms)
+    return msgspec.structs.replace(job, payload=seal + job.payload)
 
 
 def _body(message: BaseMessage, declared: frozenset[str]) -> tuple[bytes, tuple[str, ...]]:

@@ -28,11 +28,13 @@ LENGTH = 24
 AT_ONCE = 64
 ROUTE = slice(10, 16)
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
+_LETTERS = (_ALPHABET * 8).encode()
+"""The letter that each of the 256 bytes stands for where all that counts is that letters are random."""
 
 
 def new_route() -> str:
     """A random route: the 6 characters by which news of a submitter's jobs find their way back to it."""
-    return _encode(os.urandom(5))[:6]
+    return _random(6)
 
 
 class KeyMaker:
@@ -44,10 +46,12 @@ class KeyMaker:
         route: In all of them.
     """
 
-    __slots__ = ("_owner", "_spare", "route")
+    __slots__ = ("_head", "_now", "_owner", "_spare", "route")
 
     def __init__(self, route: str) -> None:
         self.route = route
+        self._now = 0
+        self._head = ""
         self._spare: list[str] = []
         self._owner = 0
 
@@ -56,9 +60,12 @@ class KeyMaker:
         spare = self._spare
         if not spare or self._owner != os.getpid():  # a process that was forked must not use what its parent has left
             self._owner = os.getpid()
-            letters = _encode(os.urandom(5 * AT_ONCE))
+            letters = _random(8 * AT_ONCE)
             spare = self._spare = [letters[start : start + 8] for start in range(0, 8 * AT_ONCE, 8)]
-        return _time(time.time_ns() // 1_000_000) + self.route + spare.pop()
+        now = time.time_ns() // 1_000_000
+        if now != self._now:
+            self._now, self._head = now, _time(now) + self.route
+        return self._head + spare.pop()
 
 
 def key_for(idempotency_key: str) -> str:
@@ -97,6 +104,10 @@ def _time(milliseconds: int) -> str:
 @lru_cache(maxsize=4)
 def _time_high(value: int) -> str:
     return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(35, -1, -5))
+
+
+def _random(count: int) -> str:
+    return os.urandom(count).translate(_LETTERS).decode()
 
 
 def _encode(raw: bytes) -> str:

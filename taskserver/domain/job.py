@@ -90,7 +90,7 @@ TRANSITIONS = {
 }
 
 
-class NewJob(NamedTuple):
+class NewJob(msgspec.Struct, frozen=True, gc=False):
     """What a submit writes.
 
     Attributes:

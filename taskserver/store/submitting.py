@@ -76,7 +76,7 @@ def _batches(jobs: Sequence[NewJob]) -> list[Sequence[NewJob]]:
 
 def _options(job: NewJob) -> bytes:
     """What differs from the defaults; nothing, mostly, and then nothing is sent or stored."""
-    if job[2:] == _PLAIN:
+    if job == NewJob(job.key, job.payload):
         return b""
     options = {
         "lane": job.lane if job.lane != DEFAULT_LANE else None,
@@ -87,6 +87,3 @@ def _options(job: NewJob) -> bytes:
         "ttl": job.result_ttl_ms,
     }
     return msgspec.msgpack.encode({name: value for name, value in options.items() if value})
-
-
-_PLAIN = NewJob("", b"")[2:]

@@ -191,6 +191,16 @@ class Attempt:
             if self.series is not None and how:
                 self.series.end(how, time.monotonic() - self.started)
 
+    def let_go(self) -> asyncio.Future[None] | None:
+        """Its task ends: what knows the attempt is forgotten, or each would wait in a circle for the garbage collector.
+
+        Returns:
+            What ends with the thread that goes on behind the attempt; None if there is no such thread.
+        """
+        outlived = self.context.outlived if self.context is not None else None
+        self.task = self.context = None
+        return outlived
+
     def end(self, why: Stop) -> None:
         """Tell the attempt to end; the first reason counts."""
         if self.stop is None and self.task is not None:

@@ -10,6 +10,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 
 from taskserver.worker.attempt import Attempt
 
@@ -23,6 +24,7 @@ class Deadlines:
     def __init__(self, over: Callable[[Attempt], None]) -> None:
         self._over = over
         self._due: dict[int, set[Attempt]] = {}
+        self._context = copy_context()  # a timer that took the attempt's own would keep it until it rings
 
     def add(self, attempt: Attempt, seconds: float) -> None:
         """Give an attempt so many seconds from now."""
@@ -32,7 +34,7 @@ class Deadlines:
         if due is None:
             due = self._due[tick] = set()
             delay = tick / PER_SECOND - time.monotonic()
-            asyncio.get_running_loop().call_later(delay, self._ring, tick)
+            asyncio.get_running_loop().call_later(delay, self._ring, tick, context=self._context)
         due.add(attempt)
 
     def discard(self, attempt: Attempt) -> None:

@@ -92,7 +92,9 @@ class Executor:
 
     def begin(self, attempt: Attempt) -> None:
         """Run an attempt in a slot that was taken for it; the slot is given back here."""
-        attempt.task = _begin(self._live(attempt), asyncio.get_running_loop())
+        task = _begin(self._live(attempt), asyncio.get_running_loop())
+        if not task.done():
+            attempt.task = task
 
     def dismiss(self, attempts: Sequence[Attempt]) -> None:
         """Attempts that have not begun will not do so here."""
@@ -127,7 +129,7 @@ class Executor:
             attempt.finish(State.FAILED, pack_failure(failure_of(error, attempt.redact())))
         finally:
             self._forget(attempt)
-            outlived = attempt.context.outlived if attempt.context else None
+            outlived = attempt.let_go()
             if outlived is None:
                 self._portions[attempt.job.queue].give()
             else:  # its thread cannot be killed, so it keeps the slot

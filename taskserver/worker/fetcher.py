@@ -95,6 +95,18 @@ class Fetcher(LoopService):
         wanted = self._slots.take()
         if not wanted and not self._read:
             return
+        paused, fewer = await self._begin(wanted)
+        if paused:
+            self._word.clear()
+            await self.rest(PAUSED_SECONDS, until=self._word)
+        elif fewer and not self.stopping:
+            self._read = await self._wake_up.read()
+
+    async def _begin(self, wanted: int) -> tuple[bool, bool]:
+        """Claim and begin so many jobs: whether the queue is paused, and whether nothing more is queued.
+
+        Its frame holds the jobs with their messages, so it must not wait for others.
+        """
         read, self._read = self._read, []
         attempts: list[Attempt] = []
         started = 0
@@ -114,11 +126,7 @@ class Fetcher(LoopService):
             self.claimed += started
         for entry, reason in claimed.refused:
             log.warning("queue %s: threw away stream entry %s: %s", self._queue, entry, reason)
-        if claimed.paused:
-            self._word.clear()
-            await self.rest(PAUSED_SECONDS, until=self._word)
-        elif len(claimed.jobs) < wanted and not claimed.refused and not self.stopping:
-            self._read = await self._wake_up.read()
+        return claimed.paused, len(claimed.jobs) < wanted and not claimed.refused
 
     async def _recall(self) -> None:
         """The last claim or read was not answered: it may have brought jobs that nobody runs."""

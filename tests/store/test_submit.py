@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from taskserver.domain.job import NewJob, State
 from taskserver.store import queues, steering, submitting
@@ -73,7 +74,7 @@ async def test_workers_are_told_of_a_job_that_is_due_before_all_others(queue: Qu
 async def test_the_same_key_again_is_one_job(queue: Queue) -> None:
     job = new_job()
     assert await submitting.submit(queue.broker, QUEUE, [job]) == set()
-    assert await submitting.submit(queue.broker, QUEUE, [job._replace(payload=b"other", lane="high")]) == {job.key}
+    assert await submitting.submit(queue.broker, QUEUE, [replace(job, payload=b"other", lane="high")]) == {job.key}
     assert await queue.redis.get(queue.keys.message(job.key)) == PAYLOAD
     assert await queue.entries() == 1
 
@@ -87,7 +88,7 @@ async def test_the_same_key_twice_in_one_batch_is_one_job(queue: Queue) -> None:
 @pytest.mark.parametrize("state", [state for state in State if state is not State.QUEUED])
 async def test_a_job_that_has_moved_on_is_still_known(queue: Queue, state: State) -> None:
     held = await queue.make(state)
-    assert await submitting.submit(queue.broker, QUEUE, [new_job()._replace(key=held.key)]) == {held.key}
+    assert await submitting.submit(queue.broker, QUEUE, [replace(new_job(), key=held.key)]) == {held.key}
     assert await queue.state(held.key) is state
 
 
@@ -105,7 +106,7 @@ def test_batches_are_bounded_in_bytes() -> None:
 
 
 async def test_a_message_larger_than_a_batch_goes_alone(queue: Queue) -> None:
-    jobs = [new_job(), new_job()._replace(payload=bytes(BATCH_BYTES + 1)), new_job()]
+    jobs = [new_job(), replace(new_job(), payload=bytes(BATCH_BYTES + 1)), new_job()]
     await submitting.submit(queue.broker, QUEUE, jobs)
     assert [len(job.payload) for job in await queue.claim(slots=3)] == [len(PAYLOAD), BATCH_BYTES + 1, len(PAYLOAD)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import pytest
+from msgspec.structs import replace
 
 from taskserver.domain.job import TRANSITIONS, State
 from taskserver.domain.settlement import Defer, Finish, Patience, Release, Report, Retry
@@ -15,7 +16,7 @@ Act = Callable[[Queue, Held], Awaitable[object]]
 
 
 async def submit(queue: Queue, job: Held) -> None:
-    await submitting.submit(queue.broker, QUEUE, [new_job()._replace(key=job.key)])
+    await submitting.submit(queue.broker, QUEUE, [replace(new_job(), key=job.key)])
 
 
 async def claim(queue: Queue, job: Held) -> None:
