@@ -101,13 +101,13 @@ class Running:
                 self._new.put(None)
         self._new.put(None)
 
-    def wait_for(self, text: str, where: str = "err") -> str:
-        """Wait until a line contains ``text``, and return that line."""
+    def wait_for(self, text: str, where: str = "err", times: int = 1) -> str:
+        """Wait until so many lines contain ``text``, and return the last of them."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            for line in list(self.said[where]):
-                if text in line:
-                    return line
+            found = [line for line in list(self.said[where]) if text in line]
+            if len(found) >= times:
+                return found[times - 1]
             over = self.process.poll() is not None and not any(reader.is_alive() for reader in self._readers)
             assert not over, f"ended without {text!r}: {self.said}"
             with suppress(queue.Empty):

@@ -91,9 +91,6 @@ local function give_back(entry, key)
   end
 end
 
--- Whether a lane has any entries, delivered ones among them. Most lanes have none, and to ask that costs a third of a read.
-local function has_entries(lane) return own(lane_key(lane), 'XLEN', lane_key(lane)) > 0 end
-
 local function read_lane(lane, count)
   if count <= 0 then return 0 end
   local stream = lane_key(lane)
@@ -111,20 +108,16 @@ for i = 7, #ARGV, 3 do
   begun = #jobs / 6
 end
 
-local free = slots - begun
-if not paused and free > 0 then
-  if has_entries('returned') then free = free - read_lane('returned', free) end
-  local lanes = {}
-  for i, lane in ipairs({ 'high', 'normal', 'low' }) do
-    if has_entries(lane) then lanes[#lanes + 1] = { name = lane, quota = tonumber(ARGV[2 + i]) } end
-  end
-  -- First each lane its quota, then whatever is left in the order of the lanes. A lane that has entries alone gets all at once.
-  for turn = #lanes > 1 and 1 or 2, 2 do
-    for _, lane in ipairs(lanes) do
-      local quota = turn == 1 and math.min(free, lane.quota) or free
-      if not lane.drained then
-        local got = read_lane(lane.name, quota)
-        free, lane.drained = free - got, got < quota
+if not paused then
+  local free = slots - begun
+  free = free - read_lane('returned', free)
+  local drained = {}
+  for turn = 1, 2 do -- first each lane its quota, then whatever is left in the order of the lanes
+    for i, lane in ipairs({ 'high', 'normal', 'low' }) do
+      local quota = turn == 1 and math.min(free, tonumber(ARGV[2 + i])) or free
+      if not drained[lane] then
+        local got = read_lane(lane, quota)
+        free, drained[lane] = free - got, got < quota
       end
     end
   end

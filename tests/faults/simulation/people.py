@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
+from msgspec.structs import replace
 
 from taskserver.domain.job import NewJob, State
 from taskserver.domain.lanes import LANES
@@ -38,7 +39,7 @@ class People(Workers):
     @rule(client=CLIENT, number=NUMBER)
     def submit_again(self, client: int, number: int) -> None:
         """The answer to a submit was lost, or another client has the same idempotency key."""
-        self._submit(client, new_job(max_attempts=MAX_ATTEMPTS)._replace(key=self.pick(number).key))
+        self._submit(client, replace(new_job(max_attempts=MAX_ATTEMPTS), key=self.pick(number).key))
 
     @precondition(lambda self: self.model.jobs)
     @rule(client=CLIENT, number=NUMBER)
