@@ -78,7 +78,7 @@ async def purge(client: Client, *, name: str, yes: bool, as_json: bool) -> None:
     """Cancel every job that waits in a queue; those that run go on."""
     broker = await client.connect()
     parts = await _parts(broker, name)
-    found = await queues.overall(broker, name, parts, workers=False)
+    found = await queues.overall(broker, name, parts)
     waiting = sum(found.ready.values()) + found.delayed
     gone = 0
     if waiting and confirmed(f"cancel {count(waiting, 'waiting job')} of queue {name}", yes):

@@ -67,7 +67,7 @@ class GaugeReader:
 
         async def one(name: str) -> QueueInfo:
             async with room:
-                return await queues.overall(self._broker, name, known.get(name, [name]), workers=False)
+                return await queues.overall(self._broker, name, known.get(name, [name]))
 
         infos = await asyncio.gather(*(one(name) for name in names[:MOST_QUEUES]))
         await self._first.wait()

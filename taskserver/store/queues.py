@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -26,7 +26,7 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
         delayed: Jobs that wait for their time.
         dead: Dead letters.
         oldest_age: Seconds that the oldest unclaimed job has waited; None when none waits.
-        workers: Workers that are alive, by their names; none if they were not looked for.
+        workers: Workers that are alive, by their names.
         partitions: How many partitions these figures are of.
     """
 
@@ -47,33 +47,35 @@ async def names(broker: Broker) -> list[str]:
     return sorted(filter(is_queue_name, map(text, found)))
 
 
-async def info(broker: Broker, queue: str, *, workers: bool = True) -> QueueInfo:
-    """What waits and runs in a partition, or in a queue that has only one, and who works on it.
-
-    Args:
-        broker: Where.
-        queue: Its name.
-        workers: Whether to look for workers; that goes over every key of the server.
-    """
+async def info(broker: Broker, queue: str) -> QueueInfo:
+    """What waits and runs in a partition, or in a queue that has only one, and who works on it."""
     keys = broker.keys(queue)
     await broker.prepare(queue)
     try:
-        return await broker.ask(keys.prefix, lambda client: _look(client, keys, workers))
+        return await broker.ask(keys.prefix, lambda client: _look(client, keys))
     except GroupMissing:
         await broker.prepare(queue, again=True)
-        return await broker.ask(keys.prefix, lambda client: _look(client, keys, workers))
+        return await broker.ask(keys.prefix, lambda client: _look(client, keys))
 
 
-async def overall(broker: Broker, queue: str, partitions: Sequence[str], *, workers: bool = True) -> QueueInfo:
+def worker_keys(keys: Keys, consumers: Iterable[Sequence[dict[str, Any]] | None]) -> list[bytes]:
+    """Keys of all workers that may be there, of what XINFO CONSUMERS says of each lane: who works on a queue is a consumer.
+
+    To look for them among all keys of the server would take as long as there are jobs.
+    """
+    prefix = keys.worker("").encode()
+    return sorted({prefix + consumer["name"] for some in consumers for consumer in some or ()})
+
+
+async def overall(broker: Broker, queue: str, partitions: Sequence[str]) -> QueueInfo:
     """The same of a whole queue: sums, and the greatest age. It counts as paused if any of its partitions is.
 
     Args:
         broker: Where.
         queue: Its name.
-        partitions: Its partitions (``store.partitions``).
-        workers: Whether to look for workers; each of them works on the first partition too.
+        partitions: Its partitions (``store.partitions``); every worker works on the first one too.
     """
-    infos = await asyncio.gather(*(info(broker, each, workers=workers and not i) for i, each in enumerate(partitions)))
+    infos = await asyncio.gather(*(info(broker, each) for each in partitions))
     ages = [each.oldest_age for each in infos if each.oldest_age is not None]
     return QueueInfo(
         name=queue,
@@ -88,26 +90,30 @@ async def overall(broker: Broker, queue: str, partitions: Sequence[str], *, work
     )
 
 
-async def _look(client: Any, keys: Keys, with_workers: bool) -> QueueInfo:
+async def _look(client: Any, keys: Keys) -> QueueInfo:
     lanes = (RETURNED, *LANES)
     async with client.pipeline(transaction=False) as pipe:
         for lane in lanes:
             pipe.xinfo_groups(keys.lane(lane))
             pipe.xlen(keys.lane(lane))
+            pipe.xinfo_consumers(keys.lane(lane), GROUP)
         pipe.zcard(keys.delayed)
         pipe.zcard(keys.dead)
         pipe.hget(keys.meta, "paused")
         answers = await pipe.execute()
-    groups = {lane: _group(answers[2 * i]) for i, lane in enumerate(lanes)}
-    lengths = {lane: answers[2 * i + 1] for i, lane in enumerate(lanes)}
+    *of_lanes, delayed, dead, paused = answers
+    groups = {lane: _group(found) for lane, found in zip(lanes, of_lanes[::3], strict=True)}
+    lengths = dict(zip(lanes, of_lanes[1::3], strict=True))
+    workers = worker_keys(keys, of_lanes[2::3])
     async with client.pipeline(transaction=False) as pipe:
         for lane in lanes:
             pipe.xrange(keys.lane(lane), min=f"({groups[lane]['last-delivered-id'].decode()}", count=1)
+        for worker in workers:
+            pipe.exists(worker)
         pipe.time()
-        *oldest, (seconds, micros) = await pipe.execute()
+        *found, (seconds, micros) = await pipe.execute()
+    oldest, alive = found[: len(lanes)], found[len(lanes) :]
     ages = [seconds + micros / 1e6 - milliseconds_of(entries[0][0]) / 1000 for entries in oldest if entries]
-    workers = [name async for name in client.scan_iter(match=keys.worker("*"), count=500)] if with_workers else []
-    delayed, dead, paused = answers[-3:]
     return QueueInfo(
         name=keys.queue,
         paused=paused is not None,
@@ -116,7 +122,7 @@ async def _look(client: Any, keys: Keys, with_workers: bool) -> QueueInfo:
         delayed=delayed,
         dead=dead,
         oldest_age=max(0.0, *ages) if ages else None,
-        workers=sorted(text(name)[len(keys.worker("")) :] for name in workers),
+        workers=[text(key)[len(keys.worker("")) :] for key, lives in zip(workers, alive, strict=True) if lives],
     )
 
 

@@ -125,13 +125,11 @@ async def _of_queue(broker: Broker, keys: Keys) -> AsyncIterator[WorkerInfo]:
 
 
 async def _names(client: Any, keys: Keys) -> list[bytes]:
-    """Keys of all workers that may be there: whoever works on a queue is a consumer of its groups."""
     async with client.pipeline(transaction=False) as pipe:
         for lane in (RETURNED, *LANES):
             pipe.xinfo_consumers(keys.lane(lane), GROUP)
         answers = or_nothing(await pipe.execute(raise_on_error=False))
-    prefix = keys.worker("").encode()
-    return sorted({prefix + consumer["name"] for consumers in answers for consumer in consumers or ()})
+    return queues.worker_keys(keys, answers)
 
 
 async def _read(client: Any, names: list[bytes]) -> list[tuple[Any, int, float]]:

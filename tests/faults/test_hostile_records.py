@@ -19,6 +19,7 @@ from taskserver.observability.printable import json_text
 from taskserver.store import queues, reading
 from taskserver.store.connection import Broker
 from taskserver.store.forged import RECORD_BYTES
+from taskserver.store.keys import GROUP
 from taskserver.store.searching import Wanted, dead_letters, newest_jobs
 from tests.acceptance.cli import Cli
 from tests.conftest import RunWorker
@@ -148,6 +149,7 @@ async def test_names_that_are_none_are_passed_over(client: Client, broker: Broke
     await raw.hset(keys.prefix.encode() + b"job:\xff\xfe", "state", "queued")
     await raw.zadd(keys.dead, {b"\xff\xfe": 9e15, "../x": 9e15})
     await raw.set(keys.prefix.encode() + b"worker:\xff", b"x")
+    await raw.xgroup_createconsumer(keys.lane("normal"), GROUP, b"\xff")
     assert await queues.names(broker) == ["default"]
     assert (await queues.info(broker, "default")).workers == ["\\xff"]
     assert [found.id async for found in dead_letters(broker, ["default"], Wanted())] == [ended.id]
