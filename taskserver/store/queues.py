@@ -59,7 +59,7 @@ async def info(broker: Broker, queue: str) -> QueueInfo:
 
 
 def worker_keys(keys: Keys, consumers: Iterable[Sequence[dict[str, Any]] | None]) -> list[bytes]:
-    """Keys of all workers that may be there, of what XINFO CONSUMERS says of each lane: who works on a queue is a consumer.
+    """Keys of all workers that may be there, of what XINFO CONSUMERS says of each lane: each of them is a consumer.
 
     To look for them among all keys of the server would take as long as there are jobs.
     """
