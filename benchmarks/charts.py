@@ -9,7 +9,9 @@ from xml.sax.saxutils import escape
 
 WIDTH = 760
 LABELS = 170
-"""Pixels left of the bars."""
+"""Pixels left of the bars, at least."""
+LETTER = 7.2
+"""Pixels of a letter in a label, about."""
 
 FIGURES = 90
 """Pixels right of the bars."""
@@ -64,7 +66,8 @@ def bars(title: str, unit: str, rows: Sequence[Row], series: Sequence[str] = (),
     known = [bar for row in rows for bar in row.bars if bar]
     top = max((bar.most for bar in known), default=1.0)
     bottom = min((bar.least for bar in known if bar.least > 0), default=1.0) / 2
-    span = WIDTH - LABELS - FIGURES
+    left = max(LABELS, 16 + round(LETTER * max((len(row.label) for row in rows), default=0)))
+    span = WIDTH - left - FIGURES
 
     def at(value: float) -> float:
         if not log:
@@ -74,25 +77,24 @@ def bars(title: str, unit: str, rows: Sequence[Row], series: Sequence[str] = (),
     parts, y = [_text(0, 16, title, "t"), _text(0, 34, " · ".join([unit, *series]), "s")], 48
     for row in rows:
         height = 11 if len(row.bars) > 1 else 16
-        parts.append(_text(LABELS - 8, y + height * len(row.bars) / 2 + 5, row.label, anchor="end"))
+        parts.append(_text(left - 8, y + height * len(row.bars) / 2 + 5, row.label, anchor="end"))
         for position, bar in enumerate(row.bars):
-            parts += _bar(
-                bar, y + position * height, height - 2, at, f"{'ab'[position % 2]}{' o' * row.ours}", row.note
-            )
+            kind = f"{'ab'[position % 2]}{' o' * row.ours}"
+            parts += _bar(bar, left, y + position * height, height - 2, at, kind, row.note)
         y += height * len(row.bars) + 8
     return _svg(y + 4, parts)
 
 
-def _bar(bar: Bar | None, y: float, height: int, at: object, kind: str, note: str) -> list[str]:
+def _bar(bar: Bar | None, left: float, y: float, height: int, at: object, kind: str, note: str) -> list[str]:
     assert callable(at)
     middle = y + height / 2
     if bar is None:
-        return [_text(LABELS, middle + 4, note or "no figure", "s")]
-    parts = [f'<rect class="{kind}" x="{LABELS}" y="{y:g}" width="{at(bar.value):.1f}" height="{height}"/>']
+        return [_text(left, middle + 4, note or "no figure", "s")]
+    parts = [f'<rect class="{kind}" x="{left}" y="{y:g}" width="{at(bar.value):.1f}" height="{height}"/>']
     if bar.most > bar.least:
-        ends = f'x1="{LABELS + at(bar.least):.1f}" x2="{LABELS + at(bar.most):.1f}"'
+        ends = f'x1="{left + at(bar.least):.1f}" x2="{left + at(bar.most):.1f}"'
         parts.append(f'<line class="w" {ends} y1="{middle:g}" y2="{middle:g}"/>')
-    return [*parts, _text(LABELS + at(max(bar.value, bar.most)) + 6, middle + 4, number(bar.value), "s")]
+    return [*parts, _text(left + at(max(bar.value, bar.most)) + 6, middle + 4, number(bar.value), "s")]
 
 
 def lines(title: str, across: str, up: str, series: Sequence[Line]) -> str:
