@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from taskserver.domain.messages import Kept
-from taskserver.store.connection import Broker, call_in_thread
+from taskserver.domain.messages import JobSummary
+from taskserver.store.broker.connection import Broker, call_in_thread
 from taskserver.store.scripts import script
 
-KEPT = msgspec.msgpack.encode(Kept("noop", 1_700_000_000_000))
+KEPT = msgspec.msgpack.encode(JobSummary("noop", 1_700_000_000_000))
 
 
 def drain_floor(

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from benchmarks.server import Server, Work, free_port
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
 
 SLOTS = 16_384
 

@@ -29,7 +29,8 @@ from benchmarks.masters import Masters
 from benchmarks.scaling_report import markdown, publish
 from benchmarks.worker import WorkerProcess
 from taskserver import Client
-from taskserver.store import partitions, queues, steering
+from taskserver.store.jobs import admin
+from taskserver.store.queries import partitions, queues
 
 QUEUE = "bench"
 PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"
@@ -144,7 +145,7 @@ async def measure(setting: Setting, jobs: int, binary: str | None) -> Measured:
         submitted = await masters.work() - before
         queued = await masters.memory() - empty
         for part in parts:
-            await steering.pause(broker, part)
+            await admin.pause(broker, part)
         clients = await masters.clients()
         hired = [
             await workers.enter_async_context(WorkerProcess(broker, QUEUE, setting.slots, nth=nth))
@@ -153,7 +154,7 @@ async def measure(setting: Setting, jobs: int, binary: str | None) -> Measured:
         await asyncio.sleep(1.0)  # every service has connected
         connections = (await masters.clients() - clients) / setting.replicas
         before, cpu, start = await masters.work(), sum(worker.cpu() for worker in hired), time.perf_counter()
-        await asyncio.gather(*(steering.resume(broker, part) for part in parts))
+        await asyncio.gather(*(admin.resume(broker, part) for part in parts))
         while await _left(masters, parts):
             await asyncio.sleep(0.02)
         seconds = time.perf_counter() - start

@@ -13,7 +13,7 @@ from benchmarks.server import Server, Work
 from benchmarks.worker import WorkerProcess
 from taskserver import Client
 from taskserver.domain.lanes import LANES, RETURNED
-from taskserver.store import steering
+from taskserver.store.jobs import admin
 
 QUEUE = "bench"
 
@@ -90,10 +90,10 @@ def drain(concurrency: int) -> Scenario:
 
     async def run(server: Server, jobs: int) -> Figure:
         await _fill(server, jobs)
-        await steering.pause(server.broker, QUEUE)
+        await admin.pause(server.broker, QUEUE)
         async with WorkerProcess(server.broker, QUEUE, concurrency) as worker:
             before, cpu, start = await server.work(), worker.cpu(), time.perf_counter()
-            await steering.resume(server.broker, QUEUE)
+            await admin.resume(server.broker, QUEUE)
             await _wait_empty(server)
             seconds = time.perf_counter() - start
             return _figure(jobs, seconds, await server.work() - before, worker.cpu() - cpu)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 
 from taskserver.embedded import find_binary
 from taskserver.errors import BrokerUnavailable
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
 
 
 class Work(NamedTuple):

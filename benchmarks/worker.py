@@ -7,8 +7,8 @@ import os
 import sys
 from typing import Self
 
-from taskserver.store import queues
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
+from taskserver.store.queries import queues
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

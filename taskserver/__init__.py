@@ -1,7 +1,5 @@
 """taskserver: the job queue that AI agents hand their slow and heavy work to."""
 
-from importlib.metadata import version
-
 from taskserver.client.client import Client
 from taskserver.client.job import Job
 from taskserver.client.sync import SyncClient, SyncJob
@@ -25,10 +23,11 @@ from taskserver.errors import (
     TaskServerError,
 )
 from taskserver.tools import BaseConsumer, Context, Toolbox, tool
+from taskserver.version import VERSION
 from taskserver.worker.config import WorkerConfig
 from taskserver.worker.worker import Worker
 
-__version__ = version("taskserver")
+__version__ = VERSION
 
 __all__ = [
     "ArgumentsInvalid",

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from taskserver import Client, Toolbox, Worker, WorkerConfig
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
 from tests.brokers import Server, kinds
 
 

@@ -11,11 +11,11 @@ import click
 from taskserver import embedded
 from taskserver.cli.lazy import SuggestingGroup
 from taskserver.cli.options import json_option
-from taskserver.cli.phrases import size
 from taskserver.cli.screen import Styled, note, show_card, show_json, show_text
 from taskserver.config.keys import secret_behind
 from taskserver.embedded import EmbeddedStatus
-from taskserver.store.access import PASSWORD, ROLES
+from taskserver.observability.phrases import size
+from taskserver.store.broker.access import PASSWORD, ROLES
 
 _USER = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 

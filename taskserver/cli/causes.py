@@ -6,9 +6,9 @@ from collections.abc import AsyncIterable, Sequence
 from typing import NamedTuple
 
 from taskserver.cli.jobview import summary
-from taskserver.cli.phrases import age
 from taskserver.cli.screen import Column, show_json, show_table
 from taskserver.domain.job import JobStatus
+from taskserver.observability.phrases import age
 
 
 class Cause(NamedTuple):

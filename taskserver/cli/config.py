@@ -7,13 +7,13 @@ import click
 from taskserver.cli.failures import USAGE
 from taskserver.cli.lazy import SuggestingGroup
 from taskserver.cli.options import json_option
-from taskserver.cli.phrases import count
 from taskserver.cli.screen import Column, show_json, show_table, show_text
 from taskserver.cli.sources import values
 from taskserver.config.file import Config, load
 from taskserver.config.schema import schema as schema_of_the_file
 from taskserver.errors import ConfigFileInvalid
-from taskserver.worker.planning import check_brokers
+from taskserver.fleet.planning import check_brokers
+from taskserver.observability.phrases import count
 
 file_argument = click.argument("file", metavar="FILE")
 

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any, TypeVar
 
+from taskserver.aio import end
 from taskserver.cli.options import broker_option
 from taskserver.client.client import Client
-from taskserver.store.ending import end
-from taskserver.store.health import reach
+from taskserver.store.broker.health import reach
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _until_interrupted(work: Coroutine[Any, Any, T]) -> T:
-    """What asyncio does at Ctrl-C is to cancel once, which before Python 3.12 may be lost (see ``store/ending.py``)."""
+    """What asyncio does at Ctrl-C is to cancel once, which before Python 3.12 may be lost (see ``aio.py``)."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell script
         return await work
     loop, task, interrupted = asyncio.get_running_loop(), asyncio.create_task(work), asyncio.Event()

@@ -15,7 +15,6 @@ from taskserver.cli.connecting import connected
 from taskserver.cli.jobview import job_data, show_dead, show_job
 from taskserver.cli.lazy import SuggestingGroup
 from taskserver.cli.options import error_filter, json_option, limit_option, queue_filter, tool_filter, yes_option
-from taskserver.cli.phrases import count
 from taskserver.cli.progress import shown_progress
 from taskserver.cli.screen import note, show_json, show_text
 from taskserver.cli.writing import written
@@ -23,10 +22,12 @@ from taskserver.client.client import Client
 from taskserver.domain.ids import parse
 from taskserver.domain.job import JobStatus, State
 from taskserver.errors import JobConflict
+from taskserver.observability.phrases import count
 from taskserver.observability.printable import json_text
-from taskserver.store import partitions, steering
-from taskserver.store.connection import Broker
-from taskserver.store.searching import Wanted, count_dead, dead_letters
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import admin
+from taskserver.store.queries import partitions
+from taskserver.store.queries.search import Wanted, count_dead, dead_letters
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -114,13 +115,13 @@ async def requeue(client: Client, *, ids: tuple[str, ...], all_: bool, as_json: 
     replies = Counter[str]()
 
     async def again(broker: Broker, queue: str, keys: Sequence[str]) -> int:
-        found = await steering.requeue(broker, queue, keys, client.keyring)
+        found = await admin.requeue(broker, queue, keys, client.keyring)
         replies.update(found)
         return found.count("")
 
     done = await _in_batches(await client.connect(), chosen, again)
     show_json({"requeued": done}) if as_json else show_text(f"{count(done, 'dead letter')} queued again")
-    if left := replies[steering.UNSIGNED]:
+    if left := replies[admin.UNSIGNED]:
         note(f"{count(left, 'dead letter')} left: not signed with a key that is known here; submit those jobs anew")
 
 
@@ -136,7 +137,7 @@ async def purge(
     chosen = await _chosen(client, ids, all_, filters)
     gone = 0
     if chosen and confirmed(f"delete {count(len(chosen), 'dead letter')} for good", yes):
-        gone = await _in_batches(await client.connect(), chosen, steering.bury_for_good)
+        gone = await _in_batches(await client.connect(), chosen, admin.bury_for_good)
     show_json({"purged": gone}) if as_json else show_text(f"{count(gone, 'dead letter')} deleted")
 
 
@@ -181,6 +182,6 @@ async def _in_batches(broker: Broker, ids: Sequence[str], act: Act) -> int:
     done = 0
     for queue, places in groupby(sorted(map(parse, ids)), key=lambda place: place[0]):
         keys = (key for _, key in places)
-        while batch := list(islice(keys, steering.BATCH)):
+        while batch := list(islice(keys, admin.BATCH)):
             done += await act(broker, queue, batch)
     return done

@@ -10,9 +10,9 @@ from taskserver.cli.options import broker_option, json_option
 from taskserver.cli.progress import Tell, shown_progress
 from taskserver.cli.screen import Styled, show_card, show_json
 from taskserver.errors import BrokerDenied, BrokerError
-from taskserver.store import checkup
-from taskserver.store.connection import Broker
-from taskserver.store.health import Finding, examine, examine_schema
+from taskserver.store.broker.connection import Broker
+from taskserver.store.broker.health import Finding, examine, examine_schema
+from taskserver.store.maintenance import doctor as checkup
 
 _MARKS = {
     "ok": Styled("✓", "green"),

@@ -12,12 +12,12 @@ import click
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from taskserver.aio import end
 from taskserver.cli.screen import console
 from taskserver.client.job import Job
 from taskserver.domain.events import Event, EventKind
 from taskserver.errors import ResultTimeout
 from taskserver.observability.printable import one_line, printable
-from taskserver.store.ending import end
 
 
 class Printer:

@@ -15,8 +15,8 @@ from taskserver.cli.screen import show_json, show_text
 from taskserver.client.client import Client
 from taskserver.domain.job import State
 from taskserver.errors import JobConflict
-from taskserver.store import partitions
-from taskserver.store.searching import Wanted, newest_jobs
+from taskserver.store.queries import partitions
+from taskserver.store.queries.search import Wanted, newest_jobs
 
 job_argument = click.argument("job_id", metavar="ID")
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from taskserver.cli.phrases import age, duration, moment
 from taskserver.cli.screen import Column, Styled, show_card, show_table
 from taskserver.domain.job import AttemptRecord, Failure, JobStatus, State
+from taskserver.observability.phrases import age, duration, moment
 from taskserver.observability.printable import json_text, one_line
 
 STYLES = {

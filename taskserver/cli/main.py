@@ -9,18 +9,18 @@ from typing import NoReturn
 import click
 from click.shell_completion import shell_complete
 
-from taskserver import __version__
 from taskserver.cli.failures import explain
 from taskserver.cli.lazy import Entry, LazyGroup
+from taskserver.version import VERSION
 
 PROGRAM = "taskserver"
 COMPLETE_VARIABLE = "_TASKSERVER_COMPLETE"
 
 COMMANDS = {
     "worker": Entry("taskserver.cli.worker.group:worker", "Run the tools of your modules for whoever submits jobs."),
-    "up": Entry("taskserver.cli.machine:up", "Bring up all that a configuration file declares."),
-    "down": Entry("taskserver.cli.machine:down", "End what was brought up."),
-    "ps": Entry("taskserver.cli.machine:ps", "Show what is up on this machine."),
+    "up": Entry("taskserver.cli.up:up", "Bring up all that a configuration file declares."),
+    "down": Entry("taskserver.cli.up:down", "End what was brought up."),
+    "ps": Entry("taskserver.cli.up:ps", "Show what is up on this machine."),
     "setup": Entry("taskserver.cli.setup:setup", "Render a configuration file for Kubernetes, and apply it."),
     "config": Entry("taskserver.cli.config:config", "Check a configuration file, and show what it says."),
     "submit": Entry("taskserver.cli.submit:submit", "Hand a tool call to the workers."),
@@ -31,7 +31,7 @@ COMMANDS = {
     "broker": Entry("taskserver.cli.broker:broker", "Start, stop or look at the embedded broker; print users' rights."),
     "metrics": Entry("taskserver.cli.metrics:metrics_", "Serve metrics of all queues and workers to Prometheus."),
     "doctor": Entry("taskserver.cli.doctor:doctor", "Check the broker and the queues, and repair them."),
-    "demo": Entry("taskserver.cli.demo:demo", "See it all at work, in a minute."),
+    "demo": Entry("taskserver.demo:demo", "See it all at work, in a minute."),
     "completion": Entry("taskserver.cli.completion:completion", "Print the script that completes commands in a shell."),
 }
 
@@ -44,7 +44,7 @@ COMMANDS = {
     epilog="Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 the job failed, 2 usage, "
     "3 no such job or worker, 4 broker, 5 waited long enough, 130 interrupted.",
 )
-@click.version_option(__version__, "--version", prog_name=PROGRAM, message="%(prog)s %(version)s")
+@click.version_option(VERSION, "--version", prog_name=PROGRAM, message="%(prog)s %(version)s")
 def root() -> None:
     """The job queue that AI agents hand their slow and heavy work to.
 

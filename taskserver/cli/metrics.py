@@ -23,13 +23,13 @@ from taskserver.config.settings import settings
 from taskserver.domain.names import check_queue_name
 from taskserver.embedded.home import HOME_VARIABLE
 from taskserver.errors import BrokerError
+from taskserver.fleet.planning import home_of, url_of
 from taskserver.observability import metrics
 from taskserver.observability.logging import configure
 from taskserver.observability.loopwatch import LoopWatch
 from taskserver.observability.metrics import registry_of
 from taskserver.observability.serving import PageServer, health_page, metrics_page
-from taskserver.store.gauges import GaugeReader, Gauges
-from taskserver.worker.planning import home_of, url_of
+from taskserver.store.queries.gauges import GaugeReader, Gauges
 
 PORT = 9100
 ANSWER_SECONDS = 5.0

@@ -9,16 +9,17 @@ from taskserver.cli.asking import confirmed
 from taskserver.cli.connecting import connected
 from taskserver.cli.lazy import SuggestingGroup
 from taskserver.cli.options import json_option, yes_option
-from taskserver.cli.phrases import count, duration
 from taskserver.cli.screen import Column, Styled, show_json, show_table, show_text
 from taskserver.client.client import Client
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.domain.names import check_queue_name, did_you_mean
 from taskserver.domain.partitions import MOST
 from taskserver.errors import ConfigError
-from taskserver.store import partitions, queues, steering
-from taskserver.store.connection import Broker
-from taskserver.store.queues import QueueInfo
+from taskserver.observability.phrases import count, duration
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import admin
+from taskserver.store.queries import partitions, queues
+from taskserver.store.queries.queues import QueueInfo
 
 name_argument = click.argument("name")
 
@@ -53,7 +54,7 @@ async def pause(client: Client, *, name: str, as_json: bool) -> None:
     """Let no worker take jobs from a queue; those that run go on."""
     broker = await client.connect()
     for each in await _parts(broker, name):
-        await steering.pause(broker, each)
+        await admin.pause(broker, each)
     show_json({"name": name, "paused": True}) if as_json else show_text(f"queue {name} is paused")
 
 
@@ -65,7 +66,7 @@ async def resume(client: Client, *, name: str, as_json: bool) -> None:
     """Let workers take jobs from a paused queue again."""
     broker = await client.connect()
     for each in await _parts(broker, name):
-        await steering.resume(broker, each)
+        await admin.resume(broker, each)
     show_json({"name": name, "paused": False}) if as_json else show_text(f"queue {name} goes on")
 
 
@@ -82,7 +83,7 @@ async def purge(client: Client, *, name: str, yes: bool, as_json: bool) -> None:
     waiting = sum(found.ready.values()) + found.delayed
     gone = 0
     if waiting and confirmed(f"cancel {count(waiting, 'waiting job')} of queue {name}", yes):
-        gone = sum([await steering.purge(broker, each) for each in parts])
+        gone = sum([await admin.purge(broker, each) for each in parts])
     show_json({"name": name, "cancelled": gone}) if as_json else show_text(f"{count(gone, 'job')} cancelled")
 
 

@@ -14,7 +14,7 @@ from taskserver.config.file import Config
 from taskserver.config.settings import settings
 from taskserver.domain.durability import Durability
 from taskserver.domain.secrets import MASK, looks_secret
-from taskserver.store.urls import without_secrets
+from taskserver.store.broker.urls import without_secrets
 
 FROM_SETTINGS = {
     "concurrency_per_replica": "concurrency",

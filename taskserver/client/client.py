@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self, TypeVar, Unpack, overload
 
 from taskserver.client.job import Job
 from taskserver.client.options import Defaults, SubmitOptions, build, sealed
-from taskserver.client.spreading import Spread, all_done
+from taskserver.client.router import PartitionRouter, all_done
 from taskserver.client.submitter import Submitter
 from taskserver.client.waiter import Waiter
 from taskserver.config.keys import keyring
@@ -22,8 +22,8 @@ from taskserver.domain.names import check_queue_name, check_tool_name
 from taskserver.embedded import EmbeddedBroker
 from taskserver.errors import TaskServerError, ToolInvalid
 from taskserver.observability.tally import Submissions, counting
-from taskserver.store import submitting
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import submit as submitting
 from taskserver.tools import Tool, secret_fields, tool_of
 from taskserver.tools import check as check_arguments
 
@@ -88,11 +88,11 @@ class Client:
         self._durability = known.durability if durability is None else Durability.parse(durability)
         self._broker = self._reach(url) if url is not None else None
         self._submitter: Submitter | None = None
-        self._spread: Spread | None = None
+        self._spread: PartitionRouter | None = None
         self._waiter: Waiter | None = None
         self._connecting = asyncio.Lock()
         self._knows_partitions = False
-        self._learning: asyncio.Task[tuple[Broker, Spread]] | None = None
+        self._learning: asyncio.Task[tuple[Broker, PartitionRouter]] | None = None
         self._new_key = KeyMaker(new_route())
         self._declared: dict[Tool, Defaults] = {}
 
@@ -114,7 +114,7 @@ class Client:
                 self._embedded = await asyncio.to_thread(EmbeddedBroker.acquire)
                 self._broker = self._reach(self._embedded.url)
             if self._submitter is None:
-                self._spread = Spread(self._broker)
+                self._spread = PartitionRouter(self._broker)
                 self._submitter = Submitter(self._broker, self._spread.sent)
                 self._waiter = Waiter(self._broker)
         return self._broker
@@ -256,7 +256,7 @@ class Client:
         assert self._waiter is not None  # noqa: S101
         return Job(self._broker, self._waiter, queue, key, returns, self.keyring)
 
-    async def _learn_partitions(self) -> tuple[Broker, Spread]:
+    async def _learn_partitions(self) -> tuple[Broker, PartitionRouter]:
         """Connect, and ask how many partitions queues have: once, for later this is looked after in the background."""
         if self._learning is None:
             self._learning = asyncio.create_task(self._learn(), name="learn partitions")
@@ -265,7 +265,7 @@ class Client:
         except TaskServerError as error:
             raise copy(error) from None  # others wait for the same answer
 
-    async def _learn(self) -> tuple[Broker, Spread]:
+    async def _learn(self) -> tuple[Broker, PartitionRouter]:
         try:
             broker = await self.connect()
             assert self._spread is not None  # noqa: S101 - connect made it

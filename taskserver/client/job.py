@@ -20,8 +20,9 @@ from taskserver.errors import (
     JobNotFound,
     ResultTimeout,
 )
-from taskserver.store import reading, steering
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import admin
+from taskserver.store.queries import jobs as job_queries
 from taskserver.tools import codec
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class Job(Generic[T]):
             JobNotFound: if the id is unknown, or the record has expired.
             BrokerError: if the broker cannot be asked.
         """
-        (status,) = await reading.statuses(self._broker, self._queue, [self._key])
+        (status,) = await job_queries.statuses(self._broker, self._queue, [self._key])
         if status is None:
             raise JobNotFound(self.id)
         return status
@@ -99,7 +100,7 @@ class Job(Generic[T]):
             case State.EXPIRED:
                 raise JobExpired(self.id)
             case _:
-                failure = reading.failure(outcome.data)
+                failure = job_queries.failure(outcome.data)
                 raise JobFailed(self.id, failure.type, failure.message, failure.traceback)
 
     async def events(self, after: str = "0") -> AsyncIterator[Event]:
@@ -121,7 +122,7 @@ class Job(Generic[T]):
                     if interest.outcome.cancelled():  # the client was closed
                         raise asyncio.CancelledError
                     try:
-                        page = await reading.events(self._broker, self._queue, self._key, after)
+                        page = await job_queries.events(self._broker, self._queue, self._key, after)
                     except BrokerUnavailable:  # it may come back: those who wait are stirred once a second
                         await grown.wait()
                         continue
@@ -145,7 +146,7 @@ class Job(Generic[T]):
         Raises:
             JobNotFound: if the id is unknown, or the record has expired.
         """
-        (state,) = await steering.cancel(self._broker, self._queue, [self._key])
+        (state,) = await admin.cancel(self._broker, self._queue, [self._key])
         if state is None:
             raise JobNotFound(self.id)
         return state
@@ -158,16 +159,16 @@ class Job(Generic[T]):
             JobConflict: if it has not ended; or if this client signs, and the job is not signed with one of its keys.
         """
         self._waiter.run_again(self._queue, self._key)
-        (reply,) = await steering.requeue(self._broker, self._queue, [self._key], self._keyring)
+        (reply,) = await admin.requeue(self._broker, self._queue, [self._key], self._keyring)
         if reply == "gone":
             raise JobNotFound(self.id)
-        if reply == steering.UNSIGNED:
+        if reply == admin.UNSIGNED:
             raise JobConflict(
                 self.id,
                 f"job {self.id} is not signed with a key that is known here, and what somebody else wrote "
                 "is not signed for them: submit the job anew",
             )
-        if reply == steering.SPENT:
+        if reply == admin.SPENT:
             raise JobConflict(
                 self.id,
                 f"job {self.id} has succeeded, and its message was not kept: submit the job anew, or have workers keep "

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from copy import copy
 
 from taskserver.domain.job import NewJob
-from taskserver.store import submitting
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import submit as submitting
 
 
 class Submitter:

@@ -17,14 +17,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from taskserver.aio import end
 from taskserver.domain.ids import job_id, route_of
 from taskserver.domain.job import Outcome
 from taskserver.domain.retry import backoff
 from taskserver.errors import BrokerDenied, BrokerError, JobNotFound, TaskServerError
-from taskserver.store import news, reading
-from taskserver.store.connection import Broker
-from taskserver.store.ending import end
-from taskserver.store.following import Listener
+from taskserver.store.broker.connection import Broker
+from taskserver.store.broker.subscription import Listener
+from taskserver.store.jobs import notifications
+from taskserver.store.queries import jobs as job_queries
 
 LOOK_SECONDS = 1.0
 """A lost notification costs at most this."""
@@ -36,7 +37,7 @@ Place = tuple[str, str]
 """A job: its queue and its key."""
 
 
-class Interest:
+class JobWatch:
     """What those who wait for one job share: its outcome, and a signal that its events have grown."""
 
     __slots__ = ("count", "outcome", "stirred")
@@ -67,7 +68,7 @@ class Waiter:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._interests: dict[Place, Interest] = {}
+        self._interests: dict[Place, JobWatch] = {}
         self._channels: set[str] = set()
         self._unseen: set[Place] = set()
         self._run_again: set[Place] = set()
@@ -90,12 +91,12 @@ class Waiter:
         self._run_again.add((queue, key))
 
     @contextmanager
-    def interest(self, queue: str, key: str) -> Iterator[Interest]:
+    def interest(self, queue: str, key: str) -> Iterator[JobWatch]:
         """Take part in waiting for one job, for as long as the block lasts."""
         place = (queue, key)
         interest = self._interests.get(place)
         if interest is None:
-            interest = self._interests[place] = Interest()
+            interest = self._interests[place] = JobWatch()
             self._listen(self._channel(place))
         interest.count += 1
         self._look_at(place)
@@ -144,13 +145,13 @@ class Waiter:
             self._look_at(*(place for place in self._interests if self._channel(place) == channel))
             return
         queue = channel.partition("{")[2].partition("}")[0]
-        for key, outcome in news.ended(message):
+        for key, outcome in notifications.ended(message):
             place = (queue, key)
             if outcome is not None and place not in self._run_again:
                 self._tell(place, outcome)
             elif place in self._interests:
                 self._look_at(place)
-        for key in news.stirred(message):
+        for key in notifications.stirred(message):
             if interest := self._interests.get((queue, key)):
                 interest.stir()
 
@@ -196,7 +197,7 @@ class Waiter:
     async def _read(self, places: list[Place]) -> None:
         queue, keys = places[0][0], [key for _, key in places]
         while keys:
-            found = await reading.outcomes(self._broker, queue, keys[:BATCH])
+            found = await job_queries.outcomes(self._broker, queue, keys[:BATCH])
             for key, outcome in zip(keys, found, strict=False):
                 if outcome is None:
                     self._tell((queue, key), JobNotFound(job_id(queue, key)))

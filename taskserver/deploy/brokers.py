@@ -8,7 +8,7 @@ from typing import NamedTuple
 from taskserver.config.references import Reference, pieces
 from taskserver.config.resources import BrokerResource
 from taskserver.errors import ConfigError
-from taskserver.store.urls import check_url
+from taskserver.store.broker.urls import check_url
 
 _HERE = re.compile(r"^(localhost|127\.[0-9.]+|\[::1\]|::1)(:|$)")
 _PORT = re.compile(r":(\d+)$")

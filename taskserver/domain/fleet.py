@@ -19,7 +19,7 @@ class RunningJob(msgspec.Struct, frozen=True, array_like=True):
     seconds: float
 
 
-class About(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker says of itself. What earlier versions did not say has a default.
 
     Attributes:
@@ -76,7 +76,7 @@ class Action(StrEnum):
     """Be so many replicas."""
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class FleetCommand(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody wants a worker or a supervisor to do.
 
     Attributes:

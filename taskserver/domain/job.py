@@ -74,7 +74,7 @@ TRANSITIONS = {
         _row("reclaim", "running queued", "queued cancelled", "the lease was not renewed: the attempt is lost"),
         _row("recall", "running queued", "queued cancelled", "a claim was not answered: what it gave goes back"),
         _row(
-            "mend",
+            "repair_jobs",
             "queued running delayed waiting dead",
             "queued running delayed waiting dead",
             "what stands for it was lost",

@@ -86,7 +86,7 @@ class Envelope(msgspec.Struct, array_like=True, omit_defaults=True):
         return cls(message.message_type, msgspec.Raw(body), **about)
 
 
-class Kept(msgspec.Struct, array_like=True, omit_defaults=True):
+class JobSummary(msgspec.Struct, array_like=True, omit_defaults=True):
     """What is kept of the message of a job that succeeded: enough to find it by, and to tell what it was.
 
     Attributes:
@@ -125,7 +125,7 @@ def pack(envelope: Envelope, max_bytes: int = MAX_BYTES) -> bytes:
 def keep(envelope: Envelope, tool: str) -> bytes:
     """What is kept of a message once its job has succeeded, packed; empty if that is too long, and all is kept."""
     kept = _encoder.encode(
-        Kept(tool, envelope.submitted_ms, envelope.idempotency_key, envelope.session_id, envelope.tags)
+        JobSummary(tool, envelope.submitted_ms, envelope.idempotency_key, envelope.session_id, envelope.tags)
     )
     return kept if len(kept) <= KEPT_BYTES else b""
 

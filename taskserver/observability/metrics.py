@@ -21,7 +21,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from taskserver.observability.tally import Spread, Submissions, Tally
+from taskserver.observability.tally import Distribution, Submissions, Tally
 
 Labels = tuple[str, ...]
 
@@ -172,7 +172,7 @@ def build(version: str, python: str) -> Metric:
     return BUILD.family([((), {"version": version, "python": python})])
 
 
-def _histogram(spread: Spread) -> tuple[list[tuple[str, float]], float]:
+def _histogram(spread: Distribution) -> tuple[list[tuple[str, float]], float]:
     total, counts = spread.total, spread.counts
     bounds = [*(str(bound) for bound in spread.bounds), "+Inf"]
     return list(zip(bounds, accumulate(counts), strict=True)), total

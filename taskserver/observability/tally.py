@@ -29,7 +29,7 @@ MOST_SERIES = 500
 """Pairs of queue and tool that a client's tally keeps apart."""
 
 
-class Spread:
+class Distribution:
     """How values are spread over buckets: for a histogram.
 
     Attributes:
@@ -61,8 +61,8 @@ class Series:
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.started = 0
         self.ended = dict.fromkeys(("succeeded", "failed", "dead", "cancelled", "retried"), 0)
-        self.durations = Spread(bounds)
-        self.waits = Spread(bounds)
+        self.durations = Distribution(bounds)
+        self.waits = Distribution(bounds)
 
     def end(self, how: str, seconds: float) -> None:
         """An attempt has ended."""

@@ -16,8 +16,8 @@ FORGETTER = "ts:forgetter"
 """String: the worker that looked for unused queues last. Lives for the hour until the next one does."""
 
 SCHEMA = "ts:schema"
-"""String: the number of the layout described here, and the first version that knows it (``store/schema.py``). No time
-to live."""
+"""String: the number of the layout described here, and the first version that knows it (``store/broker/schema.py``). No
+time to live."""
 
 GROUP = "workers"
 """The consumer group on every lane."""
@@ -50,7 +50,7 @@ class Keys:
     ``broken:<name>:…``  any       30 days                           what was set aside
     ===================  ========  ================================  ===========================================
 
-    The janitor (``store/rounds.py``) holds every key to this table, also when somebody has meddled with it.
+    The janitor (``store/maintenance/audit.py``) holds every key to this table, also when somebody has meddled with it.
     """
 
     __slots__ = ("dead", "delayed", "expiring", "janitor", "meta", "prefix", "queue", "sweeper")

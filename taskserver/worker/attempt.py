@@ -30,7 +30,7 @@ log = logging.getLogger("taskserver.worker")
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Stop(Enum):
+class StopReason(Enum):
     """Why a running attempt is told to end."""
 
     CANCEL = "cancelled"
@@ -103,7 +103,7 @@ class Attempt:
         self.settler = settler
         self.started = started
         self.label = ""
-        self.stop: Stop | None = None
+        self.stop: StopReason | None = None
         self.settled = False
         self.deadline: float | None = None
         self.task: asyncio.Task[None] | None = None
@@ -201,7 +201,7 @@ class Attempt:
         self.task = self.context = None
         return outlived
 
-    def end(self, why: Stop) -> None:
+    def end(self, why: StopReason) -> None:
         """Tell the attempt to end; the first reason counts."""
         if self.stop is None and self.task is not None:
             self.stop = why

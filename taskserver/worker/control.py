@@ -11,11 +11,11 @@ from contextlib import suppress
 
 import msgspec
 
-from taskserver.domain.fleet import Order
+from taskserver.aio import end
+from taskserver.domain.fleet import FleetCommand
 from taskserver.errors import BrokerError
-from taskserver.store.connection import Broker
-from taskserver.store.ending import end
-from taskserver.store.following import Listener
+from taskserver.store.broker.connection import Broker
+from taskserver.store.broker.subscription import Listener
 from taskserver.worker.service import LoopService, log
 
 
@@ -63,10 +63,10 @@ class Control(LoopService):
         await self._listener.close()
 
 
-def read_order(text: str) -> Order | None:
+def read_order(text: str) -> FleetCommand | None:
     """An order as it came over the channel, where anybody may write anything; None if it is none."""
     try:
-        return msgspec.json.decode(text, type=Order)
+        return msgspec.json.decode(text, type=FleetCommand)
     except msgspec.MsgspecError:
         log.debug("not an order: %s", text[:200])
         return None

@@ -24,10 +24,10 @@ from taskserver.observability.redaction import speaking
 from taskserver.observability.tally import UNKNOWN, Tally
 from taskserver.tools import Context, Toolbox, codec
 from taskserver.tools.failures import failure_of
-from taskserver.worker.attempt import Attempt, Opened, Stop, pack_failure
+from taskserver.worker.attempt import Attempt, Opened, StopReason, pack_failure
 from taskserver.worker.deadlines import Deadlines
-from taskserver.worker.portions import Portion
-from taskserver.worker.quitting import quit_now
+from taskserver.worker.fair_slots import PartitionSlots
+from taskserver.worker.process_exit import quit_now
 from taskserver.worker.settler import Settler
 from taskserver.worker.slots import Slots
 
@@ -56,7 +56,7 @@ class Executor:
         self,
         toolbox: Toolbox,
         slots: Slots,
-        portions: Mapping[str, Slots | Portion],
+        portions: Mapping[str, Slots | PartitionSlots],
         settlers: Mapping[str, Settler],
         max_result_bytes: int,
         keyring: Keyring | None = None,
@@ -72,7 +72,7 @@ class Executor:
         self._keep_messages = keep_messages
         self.running: dict[str, Attempt] = {}
         self.tally: Tally | None = None
-        self._deadlines = Deadlines(lambda attempt: self.end(attempt, Stop.TIMEOUT))
+        self._deadlines = Deadlines(lambda attempt: self.end(attempt, StopReason.TIMEOUT))
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -85,7 +85,7 @@ class Executor:
         attempts = [Attempt(job, self._settlers[job.queue], now) for job in jobs]
         for attempt in attempts:
             if (earlier := self.running.get(attempt.id)) is not None:  # its lease was lost, and to this very worker
-                self.end(earlier, Stop.LOST)
+                self.end(earlier, StopReason.LOST)
             self.running[attempt.id] = attempt
             self._idle.clear()
         return attempts
@@ -105,12 +105,12 @@ class Executor:
         """Wait until nothing runs."""
         await self._idle.wait()
 
-    def end_all(self, why: Stop) -> None:
+    def end_all(self, why: StopReason) -> None:
         """Tell every running attempt to end."""
         for attempt in list(self.running.values()):
             self.end(attempt, why)
 
-    def end(self, attempt: Attempt, why: Stop) -> None:
+    def end(self, attempt: Attempt, why: StopReason) -> None:
         """Tell an attempt to end, and settle it without its help if it does not."""
         attempt.end(why)
         asyncio.get_running_loop().call_later(UNWIND_SECONDS, self._give_up_on, attempt)
@@ -206,9 +206,9 @@ class Executor:
 
     async def _returned(self, attempt: Attempt, opened: Opened, result: Any) -> None:
         """The tool returned; but one that was told to end and caught its cancellation has not succeeded by that."""
-        if attempt.stop is Stop.TIMEOUT:
+        if attempt.stop is StopReason.TIMEOUT:
             await self._conclude(attempt, opened, opened.timed_out())
-        elif attempt.stop in (Stop.CANCEL, Stop.LOST):
+        elif attempt.stop in (StopReason.CANCEL, StopReason.LOST):
             self._settle_stopped(attempt)
         else:
             await self._succeeded(attempt, opened, result)
@@ -226,7 +226,7 @@ class Executor:
 
     async def _failed(self, attempt: Attempt, opened: Opened, error: BaseException) -> None:
         """The tool raised; but whatever comes of one that was told to end, being told is the reason."""
-        if attempt.stop is Stop.TIMEOUT:
+        if attempt.stop is StopReason.TIMEOUT:
             await self._conclude(attempt, opened, opened.timed_out())
         elif attempt.stop is not None:
             self._settle_stopped(attempt)
@@ -278,9 +278,9 @@ class Executor:
 
     def _settle_stopped(self, attempt: Attempt) -> None:
         match attempt.stop:
-            case Stop.CANCEL:
+            case StopReason.CANCEL:
                 attempt.finish(State.CANCELLED, b"")
-            case Stop.LOST:
+            case StopReason.LOST:
                 attempt.abandon()
             case _:
                 attempt.release()
@@ -290,7 +290,7 @@ class Executor:
         if attempt.settled or attempt.stop is None:
             return
         log.warning("job %s %s but does not end: its slot stays taken", attempt.id, attempt.stop.value)
-        if attempt.stop is Stop.TIMEOUT and attempt.opened is not None:
+        if attempt.stop is StopReason.TIMEOUT and attempt.opened is not None:
             error = attempt.opened.timed_out()
             state = attempt.opened.verdict(attempt.job.attempt, error)
             self._settle_failed(attempt, attempt.opened, error, state)

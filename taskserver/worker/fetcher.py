@@ -7,13 +7,13 @@ import logging
 
 from taskserver.domain.lanes import LaneShare
 from taskserver.errors import BrokerError
-from taskserver.store.claiming import Entry, WakeUp, claim
-from taskserver.store.connection import Broker, GroupMissing
-from taskserver.store.recovering import recall
+from taskserver.store.broker.connection import Broker, GroupMissing
+from taskserver.store.jobs.claim import Entry, WakeUp, claim
+from taskserver.store.jobs.recover import recall
 from taskserver.worker.attempt import Attempt
 from taskserver.worker.executor import Executor
-from taskserver.worker.janitor import Janitor
-from taskserver.worker.portions import Portion
+from taskserver.worker.fair_slots import PartitionSlots
+from taskserver.worker.maintenance.janitor import Janitor
 from taskserver.worker.service import LoopService
 from taskserver.worker.settler import Settler
 from taskserver.worker.slots import Slots
@@ -42,7 +42,7 @@ class Fetcher(LoopService):
         queue: str,
         worker: str,
         *,
-        slots: Slots | Portion,
+        slots: Slots | PartitionSlots,
         executor: Executor,
         settler: Settler,
         janitor: Janitor,
@@ -136,7 +136,7 @@ class Fetcher(LoopService):
             log.warning("%d jobs of a claim that was not answered are queued again", len(returned))
         self._unanswered = False
 
-    def share(self, slots: Slots | Portion) -> None:
+    def share(self, slots: Slots | PartitionSlots) -> None:
         """Take slots from there from now on: others want some of them too."""
         before, self._slots = self._slots, slots
         before.wake()

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 
 from taskserver.domain.retry import backoff
 from taskserver.errors import BrokerError
-from taskserver.worker.quitting import quit_now
+from taskserver.worker.process_exit import quit_now
 
 log = logging.getLogger("taskserver.worker")
 

@@ -18,8 +18,8 @@ from typing import TypeVar
 from taskserver.domain.retry import backoff
 from taskserver.domain.settlement import Finish, Patience, Report, Settlement
 from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable
-from taskserver.store.connection import Broker
-from taskserver.store.settling import settle
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs.settle import settle
 from taskserver.worker.service import LoopService
 
 BATCH = 500

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from taskserver.domain.partitions import queue_of
-from taskserver.worker.heart import Heart
-from taskserver.worker.queuework import QueueWork
+from taskserver.worker.heartbeat import Heartbeat
+from taskserver.worker.partition import Partition
 from taskserver.worker.service import LoopService
 from taskserver.worker.slots import Slots
 
@@ -24,12 +24,12 @@ class Vitals(NamedTuple):
     """
 
     slots: Slots
-    heart: Heart
-    works: Mapping[str, QueueWork]
+    heart: Heartbeat
+    works: Mapping[str, Partition]
     others: Sequence[LoopService]
     leases_lost: Mapping[str, int]
 
-    def by_queue(self, *read: Callable[[QueueWork], float]) -> list[tuple[Any, ...]]:
+    def by_queue(self, *read: Callable[[Partition], float]) -> list[tuple[Any, ...]]:
         """Of each queue its name, as labels, and the sums of what is read over its partitions."""
         sums: dict[str, list[float]] = {}
         for name, work in list(self.works.items()):

@@ -28,35 +28,36 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from taskserver.config.keys import keyring
-from taskserver.domain.fleet import About, Action
+from taskserver.domain.fleet import Action, WorkerSnapshot
 from taskserver.domain.partitions import queue_of
 from taskserver.domain.retry import backoff
 from taskserver.domain.settlement import Patience
 from taskserver.domain.signing import Keyring
 from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable, BrokerUnsuitable
 from taskserver.observability.tally import Tally, counting
-from taskserver.store.connection import Broker
-from taskserver.store.health import check_fit
-from taskserver.store.leasing import announce
-from taskserver.store.partitions import GROWN, grow
-from taskserver.store.recovering import leave
+from taskserver.store.broker.connection import Broker
+from taskserver.store.broker.health import check_fit
+from taskserver.store.jobs.lease import announce
+from taskserver.store.jobs.recover import leave
+from taskserver.store.queries.partitions import GROWN, grow
 from taskserver.tools import Toolbox
 from taskserver.tools.processes import ProcessPool, processes
-from taskserver.worker.attempt import Attempt, Stop
+from taskserver.version import VERSION
+from taskserver.worker.attempt import Attempt, StopReason
 from taskserver.worker.config import WorkerConfig
 from taskserver.worker.control import Control, read_order
 from taskserver.worker.executor import Executor
-from taskserver.worker.heart import Heart, Pulse
-from taskserver.worker.lookout import Lookout
-from taskserver.worker.portions import Portions
-from taskserver.worker.presence import HOST, PYTHON, VERSION, Post, resident_bytes, told
-from taskserver.worker.queuework import QueueWork, Terms, attempts_cap
-from taskserver.worker.quitting import EXIT_RECYCLE
-from taskserver.worker.recycler import Recycler
+from taskserver.worker.fair_slots import FairSlots
+from taskserver.worker.heartbeat import Heartbeat, HeartbeatSource
+from taskserver.worker.identity import HOST, PYTHON, WorkerIdentity, resident_bytes, told
+from taskserver.worker.maintenance.partition_watcher import PartitionWatcher
+from taskserver.worker.maintenance.recycler import Recycler
+from taskserver.worker.maintenance.schema_watcher import SchemaWatcher
+from taskserver.worker.partition import Partition, PartitionSettings, attempts_cap
+from taskserver.worker.process_exit import EXIT_RECYCLE
 from taskserver.worker.service import Service
 from taskserver.worker.settler import Settler
 from taskserver.worker.slots import Slots
-from taskserver.worker.surveyor import Surveyor
 from taskserver.worker.vitals import Vitals
 
 log = logging.getLogger("taskserver.worker")
@@ -84,12 +85,12 @@ class Worker:
     """
 
     def __init__(
-        self, broker: Broker, toolbox: Toolbox, config: WorkerConfig | None = None, post: Post | None = None
+        self, broker: Broker, toolbox: Toolbox, config: WorkerConfig | None = None, post: WorkerIdentity | None = None
     ) -> None:
         self.config = config or WorkerConfig()
         self.config.check()
         self.metrics_port: int | None = None
-        self._post = post or Post()
+        self._post = post or WorkerIdentity()
         self.name = f"{HOST}-{os.getpid()}-{secrets.token_hex(3)}"
         self._keyring = keyring(self.config.signing_keys)
         self._broker = broker
@@ -112,12 +113,12 @@ class Worker:
         self._processes = ProcessPool(config.concurrency, self.toolbox.tools.values(), config.max_result_bytes)
         self._recycler = Recycler(self._slots, config.max_rss_bytes, self._replace_me)
         patience = Patience(round(config.unknown_tool_wait * 1000))
-        self._terms = Terms(broker, self.name, patience, config.lease, attempts_cap(self.toolbox))
-        self._portions = Portions(self._slots, config.shares)
+        self._terms = PartitionSettings(broker, self.name, patience, config.lease, attempts_cap(self.toolbox))
+        self._portions = FairSlots(self._slots, config.shares)
         self._settlers: dict[str, Settler] = {}
-        self._works: dict[str, QueueWork] = {}
+        self._works: dict[str, Partition] = {}
         self._partitions: list[str] = []
-        self._lookout = Lookout(broker, self._give_way)
+        self._lookout = SchemaWatcher(broker, self._give_way)
         self._executor = Executor(
             self.toolbox,
             self._slots,
@@ -127,12 +128,12 @@ class Worker:
             self._keyring,
             keep_messages=config.keep_messages,
         )
-        pulse = Pulse(lambda: list(self._executor.running.values()), self._about, self._attend)
-        self._heart = Heart(broker, self.name, self._partitions, config.lease, pulse)
+        pulse = HeartbeatSource(lambda: list(self._executor.running.values()), self._about, self._attend)
+        self._heart = Heartbeat(broker, self.name, self._partitions, config.lease, pulse)
         self._control = Control(broker, {})
-        self._surveyor = Surveyor(broker, queues, self._works, self._take_up)
+        self._surveyor = PartitionWatcher(broker, queues, self._works, self._take_up)
 
-    def _add(self, partitions: Iterable[str]) -> list[QueueWork]:
+    def _add(self, partitions: Iterable[str]) -> list[Partition]:
         """Build what there is one of per partition, for those that there is none of yet; nothing starts by that."""
         new = [name for name in partitions if name not in self._works]
         self._portions.add(new)
@@ -140,7 +141,7 @@ class Worker:
         for name, work in self._works.items():
             work.fetcher.share(slots[name])
         for name in new:
-            work = self._works[name] = QueueWork(name, self._terms, slots[name], self._executor)
+            work = self._works[name] = Partition(name, self._terms, slots[name], self._executor)
             self._settlers[name] = work.settler
             self._partitions.append(name)  # the heart reads it from its thread: the last step
         return [self._works[name] for name in new]
@@ -279,7 +280,7 @@ class Worker:
         hurry.cancel()
         if not idle.done():
             log.info("handing %d jobs back", len(self._executor.running))
-            self._executor.end_all(Stop.RELEASE)
+            self._executor.end_all(StopReason.RELEASE)
             await asyncio.wait((idle,), timeout=6.0)
         idle.cancel()
 
@@ -330,7 +331,7 @@ class Worker:
     def _cancel(self, queue: str, key: str) -> None:
         attempt = self._executor.running.get(f"{queue}-{key}")
         if attempt is not None:
-            self._executor.end(attempt, Stop.CANCEL)
+            self._executor.end(attempt, StopReason.CANCEL)
 
     def _attend(self, attempt: Attempt, reason: str) -> None:
         if self._executor.running.get(attempt.id) is not attempt:  # it has ended meanwhile
@@ -338,9 +339,9 @@ class Worker:
         if reason == "lost":
             log.warning("job %s was taken from this worker: its lease had run out", attempt.id)
             self._leases_lost[queue_of(attempt.job.queue)] += 1
-            self._executor.end(attempt, Stop.LOST)
+            self._executor.end(attempt, StopReason.LOST)
         else:
-            self._executor.end(attempt, Stop.CANCEL)
+            self._executor.end(attempt, StopReason.CANCEL)
 
     def _obey(self, text: str) -> None:
         """Carry out an order that concerns this worker, or hand it to the supervisor."""
@@ -359,7 +360,7 @@ class Worker:
     def _about(self) -> bytes:
         config, post = self.config, self._post
         return msgspec.msgpack.encode(
-            About(
+            WorkerSnapshot(
                 name=self.name,
                 host=HOST,
                 pid=os.getpid(),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from taskserver import Client
 from taskserver.domain.job import State
-from taskserver.store.workers import WorkerInfo, list_workers
+from taskserver.store.queries.workers import WorkerInfo, list_workers
 from tests.acceptance.cli import PATIENCE, Cli, Running
 
 

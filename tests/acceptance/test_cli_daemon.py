@@ -12,7 +12,7 @@ import pytest
 
 from taskserver import ConfigError
 from taskserver.cli.main import run
-from taskserver.worker.supervisor.pidfile import pid_file as hold
+from taskserver.fleet.supervisor.pidfile import pid_file as hold
 from tests.acceptance.cli import Cli, Done
 from tests.acceptance.fleet import eventually, until, workers
 

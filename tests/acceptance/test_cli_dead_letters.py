@@ -16,8 +16,8 @@ from taskserver import Client
 from taskserver.domain.ids import job_id
 from taskserver.domain.job import ClaimedJob, Failure, State
 from taskserver.domain.settlement import Finish, Patience
-from taskserver.store import claiming, settling
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import claim, settle
 from tests.acceptance.cli import Cli, without_colours
 from tests.store.harness import QUEUE, Queue
 
@@ -33,9 +33,9 @@ async def die(url: str, queue: str, letters: list[tuple[str, str]]) -> None:
             job.id: Failure(ERROR, message, "Traceback …") for job, (_, message) in zip(jobs, letters, strict=True)
         }
         broker = await client.connect()
-        while claimed := (await claiming.claim(broker, queue, "w", (500, 0, 0), 9)).jobs:
+        while claimed := (await claim.claim(broker, queue, "w", (500, 0, 0), 9)).jobs:
             ends = [_dead(job, errors[job.id]) for job in claimed]
-            assert await settling.settle(broker, queue, (), ends, Patience(1_000)) == []
+            assert await settle.settle(broker, queue, (), ends, Patience(1_000)) == []
 
 
 def _dead(job: ClaimedJob, error: Failure) -> Finish:

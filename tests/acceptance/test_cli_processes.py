@@ -9,7 +9,7 @@ import signal
 import psutil
 
 from taskserver import Client
-from taskserver.worker.quitting import EXIT_RECYCLE
+from taskserver.worker.process_exit import EXIT_RECYCLE
 from tests.acceptance.cli import Cli, Running
 
 TOOLS = '''

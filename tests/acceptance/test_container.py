@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from taskserver import Client, Toolbox, Worker, WorkerConfig, tool
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
 
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")  # it would pull an image of its own
 

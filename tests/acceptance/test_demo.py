@@ -15,10 +15,10 @@ import pytest
 import redis
 
 from taskserver import Event, EventKind, JobStatus, State
-from taskserver.cli.demo import checks
-from taskserver.cli.demo.checks import NotAsTold
-from taskserver.cli.demo.files import MOST_FILES, text_files
-from taskserver.cli.demo.play import ACTS
+from taskserver.demo import checks
+from taskserver.demo.checks import NotAsTold
+from taskserver.demo.files import MOST_FILES, text_files
+from taskserver.demo.play import ACTS
 from taskserver.domain.job import AttemptRecord, Failure
 from taskserver.errors import ConfigError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from taskserver.domain.job import TRANSITIONS, State
-from taskserver.store.access import ROLES
+from taskserver.store.broker.access import ROLES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
@@ -29,12 +29,12 @@ def test_links_and_files_that_are_named_exist(document: Path) -> None:
 def test_the_drawing_shows_every_state_and_every_transition_of_a_single_job() -> None:
     words = set(re.findall(r"[a-z]+", (ROOT / "docs" / "assets" / "states.svg").read_text()))
     assert {str(state) for state in State} <= words
-    assert {name for name in TRANSITIONS if name not in ("purge", "mend")} <= words  # many jobs at once; repairs
+    assert {name for name in TRANSITIONS if name not in ("purge", "repair_jobs")} <= words  # many jobs at once; repairs
 
 
 def test_the_drawing_of_architecture_names_every_service() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
-    for service in ("heart", "settler", "control", "scheduler", "sweeper", "janitor", "fetcher"):
+    for service in ("heartbeat", "settler", "control", "scheduler", "reclaimer", "janitor", "fetcher"):
         assert f"`{service}.py`" in text
 
 

@@ -7,8 +7,9 @@ from importlib import resources
 
 import pytest
 
-from taskserver.store import claiming, connection, following
-from taskserver.store.connection import Broker
+from taskserver.store.broker import connection, subscription
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import claim
 from taskserver.store.scripts import script
 from tests.brokers import kinds
 from tests.faults.proxy import Proxy
@@ -43,5 +44,5 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is noticed after five seconds otherwise, is noticed after half a second."""
     monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.6)
     monkeypatch.setattr(connection, "BLOCK_SECONDS", 0.3)
-    monkeypatch.setattr(claiming, "BLOCK_SECONDS", 0.3)
-    monkeypatch.setattr(following, "SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(claim, "BLOCK_SECONDS", 0.3)
+    monkeypatch.setattr(subscription, "SILENCE_SECONDS", 0.3)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from taskserver import BrokerError, Client, Job, JobNotFound, State, Toolbox, Worker, WorkerConfig, tool
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
 
 PRODUCERS = 4
 

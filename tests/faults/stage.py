@@ -15,7 +15,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from taskserver import Client, Worker, WorkerConfig
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
 from taskserver.tools import load
 from tests.faults.soak import ledger as ledgers
 from tests.faults.soak.check import Verdict, check

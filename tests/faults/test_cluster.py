@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from taskserver import BrokerUnavailable, Client, ConfigError, State
-from taskserver.store import health, queues
-from taskserver.store.connection import Broker
+from taskserver.store.broker import health
+from taskserver.store.broker.connection import Broker
+from taskserver.store.queries import queues
 from tests.faults.load import under_load
 from tests.faults.topologies import cluster
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskserver.domain.job import State
-from taskserver.store import reading
+from taskserver.store.queries import jobs as job_queries
 from tests.store.harness import (
     LONG_MS,
     QUEUE,
@@ -15,7 +15,7 @@ from tests.store.harness import (
     says,
     succeed,
 )
-from tests.store.test_mend import walk
+from tests.store.test_repair_jobs import walk
 
 NO_NUMBERS = [b"", b"x", b"-1", b"nan", b"1e300", b"1.5e3000", b"99999999999999999999", b"\xff"]
 NO_ENTRIES = [
@@ -93,7 +93,7 @@ async def test_a_due_time_that_is_none_is_now(queue: Queue, due: bytes) -> None:
 async def test_a_record_that_cannot_be_read_becomes_a_dead_letter(queue: Queue, state: bytes) -> None:
     job, sound = await queue.running(), await queue.submit()
     await queue.redis.hset(queue.keys.job(job.key), "state", state)
-    assert await reading.statuses(queue.broker, QUEUE, [job.key]) == [None]
+    assert await job_queries.statuses(queue.broker, QUEUE, [job.key]) == [None]
     assert await queue.cancel(job.key) == [None]
     assert await walk(queue) == [job.key]
     status = await queue.status(job.key)
@@ -119,7 +119,7 @@ async def test_a_record_of_the_wrong_type_becomes_a_dead_letter(queue: Queue) ->
 
 
 async def test_a_job_that_expires_while_the_janitor_walks_does_not_come_back(queue: Queue) -> None:
-    assert await queue.broker.run("mend", QUEUE, "gone" * 6) == []
+    assert await queue.broker.run("repair_jobs", QUEUE, "gone" * 6) == []
     assert not await queue.redis.exists(queue.keys.job("gone" * 6), queue.keys.dead)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from taskserver import Client
-from taskserver.store import checkup
 from taskserver.store.keys import QUEUES
+from taskserver.store.maintenance import doctor
 from tests.faults.topologies import cluster
 
 
@@ -24,13 +24,13 @@ async def test_damage_on_every_node(binary: str) -> None:
                     server.set(broker.keys(name).lane("normal"), "what is this")
             await broker.ask(QUEUES, lambda client: client.delete(QUEUES))
             await broker.ask(QUEUES, lambda client: client.set(QUEUES, "what is this"))
-            told = [finding.text for finding in await checkup.look_over_list(broker)]
+            told = [finding.text for finding in await doctor.look_over_list(broker)]
             assert told[0] == "their list is of the wrong type"
             assert told[1].startswith("3 queues not on the list of queues: ")
-            await checkup.repair_list(broker)
-            assert await checkup.known(broker) == names
+            await doctor.repair_list(broker)
+            assert await doctor.known(broker) == names
             for name in names:
-                await checkup.repair(broker, name, quietly)
-                found = await checkup.look_over(broker, name, quietly)
+                await doctor.repair(broker, name, quietly)
+                found = await doctor.look_over(broker, name, quietly)
                 assert [finding.text for finding in found if finding.level == "warning"] == ["1 job and no live worker"]
                 assert [finding.text for finding in found if finding.level == "error"] == []

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from taskserver.domain.job import State
-from taskserver.store import claiming, mending, reading, recovering, steering
-from taskserver.store.claiming import WakeUp
+from taskserver.store.jobs import admin, claim, recover
+from taskserver.store.jobs.claim import WakeUp
 from taskserver.store.keys import GROUP
+from taskserver.store.maintenance import audit
+from taskserver.store.queries import jobs as job_queries
 from tests.store.harness import (
     LONG_MS,
     QUEUE,
@@ -15,7 +17,7 @@ from tests.store.harness import (
     Queue,
     succeed,
 )
-from tests.store.test_mend import walk
+from tests.store.test_repair_jobs import walk
 
 # Entries that are there, and wake nobody
 
@@ -61,15 +63,15 @@ async def test_what_was_skipped_and_is_nobodys_goes(queue: Queue) -> None:
         await queue.redis.xadd(lane, {"x": "y"})
     await queue.redis.xgroup_setid(lane, GROUP, "$")
     key = await queue.submit()
-    await mending.tidy(queue.broker, QUEUE)
+    await audit.tidy(queue.broker, QUEUE)
     assert await queue.entries() == 6  # a pending entry is in front of them
     for held in await queue.claim():
         assert held.key == key
         await queue.settle(succeed(held))
     await queue.settle(succeed(first))
     await queue.reclaim()
-    await queue.cancel(*[key async for page in reading.scan(queue.broker, QUEUE) for key in page])
-    await mending.tidy(queue.broker, QUEUE)
+    await queue.cancel(*[key async for page in job_queries.scan(queue.broker, QUEUE) for key in page])
+    await audit.tidy(queue.broker, QUEUE)
     assert await queue.entries() == 0
 
 
@@ -78,7 +80,7 @@ async def test_what_a_rewound_group_will_deliver_stays(queue: Queue) -> None:
     await queue.claim(slots=2)
     await queue.redis.xack(queue.keys.lane("normal"), GROUP, (await queue.entry(keys[0]))[1])
     await queue.redis.xgroup_setid(queue.keys.lane("normal"), GROUP, "0")
-    await mending.tidy(queue.broker, QUEUE)
+    await audit.tidy(queue.broker, QUEUE)
     assert await queue.entries() == 3
     assert [job.key for job in await queue.claim(slots=5)] == keys[2:]
 
@@ -111,7 +113,7 @@ async def test_a_purge_leaves_a_job_to_the_worker_that_has_read_its_entry(queue:
     key = await queue.submit()
     entries = await WakeUp(queue.broker, QUEUE, "w1").read()
     await forge(queue, key)
-    assert await steering.purge(queue.broker, QUEUE) == 0
+    assert await admin.purge(queue.broker, QUEUE) == 0
     assert [job.key for job in await queue.claim(entries=entries)] == [key]
 
 
@@ -121,7 +123,7 @@ async def test_a_leftover_is_recalled_without_its_job(queue: Queue) -> None:
     await WakeUp(queue.broker, QUEUE, "w1").read()
     lane, id_ = await queue.entry(job.key)
     await queue.redis.xack(queue.keys.lane(lane), GROUP, id_)
-    assert await recovering.recall(queue.broker, QUEUE, "w1", []) == []
+    assert await recover.recall(queue.broker, QUEUE, "w1", []) == []
     assert await queue.state(job.key) is State.RUNNING
 
 
@@ -130,14 +132,14 @@ async def test_a_leftover_that_finds_no_slot_does_not_bring_its_job_forward(queu
     await forge(queue, key)
     before = await queue.entry(key)
     (entry,) = [entry for entry in await WakeUp(queue.broker, QUEUE, "w1").read() if entry.lane == "high"]
-    await claiming.claim(queue.broker, QUEUE, "w1", (0, 0, 0), 10, [entry])
+    await claim.claim(queue.broker, QUEUE, "w1", (0, 0, 0), 10, [entry])
     assert await queue.entry(key) == before
 
 
 async def test_garbage_that_finds_no_slot_is_thrown_away(queue: Queue) -> None:
     await forge(queue, "unknown")
     entries = await WakeUp(queue.broker, QUEUE, "w1").read()
-    assert (await claiming.claim(queue.broker, QUEUE, "w1", (0, 0, 0), 10, entries)).jobs == []
+    assert (await claim.claim(queue.broker, QUEUE, "w1", (0, 0, 0), 10, entries)).jobs == []
     assert (await queue.entries(), await queue.pending()) == (0, 0)
 
 
@@ -165,7 +167,7 @@ async def test_an_entry_from_a_backup_runs_nothing_again(queue: Queue, state: St
 @pytest.mark.parametrize("state", [State.SUCCEEDED, State.WAITING])
 async def test_an_entry_from_a_backup_is_recalled_without_its_job(queue: Queue, state: State) -> None:
     job = await restored(queue, state)
-    assert await recovering.recall(queue.broker, QUEUE, "w1", []) == []
+    assert await recover.recall(queue.broker, QUEUE, "w1", []) == []
     assert await queue.state(job.key) is state
     assert await queue.pending() == 0
 
@@ -174,14 +176,14 @@ async def test_what_another_worker_runs_is_not_recalled(queue: Queue) -> None:
     job = await queue.running(worker="w1")
     await queue.redis.xgroup_setid(queue.keys.lane("normal"), GROUP, "0")
     await WakeUp(queue.broker, QUEUE, "w2").read()  # the entry is pending for w2 now
-    assert await recovering.recall(queue.broker, QUEUE, "w2", []) == []
+    assert await recover.recall(queue.broker, QUEUE, "w2", []) == []
     assert await queue.settle(succeed(job)) == []
 
 
 async def test_a_pending_entry_that_was_deleted_stops_no_recall(queue: Queue) -> None:
     deleted, unheard = await queue.running(), await queue.running()
     await queue.delete_entry(deleted.key)
-    assert await recovering.recall(queue.broker, QUEUE, "w1", []) == [unheard.key]
+    assert await recover.recall(queue.broker, QUEUE, "w1", []) == [unheard.key]
 
 
 async def test_a_job_behind_a_forged_id_keeps_its_entry(queue: Queue) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import pytest
 
 from taskserver.errors import BrokerError
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
 from tests.faults.guards.guard import KINDS, Guard, take_out
 from tests.faults.guards.page import PAGE, page
 from tests.faults.guards.table import FILES, GUARDS, uncovered

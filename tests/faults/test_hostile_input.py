@@ -17,8 +17,8 @@ from taskserver.domain.job import NewJob
 from taskserver.errors import MessageInvalid, MessageTooLarge
 from taskserver.observability.logging import configure
 from taskserver.observability.printable import one_line, printable
-from taskserver.store import submitting
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import submit as submitting
 from tests.conftest import Eventually, RunWorker
 
 

@@ -16,11 +16,12 @@ from taskserver import Client, Context, JobFailed, TaskServerError, tool
 from taskserver.client.job import Job
 from taskserver.domain.limits import MAX_BYTES
 from taskserver.observability.printable import json_text
-from taskserver.store import queues, reading
-from taskserver.store.connection import Broker
-from taskserver.store.forged import RECORD_BYTES
+from taskserver.store.broker.connection import Broker
 from taskserver.store.keys import GROUP
-from taskserver.store.searching import Wanted, dead_letters, newest_jobs
+from taskserver.store.queries import jobs as job_queries
+from taskserver.store.queries import queues
+from taskserver.store.queries.search import Wanted, dead_letters, newest_jobs
+from taskserver.store.queries.untrusted import RECORD_BYTES
 from tests.acceptance.cli import Cli
 from tests.conftest import RunWorker
 
@@ -194,7 +195,7 @@ async def test_a_state_that_is_none_does_not_keep_others_waiting(
         await forged.status()
     with pytest.raises(TaskServerError):
         await forged.cancel()
-    assert await reading.outcomes(broker, "nobody", [key]) == [None]
+    assert await job_queries.outcomes(broker, "nobody", [key]) == [None]
 
 
 @pytest.fixture

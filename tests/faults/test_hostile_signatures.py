@@ -16,8 +16,8 @@ from taskserver.domain.job import NewJob
 from taskserver.domain.messages import Envelope, ToolExecutionMessage, pack
 from taskserver.domain.signing import TTL_MS, Keyring
 from taskserver.errors import JobConflict
-from taskserver.store import submitting
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import submit as submitting
 from tests.conftest import RunWorker
 
 ran: list[int] = []

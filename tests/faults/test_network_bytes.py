@@ -11,8 +11,11 @@ import pytest
 from taskserver.domain.job import ClaimedJob, State
 from taskserver.domain.settlement import Report, Settlement
 from taskserver.errors import BrokerUnavailable
-from taskserver.store import claiming, news, reading, recovering, settling, submitting
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import claim, notifications, recover
+from taskserver.store.jobs import settle as settling
+from taskserver.store.jobs import submit as submitting
+from taskserver.store.queries import jobs as job_queries
 from taskserver.store.scripts import script
 from tests.faults.proxy import Fault, How, Proxy
 from tests.store.harness import PATIENT, QUEUE, Queue, new_job, release, retry, says, succeed
@@ -85,7 +88,7 @@ async def test_of_a_finish_there_is_one_end(proxy: Proxy, far: Broker, queue: Qu
     assert all(fault.struck for fault in faults)
     assert {outcome.state for outcome in await outcomes(queue, jobs)} == {State.SUCCEEDED}
     told = [await listener.get_message(timeout=5) for _ in jobs]
-    assert sorted(key for each in told if each for key, _ in news.ended(each["data"])) == sorted(
+    assert sorted(key for each in told if each for key, _ in notifications.ended(each["data"])) == sorted(
         job.key for job in jobs
     )
     assert await listener.get_message(timeout=0) is None
@@ -93,8 +96,8 @@ async def test_of_a_finish_there_is_one_end(proxy: Proxy, far: Broker, queue: Qu
     await listener.aclose()
 
 
-async def outcomes(queue: Queue, jobs: list[ClaimedJob]) -> list[reading.Outcome]:
-    found = await reading.outcomes(queue.broker, QUEUE, [job.key for job in jobs])
+async def outcomes(queue: Queue, jobs: list[ClaimedJob]) -> list[job_queries.Outcome]:
+    found = await job_queries.outcomes(queue.broker, QUEUE, [job.key for job in jobs])
     return [outcome for outcome in found if outcome is not None]
 
 
@@ -111,7 +114,7 @@ async def test_of_a_report_there_is_one_event(proxy: Proxy, far: Broker, queue: 
     await asyncio.gather(*map(report, jobs))
     assert all(fault.struck for fault in faults)
     for job in jobs:
-        events = await reading.events(queue.broker, QUEUE, job.key)
+        events = await job_queries.events(queue.broker, QUEUE, job.key)
         assert [event.text for event in events] == ["one", "two", "three"]
 
 
@@ -140,12 +143,12 @@ async def test_of_settlements_that_share_a_round_trip_each_is_done_once(
 async def test_what_a_claim_gave_comes_back_unspent(proxy: Proxy, far: Broker, queue: Queue, how: How) -> None:
     await queue.submit()
     seen = proxy.plan(Fault(script("claim").sha, how=How.NOTHING))
-    await claiming.claim(far, QUEUE, "counting", (1, 0, 0), 10)
+    await claim.claim(far, QUEUE, "counting", (1, 0, 0), 10)
     for reply in range(seen.reply_size):
         worker, key = f"worker-{reply:03}", await queue.submit()
         proxy.plan(Fault(worker, reply=reply, how=how))
         with pytest.raises(BrokerUnavailable):
-            await claiming.claim(far, QUEUE, worker, (1, 0, 0), 10)
-        assert await recovering.recall(far, QUEUE, worker, []) == [key]
+            await claim.claim(far, QUEUE, worker, (1, 0, 0), 10)
+        assert await recover.recall(far, QUEUE, worker, []) == [key]
         (job,) = await queue.claim()
         assert (job.key, job.attempt) == (key, 1)

@@ -12,8 +12,9 @@ import time
 from collections import Counter
 
 from taskserver import BrokerUnavailable, Client, Context, Job, Toolbox, Worker, WorkerConfig, tool
-from taskserver.store import news, reading
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import notifications
+from taskserver.store.queries import jobs as job_queries
 from taskserver.store.scripts import script
 from tests.conftest import Eventually
 from tests.faults.proxy import Fault, How, Proxy
@@ -91,7 +92,7 @@ class Ends:
         await self._news.psubscribe(self._pattern)
         async for message in self._news.listen():
             if message["type"] == "pmessage":
-                self.counts.update(key for key, _ in news.ended(message["data"]))
+                self.counts.update(key for key, _ in notifications.ended(message["data"]))
 
     async def close(self) -> None:
         await self._news.aclose()
@@ -134,7 +135,7 @@ async def test_every_job_ends_once(broker: Broker, client: Client, hasty: None, 
 
 async def check(broker: Broker, client: Client, ids: set[str], ends: Counter[str], eventually: Eventually) -> None:
     """No job is there twice, each end was told once, each attempt's two events came once, and nothing is left over."""
-    keys = {key async for page in reading.scan(broker, "default") for key in page}
+    keys = {key async for page in job_queries.scan(broker, "default") for key in page}
     found = {f"default-{key}" for key in keys}
     assert found >= ids
     assert len(found - ids) <= PRODUCERS  # the last submit of each may have arrived although it was not acknowledged

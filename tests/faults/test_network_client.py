@@ -11,8 +11,12 @@ import pytest
 
 from taskserver import BaseMessage, BrokerUnavailable, Client, State
 from taskserver.domain.job import ClaimedJob
-from taskserver.store import claiming, connection, health, queues, reading, searching, settling, steering, submitting
-from taskserver.store.connection import Broker
+from taskserver.store.broker import connection, health
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import admin, claim, settle
+from taskserver.store.jobs import submit as submitting
+from taskserver.store.queries import jobs as job_queries
+from taskserver.store.queries import queues, search
 from tests.conftest import Eventually
 from tests.faults.proxy import Fault, How, Proxy
 from tests.store.harness import PATIENT, fail, new_job, says, succeed
@@ -38,23 +42,23 @@ class Place:
 
     async def running(self) -> ClaimedJob:
         await self.queued()
-        (job,) = (await claiming.claim(self.broker, self.queue, "w", (1, 0, 0), 10)).jobs
+        (job,) = (await claim.claim(self.broker, self.queue, "w", (1, 0, 0), 10)).jobs
         return job
 
     async def succeeded(self) -> str:
         job = await self.running()
-        await settling.settle(self.broker, self.queue, [says(job, 1, "words")], [succeed(job)], PATIENT)
+        await settle.settle(self.broker, self.queue, [says(job, 1, "words")], [succeed(job)], PATIENT)
         return job.key
 
     async def dead(self) -> str:
         job = await self.running()
-        await settling.settle(self.broker, self.queue, [], [fail(job, State.DEAD)], PATIENT)
+        await settle.settle(self.broker, self.queue, [], [fail(job, State.DEAD)], PATIENT)
         return job.key
 
     async def states(self) -> list[State]:
         """Of all jobs."""
-        keys = [key async for page in reading.scan(self.broker, self.queue) for key in page]
-        found = await reading.outcomes(self.broker, self.queue, keys)
+        keys = [key async for page in job_queries.scan(self.broker, self.queue) for key in page]
+        found = await job_queries.outcomes(self.broker, self.queue, keys)
         return [outcome.state for outcome in found if outcome is not None]
 
     async def entries(self) -> int:
@@ -145,16 +149,16 @@ async def pause(at: Place) -> tuple[Question, Right]:
     async def right(_: Any) -> bool:
         return (await queues.info(at.broker, at.queue)).paused
 
-    return lambda: steering.pause(at.far, at.queue), right
+    return lambda: admin.pause(at.far, at.queue), right
 
 
 async def resume(at: Place) -> tuple[Question, Right]:
-    await steering.pause(at.broker, at.queue)
+    await admin.pause(at.broker, at.queue)
 
     async def right(_: Any) -> bool:
         return not (await queues.info(at.broker, at.queue)).paused
 
-    return lambda: steering.resume(at.far, at.queue), right
+    return lambda: admin.resume(at.far, at.queue), right
 
 
 async def purge(at: Place) -> tuple[Question, Right]:
@@ -164,7 +168,7 @@ async def purge(at: Place) -> tuple[Question, Right]:
     async def right(count: Any) -> bool:
         return count == 3 and await at.states() == [State.CANCELLED] * 3 and await at.entries() == 0
 
-    return lambda: steering.purge(at.far, at.queue), right
+    return lambda: admin.purge(at.far, at.queue), right
 
 
 async def list_queues(at: Place) -> tuple[Question, Right]:
@@ -190,7 +194,7 @@ async def list_jobs(at: Place) -> tuple[Question, Right]:
     key = await at.queued()
 
     async def look() -> list[str]:
-        return [job.id for job in await searching.newest_jobs(at.far, [at.queue], searching.Wanted(), 10)]
+        return [job.id for job in await search.newest_jobs(at.far, [at.queue], search.Wanted(), 10)]
 
     return look, _equals([f"{at.queue}-{key}"])
 
@@ -199,7 +203,7 @@ async def list_dead(at: Place) -> tuple[Question, Right]:
     key = await at.dead()
 
     async def look() -> list[str]:
-        return [job.id async for job in searching.dead_letters(at.far, [at.queue], searching.Wanted())]
+        return [job.id async for job in search.dead_letters(at.far, [at.queue], search.Wanted())]
 
     return look, _equals([f"{at.queue}-{key}"])
 
@@ -210,7 +214,7 @@ async def requeue_dead(at: Place) -> tuple[Question, Right]:
     async def right(replies: Any) -> bool:
         return replies == ["", ""] and await at.states() == [State.QUEUED] * 2 and await at.entries() == 2
 
-    return lambda: steering.requeue(at.far, at.queue, keys), right
+    return lambda: admin.requeue(at.far, at.queue, keys), right
 
 
 async def bury_dead(at: Place) -> tuple[Question, Right]:
@@ -219,7 +223,7 @@ async def bury_dead(at: Place) -> tuple[Question, Right]:
     async def right(count: Any) -> bool:
         return count == 2 and await at.states() == []
 
-    return lambda: steering.bury_for_good(at.far, at.queue, keys), right
+    return lambda: admin.bury_for_good(at.far, at.queue, keys), right
 
 
 def _equals(wanted: Any, of: Callable[[Any], Any] = lambda answer: answer) -> Right:
@@ -400,7 +404,7 @@ async def test_a_subscription_that_died_is_made_anew(
     await eventually(subscribed)
     proxy.hole("SUBSCRIBE")
     await eventually(subscribed)
-    await settling.settle(at.broker, "q", [], [succeed(job)], PATIENT)
+    await settle.settle(at.broker, "q", [], [succeed(job)], PATIENT)
     assert await waiting == 42
 
 

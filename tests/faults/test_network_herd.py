@@ -9,7 +9,7 @@ import pytest
 
 from taskserver import Client, Toolbox, Worker, WorkerConfig, tool
 from taskserver.client.client import Job
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
 from tests.conftest import Eventually
 from tests.faults.proxy import Proxy
 

@@ -12,8 +12,9 @@ import pytest
 
 from taskserver import BrokerUnavailable, Client, Context, State, Toolbox, Worker, WorkerConfig, tool
 from taskserver.errors import BrokerDenied
-from taskserver.store import connection, submitting
-from taskserver.store.connection import Broker
+from taskserver.store.broker import connection
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import submit as submitting
 from taskserver.store.scripts import script
 from tests.conftest import Eventually, RunWorker
 from tests.faults.proxy import Fault, How, Proxy

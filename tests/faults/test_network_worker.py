@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from taskserver import Client, Context, State, Toolbox, Worker, WorkerConfig, tool
-from taskserver.store import claiming, connection, steering
-from taskserver.store.connection import Broker
+from taskserver.store.broker import connection
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import admin, claim
 from taskserver.store.scripts import script
-from taskserver.worker import janitor
+from taskserver.worker.maintenance import janitor
 from tests.conftest import Eventually
 from tests.faults.proxy import Fault, How, Proxy
 
@@ -130,21 +131,21 @@ async def scheduler_promotes(site: Site) -> None:
 
 
 async def scheduler_expires(site: Site) -> None:
-    await steering.pause(site.broker, site.queue)
+    await admin.pause(site.broker, site.queue)
     job = await site.client.submit(site.quick, {"word": "expiring"}, expires=0.2)
 
     async def expired() -> bool:
         return (await job.status()).state is State.EXPIRED
 
     await site.eventually(expired)
-    await steering.resume(site.broker, site.queue)
+    await admin.resume(site.broker, site.queue)
 
 
 async def sweeper_reclaims(site: Site) -> None:
-    await steering.pause(site.broker, site.queue)
+    await admin.pause(site.broker, site.queue)
     job = await site.client.submit(site.quick, {"word": "lost"})
     await site.broker.client(site.broker.url).hdel(site.broker.keys(site.queue).meta, "paused")  # nobody hears of it
-    claimed = await claiming.claim(site.broker, site.queue, "a worker that dies", (1, 0, 0), 3)
+    claimed = await claim.claim(site.broker, site.queue, "a worker that dies", (1, 0, 0), 3)
     await job.result(timeout=30)
     assert site.runs == [("lost", 1 + len(claimed.jobs))]
 
@@ -203,7 +204,7 @@ LOOPS = [
     Loop(script("promote").sha, scheduler_promotes),
     Loop(script("expire").sha, scheduler_expires),
     Loop(script("reclaim").sha, sweeper_reclaims, lease=1.0),
-    Loop(script("mend").sha, janitor_mends),
+    Loop(script("repair_jobs").sha, janitor_mends),
     Loop("SUBSCRIBE", control_hears, lease=3600),
     Loop(script("renew").sha, heart_renews, lease=1.5),
 ]
@@ -248,7 +249,7 @@ async def test_a_worker_stops_at_once_although_its_reader_was_hung_up_on_meanwhi
     proxy: Proxy, site: MakeSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While all slots are busy nobody reads, and the server may close the idle connection."""
-    for module in (claiming, connection):
+    for module in (claim, connection):
         monkeypatch.setattr(module, "BLOCK_SECONDS", 3600)
     at = await site("q", concurrency=1)
     await at.works("a first read was made")

@@ -7,9 +7,9 @@ import asyncio
 from taskserver import Client, Context, Toolbox, Worker, WorkerConfig, tool
 from taskserver.domain.ids import key_for, parse
 from taskserver.domain.partitions import partition, partitions, place_of
-from taskserver.store import partitions as stored
-from taskserver.store import queues
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
+from taskserver.store.queries import partitions as stored
+from taskserver.store.queries import queues
 from tests.conftest import Eventually
 from tests.faults.load import Load, under_load
 from tests.faults.topologies import Cluster, TcpServer, cluster

@@ -17,9 +17,10 @@ import pytest
 import redis.asyncio
 
 from taskserver import Client
-from taskserver.store import checkup, news
-from taskserver.store.connection import Broker
-from taskserver.store.workers import list_workers
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import notifications
+from taskserver.store.maintenance import doctor
+from taskserver.store.queries.workers import list_workers
 from tests.conftest import Eventually
 from tests.faults.versions import ROOT, SUPERVISED, Process, unpack
 from tests.leaks import leaked
@@ -87,7 +88,7 @@ async def ends(url: str) -> AsyncIterator[Counter[str]]:
 
     async def listen(subscription: Any) -> None:
         async for message in subscription.listen():
-            count.update(key for key, _ in news.ended(message["data"]) if message["type"] == "pmessage")
+            count.update(key for key, _ in notifications.ended(message["data"]) if message["type"] == "pmessage")
 
     async with redis.asyncio.Redis.from_url(url, socket_timeout=None) as client, client.pubsub() as subscription:
         await subscription.psubscribe("ts:*:done:*")
@@ -107,7 +108,7 @@ async def looking_at(url: str) -> AsyncIterator[Broker]:
 
 async def damage(broker: Broker) -> list[str]:
     """What the doctor finds, other than what the dead have left."""
-    found = await checkup.look_over(broker, "default", lambda *_: None)
+    found = await doctor.look_over(broker, "default", lambda *_: None)
     return [finding.text for finding in found if finding.level == "error"]
 
 
@@ -210,7 +211,7 @@ from importlib.util import find_spec
 
 from taskserver import tool
 
-VERSION = "new" if find_spec("taskserver.store.schema") else "old"
+VERSION = "new" if find_spec("taskserver.store.broker.schema") else "old"
 
 
 @tool

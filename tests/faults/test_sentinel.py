@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from taskserver import BrokerUnavailable, Client, NotReplicated
-from taskserver.store import health
-from taskserver.store.connection import Broker
+from taskserver.store.broker import health
+from taskserver.store.broker.connection import Broker
 from tests.faults.load import under_load
 from tests.faults.topologies import HOST, SERVICE, watched
 

@@ -19,7 +19,7 @@ import redis.asyncio
 from taskserver import Client
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.embedded import find_binary
-from taskserver.store import steering
+from taskserver.store.jobs import admin
 from taskserver.store.keys import GROUP, Keys
 from tests.brokers import Server
 from tests.conftest import Eventually
@@ -185,7 +185,7 @@ async def connections_while_awaiting(place: Place, client: Client, jobs: int) ->
     results = [asyncio.create_task(job.result(timeout=300)) for job in handles]
     most = Connections(0, 0)
     cut = False
-    await steering.resume(await client.connect(), QUEUE)
+    await admin.resume(await client.connect(), QUEUE)
     running = True
     while running:
         running = not all(task.done() for task in results)
@@ -215,9 +215,9 @@ async def test_a_long_queue_costs_no_more_per_job_than_a_short_one(place: Place,
 async def drain(place: Place, client: Client, jobs: int) -> tuple[float, float]:
     """What it costs the server and the worker to claim, run and finish each of so many jobs that wait."""
     broker = await client.connect()
-    await steering.pause(broker, QUEUE)
+    await admin.pause(broker, QUEUE)
     await submit(client, jobs)
     before = await place.work()
-    await steering.resume(broker, QUEUE)
+    await admin.resume(broker, QUEUE)
     await place.drained()
     return (await place.work()).per_job(before, jobs)

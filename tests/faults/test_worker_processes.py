@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from taskserver import JobFailed
-from taskserver.worker.quitting import EXIT_BROKEN
+from taskserver.worker.process_exit import EXIT_BROKEN
 from tests.brokers import kinds
 from tests.conftest import Eventually
 from tests.faults.stage import Stage, stage

@@ -11,10 +11,13 @@ import pytest
 from taskserver.domain.job import State
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.errors import BrokerError
-from taskserver.store import mending, queues, reading, recovering
-from taskserver.store.claiming import WakeUp
-from taskserver.store.connection import Broker, GroupMissing
+from taskserver.store.broker.connection import Broker, GroupMissing
+from taskserver.store.jobs import recover
+from taskserver.store.jobs.claim import WakeUp
 from taskserver.store.keys import GROUP, SCHEMA
+from taskserver.store.maintenance import audit
+from taskserver.store.queries import jobs as job_queries
+from taskserver.store.queries import queues
 from tests.store.harness import (
     LARGE_ERROR,
     LONG_MS,
@@ -26,7 +29,7 @@ from tests.store.harness import (
     says,
     succeed,
 )
-from tests.store.test_mend import walk
+from tests.store.test_repair_jobs import walk
 
 DENIED = "can't (run|access)|[Nn]o permission"
 LAST_ID = "18446744073709551615-18446744073709551615"
@@ -61,8 +64,8 @@ async def test_a_structure_of_the_wrong_type_is_made_anew(queue: Queue, name: st
     await queue.redis.unlink(key)
     await (queue.redis.hset(key, "x", "x") if name in ("sweeper", "janitor") else queue.redis.set(key, "x"))
     await walk(queue)
-    await mending.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
-    await mending.tidy(queue.broker, QUEUE)
+    await audit.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
+    await audit.tidy(queue.broker, QUEUE)
     assert (await queues.info(queue.broker, QUEUE)).delayed == 1
     assert await queue.redis.zrange(queue.keys.dead, 0, -1) == [dead.key.encode()]
     await works(queue)
@@ -120,7 +123,7 @@ async def test_what_is_kept_of_a_job_is_made_anew(queue: Queue, name: str) -> No
     status = await queue.status(job.key)
     assert status.error is not None
     assert [line.event for line in status.history] == ["dead"]
-    assert [event.text for event in await reading.events(queue.broker, QUEUE, job.key)] == ["words"]
+    assert [event.text for event in await job_queries.events(queue.broker, QUEUE, job.key)] == ["words"]
 
 
 async def test_a_lost_job_whose_history_was_overwritten_does_not_hold_the_sweeper_up(queue: Queue) -> None:
@@ -134,7 +137,7 @@ async def test_an_outcome_that_was_overwritten_hides_no_other(queue: Queue) -> N
     await queue.settle(fail(job, State.FAILED, LARGE_ERROR), succeed(sound))
     await queue.redis.unlink(queue.keys.outcome(job.key))
     await queue.redis.hset(queue.keys.outcome(job.key), "x", "x")
-    assert await reading.outcomes(queue.broker, QUEUE, [job.key, sound.key]) == [
+    assert await job_queries.outcomes(queue.broker, QUEUE, [job.key, sound.key]) == [
         (State.FAILED, b""),
         (State.SUCCEEDED, SMALL_RESULT),
     ]
@@ -143,19 +146,19 @@ async def test_an_outcome_that_was_overwritten_hides_no_other(queue: Queue) -> N
 async def test_output_that_was_overwritten_reads_as_none(queue: Queue) -> None:
     job = await queue.running()
     await queue.redis.set(queue.keys.events(job.key), "x")
-    assert await reading.events(queue.broker, QUEUE, job.key) == []
+    assert await job_queries.events(queue.broker, QUEUE, job.key) == []
 
 
 async def test_a_lock_without_an_end_is_nobodys(queue: Queue) -> None:
     await queue.redis.mset({queue.keys.sweeper: "nobody", queue.keys.janitor: "nobody"})
-    assert await recovering.reclaim(queue.broker, QUEUE, "w1", 0, LONG_MS) == []
-    assert await mending.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
+    assert await recover.reclaim(queue.broker, QUEUE, "w1", 0, LONG_MS) == []
+    assert await audit.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
 
 
 async def test_a_lock_of_the_wrong_type_is_nobodys(queue: Queue) -> None:
     await queue.redis.rpush(queue.keys.janitor, "x")
     await queue.redis.pexpire(queue.keys.janitor, LONG_MS)
-    assert await mending.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
+    assert await audit.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
 
 
 # Errors that are no "wrong type" are raised
@@ -200,7 +203,7 @@ async def test_a_lane_that_may_not_be_read_wakes_nobody(queue: Queue) -> None:
     key = await queue.submit()
     async with a_guest(queue, "-xrange") as guest:
         with pytest.raises(BrokerError, match=DENIED):
-            await guest.broker.run("mend", QUEUE, key)
+            await guest.broker.run("repair_jobs", QUEUE, key)
     assert await queue.entries() == 1
 
 
@@ -245,7 +248,7 @@ async def test_a_requeue_finds_the_dead_letters_of_the_wrong_type(queue: Queue) 
 
 async def test_a_burial_finds_the_dead_letters_of_the_wrong_type(queue: Queue) -> None:
     await overwrite(queue, queue.keys.dead)
-    assert await queue.broker.run("bury", QUEUE, "call", "gone" * 6) == 0
+    assert await queue.broker.run("delete_dead", QUEUE, "call", "gone" * 6) == 0
 
 
 async def test_a_purge_finds_the_delay_set_of_the_wrong_type(queue: Queue) -> None:

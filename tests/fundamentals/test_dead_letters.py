@@ -3,7 +3,7 @@
 import pytest
 
 from taskserver import Client, JobFailed, State, tool
-from taskserver.store.searching import Wanted, dead_letters
+from taskserver.store.queries.search import Wanted, dead_letters
 from tests.conftest import RunWorker
 
 

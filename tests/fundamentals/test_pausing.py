@@ -3,7 +3,7 @@
 import asyncio
 
 from taskserver import Client, State, tool
-from taskserver.store import steering
+from taskserver.store.jobs import admin
 from tests.conftest import RunWorker
 
 
@@ -24,10 +24,10 @@ async def test_pause_and_resume(client: Client, run_worker: RunWorker) -> None:
     async with run_worker(long, short):
         running = await client.submit(long)
         await begun.wait()
-        await steering.pause(broker, "default")
+        await admin.pause(broker, "default")
         waiting = await client.submit(short)
         end.set()
         assert await running.result(timeout=10) == "went on"
         assert (await waiting.status()).state is State.QUEUED
-        await steering.resume(broker, "default")
+        await admin.resume(broker, "default")
         assert await waiting.result(timeout=10) == "done"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
 from tests.store.harness import QUEUE, Queue
 
 

@@ -15,10 +15,12 @@ from taskserver.domain.job import AttemptRecord, ClaimedJob, Failure, JobStatus,
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.domain.messages import Envelope, ToolExecutionMessage, pack
 from taskserver.domain.settlement import Finish, Patience, Refusal, Release, Report, Retry, Settlement
-from taskserver.store import claiming, leasing, reading, recovering, settling, steering, submitting
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import admin, claim, lease, recover, settle
+from taskserver.store.jobs import submit as submitting
 from taskserver.store.keys import GROUP, Keys
-from taskserver.store.searching import Wanted, dead_letters
+from taskserver.store.queries import jobs as job_queries
+from taskserver.store.queries.search import Wanted, dead_letters
 
 QUEUE = "q"
 PATIENT = Patience(total_ms=60_000)
@@ -89,7 +91,7 @@ class Queue:
 
     async def claim(self, slots: int = 1, worker: str = "w1", cap: int = 10, **more: Any) -> list[ClaimedJob]:
         """Claim for so many free slots, none of them reserved for a lane."""
-        return (await claiming.claim(self.broker, QUEUE, worker, (slots, 0, 0), cap, **more)).jobs
+        return (await claim.claim(self.broker, QUEUE, worker, (slots, 0, 0), cap, **more)).jobs
 
     async def running(self, worker: str = "w1", **options: Any) -> ClaimedJob:
         """A fresh job that ``worker`` has just begun; nothing else may wait in the queue."""
@@ -99,14 +101,14 @@ class Queue:
         return job
 
     async def settle(self, *settlements: Settlement, patience: Patience = PATIENT) -> list[Refusal]:
-        return await settling.settle(self.broker, QUEUE, (), settlements, patience)
+        return await settle.settle(self.broker, QUEUE, (), settlements, patience)
 
     async def report(self, *reports: Report) -> None:
-        assert await settling.settle(self.broker, QUEUE, reports, (), PATIENT) == []
+        assert await settle.settle(self.broker, QUEUE, reports, (), PATIENT) == []
 
     async def renew(self, *jobs: ClaimedJob | Held, worker: str = "w1", valid_ms: int = LONG_MS) -> dict[str, str]:
         """One heartbeat: what needs attention, and why."""
-        keeper = leasing.LeaseKeeper(self.broker, worker)
+        keeper = lease.LeaseKeeper(self.broker, worker)
         try:
             running = [(job.key, job.fence) for job in jobs]
             answer = await asyncio.to_thread(keeper.renew, QUEUE, running, b"about", valid_ms)
@@ -116,21 +118,21 @@ class Queue:
 
     async def reclaim(self, lease_ms: int = 0) -> dict[str, str]:
         """One sweep over leases that are all over, unless said otherwise: keys, and who lost them."""
-        lost = await recovering.reclaim(self.broker, QUEUE, "sweeping", lease_ms, hold_ms=LONG_MS)
+        lost = await recover.reclaim(self.broker, QUEUE, "sweeping", lease_ms, hold_ms=LONG_MS)
         assert lost is not None
         return {job.key: job.worker for job in lost}
 
     async def promote(self) -> int:
-        return (await recovering.promote(self.broker, QUEUE)).moved
+        return (await recover.promote(self.broker, QUEUE)).moved
 
     async def expire(self) -> int:
-        return (await recovering.expire(self.broker, QUEUE)).moved
+        return (await recover.expire(self.broker, QUEUE)).moved
 
     async def cancel(self, *keys: str) -> list[State | None]:
-        return await steering.cancel(self.broker, QUEUE, keys)
+        return await admin.cancel(self.broker, QUEUE, keys)
 
     async def requeue(self, *keys: str) -> list[str]:
-        return await steering.requeue(self.broker, QUEUE, keys)
+        return await admin.requeue(self.broker, QUEUE, keys)
 
     async def wait(self, job: ClaimedJob | Held, limit_ms: int = 0) -> list[bytes]:
         """The attempt asks a question; what was refused."""
@@ -174,7 +176,7 @@ class Queue:
         return [ids.parse(letter.id)[1] async for letter in letters]
 
     async def status(self, key: str) -> JobStatus:
-        (status,) = await reading.statuses(self.broker, QUEUE, [key])
+        (status,) = await job_queries.statuses(self.broker, QUEUE, [key])
         assert status is not None
         return status
 
@@ -182,7 +184,7 @@ class Queue:
         return (await self.status(key)).state
 
     async def outcome(self, key: str) -> Outcome:
-        (outcome,) = await reading.outcomes(self.broker, QUEUE, [key])
+        (outcome,) = await job_queries.outcomes(self.broker, QUEUE, [key])
         assert outcome is not None
         return outcome
 

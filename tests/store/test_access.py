@@ -12,19 +12,22 @@ import pytest
 import redis
 
 from taskserver import Client, Context, JobCancelled, JobFailed, State, Toolbox, Worker, WorkerConfig, tool
-from taskserver.domain.fleet import Action, Order
+from taskserver.domain.fleet import Action, FleetCommand
 from taskserver.errors import BrokerDenied
-from taskserver.store import health, listing, mending, partitions, queues, recovering, steering
-from taskserver.store.access import ROLES
-from taskserver.store.checkup import look_over
-from taskserver.store.claiming import claim
-from taskserver.store.connection import Broker
+from taskserver.store.broker import health
+from taskserver.store.broker.access import ROLES
+from taskserver.store.broker.connection import Broker
+from taskserver.store.broker.schema import OURS
+from taskserver.store.jobs import admin, recover
+from taskserver.store.jobs.claim import claim
+from taskserver.store.jobs.lease import LeaseKeeper
 from taskserver.store.keys import SCHEMA
-from taskserver.store.leasing import LeaseKeeper
-from taskserver.store.rounds import around
-from taskserver.store.schema import OURS
-from taskserver.store.searching import Wanted, dead_letters, newest_jobs
-from taskserver.store.workers import give, list_workers
+from taskserver.store.maintenance import audit, registry
+from taskserver.store.maintenance.audit import around
+from taskserver.store.maintenance.doctor import look_over
+from taskserver.store.queries import partitions, queues
+from taskserver.store.queries.search import Wanted, dead_letters, newest_jobs
+from taskserver.store.queries.workers import give, list_workers
 from tests.brokers import Server, kinds
 from tests.conftest import Eventually
 
@@ -141,7 +144,7 @@ async def submit(client: Client) -> list[Any]:
     for other in (await client.submit(work, delay=60, expires=100), await client.submit(work)):
         assert await other.cancel() is State.CANCELLED
     crowd = [job.id[-24:] for job in await client.submit_many([(work, {})] * 6)]
-    assert await steering.cancel(await client.connect(), "default", crowd) == [State.CANCELLED] * 6
+    assert await admin.cancel(await client.connect(), "default", crowd) == [State.CANCELLED] * 6
     return jobs
 
 
@@ -165,17 +168,17 @@ async def keep_house(broker: Broker) -> None:
     keeper = LeaseKeeper(broker, "gone")
     assert await asyncio.to_thread(keeper.renew, "left", [(job.key, job.fence)], b"about", 1) == []
     keeper.close()
-    assert await recovering.reclaim(broker, "left", "w", lease_ms=0, hold_ms=1_000)
+    assert await recover.reclaim(broker, "left", "w", lease_ms=0, hold_ms=1_000)
     assert (await claim(broker, "left", "gone", (1, 0, 0), 3)).jobs[0].key == job.key
-    assert await recovering.recall(broker, "left", "gone", [])
-    assert await mending.take_turn(broker, "left", "w", 1_000)
-    assert await mending.take_turn(broker, "left", "w", 1_000)
-    while "gone" not in await mending.tidy(broker, "left"):  # what it said of itself holds for a millisecond
+    assert await recover.recall(broker, "left", "gone", [])
+    assert await audit.take_turn(broker, "left", "w", 1_000)
+    assert await audit.take_turn(broker, "left", "w", 1_000)
+    while "gone" not in await audit.tidy(broker, "left"):  # what it said of itself holds for a millisecond
         await asyncio.sleep(0)
     async with aclosing(around(broker, "left", repair=True)) as steps:
         assert [step async for step in steps]
-    assert await listing.idle(broker, mark=True) == []
-    await recovering.leave(broker, "left", "gone")
+    assert await registry.idle(broker, mark=True) == []
+    await recover.leave(broker, "left", "gone")
     await health.examine(broker)
 
 
@@ -190,12 +193,12 @@ async def look_after(broker: Broker, client: Client, ended: str) -> None:
     assert (await queues.info(broker, "default")).dead == 2
     assert len(await newest_jobs(broker, ["default"], Wanted(), 50)) > 5
     first, second = [letter.id[-24:] async for letter in dead_letters(broker, ["default"], Wanted())]
-    await steering.pause(broker, "default")
-    assert await steering.requeue(broker, "default", [first]) == [""]
-    assert await steering.cancel(broker, "default", [first]) == [State.CANCELLED]
-    assert await steering.bury_for_good(broker, "default", [second]) == 1
-    assert await steering.purge(broker, "default") == 8
-    await steering.resume(broker, "default")
+    await admin.pause(broker, "default")
+    assert await admin.requeue(broker, "default", [first]) == [""]
+    assert await admin.cancel(broker, "default", [first]) == [State.CANCELLED]
+    assert await admin.bury_for_good(broker, "default", [second]) == 1
+    assert await admin.purge(broker, "default") == 8
+    await admin.resume(broker, "default")
 
 
 async def test_every_role_does_its_work_with_its_own_rights_and_needs_them_all(
@@ -291,7 +294,7 @@ async def test_a_dashboard_sees_workers_and_may_tell_them_to_stop(town: Town, br
     await asyncio.wait_for(hired.ready.wait(), 20)
     (seen,) = await list_workers(brokers["dashboard"])
     assert (seen.name, seen.tools, seen.supervisor) == (hired.name, ["work"], None)
-    await give(brokers["dashboard"], seen, Order(id="1", action=Action.STOP, whom=seen.name))
+    await give(brokers["dashboard"], seen, FleetCommand(id="1", action=Action.STOP, whom=seen.name))
     await asyncio.wait_for(life, 20)
     assert await list_workers(brokers["dashboard"]) == []
     await hired._broker.close()

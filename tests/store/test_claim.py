@@ -9,10 +9,11 @@ import pytest
 
 from taskserver.domain.job import NewJob, State
 from taskserver.domain.lanes import LaneShare
-from taskserver.store import claiming, steering
-from taskserver.store.claiming import Entry, WakeUp
-from taskserver.store.connection import GroupMissing
-from taskserver.store.submitting import submit
+from taskserver.store.broker.connection import GroupMissing
+from taskserver.store.jobs import admin
+from taskserver.store.jobs import claim as claiming
+from taskserver.store.jobs.claim import Entry, WakeUp
+from taskserver.store.jobs.submit import submit
 from tests.store.harness import LONG_MS, PAYLOAD, QUEUE, Queue, release, retry, succeed
 
 
@@ -226,9 +227,9 @@ async def test_a_job_key_of_the_wrong_type_is_an_unknown_job(queue: Queue) -> No
 
 async def test_nothing_is_claimed_from_a_paused_queue(queue: Queue) -> None:
     key = await queue.submit()
-    await steering.pause(queue.broker, QUEUE)
+    await admin.pause(queue.broker, QUEUE)
     assert await claim(queue, (1, 0, 0)) == ([], True, [])
-    await steering.resume(queue.broker, QUEUE)
+    await admin.resume(queue.broker, QUEUE)
     assert [job.key for job in (await claim(queue, (1, 0, 0))).jobs] == [key]
 
 
@@ -236,7 +237,7 @@ async def test_workers_are_told_that_the_queue_goes_on(queue: Queue) -> None:
     async with queue.redis.pubsub() as workers:
         await workers.subscribe(queue.keys.control)
         await workers.get_message(timeout=5)
-        await steering.resume(queue.broker, QUEUE)
+        await admin.resume(queue.broker, QUEUE)
         assert (await workers.get_message(timeout=5))["data"] == b"resume"
 
 
@@ -257,9 +258,9 @@ async def test_an_entry_that_cannot_begin_here_goes_back_to_the_others(queue: Qu
     key = await queue.submit()
     entries = await WakeUp(queue.broker, QUEUE, "w1").read()
     if paused:
-        await steering.pause(queue.broker, QUEUE)
+        await admin.pause(queue.broker, QUEUE)
     assert (await claim(queue, (int(paused), 0, 0), entries)).jobs == []
-    await steering.resume(queue.broker, QUEUE)
+    await admin.resume(queue.broker, QUEUE)
     (job,) = await queue.claim(worker="w2")
     assert (job.key, job.attempt) == (key, 1)
     assert await queue.entries() == 1

@@ -12,11 +12,14 @@ import pytest
 from taskserver.domain.job import State
 from taskserver.domain.settlement import Finish
 from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, ConfigError
-from taskserver.store import queues, reading, recovering, settling, steering, submitting
-from taskserver.store.connection import Broker, GroupMissing
-from taskserver.store.following import Listener
-from taskserver.store.leasing import LeaseKeeper
-from taskserver.store.urls import check_url, without_secrets
+from taskserver.store.broker.connection import Broker, GroupMissing
+from taskserver.store.broker.subscription import Listener
+from taskserver.store.broker.urls import check_url, without_secrets
+from taskserver.store.jobs import admin, recover, settle
+from taskserver.store.jobs import submit as submitting
+from taskserver.store.jobs.lease import LeaseKeeper
+from taskserver.store.queries import jobs as job_queries
+from taskserver.store.queries import queues
 from tests.faults.proxy import Proxy
 from tests.store.harness import (
     LARGE_ERROR,
@@ -162,12 +165,12 @@ async def test_a_password_that_the_server_does_not_want_is_denied(queue: Queue) 
 async def test_permissions_revoked_while_connected_are_denied_and_recover(queue: Queue, locked_url: str) -> None:
     await queue.redis.execute_command("ACL", "SETUSER", "reader", "+@all")
     other = Broker(locked_url.format(password="right"), patience=0)
-    assert await reading.outcomes(other, QUEUE, ["x"]) == [None]
+    assert await job_queries.outcomes(other, QUEUE, ["x"]) == [None]
     await queue.redis.execute_command("ACL", "SETUSER", "reader", "-@all")
     with pytest.raises(BrokerDenied):
-        await reading.outcomes(other, QUEUE, ["x"])
+        await job_queries.outcomes(other, QUEUE, ["x"])
     await queue.redis.execute_command("ACL", "SETUSER", "reader", "+@all")
-    assert await reading.outcomes(other, QUEUE, ["x"]) == [None]
+    assert await job_queries.outcomes(other, QUEUE, ["x"]) == [None]
     await other.close()
 
 
@@ -190,7 +193,7 @@ async def test_scripts_forgotten_inside_a_pipeline_are_sent_again(queue: Queue) 
     first, second, third = [await queue.running() for _ in range(3)]
     await queue.redis.script_flush()
     settlements = [succeed(first), retry(second, delay_ms=LONG_MS), release(third)]
-    assert await settling.settle(queue.broker, QUEUE, [says(first, 1, "words")], settlements, PATIENT) == []
+    assert await settle.settle(queue.broker, QUEUE, [says(first, 1, "words")], settlements, PATIENT) == []
     states = [await queue.state(job.key) for job in (first, second, third)]
     assert states == [State.SUCCEEDED, State.DELAYED, State.QUEUED]
 
@@ -199,8 +202,8 @@ async def test_reports_still_count_when_only_their_script_was_forgotten(queue: Q
     job, other = await queue.running(), await queue.running()
     await queue.redis.script_flush()
     await queue.settle(succeed(other))  # loads finish, not report
-    await settling.settle(queue.broker, QUEUE, [says(job, 1, "last words")], [succeed(job)], PATIENT)
-    assert [str(event) for event in await reading.events(queue.broker, QUEUE, job.key)] == ["last words"]
+    await settle.settle(queue.broker, QUEUE, [says(job, 1, "last words")], [succeed(job)], PATIENT)
+    assert [str(event) for event in await job_queries.events(queue.broker, QUEUE, job.key)] == ["last words"]
 
 
 # Groups and streams that are gone
@@ -212,8 +215,8 @@ async def test_everything_is_made_anew_after_flushall(queue: Queue) -> None:
     assert await queue.claim() == []
     assert await queue.promote() == 0
     assert await queue.reclaim() == {}
-    assert await steering.purge(queue.broker, QUEUE) == 0
-    await recovering.leave(queue.broker, QUEUE, "w1")
+    assert await admin.purge(queue.broker, QUEUE) == 0
+    await recover.leave(queue.broker, QUEUE, "w1")
     key = await queue.submit()
     assert [job.key for job in await queue.claim()] == [key]
 

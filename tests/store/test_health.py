@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from taskserver.errors import BrokerUnavailable, BrokerUnsuitable
-from taskserver.store import health
-from taskserver.store.connection import Broker
+from taskserver.store.broker import health
+from taskserver.store.broker.connection import Broker
 from tests.store.harness import Queue
 
 

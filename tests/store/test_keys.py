@@ -7,7 +7,7 @@ import re
 from taskserver.domain.job import State
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.domain.settlement import Defer, Patience
-from taskserver.store import steering
+from taskserver.store.jobs import admin
 from taskserver.store.keys import QUEUES, SCHEMA, Keys
 from tests.architecture.package import LUA
 from tests.leaks import leaked
@@ -50,8 +50,8 @@ async def end_jobs_in_every_way(queue: Queue) -> None:
     await queue.settle(succeed(job))
     await queue.submit()
     await queue.submit(delay_ms=LONG_MS)
-    await steering.purge(queue.broker, queue.keys.queue)
-    await steering.pause(queue.broker, queue.keys.queue)
+    await admin.purge(queue.broker, queue.keys.queue)
+    await admin.pause(queue.broker, queue.keys.queue)
 
 
 async def keys_without_end(queue: Queue) -> set[str]:
@@ -71,7 +71,7 @@ async def test_no_ended_job_leaves_a_key_without_a_time_to_live(queue: Queue) ->
 
 async def test_only_hash_and_message_of_a_live_job_have_none(queue: Queue) -> None:
     await end_jobs_in_every_way(queue)
-    await steering.resume(queue.broker, queue.keys.queue)
+    await admin.resume(queue.broker, queue.keys.queue)
     live = [await queue.make(state) for state in (State.WAITING, State.RUNNING, State.DELAYED)]
     job = await queue.running()
     await queue.report(says(job, 1, "words"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from taskserver.domain.job import Outcome, State
-from taskserver.store import queues, reading, steering
+from taskserver.store.jobs import admin
+from taskserver.store.queries import jobs as job_queries
+from taskserver.store.queries import queues
 from tests.store.harness import LARGE_RESULT, LONG_MS, PAYLOAD, QUEUE, SMALL_RESULT, Queue, fail, retry, succeed
 
 
@@ -18,7 +20,7 @@ async def test_a_job_that_has_not_ended_has_no_outcome_yet(queue: Queue) -> None
 async def test_outcomes_come_in_the_order_asked_for(queue: Queue) -> None:
     small, large = await queue.running(), await queue.running()
     await queue.settle(succeed(small), succeed(large, LARGE_RESULT))
-    assert await reading.outcomes(queue.broker, QUEUE, [large.key, "unknown", small.key]) == [
+    assert await job_queries.outcomes(queue.broker, QUEUE, [large.key, "unknown", small.key]) == [
         Outcome(State.SUCCEEDED, LARGE_RESULT),
         None,
         Outcome(State.SUCCEEDED, SMALL_RESULT),
@@ -28,11 +30,11 @@ async def test_outcomes_come_in_the_order_asked_for(queue: Queue) -> None:
 async def test_a_key_of_the_wrong_type_hides_no_other_job(queue: Queue) -> None:
     sound = await queue.make(State.SUCCEEDED)
     await queue.redis.set(queue.keys.job("broken"), "not a hash")
-    assert [outcome is None for outcome in await reading.outcomes(queue.broker, QUEUE, ["broken", sound.key])] == [
+    assert [outcome is None for outcome in await job_queries.outcomes(queue.broker, QUEUE, ["broken", sound.key])] == [
         True,
         False,
     ]
-    assert [status is None for status in await reading.statuses(queue.broker, QUEUE, ["broken", sound.key])] == [
+    assert [status is None for status in await job_queries.statuses(queue.broker, QUEUE, ["broken", sound.key])] == [
         True,
         False,
     ]
@@ -67,8 +69,8 @@ async def test_an_error_that_cannot_be_read_is_told_as_such(queue: Queue) -> Non
 
 async def test_a_scan_finds_every_job(queue: Queue) -> None:
     keys = {await queue.submit() for _ in range(700)}
-    assert {key async for page in reading.scan(queue.broker, QUEUE) for key in page} == keys
-    assert [page async for page in reading.scan(queue.broker, "other") if page] == []
+    assert {key async for page in job_queries.scan(queue.broker, QUEUE) for key in page} == keys
+    assert [page async for page in job_queries.scan(queue.broker, "other") if page] == []
 
 
 async def test_large_results_come_in_several_answers(queue: Queue) -> None:
@@ -78,8 +80,8 @@ async def test_large_results_come_in_several_answers(queue: Queue) -> None:
         job = await queue.running()
         await queue.settle(succeed(job, large))
         keys.append(job.key)
-    assert len(await reading.outcomes(queue.broker, QUEUE, keys)) == 3
-    assert len(await reading.outcomes(queue.broker, QUEUE, keys[3:])) == 2
+    assert len(await job_queries.outcomes(queue.broker, QUEUE, keys)) == 3
+    assert len(await job_queries.outcomes(queue.broker, QUEUE, keys[3:])) == 2
 
 
 async def test_dead_letters_are_listed_newest_first(queue: Queue) -> None:
@@ -95,7 +97,7 @@ async def test_a_queue_tells_what_waits_and_runs(queue: Queue) -> None:
     await queue.submit(delay_ms=LONG_MS)
     await queue.submit(lane="high")
     await queue.submit()
-    await steering.pause(queue.broker, QUEUE)
+    await admin.pause(queue.broker, QUEUE)
     info = await queues.info(queue.broker, QUEUE)
     assert (info.name, info.paused, info.running, info.delayed, info.dead) == (QUEUE, True, 1, 1, 1)
     assert info.ready == {"returned": 0, "high": 1, "normal": 1, "low": 0}

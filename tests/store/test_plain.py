@@ -12,9 +12,9 @@ import pytest
 
 from taskserver import Client, tool
 from taskserver.domain.job import ClaimedJob, State
-from taskserver.domain.messages import KEPT_BYTES, Envelope, Kept, ToolExecutionMessage, keep, unpack
+from taskserver.domain.messages import KEPT_BYTES, Envelope, JobSummary, ToolExecutionMessage, keep, unpack
 from taskserver.domain.settlement import Defer
-from taskserver.store import recovering
+from taskserver.store.jobs import recover
 from tests.store.harness import (
     LARGE_RESULT,
     PAYLOAD,
@@ -35,7 +35,7 @@ short_and_long = pytest.mark.parametrize("data", [SMALL_RESULT, LARGE_RESULT], i
 
 async def recalled_and_begun(queue: Queue, job: ClaimedJob) -> None:
     """A claim whose answer was lost is taken back; by the next one the record has as many fields as before."""
-    assert await recovering.recall(queue.broker, QUEUE, "w1", []) == [job.key]
+    assert await recover.recall(queue.broker, QUEUE, "w1", []) == [job.key]
     (again,) = await queue.claim()
     assert again.fence > job.fence
 
@@ -57,7 +57,7 @@ MOVES: dict[str, MoveOn] = {
     "deferred": lambda queue, job: queue.settle(Defer(job.key, job.fence, SMALL_ERROR)),
     "lost": lambda queue, job: queue.reclaim(),
     "lost and begun": lost_and_begun,
-    "recalled": lambda queue, job: recovering.recall(queue.broker, QUEUE, "w1", []),
+    "recalled": lambda queue, job: recover.recall(queue.broker, QUEUE, "w1", []),
     "recalled and begun": recalled_and_begun,
     "asked": asked,
 }
@@ -115,7 +115,7 @@ def test_what_would_be_long_is_not_kept_apart_from_the_message() -> None:
     def kept(session: str) -> bytes:
         return keep(Envelope.of(message, msgspec.msgpack.encode(message), session_id=session), "add")
 
-    assert msgspec.msgpack.decode(kept("s"), type=Kept) == Kept("add", session_id="s")
+    assert msgspec.msgpack.decode(kept("s"), type=JobSummary) == JobSummary("add", session_id="s")
     assert len(kept("s" * 50)) <= KEPT_BYTES
     assert kept("s" * 80) == b""
 

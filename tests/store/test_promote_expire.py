@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from taskserver.domain.job import State
-from taskserver.store import recovering
-from taskserver.store.recovering import BATCH
+from taskserver.store.jobs import recover
+from taskserver.store.jobs.recover import BATCH
 from tests.store.harness import LONG_MS, QUEUE, Held, Queue
 
 
@@ -26,10 +26,10 @@ async def test_a_delayed_job_comes_back_into_its_lane_when_it_is_due(queue: Queu
 
 
 async def test_none_comes_early_and_the_scheduler_hears_when_to_look_again(queue: Queue) -> None:
-    assert await recovering.promote(queue.broker, QUEUE) == (0, None)
+    assert await recover.promote(queue.broker, QUEUE) == (0, None)
     await queue.submit(delay_ms=2 * LONG_MS)
     await queue.submit(delay_ms=LONG_MS)
-    moved, next_ms = await recovering.promote(queue.broker, QUEUE)
+    moved, next_ms = await recover.promote(queue.broker, QUEUE)
     assert moved == 0
     assert next_ms == pytest.approx(LONG_MS, abs=2_000)
 
@@ -38,8 +38,8 @@ async def test_more_are_due_than_one_call_moves(queue: Queue) -> None:
     keys = [await queue.submit(delay_ms=LONG_MS) for _ in range(BATCH + 1)]
     for key in keys:
         await queue.ripen(key)
-    assert await recovering.promote(queue.broker, QUEUE) == (BATCH, 0)
-    assert await recovering.promote(queue.broker, QUEUE) == (1, None)
+    assert await recover.promote(queue.broker, QUEUE) == (BATCH, 0)
+    assert await recover.promote(queue.broker, QUEUE) == (1, None)
     assert len(await queue.claim(slots=len(keys))) == len(keys)
 
 
@@ -83,12 +83,12 @@ async def test_a_job_ends_when_its_time_to_start_is_over(queue: Queue, state: st
 
 async def test_the_scheduler_hears_when_the_next_job_expires(queue: Queue) -> None:
     await queue.submit(expires_ms=LONG_MS)
-    moved, next_ms = await recovering.expire(queue.broker, QUEUE)
+    moved, next_ms = await recover.expire(queue.broker, QUEUE)
     assert moved == 0
     assert next_ms == pytest.approx(LONG_MS, abs=2_000)
 
 
 async def test_a_job_that_started_in_time_does_not_expire(queue: Queue) -> None:
     job = await queue.running(expires_ms=LONG_MS)
-    assert await recovering.expire(queue.broker, QUEUE) == (0, None)
+    assert await recover.expire(queue.broker, QUEUE) == (0, None)
     assert await queue.state(job.key) is State.RUNNING

@@ -7,14 +7,14 @@ import asyncio
 import pytest
 
 from taskserver.domain.job import State
-from taskserver.store import recovering, steering
-from taskserver.store.claiming import WakeUp
-from taskserver.store.steering import BATCH
+from taskserver.store.jobs import admin, recover
+from taskserver.store.jobs.admin import BATCH
+from taskserver.store.jobs.claim import WakeUp
 from tests.store.harness import LONG_MS, QUEUE, Queue, fail, says, succeed
 
 
 async def purge(queue: Queue) -> int:
-    return await asyncio.wait_for(steering.purge(queue.broker, QUEUE), 10)
+    return await asyncio.wait_for(admin.purge(queue.broker, QUEUE), 10)
 
 
 async def test_all_that_waits_is_cancelled_and_what_runs_goes_on(queue: Queue) -> None:
@@ -97,28 +97,28 @@ async def test_a_worker_that_leaves_takes_its_name_with_it(queue: Queue) -> None
     await queue.settle(succeed(await queue.running()))
     await queue.renew()
     assert await consumers(queue) == [b"w1"]
-    await recovering.leave(queue.broker, QUEUE, "w1")
+    await recover.leave(queue.broker, QUEUE, "w1")
     assert await consumers(queue) == []
     assert not await queue.redis.exists(queue.keys.worker("w1"))
 
 
 async def test_a_worker_with_jobs_stays_so_that_they_are_not_lost(queue: Queue) -> None:
     job = await queue.running()
-    await recovering.leave(queue.broker, QUEUE, "w1")
+    await recover.leave(queue.broker, QUEUE, "w1")
     assert await consumers(queue) == [b"w1"]
     assert await queue.reclaim() == {job.key: "w1"}
 
 
 async def test_leaving_twice_or_without_having_come_is_harmless(queue: Queue) -> None:
     for _ in range(2):
-        await recovering.leave(queue.broker, QUEUE, "w9")
+        await recover.leave(queue.broker, QUEUE, "w9")
 
 
 # Dead letters
 
 
 async def bury(queue: Queue, *keys: str) -> int:
-    return await steering.bury_for_good(queue.broker, QUEUE, keys)
+    return await admin.bury_for_good(queue.broker, QUEUE, keys)
 
 
 async def test_a_dead_letter_is_deleted_with_all_that_is_kept_of_it(queue: Queue) -> None:
@@ -163,4 +163,4 @@ async def test_a_purge_whose_answer_was_lost_answers_the_same(queue: Queue) -> N
 async def test_a_burial_whose_answer_was_lost_answers_the_same(queue: Queue) -> None:
     job = await queue.make(State.DEAD)
     for _ in range(2):
-        assert await queue.broker.run("bury", QUEUE, "call", job.key) == 1
+        assert await queue.broker.run("delete_dead", QUEUE, "call", job.key) == 1

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from taskserver.domain.job import ClaimedJob, State
-from taskserver.store import recovering
-from taskserver.store.claiming import WakeUp
+from taskserver.store.jobs import recover
+from taskserver.store.jobs.claim import WakeUp
+from taskserver.store.jobs.recover import BATCH
 from taskserver.store.keys import GROUP
-from taskserver.store.recovering import BATCH
 from tests.store.harness import LONG_MS, QUEUE, Queue, succeed
 
 
@@ -63,8 +63,8 @@ async def test_more_jobs_than_one_sweep_looks_at_all_come_back(queue: Queue) -> 
 
 
 async def test_one_worker_sweeps_at_a_time(queue: Queue) -> None:
-    async def sweep(worker: str) -> list[recovering.Lost] | None:
-        return await recovering.reclaim(queue.broker, QUEUE, worker, 0, hold_ms=LONG_MS)
+    async def sweep(worker: str) -> list[recover.Lost] | None:
+        return await recover.reclaim(queue.broker, QUEUE, worker, 0, hold_ms=LONG_MS)
 
     assert await sweep("w1") == []
     assert await sweep("w2") is None
@@ -75,7 +75,7 @@ async def test_one_worker_sweeps_at_a_time(queue: Queue) -> None:
 
 
 async def test_a_sweeper_that_dies_is_followed_by_another(queue: Queue) -> None:
-    await recovering.reclaim(queue.broker, QUEUE, "w1", 0, hold_ms=5_000)
+    await recover.reclaim(queue.broker, QUEUE, "w1", 0, hold_ms=5_000)
     assert 0 < await queue.ttl(queue.keys.sweeper) <= 5_000
 
 
@@ -141,7 +141,7 @@ async def test_a_clock_that_was_set_back_does_not_prolong_that_time(queue: Queue
 async def test_those_who_may_not_sweep_are_seen_all_the_same(queue: Queue) -> None:
     await queue.reclaim(lease_ms=30_000)
     await nobody_looked_for(queue, 19_000)
-    assert await recovering.reclaim(queue.broker, QUEUE, "another", 30_000, hold_ms=LONG_MS) is None
+    assert await recover.reclaim(queue.broker, QUEUE, "another", 30_000, hold_ms=LONG_MS) is None
     assert int(await queue.redis.hget(queue.keys.meta, "looked")) > 0
     await nobody_looked_for(queue, 19_000)
     await queue.reclaim(lease_ms=30_000)
@@ -156,7 +156,7 @@ async def _entry_id(queue: Queue, job: ClaimedJob) -> str:
 
 
 async def recall(queue: Queue, *running: str, worker: str = "w1") -> list[str]:
-    return await recovering.recall(queue.broker, QUEUE, worker, running)
+    return await recover.recall(queue.broker, QUEUE, worker, running)
 
 
 async def test_jobs_of_a_claim_that_was_not_answered_go_back_unspent(queue: Queue) -> None:

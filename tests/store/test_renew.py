@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from taskserver.domain.job import State
-from taskserver.store import queues
+from taskserver.store.queries import queues
 from tests.store.harness import LONG_MS, QUEUE, Held, Queue, release, succeed
 
 FEW_MS = 50

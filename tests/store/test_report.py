@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from taskserver.domain.events import EventKind
 from taskserver.domain.job import State
-from taskserver.store import reading
+from taskserver.store.queries import jobs as job_queries
 from tests.store.harness import QUEUE, Queue, retry, says, succeed
 
 DAY_MS = 86_400_000
 
 
 async def texts(queue: Queue, key: str, after: str = "0") -> list[str]:
-    return [str(event) for event in await reading.events(queue.broker, QUEUE, key, after)]
+    return [str(event) for event in await job_queries.events(queue.broker, QUEUE, key, after)]
 
 
 async def test_reports_become_events(queue: Queue) -> None:
     job = await queue.running()
     await queue.report(says(job, 1, "downloading", 0.25), says(job, 2, "chapter one"))
-    progress, output = await reading.events(queue.broker, QUEUE, job.key)
+    progress, output = await job_queries.events(queue.broker, QUEUE, job.key)
     assert (progress.kind, progress.text, progress.progress) == (EventKind.PROGRESS, "downloading", 0.25)
     assert (output.kind, output.text, output.progress) == (EventKind.OUTPUT, "chapter one", None)
     assert progress.attempt == output.attempt == 1
@@ -29,7 +29,7 @@ async def test_reports_become_events(queue: Queue) -> None:
 async def test_events_go_on_behind_a_cursor(queue: Queue) -> None:
     job = await queue.running()
     await queue.report(*(says(job, n, f"piece {n}") for n in range(1, 5)))
-    second = (await reading.events(queue.broker, QUEUE, job.key))[1]
+    second = (await job_queries.events(queue.broker, QUEUE, job.key))[1]
     assert await texts(queue, job.key, second.cursor) == ["piece 3", "piece 4"]
 
 
@@ -49,7 +49,7 @@ async def test_the_next_attempt_counts_from_one_again(queue: Queue) -> None:
     await queue.promote()
     (again,) = await queue.claim()
     await queue.report(says(again, 1, "second attempt"))
-    events = await reading.events(queue.broker, QUEUE, job.key)
+    events = await job_queries.events(queue.broker, QUEUE, job.key)
     assert [(event.attempt, event.text) for event in events] == [(1, "first attempt"), (2, "second attempt")]
 
 

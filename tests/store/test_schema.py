@@ -8,11 +8,11 @@ import pytest
 
 from taskserver import Client, Toolbox, Worker, WorkerConfig, tool
 from taskserver.errors import BrokerUnavailable, BrokerUnsuitable
-from taskserver.store import health
-from taskserver.store.connection import Broker
+from taskserver.store.broker import health
+from taskserver.store.broker.connection import Broker
+from taskserver.store.broker.schema import NUMBER, OURS, Schema
 from taskserver.store.keys import SCHEMA
-from taskserver.store.schema import NUMBER, OURS, Schema
-from taskserver.worker import lookout
+from taskserver.worker.maintenance import schema_watcher
 
 NEWER = f"{NUMBER + 1} 9.1.0"
 UPGRADE = rf"holds keys of schema {NUMBER + 1}, .*knows schema {NUMBER}: pip install --upgrade 'taskserver>=9\.1\.0'"
@@ -96,7 +96,7 @@ async def test_it_is_asked_for_again_when_the_broker_was_away(broker: Broker) ->
 async def test_a_worker_that_it_has_moved_past_lets_its_jobs_end_and_says_why(
     client: Client, broker_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookout, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(schema_watcher, "LOOK_SECONDS", 0.05)
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     @tool

@@ -9,7 +9,7 @@ import pytest
 
 from taskserver.domain.job import AttemptRecord, ClaimedJob, Failure, Outcome, State
 from taskserver.domain.settlement import Defer, Finish, Patience, Refusal, Settlement
-from taskserver.store import news, settling
+from taskserver.store.jobs import notifications, settle
 from taskserver.store.keys import GROUP
 from tests.store.harness import (
     LARGE_ERROR,
@@ -130,7 +130,7 @@ async def test_whoever_waits_is_told_on_the_channel_of_the_submitter(queue: Queu
         await client.get_message(timeout=5)
         await queue.settle(succeed(job), succeed(other, LARGE_RESULT), fail(third, State.FAILED, SMALL_ERROR))
         message = (await client.get_message(timeout=5))["data"]
-        assert list(news.ended(message)) == [
+        assert list(notifications.ended(message)) == [
             (job.key, Outcome(State.SUCCEEDED, SMALL_RESULT)),
             (other.key, None),  # too long to be told
             (third.key, Outcome(State.FAILED, SMALL_ERROR)),
@@ -143,7 +143,7 @@ async def test_an_end_without_an_outcome_tells_where_to_look(queue: Queue) -> No
         await client.subscribe(queue.keys.done("000000"))
         await client.get_message(timeout=5)
         await queue.cancel(job)
-        assert list(news.ended((await client.get_message(timeout=5))["data"])) == [(job, None)]
+        assert list(notifications.ended((await client.get_message(timeout=5))["data"])) == [(job, None)]
 
 
 # Retry
@@ -352,7 +352,7 @@ async def test_reports_and_all_kinds_of_settlement_share_a_round_trip(queue: Que
     jobs = [await queue.running() for _ in SETTLEMENTS]
     settlements = [settlement(job) for settlement, job in zip(SETTLEMENTS, jobs, strict=True)]
     reports = [says(job, 1, "last words") for job in jobs]
-    assert await settling.settle(queue.broker, QUEUE, reports, settlements, PATIENT) == []
+    assert await settle.settle(queue.broker, QUEUE, reports, settlements, PATIENT) == []
     states = [await queue.state(job.key) for job in jobs]
     assert states == [State.SUCCEEDED, State.FAILED, State.DELAYED, State.QUEUED, State.DELAYED]
     assert [await queue.redis.xlen(queue.keys.events(job.key)) for job in jobs] == [1] * len(jobs)

@@ -8,9 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from taskserver.domain.job import NewJob, State
-from taskserver.store import queues, steering, submitting
-from taskserver.store.connection import Broker
-from taskserver.store.submitting import BATCH_BYTES, BATCH_JOBS
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import admin
+from taskserver.store.jobs import submit as submitting
+from taskserver.store.jobs.submit import BATCH_BYTES, BATCH_JOBS
+from taskserver.store.queries import queues
 from tests.store.harness import LONG_MS, PAYLOAD, QUEUE, Queue, new_job
 
 
@@ -116,5 +118,5 @@ async def test_no_jobs_are_no_call(queue: Queue) -> None:
 
 
 async def test_a_paused_queue_takes_jobs(queue: Queue) -> None:
-    await steering.pause(queue.broker, QUEUE)
+    await admin.pause(queue.broker, QUEUE)
     assert await queue.state(await queue.submit()) is State.QUEUED

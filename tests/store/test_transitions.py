@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from taskserver.domain.job import TRANSITIONS, State
 from taskserver.domain.settlement import Defer, Finish, Patience, Release, Report, Retry
-from taskserver.store import recovering, settling, steering, submitting
+from taskserver.store.jobs import admin, recover, settle
+from taskserver.store.jobs import submit as submitting
 from tests.store.harness import LONG_MS, PATIENT, QUEUE, SMALL_ERROR, Held, Queue, new_job
 
 Act = Callable[[Queue, Held], Awaitable[object]]
@@ -39,7 +40,7 @@ async def renew(queue: Queue, job: Held) -> None:
 
 async def report(queue: Queue, job: Held) -> None:
     reports = [Report(job.key, job.fence, 1, 1, b"report", b"")]
-    await settling.settle(queue.broker, QUEUE, reports, [], PATIENT)
+    await settle.settle(queue.broker, QUEUE, reports, [], PATIENT)
 
 
 def finish_as(state: State) -> Act:
@@ -77,7 +78,7 @@ async def reclaim_unbegun(queue: Queue, job: Held) -> None:
 
 
 async def recall(queue: Queue, job: Held) -> None:
-    await recovering.recall(queue.broker, QUEUE, "w1", [])
+    await recover.recall(queue.broker, QUEUE, "w1", [])
 
 
 async def recall_unbegun(queue: Queue, job: Held) -> None:
@@ -88,7 +89,7 @@ async def recall_unbegun(queue: Queue, job: Held) -> None:
 async def mend(queue: Queue, job: Held) -> None:
     """Somebody has deleted all that would wake the job."""
     await queue.forget_wake_up_calls()
-    await queue.broker.run("mend", QUEUE, job.key)
+    await queue.broker.run("repair_jobs", QUEUE, job.key)
 
 
 async def promote(queue: Queue, job: Held) -> None:
@@ -118,7 +119,7 @@ async def requeue(queue: Queue, job: Held) -> None:
 
 
 async def purge(queue: Queue, job: Held) -> None:
-    await steering.purge(queue.broker, QUEUE)
+    await admin.purge(queue.broker, QUEUE)
 
 
 def but_cancelled_before(act: Act) -> Act:
@@ -140,7 +141,7 @@ ACTS: dict[str, Act] = {
     "defer": defer,
     "reclaim": reclaim,
     "recall": recall,
-    "mend": mend,
+    "repair_jobs": mend,
     "promote": promote,
     "cancel": cancel,
     "expire": expire,
@@ -171,8 +172,8 @@ EDGES: list[Edge] = [
     ("recall", "running", "queued", recall),
     ("recall", "running", "cancelled", but_cancelled_before(recall)),
     ("recall", "queued", "queued", recall_unbegun),
-    ("mend", "queued", "queued", mend),
-    *(("mend", state, state, mend) for state in ("running", "delayed", "waiting", "dead")),
+    ("repair_jobs", "queued", "queued", mend),
+    *(("repair_jobs", state, state, mend) for state in ("running", "delayed", "waiting", "dead")),
     ("promote", "delayed", "queued", promote),
     *(("cancel", source, "cancelled", cancel) for source in ("queued", "delayed", "waiting")),
     ("cancel", "running", "running", cancel),

@@ -6,16 +6,16 @@ import asyncio
 
 import msgspec
 
-from taskserver.domain.fleet import About
-from taskserver.store import recovering
-from taskserver.store.leasing import LeaseKeeper
-from taskserver.store.workers import list_workers
+from taskserver.domain.fleet import WorkerSnapshot
+from taskserver.store.jobs import recover
+from taskserver.store.jobs.lease import LeaseKeeper
+from taskserver.store.queries.workers import list_workers
 from tests.store.harness import QUEUE, Queue
 
 
 async def beat(queue: Queue, name: str, valid_ms: int = 60_000) -> None:
     """A heartbeat of a worker that has no jobs."""
-    about = About(name=name, host="h", pid=1, python="3", concurrency=1, busy=0, queues=[QUEUE], tools=[])
+    about = WorkerSnapshot(name=name, host="h", pid=1, python="3", concurrency=1, busy=0, queues=[QUEUE], tools=[])
     keeper = LeaseKeeper(queue.broker, name)
     await asyncio.to_thread(keeper.renew, QUEUE, [], msgspec.msgpack.encode(about), valid_ms)
     keeper.close()
@@ -29,7 +29,7 @@ async def test_a_worker_is_listed_from_its_first_heartbeat_on_until_it_leaves(qu
     await beat(queue, "w1")
     await beat(queue, "w2")
     assert await names(queue) == ["w1", "w2"]
-    await recovering.leave(queue.broker, QUEUE, "w1")
+    await recover.leave(queue.broker, QUEUE, "w1")
     assert await names(queue) == ["w2"]
 
 

@@ -9,8 +9,8 @@ import pytest
 from taskserver import BrokerUnavailable, Client, Job, ResultTimeout, tool
 from taskserver.client import submitter, waiter
 from taskserver.domain.job import Outcome
-from taskserver.store import reading
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
+from taskserver.store.queries import jobs as job_queries
 from tests.brokers import Server, kinds
 from tests.conftest import Eventually, RunWorker
 
@@ -97,12 +97,12 @@ async def test_a_broker_that_was_away_for_long_is_listened_to_again(
 
 
 async def test_results_that_fill_several_answers_all_arrive(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = reading.outcomes
+    read = job_queries.outcomes
 
     async def two_at_most(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
         return (await read(broker, queue, keys))[:2]
 
-    monkeypatch.setattr(reading, "outcomes", two_at_most)
+    monkeypatch.setattr(job_queries, "outcomes", two_at_most)
     jobs = [await client.submit(answer) for _ in range(7)]
     waiting = [asyncio.create_task(job.result(timeout=20)) for job in jobs]
     for job in jobs:
@@ -113,7 +113,7 @@ async def test_results_that_fill_several_answers_all_arrive(client: Client, monk
 async def test_an_unforeseen_failure_does_not_leave_everybody_waiting(
     client: Client, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = reading.outcomes
+    read = job_queries.outcomes
     failed = False
 
     async def fail_once(*args: object) -> object:
@@ -123,7 +123,7 @@ async def test_an_unforeseen_failure_does_not_leave_everybody_waiting(
             raise ValueError("a state that this version does not know")
         return await read(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(reading, "outcomes", fail_once)
+    monkeypatch.setattr(job_queries, "outcomes", fail_once)
     job = await client.submit(answer)
     await _end_silently(broker, job)
     assert await job.result(timeout=10) == 42

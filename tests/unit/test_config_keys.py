@@ -11,7 +11,7 @@ from taskserver import Client, ConfigError, Toolbox, Worker, WorkerConfig
 from taskserver.config.keys import keyring
 from taskserver.config.settings import settings
 from taskserver.domain.signing import Keyring
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
 
 KEY = "3f" * 32
 JOB = "0" * 24

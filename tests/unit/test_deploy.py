@@ -13,7 +13,7 @@ from taskserver.config.file import load
 from taskserver.deploy import Rendered, as_yaml, load_kept, render
 from taskserver.deploy.secrets import commands
 from taskserver.errors import ConfigFileInvalid
-from taskserver.worker.planning import plan
+from taskserver.fleet.planning import plan
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "kubernetes.yaml"
 VERSIONS = ("1.30", "1.37")

@@ -16,7 +16,7 @@ import pytest
 import redis.asyncio
 
 from taskserver import BrokerUnavailable, Toolbox, Worker, WorkerConfig
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from taskserver import Client, tool
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
 from tests.worker.conftest import Hire
 
 JOBS = 200

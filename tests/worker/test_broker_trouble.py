@@ -8,7 +8,7 @@ import pytest
 
 from taskserver import BrokerUnavailable, Client, Context, State, tool
 from taskserver.domain.lanes import LANES, RETURNED
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
 from tests.brokers import Server, kinds
 from tests.conftest import Eventually
 from tests.worker.conftest import Hire

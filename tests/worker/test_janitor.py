@@ -6,10 +6,10 @@ import pytest
 
 from taskserver import Client, tool
 from taskserver.domain.lanes import LANES, RETURNED
-from taskserver.store import queues
-from taskserver.store.connection import Broker
-from taskserver.store.mending import take_turn
-from taskserver.worker import janitor
+from taskserver.store.broker.connection import Broker
+from taskserver.store.maintenance.audit import take_turn
+from taskserver.store.queries import queues
+from taskserver.worker.maintenance import janitor
 from tests.conftest import Eventually, RunWorker
 
 

@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import atexit, os, signal, sys, threading
-from taskserver.worker.working import be_mortal, handling, run_loop
+from taskserver.fleet.runtime import be_mortal, handling, run_loop
 
 def tell(kill=os.kill, pid=os.getpid(), number=signal.{signal}):
     kill(pid, number)

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from taskserver import Client, Context, State, tool
-from taskserver.client import spreading
+from taskserver.client import router
 from taskserver.domain.partitions import partitions, queue_of
-from taskserver.store import partitions as stored
-from taskserver.store import queues, steering
-from taskserver.store.workers import list_workers
+from taskserver.store.jobs import admin
+from taskserver.store.queries import partitions as stored
+from taskserver.store.queries import queues
+from taskserver.store.queries.workers import list_workers
 from taskserver.worker.slots import QueueShare
 from tests.conftest import Eventually
 from tests.worker.conftest import Hire
@@ -98,7 +99,7 @@ async def test_signed_messages_are_for_their_partition(
 async def test_a_worker_and_a_client_notice_that_a_queue_grows(
     hire: Hire, broker_url: str, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
-    monkeypatch.setattr(spreading, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(router, "LOOK_SECONDS", 0.0)
     hired = await hire(double, queues=("mail",), concurrency=2)
     async with Client(broker_url, queue="mail") as client:
         assert place(await client.submit(double, {"number": 1})) == "mail"
@@ -122,7 +123,7 @@ async def test_a_queue_that_is_paused_grows_by_paused_partitions(hire: Hire, bro
     async with Client(broker_url, queue="mail") as client:
         broker = await client.connect()
         await client.submit(double, {"number": 1})
-        await steering.pause(broker, "mail")
+        await admin.pause(broker, "mail")
         await stored.grow(broker, "mail", 3)
         assert {(await queues.info(broker, name)).paused for name in partitions("mail", 3)} == {True}
 

@@ -10,7 +10,7 @@ import pytest
 from taskserver import Client, ConfigError, State, tool
 from taskserver.tools.processes import resident_bytes
 from taskserver.tools.processes.memory import from_ps
-from taskserver.worker import recycler
+from taskserver.worker.maintenance import recycler
 from taskserver.worker.slots import Slots
 from tests.conftest import Eventually
 from tests.worker.conftest import Hire

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from taskserver import Client, Context, State, tool
-from taskserver.store.claiming import Entry
+from taskserver.store.jobs.claim import Entry
 from taskserver.store.keys import Keys
 from tests.brokers import Server, kinds
 from tests.conftest import Eventually

@@ -6,8 +6,8 @@ import pytest
 
 from taskserver import Client, tool
 from taskserver.errors import BrokerUnsuitable
-from taskserver.store import queues
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
+from taskserver.store.queries import queues
 from taskserver.testing import running_worker
 
 

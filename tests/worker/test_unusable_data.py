@@ -8,8 +8,8 @@ from taskserver import BaseMessage, Client, JobFailed, State, tool
 from taskserver.domain import ids
 from taskserver.domain.job import NewJob
 from taskserver.domain.messages import Envelope, pack
-from taskserver.store import submitting
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import submit as submitting
 from tests.conftest import Eventually
 from tests.worker.conftest import Hire
 

@@ -17,7 +17,7 @@ from benchmarks.floor import drain_floor
 from benchmarks.peers.adapters import tasks
 from benchmarks.peers.adapters.protocol import CONCURRENCY, URL, Producer, serve
 from taskserver.domain.ids import KeyMaker, new_route
-from taskserver.store.connection import Broker, call_in_thread
+from taskserver.store.broker.connection import Broker, call_in_thread
 from taskserver.store.scripts import script
 
 QUEUE = "bench"

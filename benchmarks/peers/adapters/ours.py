@@ -10,8 +10,8 @@ import uvloop
 from benchmarks.peers.adapters import our_tools, tasks
 from benchmarks.peers.adapters.protocol import CONCURRENCY, URL, Producer, serve
 from taskserver import Client, Job, WorkerConfig
-from taskserver.worker.assignment import Assignment
-from taskserver.worker.working import serve as serve_as_worker
+from taskserver.fleet.assignment import Assignment
+from taskserver.fleet.runtime import serve as serve_as_worker
 
 QUEUE = "bench"
 TOOLS: dict[str, Callable[..., Any]] = {name: getattr(our_tools, name) for name in (*tasks.ASYNC, "burn")}

@@ -9,7 +9,7 @@ import click
 
 from taskserver.domain.names import did_you_mean
 from taskserver.errors import WorkerNotFound
-from taskserver.store.workers import WorkerInfo
+from taskserver.store.queries.workers import WorkerInfo
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -10,8 +10,8 @@ from click.core import ParameterSource
 
 from taskserver.config.file import load
 from taskserver.embedded.home import HOME_VARIABLE
-from taskserver.worker.assignment import Assignment
-from taskserver.worker.planning import plan
+from taskserver.fleet.assignment import Assignment
+from taskserver.fleet.planning import plan
 from taskserver.worker.slots import QueueShare
 
 _BROKER_VARIABLES = ("TASKSERVER_BROKER_URL", HOME_VARIABLE)

@@ -12,15 +12,15 @@ import click
 
 from taskserver.cli.connecting import connected
 from taskserver.cli.options import Duration
-from taskserver.cli.phrases import count
 from taskserver.cli.screen import note, show_text
 from taskserver.cli.worker.choosing import Choice, choice_options
 from taskserver.client.client import Client
-from taskserver.domain.fleet import Action, Order
+from taskserver.domain.fleet import Action, FleetCommand
 from taskserver.errors import ConfigError, WorkersUnchanged
-from taskserver.store.connection import Broker
-from taskserver.store.workers import WorkerInfo, give, list_workers
-from taskserver.worker.supervisor.supervisor import check_replicas
+from taskserver.fleet.supervisor.supervisor import check_replicas
+from taskserver.observability.phrases import count
+from taskserver.store.broker.connection import Broker
+from taskserver.store.queries.workers import WorkerInfo, give, list_workers
 
 LOOK_SECONDS = 0.2
 REPEAT_SECONDS = 2.0
@@ -109,7 +109,7 @@ async def scale(client: Client, *, replicas: int, name: str | None, **given: Any
     if len(supervisors) > 1:
         raise ConfigError(f"there are {len(supervisors)} supervisors: name one of {', '.join(supervisors)}")
     before = {each.name for each in await list_workers(broker) if each.supervisor == supervisors[0]}
-    order = Order(id=secrets.token_hex(8), action=Action.SCALE, whom=supervisors[0], replicas=replicas)
+    order = FleetCommand(id=secrets.token_hex(8), action=Action.SCALE, whom=supervisors[0], replicas=replicas)
 
     def left(there: list[WorkerInfo]) -> int:
         now = [each for each in there if each.supervisor == supervisors[0]]
@@ -135,14 +135,16 @@ def _require_supervisors(chosen: list[WorkerInfo], what: str) -> None:
         )
 
 
-def _orders(action: Action, chosen: list[WorkerInfo], names: tuple[str, ...], given: dict[str, Any]) -> list[Order]:
+def _orders(
+    action: Action, chosen: list[WorkerInfo], names: tuple[str, ...], given: dict[str, Any]
+) -> list[FleetCommand]:
     """One order for each supervisor, or for each worker that is named itself or has none."""
     whom = {each.name if each.name in names else each.ordered_as: None for each in chosen}
-    return [Order(id=secrets.token_hex(8), action=action, whom=each) for each in whom]
+    return [FleetCommand(id=secrets.token_hex(8), action=action, whom=each) for each in whom]
 
 
 async def _carry_out(
-    broker: Broker, chosen: list[WorkerInfo], orders: list[Order], left: Left, what: str, given: dict[str, Any]
+    broker: Broker, chosen: list[WorkerInfo], orders: list[FleetCommand], left: Left, what: str, given: dict[str, Any]
 ) -> None:
     """Give the orders, again and again, until nothing is left to be done.
 
@@ -170,7 +172,7 @@ async def _carry_out(
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _say(broker: Broker, chosen: list[WorkerInfo], orders: list[Order]) -> None:
+async def _say(broker: Broker, chosen: list[WorkerInfo], orders: list[FleetCommand]) -> None:
     for order in orders:
         through = next(each for each in chosen if order.whom in (each.name, each.supervisor))
         await give(broker, through, order)

@@ -10,11 +10,11 @@ from msgspec import to_builtins
 
 from taskserver.cli.connecting import connected
 from taskserver.cli.options import json_option
-from taskserver.cli.phrases import count, duration, size
 from taskserver.cli.screen import Column, Styled, show_json, show_table, show_text
 from taskserver.cli.worker.choosing import Choice, choice_options
 from taskserver.client.client import Client
-from taskserver.store.workers import WorkerInfo, list_workers
+from taskserver.observability.phrases import count, duration, size
+from taskserver.store.queries.workers import WorkerInfo, list_workers
 
 WATCH_SECONDS = 1.0
 JOBS_SHOWN = 3

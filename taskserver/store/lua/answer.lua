@@ -10,7 +10,7 @@ for i = 1, #ARGV, 2 do
   local key, answer = ARGV[i], ARGV[i + 1]
   local job = read_fields(key, { 'state' })
   if job and job.state == 'waiting' then
-    own(EXPIRING, 'ZREM', EXPIRING, key)
+    call_or_reset(EXPIRING, 'ZREM', EXPIRING, key)
     call('HDEL', job_key(key), 'expires')
     call('HSET', job_key(key), 'state', 'queued', 'answer', answer, 'entry', enqueue(key, 'returned'))
   else

@@ -18,7 +18,7 @@ for i, key in ipairs(ARGV) do
   elseif ENDED[job.state] then
     states[i] = job.state
   else
-    own(DELAYED, 'ZREM', DELAYED, key)
+    call_or_reset(DELAYED, 'ZREM', DELAYED, key)
     end_job(key, job, 'cancelled', '', now)
     states[i] = 'cancelled'
   end

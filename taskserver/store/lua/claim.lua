@@ -46,7 +46,7 @@ local function begin(key, job)
     local text = format('all %d attempts are used up, the last by a worker that died or was lost', attempt)
     return bury(key, 'WorkerLost', text)
   end
-  if job.expires then own(EXPIRING, 'ZREM', EXPIRING, key) end
+  if job.expires then call_or_reset(EXPIRING, 'ZREM', EXPIRING, key) end
   run(key, attempt + 1, next_fence(job, now), job.max or '', payload, job.entry)
 end
 
@@ -94,13 +94,13 @@ end
 local function read_lane(lane, count)
   if count <= 0 then return 0 end
   local stream = lane_key(lane)
-  local reply = own(stream, 'XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', digits(count), 'STREAMS', stream, '>')
+  local reply = call_or_reset(stream, 'XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', digits(count), 'STREAMS', stream, '>')
   local entries = reply and reply[1][2] or {}
   for _, item in ipairs(entries) do take(lane .. '/' .. item[1], key_in(item)) end
   return #entries
 end
 
-local paused = own(META, 'HGET', META, 'paused')
+local paused = call_or_reset(META, 'HGET', META, 'paused')
 local begun = 0
 for i = 7, #ARGV, 3 do
   local entry, key = ARGV[i] .. '/' .. ARGV[i + 1], ARGV[i + 2]

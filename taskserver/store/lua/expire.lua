@@ -6,11 +6,11 @@
 -- Returns { how many, milliseconds until the next one expires, or -1 if none waits }.
 
 local now = clock()
-local due = own(EXPIRING, 'ZRANGE', EXPIRING, '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
+local due = call_or_reset(EXPIRING, 'ZRANGE', EXPIRING, '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
 for _, key in ipairs(due) do
   local job = read_job(key)
   if job and job.state ~= 'running' and not ENDED[job.state] then
-    own(DELAYED, 'ZREM', DELAYED, key)
+    call_or_reset(DELAYED, 'ZREM', DELAYED, key)
     end_job(key, job, 'expired', '', now)
   else
     call('ZREM', EXPIRING, key)

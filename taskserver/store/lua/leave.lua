@@ -8,7 +8,7 @@
 
 local stayed = 0
 for _, lane in ipairs(LANES) do
-  if #own(lane_key(lane), 'XPENDING', lane_key(lane), GROUP, '-', '+', 1, ARGV[1]) == 0 then
+  if #call_or_reset(lane_key(lane), 'XPENDING', lane_key(lane), GROUP, '-', '+', 1, ARGV[1]) == 0 then
     call('XGROUP', 'DELCONSUMER', lane_key(lane), GROUP, ARGV[1])
   else
     stayed = stayed + 1

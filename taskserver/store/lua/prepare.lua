@@ -9,7 +9,7 @@
 
 local made = 0
 for _, lane in ipairs(LANES) do
-  own(lane_key(lane), 'XLEN', lane_key(lane)) -- what is no stream goes
+  call_or_reset(lane_key(lane), 'XLEN', lane_key(lane)) -- what is no stream goes
   local reply = try('XGROUP', 'CREATE', lane_key(lane), GROUP, '0', 'MKSTREAM')
   if not reply.err then
     made = made + 1

@@ -6,7 +6,7 @@
 -- Returns { how many, milliseconds until the next one is due, or -1 if none waits }.
 
 local now = clock()
-local due = own(DELAYED, 'ZRANGE', DELAYED, '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
+local due = call_or_reset(DELAYED, 'ZRANGE', DELAYED, '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
 for _, key in ipairs(due) do
   local job = read_fields(key, { 'state', 'lane' })
   if job and job.state == 'delayed' then

@@ -23,7 +23,7 @@ return once(ARGV[1], function()
   for _, lane in ipairs(LANES) do
     local left = tonumber(ARGV[2]) - seen
     local reply = left > 0
-      and own(lane_key(lane), 'XREADGROUP', 'GROUP', GROUP, SWEEPER, 'COUNT', left, 'STREAMS', lane_key(lane), '>')
+      and call_or_reset(lane_key(lane), 'XREADGROUP', 'GROUP', GROUP, SWEEPER, 'COUNT', left, 'STREAMS', lane_key(lane), '>')
     for _, item in ipairs(reply and reply[1][2] or {}) do
       drop(key_in(item), lane .. '/' .. item[1])
       seen = seen + 1
@@ -31,7 +31,7 @@ return once(ARGV[1], function()
   end
   local left = tonumber(ARGV[2]) - seen
   if left > 0 then
-    local keys = own(DELAYED, 'ZRANGE', DELAYED, 0, left - 1)
+    local keys = call_or_reset(DELAYED, 'ZRANGE', DELAYED, 0, left - 1)
     for _, key in ipairs(keys) do
       drop(key)
       seen = seen + 1

@@ -28,7 +28,7 @@ local function give_back(entry, key)
 end
 
 for _, lane in ipairs(LANES) do
-  for _, pending in ipairs(own(lane_key(lane), 'XPENDING', lane_key(lane), GROUP, '-', '+', count, worker)) do
+  for _, pending in ipairs(call_or_reset(lane_key(lane), 'XPENDING', lane_key(lane), GROUP, '-', '+', count, worker)) do
     local id = pending[1]
     local item = call('XRANGE', lane_key(lane), id, id)[1]
     local key = item and key_in(item) or '' -- the entry may be deleted while it is pending

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- reclaim: take back jobs whose lease was not renewed, one sweeper at a time. The fence rises, so the worker that
+-- reclaim: take back jobs whose lease was not renewed, one worker at a time. The fence rises, so the worker that
 -- had the lease can no longer write; the attempt stays spent. An entry that was read but never begun costs none.
 -- Transition: running -> queued | cancelled; queued -> queued
 -- KEYS[1] queue prefix
@@ -16,7 +16,7 @@ local taken = {}
 -- But not again and again: where all who sweep are late all the time, the leases of the dead must still run out.
 local function was_away()
   local slack = lease_ms * 2 / 3
-  local seen = own(META, 'HMGET', META, 'looked', 'patient')
+  local seen = call_or_reset(META, 'HMGET', META, 'looked', 'patient')
   local looked, patient = number(seen[1]) or now, number(seen[2]) or 0
   call('HSET', META, 'looked', format('%d', now))
   if now - looked > slack and now - patient > 2 * lease_ms then
@@ -48,8 +48,9 @@ end
 
 for _, lane in ipairs(LANES) do
   local name = 'cursor:' .. lane
-  local _, cursor = place(lane .. '/' .. (own(META, 'HGET', META, name) or ''))
-  local reply = own(lane_key(lane), 'XAUTOCLAIM', lane_key(lane), GROUP, SWEEPER, lease_ms, cursor or '0-0', 'COUNT', count)
+  local _, cursor = place(lane .. '/' .. (call_or_reset(META, 'HGET', META, name) or ''))
+  local stream = lane_key(lane)
+  local reply = call_or_reset(stream, 'XAUTOCLAIM', stream, GROUP, SWEEPER, lease_ms, cursor or '0-0', 'COUNT', count)
   if reply[1] ~= cursor then call('HSET', META, name, reply[1]) end
   for _, item in ipairs(reply[2]) do take_back(lane .. '/' .. item[1], key_in(item)) end
 end

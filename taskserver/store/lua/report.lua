@@ -15,7 +15,7 @@ for i = 2, #ARGV, 6 do
   if refusal(job, fence) ~= '' then
     stale[#stale + 1] = key
   elseif said_fence ~= fence or tonumber(number) > tonumber(said_number) then
-    own(events_key(key), 'XADD', events_key(key), 'MAXLEN', '~', ARGV[1], '*', 'attempt', attempt, 'report', report)
+    call_or_reset(events_key(key), 'XADD', events_key(key), 'MAXLEN', '~', ARGV[1], '*', 'attempt', attempt, 'report', report)
     call('PEXPIRE', events_key(key), LIVE_TTL)
     call('HSET', job_key(key), 'said', fence .. ' ' .. number)
     if progress ~= '' then call('HSET', job_key(key), 'progress', progress) end

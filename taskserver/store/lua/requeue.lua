@@ -21,7 +21,7 @@ local function requeue(key, seal)
   call('PERSIST', job_key(key))
   call('PERSIST', message_key(key))
   call('UNLINK', outcome_key(key))
-  own(DEAD, 'ZREM', DEAD, key)
+  call_or_reset(DEAD, 'ZREM', DEAD, key)
   remember(key, number(job.attempt), '', 'requeue', '', now)
   return ''
 end

@@ -18,7 +18,7 @@ local function add(key, payload, options)
   if options.ttl then set('ttl', options.ttl) end
   if options.expires then
     set('expires', now + options.expires)
-    own(EXPIRING, 'ZADD', EXPIRING, now + options.expires, key)
+    call_or_reset(EXPIRING, 'ZADD', EXPIRING, now + options.expires, key)
   end
   local due = options.due or (options.delay and now + options.delay)
   if due and due > now then
@@ -34,7 +34,7 @@ end
 for i = 1, #ARGV, 3 do
   local key, payload, options = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local record = job_key(key)
-  if own(record, 'HEXISTS', record, 'state') == 1 then
+  if call_or_reset(record, 'HEXISTS', record, 'state') == 1 then
     known[#known + 1] = (i - 1) / 3
   else
     call('SET', message_key(key), payload)

@@ -14,7 +14,7 @@ return move_attempts(1, 4, function(key, job, question, limit)
   call('HDEL', job_key(key), 'entry', 'answer', 'expires')
   if tonumber(limit) > 0 then
     call('HSET', job_key(key), 'expires', now + limit)
-    own(EXPIRING, 'ZADD', EXPIRING, now + limit, key)
+    call_or_reset(EXPIRING, 'ZADD', EXPIRING, now + limit, key)
   end
   drop_entry(job.entry)
 end)

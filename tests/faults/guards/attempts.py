@@ -176,7 +176,7 @@ ATTEMPTS = [
         ("refusal", "fence", "if refusal(job, fence) ~= '' then", "if false then",
          "a zombie reports for a later attempt",
          by(test_settle.test_a_zombie_cannot_write, settlement=succeed, moved_on=test_settle._reclaimed_and_begun)),
-        ("events of another type", "record", "own(events_key(key), 'XADD'", "call('XADD'",
+        ("events of another type", "record", "call_or_reset(events_key(key), 'XADD'", "call('XADD'",
          "a job cannot report any more", by(test_wrong_types.test_what_is_kept_of_a_job_is_made_anew, name="events")),
         ("number", "once", "elseif said_fence ~= fence or tonumber(number) > tonumber(said_number) then", "else",
          "a repeated report is said twice", by(test_report.test_a_repeated_report_is_not_said_twice)),
@@ -252,7 +252,7 @@ ATTEMPTS = [
     *of_prelude(
         "ends",
         "finish",
-        ("history of another type", "record", "own(history_key(key), 'RPUSH', history_key(key), line)",
+        ("history of another type", "record", "call_or_reset(history_key(key), 'RPUSH', history_key(key), line)",
          "call('RPUSH', history_key(key), line)", "a job can never end",
          by(test_wrong_types.test_what_is_kept_of_a_job_is_made_anew, name="history")),
         ("what an earlier attempt left", "once", "return job.attempt == 1 and not job.unknown end", "return true end",

@@ -64,7 +64,7 @@ READING = [
     ),
     *of_prelude(
         "records",
-        "mend",
+        "repair_jobs",
         ("state", "record", "ENDED[values[1]] == nil then", "not values[1] then", "a job whose state is none is lost",
          by(test_damaged_records.test_a_record_that_cannot_be_read_becomes_a_dead_letter, state=b"banana")),
     ),
@@ -129,7 +129,7 @@ READING = [
         "finish",
         ("dropped entry", "record", "local lane, id = place(entry)\n  if not lane then return end",
          "local lane, id = place(entry)", "a job whose entry is damaged stops a batch", entry(b"x")),
-        ("lane of another type", "record", "own(lane_key(lane), 'XACK', lane_key(lane), GROUP, unpack(ids))",
+        ("lane of another type", "record", "call_or_reset(lane_key(lane), 'XACK', lane_key(lane), GROUP, unpack(ids))",
          "call('XACK', lane_key(lane), GROUP, unpack(ids))", "no job of the lane can end",
          by(test_wrong_types.test_a_lane_of_the_wrong_type_is_made_anew_and_its_jobs_are_found, lane="normal")),
     ),
@@ -152,7 +152,7 @@ READING = [
     ),
     *of_prelude(
         "entries",
-        "mend",
+        "repair_jobs",
         ("one length", "wake-up",
          "if #one == #other and byte(one, find(other, '-', 1, true)) == 45 then",
          "if #one == #other then", "each walk writes another entry for a job that waits",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from taskserver.domain.job import State
 from tests.faults.guards.guard import Check, by, guards
 from tests.store import test_checkup, test_mend, test_rounds
-from tests.store.test_checkup import DAMAGE, paused
+from tests.store.test_doctor import DAMAGE, paused
 
 HEALTHY = by(test_checkup.test_a_healthy_queue_with_jobs_in_every_state_lacks_nothing)
 UNREADABLE = by(test_rounds.test_a_record_that_cannot_be_read_is_told_and_nothing_is_told_of_what_is_beside_it)
@@ -24,7 +24,7 @@ def used(use: object) -> Check:
 # fmt: off
 ROUNDS = [
     *guards(
-        "asleep",
+        "find_stranded",
         ("record", "record", "local sleeps = job and SLEEPS[job.state]", "local sleeps = SLEEPS[job.state]",
          "the doctor stops at a damaged record", UNREADABLE),
         ("that can sleep", "record", "if sleeps and sleeps(key, job) or", "if sleeps(key, job) or",
@@ -57,7 +57,7 @@ ROUNDS = [
          by(test_mend.test_a_dead_letter_that_is_too_old_for_the_list_is_not_listed_again)),
     ),
     *guards(
-        "keep",
+        "check_keys",
         ("set aside", "once", "if repair then\n    local aside", "if true then\n    local aside",
          "looking changes the queue", after("lane_overwritten")),
         ("endless", "once", "if call('PTTL', QUEUE .. name) ~= -1 then return nil end", "",
@@ -124,7 +124,7 @@ ROUNDS = [
          after("places_without_jobs")),
     ),
     *guards(
-        "sift",
+        "check_entries",
         ("record", "record", "if not (job and job.entry", "if not (job.entry", "the round stops at garbage",
          after("strange_entries")),
         ("live entry", "live entry", "job and job.entry == entry and (", "job and (", "a forged entry stays",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 UNGUARDED: dict[str, list[tuple[str, str]]] = {
     "it saves a call where there is nothing to do": [
-        ("claim", "if job.expires then own(EXPIRING, 'ZREM', EXPIRING, key) end"),
+        ("claim", "if job.expires then call_or_reset(EXPIRING, 'ZREM', EXPIRING, key) end"),
         ("reclaim", "if reply[1] ~= cursor then call('HSET', META, name, reply[1]) end"),
         ("prelude/ends", "if job.attempt then call('PEXPIRE', outcome_key(key), ttl) end"),
         ("prelude/ends", "if job.said then call('PEXPIRE', events_key(key), ttl) end"),
         ("prelude/ends", "if job.history then call('PEXPIRE', history_key(key), ttl) end"),
-        ("prelude/ends", "if job.expires then own(EXPIRING, 'ZREM', EXPIRING, key) end"),
+        ("prelude/ends", "if job.expires then call_or_reset(EXPIRING, 'ZREM', EXPIRING, key) end"),
         ("submit", "if options == '' then"),
         ("requeue", "if seal ~= '' then call('SETRANGE', message_key(key), 0, seal) end"),
         ("prelude/records", "if not field then return nil end"),

@@ -17,7 +17,7 @@ import redis.asyncio
 
 import taskserver
 from taskserver import Client, Context, TaskServerError, Toolbox, Worker, WorkerConfig, tool
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
 
 NAME = sys.argv[-1]
 URL = sys.argv[2]

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from taskserver.domain.job import State
-from taskserver.store import mending, rounds
 from taskserver.store.keys import GROUP
-from taskserver.store.troubles import Trouble
+from taskserver.store.maintenance import audit
+from taskserver.store.maintenance.damage import Damage
 from tests.faults.simulation.model import Job
 from tests.faults.simulation.stage import JOBS, NUMBER, WORKER, WORKERS, where_a_job_is
 from tests.faults.simulation.view import ALL_LANES, LAST_ID
@@ -17,7 +17,7 @@ from tests.store.harness import LONG_MS, QUEUE
 
 
 class Keepers(Workers):
-    """Sweeping, promoting, expiring, mending."""
+    """Sweeping, promoting, expiring, audit."""
 
     @rule(worker=WORKER)
     def fall_silent(self, worker: str) -> None:
@@ -98,12 +98,12 @@ class Keepers(Workers):
 
         What it replaces on its way may have stood for a job that it has seen already; the second round finds that.
         """
-        self.call("turn", mending.take_turn(self.queue.broker, QUEUE, worker, LONG_MS))
+        self.call("take_turn", audit.take_turn(self.queue.broker, QUEUE, worker, LONG_MS))
         for _ in range(1 + self.model.disturbed):
             self.make_a_round(thorough)
-        self.run(mending.tidy(self.queue.broker, QUEUE))
+        self.run(audit.tidy(self.queue.broker, QUEUE))
         self.model.disturbed = self.run(self._is_full())
-        self.compare("tidy")
+        self.compare("remove_worker")
 
     async def _is_full(self) -> bool:
         """Whether a stream takes no more entries: with the next one it is made anew, and those that it has are lost."""
@@ -113,7 +113,7 @@ class Keepers(Workers):
     def make_a_round(self, thorough: bool) -> None:
         woken = self.run(self._round(thorough))
         disturbed, self.model.disturbed = self.model.disturbed, True  # it may have to be made once more
-        self.compare("mend")
+        self.compare("repair_jobs")
         self.model.disturbed = disturbed
         assert disturbed or woken == [], "the janitor mended what was sound"
         for key in woken:
@@ -121,8 +121,8 @@ class Keepers(Workers):
                 self.model.jobs[key].overdue = False  # another lease has begun
 
     async def _round(self, thorough: bool) -> list[str]:
-        steps = [step async for step in rounds.around(self.queue.broker, QUEUE, repair=True, thorough=thorough)]
-        return [found.name for step in steps for found in step.found if found.trouble is Trouble.ASLEEP]
+        steps = [step async for step in audit.around(self.queue.broker, QUEUE, repair=True, thorough=thorough)]
+        return [found.name for step in steps for found in step.found if found.trouble is Damage.ASLEEP]
 
     @where_a_job_is(State.RUNNING)
     @rule(number=NUMBER, worker=WORKER)

@@ -8,7 +8,7 @@ from hypothesis.stateful import initialize
 
 from taskserver.domain.job import State
 from taskserver.domain.lanes import LANES
-from taskserver.store import steering
+from taskserver.store.jobs import admin
 from tests.faults.simulation.stage import JOBS
 from tests.faults.simulation.trouble import Trouble
 from tests.store.harness import QUEUE, succeed
@@ -35,7 +35,7 @@ class Simulation(Trouble):
 
     def _drain(self) -> None:
         self.walk("w1", thorough=True)
-        self.run(steering.resume(self.queue.broker, QUEUE))
+        self.run(admin.resume(self.queue.broker, QUEUE))
         self.model.paused = False
         self.call("cancel", self.queue.cancel(*(job.key for job in self.model.in_state(State.DELAYED, State.WAITING))))
         if left := self.look().delayed:  # names that no job has; their time comes

@@ -8,7 +8,9 @@ from msgspec.structs import replace
 
 from taskserver.domain.job import NewJob, State
 from taskserver.domain.lanes import LANES
-from taskserver.store import reading, steering, submitting
+from taskserver.store.jobs import admin
+from taskserver.store.jobs import submit as submitting
+from taskserver.store.queries import jobs as job_queries
 from taskserver.store.replies import text
 from tests.faults.simulation.model import MAX_ATTEMPTS, Job
 from tests.faults.simulation.stage import ENDED, JOBS, NUMBER, where_a_job_is
@@ -67,7 +69,7 @@ class People(Workers):
         """Jobs whose entry a worker has read are that worker's to begin."""
         before = self.look()
         held = [job.key for job in self.model.in_state(State.QUEUED) if before.is_read(job.key)]
-        self.call("purge", steering.purge(self.queue.broker, QUEUE))
+        self.call("purge", admin.purge(self.queue.broker, QUEUE))
         for key in held:
             assert self.model.jobs[key].state is State.QUEUED, "what a worker is about to begin was purged"
 
@@ -95,19 +97,19 @@ class People(Workers):
     def bury(self, number: int) -> None:
         """Of all jobs, only dead letters are deleted."""
         dead = self.pick(number, State.DEAD)
-        assert self.run(steering.bury_for_good(self.queue.broker, QUEUE, list(self.model.jobs))) >= 1
+        assert self.run(admin.bury_for_good(self.queue.broker, QUEUE, list(self.model.jobs))) >= 1
         for job in self.model.in_state(State.DEAD):
             assert not self.run(self.queue.record(job.key))
             del self.model.jobs[job.key]
         assert dead.key not in self.model.jobs
-        self.compare("bury")
+        self.compare("delete_dead")
 
     @precondition(lambda self: self.model.jobs)
     @rule(paused=st.booleans())
     def pause_or_resume(self, paused: bool) -> None:
         self.call("prepare", self.queue.broker.prepare(QUEUE, again=True))
-        self.call("tidy", self.queue.broker.run("tidy", QUEUE))
-        self.call("", (steering.pause if paused else steering.resume)(self.queue.broker, QUEUE))
+        self.call("remove_worker", self.queue.broker.run("remove_worker", QUEUE))
+        self.call("", (admin.pause if paused else admin.resume)(self.queue.broker, QUEUE))
         self.model.paused = paused
         self.claim("w1", JOBS)
 
@@ -116,8 +118,8 @@ class People(Workers):
     def look_at_everything(self) -> None:
         """No record, however damaged, hides the others."""
         keys = list(self.model.jobs)
-        outcomes = self.call("outcomes", reading.outcomes(self.queue.broker, QUEUE, keys))
-        statuses = self.call("", reading.statuses(self.queue.broker, QUEUE, keys))
+        outcomes = self.call("outcomes", job_queries.outcomes(self.queue.broker, QUEUE, keys))
+        statuses = self.call("", job_queries.statuses(self.queue.broker, QUEUE, keys))
         for key, outcome, status in zip(keys, outcomes, statuses, strict=True):
             state = self.model.jobs[key].state
             assert (outcome and outcome.state) is state, text(key.encode())

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition
 
 from taskserver.domain.job import State
-from taskserver.store.claiming import Entry
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs.claim import Entry
 from tests.faults.simulation.model import Job, Model
 from tests.faults.simulation.view import View, look
 from tests.store.harness import QUEUE, Queue

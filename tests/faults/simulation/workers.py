@@ -9,9 +9,9 @@ from hypothesis.stateful import precondition, rule
 
 from taskserver.domain.job import ClaimedJob, State
 from taskserver.domain.settlement import Defer, Refusal, Settlement
-from taskserver.store import recovering
-from taskserver.store.claiming import Entry
-from taskserver.store.connection import GroupMissing
+from taskserver.store.broker.connection import GroupMissing
+from taskserver.store.jobs import recover
+from taskserver.store.jobs.claim import Entry
 from taskserver.store.keys import GROUP
 from taskserver.store.replies import text
 from tests.faults.simulation.model import MAX_ATTEMPTS, Attempt, Job
@@ -158,7 +158,7 @@ class Workers(Stage):
         """A claim of this worker was not answered; what it knows of stays its own."""
         known = [attempt.job.key for attempt in self.model.held_by(worker)]
         kept = {key: job.attempt for key, job in self.model.jobs.items() if job.attempt}
-        self.call("recall", recovering.recall(self.queue.broker, QUEUE, worker, known))
+        self.call("recall", recover.recall(self.queue.broker, QUEUE, worker, known))
         for key, attempt in kept.items():
             assert self.model.jobs[key].attempt is attempt, "a job was recalled from a worker that knows of it"
 
@@ -201,7 +201,7 @@ class Workers(Stage):
     def leave(self, worker: str) -> None:
         """A worker that has nothing to do stops."""
         if not self.model.held_by(worker):
-            self.call("leave", recovering.leave(self.queue.broker, QUEUE, worker))
+            self.call("leave", recover.leave(self.queue.broker, QUEUE, worker))
 
     @precondition(lambda self: self.model.past)
     @rule(number=NUMBER)

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from taskserver.store.ending import end
+from taskserver.aio import end
 from tests.brokers import kinds
 from tests.faults.soak.plan import plan
 from tests.faults.soak.report import Report, show, show_breaches

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from taskserver.store.ending import end
+from taskserver.aio import end
 from tests.faults.soak import ledger as ledgers
 from tests.faults.soak.check import Breach, Stored, Verdict, check, recoveries, repeated_runs, returns
 from tests.faults.soak.inflicting import Faults

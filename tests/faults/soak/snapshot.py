@@ -11,8 +11,8 @@ import redis.asyncio
 from taskserver import Client, State
 from taskserver.domain.events import EventKind, Report
 from taskserver.domain.job import ENDED, JobStatus, Outcome
-from taskserver.store import reading
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
+from taskserver.store.queries import jobs as job_queries
 from tests.faults.soak.check import Stored
 from tests.faults.soak.watcher import QUEUE, stamps
 
@@ -24,7 +24,7 @@ async def snapshot(url: str) -> dict[str, Stored]:
     found: dict[str, Stored] = {}
     async with Client(url) as client, redis.asyncio.Redis.from_url(url) as raw:
         broker = await client.connect()
-        async for keys in reading.scan(broker, "default"):
+        async for keys in job_queries.scan(broker, "default"):
             for start in range(0, len(keys), PAGE):
                 found.update(await _page(broker, raw, keys[start : start + PAGE]))
     return found
@@ -43,8 +43,8 @@ async def live(url: str) -> int:
 
 
 async def _page(broker: Broker, raw: Any, keys: list[str]) -> dict[str, Stored]:
-    statuses = await reading.statuses(broker, "default", keys)
-    outcomes = await reading.outcomes(broker, "default", keys)
+    statuses = await job_queries.statuses(broker, "default", keys)
+    outcomes = await job_queries.outcomes(broker, "default", keys)
     said = await _pieces(
         raw, [key for key, status in zip(keys, statuses, strict=True) if status and status.tool == "talk"]
     )
@@ -68,7 +68,7 @@ def _end(status: JobStatus, outcome: Outcome) -> str:
         case State.SUCCEEDED:
             return f"succeeded: {msgspec.msgpack.decode(outcome.data)['run']}"
         case State.FAILED | State.DEAD:
-            failure = reading.failure(outcome.data)
+            failure = job_queries.failure(outcome.data)
             return f"failed: {failure.type}: {failure.message}"
         case state:
             return str(state)

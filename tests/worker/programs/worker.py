@@ -5,7 +5,7 @@ import resource
 import sys
 
 from taskserver import Worker, WorkerConfig
-from taskserver.store.connection import Broker
+from taskserver.store.broker.connection import Broker
 from taskserver.tools import load
 
 

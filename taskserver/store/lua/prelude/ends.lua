@@ -21,7 +21,7 @@ local function remember(key, attempt, worker, event, packed, now)
   local record = { attempt or 0, now, worker or '', event }
   local line = cmsgpack.pack(record)
   if packed ~= '' then line = '\149' .. sub(line, 2) .. packed end -- an array of 5 instead of 4
-  own(history_key(key), 'RPUSH', history_key(key), line)
+  call_or_reset(history_key(key), 'RPUSH', history_key(key), line)
   call('LTRIM', history_key(key), -HISTORY, -1)
   call('PEXPIRE', history_key(key), LIVE_TTL)
 end
@@ -32,7 +32,7 @@ local function end_job(key, job, state, data, now)
   local record, ttl = job_key(key), job.ttl or RESULT_TTL
   if state == 'dead' then
     ttl = math.max(ttl, DEAD_TTL)
-    own(DEAD, 'ZADD', DEAD, now, key)
+    call_or_reset(DEAD, 'ZADD', DEAD, now, key)
     call('ZREMRANGEBYSCORE', DEAD, '-inf', now - DEAD_TTL)
   end
   ttl = digits(ttl)
@@ -46,7 +46,7 @@ local function end_job(key, job, state, data, now)
   call('PEXPIRE', message_key(key), ttl)
   if job.said then call('PEXPIRE', events_key(key), ttl) end
   if job.history then call('PEXPIRE', history_key(key), ttl) end
-  if job.expires then own(EXPIRING, 'ZREM', EXPIRING, key) end
+  if job.expires then call_or_reset(EXPIRING, 'ZREM', EXPIRING, key) end
   drop_entry(job.entry)
   tell_end(key, state, data)
 end
@@ -98,7 +98,7 @@ end
 local function hold(name, me, ms)
   local lock = QUEUE .. name
   if call('PTTL', lock) == -1 then call('UNLINK', lock) end
-  local holder = own(lock, 'GET', lock)
+  local holder = call_or_reset(lock, 'GET', lock)
   if holder and holder ~= me then return false end
   call('SET', lock, me, 'PX', ms)
   return true
@@ -109,7 +109,7 @@ end
 -- may have no right to SET: they could write messages by it.
 local function once(name, act)
   local place = QUEUE .. 'answer:' .. name
-  local known = own(place, 'HMGET', place, 'packed')[1]
+  local known = call_or_reset(place, 'HMGET', place, 'packed')[1]
   if known then return cmsgpack.unpack(known) end
   local answer = act()
   call('HSET', place, 'packed', cmsgpack.pack(answer))

@@ -5,7 +5,7 @@
 local function enqueue(key, lane)
   if not IS_LANE[lane] then lane = 'normal' end
   local stream = lane_key(lane)
-  return lane .. '/' .. own(stream, 'XADD', stream, '*', 'job', key)
+  return lane .. '/' .. call_or_reset(stream, 'XADD', stream, '*', 'job', key)
 end
 
 -- The job that a stream's entry names. Anybody may have written it: only the job's record says whether it is its live entry.
@@ -56,7 +56,7 @@ end
 -- the group was rebuilt; JUSTID leaves the delivery count alone.
 local function lease(entry, worker)
   local lane, id = place(entry)
-  return lane and #own(lane_key(lane), 'XCLAIM', lane_key(lane), GROUP, worker, 0, id, 'JUSTID', 'FORCE') > 0
+  return lane and #call_or_reset(lane_key(lane), 'XCLAIM', lane_key(lane), GROUP, worker, 0, id, 'JUSTID', 'FORCE') > 0
 end
 
 -- The lease of a running job; with another entry if its own was deleted or trimmed away, so that it can still be lost.
@@ -79,7 +79,7 @@ local function drop_entry(entry)
 end
 
 -- News for the submitters, by their routes, gathered so that a batch costs one PUBLISH per submitter: 'e' and the ids of jobs
--- with new events, 24 characters each; 'd' and what `tell_end` says of each job that ended (store/news.py).
+-- with new events, 24 characters each; 'd' and what `tell_end` says of each job that ended (store/jobs/notifications.py).
 local news = {}
 local function words_for(key)
   local route = sub(key, 11, 16)
@@ -121,7 +121,7 @@ end
 -- What was gathered goes out; each script that gathers calls it once, last.
 local function flush()
   for lane, ids in pairs(dropped) do
-    own(lane_key(lane), 'XACK', lane_key(lane), GROUP, unpack(ids))
+    call_or_reset(lane_key(lane), 'XACK', lane_key(lane), GROUP, unpack(ids))
     if #ids > FEW then ids = trim(lane, ids) end
     if #ids > 0 then call('XDEL', lane_key(lane), unpack(ids)) end
   end
@@ -139,6 +139,6 @@ end
 
 -- The job waits in the delay set until `due`; workers are told if it is the next one.
 local function delay(key, due)
-  own(DELAYED, 'ZADD', DELAYED, due, key)
+  call_or_reset(DELAYED, 'ZADD', DELAYED, due, key)
   if call('ZRANGE', DELAYED, 0, 0)[1] == key then control('due', format('%d', due)) end
 end

@@ -2,7 +2,7 @@
 
 -- A command on a key of ours. What somebody else has put there, of another type, goes; so does a stream that takes no more
 -- entries since somebody wrote its last id. The janitor makes anew what is lost with it. Any other error is raised.
-local function own(key, ...)
+local function call_or_reset(key, ...)
   local reply = try(...)
   if type(reply) ~= 'table' or not reply.err then return reply end
   if not (find(reply.err, '^WRONGTYPE') or find(reply.err, 'exhausted', 1, true)) then error(reply) end

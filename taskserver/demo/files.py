@@ -1,0 +1,62 @@
+"""The files that the demo works on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from taskserver.errors import ConfigError
+
+MOST_FILES = 300
+LARGEST_FILE = 256 * 1024
+MOST_BYTES = 2 * 1024 * 1024
+"""Bounds, in files and bytes, that keep the demo short in any folder."""
+
+_SKIPPED = {"__pycache__", "node_modules", "venv"}
+
+
+def default_folder() -> Path:
+    """The project, when the demo runs in its repository; else the installed package."""
+    package = Path(__file__).resolve().parents[1]
+    repository = package.parent
+    inside = Path.cwd() == repository or repository in Path.cwd().parents
+    return repository if inside and (repository / "pyproject.toml").is_file() else package
+
+
+def text_files(folder: Path) -> list[Path]:
+    """Text files of ``folder`` and below, in order, up to the bounds; nothing hidden and no links.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    found: list[Path] = []
+    room = MOST_BYTES
+    for path in _walk(folder):
+        size = _text_size(path)
+        if size is not None and size <= room:
+            found.append(path)
+            room -= size
+        if len(found) == MOST_FILES or room < LARGEST_FILE // 16:
+            break
+    if not found:
+        raise ConfigError(f"no text files in {folder}: name a folder that has some")
+    return found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder.resolve()):
+        folders[:] = sorted(name for name in folders if name not in _SKIPPED and not name.startswith("."))
+        yield from (Path(place, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _text_size(path: Path) -> int | None:
+    """The size of a file that the demo can read as text; None for all others."""
+    try:
+        if path.is_symlink() or not path.is_file() or not 0 < path.stat().st_size <= LARGEST_FILE:
+            return None
+        str(path).encode()
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError):
+        return None
+    return None if "\0" in text else path.stat().st_size

@@ -1,0 +1,208 @@
+"""From a configuration file to what its task servers are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from taskserver.config.document import Path as Place
+from taskserver.config.file import Config
+from taskserver.config.problems import invalid
+from taskserver.config.resources import BrokerResource, TaskServer, ToolSource
+from taskserver.config.settings import settings
+from taskserver.embedded import Home
+from taskserver.embedded.home import HOME_VARIABLE
+from taskserver.errors import ConfigError, ConfigFileInvalid, Problem
+from taskserver.fleet.assignment import Assignment
+from taskserver.store.broker.urls import check_url
+from taskserver.worker.config import WorkerConfig
+from taskserver.worker.slots import QueueShare
+
+
+class Plan(NamedTuple):
+    """One task server of a file.
+
+    Attributes:
+        assignment: What each replica is told.
+        replicas: How many there are.
+        broker: The name of its broker in the file; '' if it is the environment's.
+        url: The broker's URL; None if it is embedded.
+        home: The folder of the embedded broker; None if it is none.
+        metrics_targets: File that tells Prometheus where the replicas' metrics are; empty for none.
+    """
+
+    assignment: Assignment
+    replicas: int
+    broker: str
+    url: str | None
+    home: Path | None
+    metrics_targets: str = ""
+
+    @property
+    def name(self) -> str:
+        """The task server's name."""
+        return self.assignment.task_server
+
+
+def plan(config: Config, server: TaskServer, modules: tuple[str, ...] = (), *, alone: bool = False) -> Plan:
+    """What a task server of the file is told; what it leaves open is the environment's, else the default.
+
+    Args:
+        config: The file.
+        server: One of its task servers.
+        modules: Tools for one that names none.
+        alone: Whether its only replica will neither have others beside it nor be replaced by another while it runs.
+
+    Raises:
+        ConfigFileInvalid: if it names no tools and nobody else does, or its broker's URL is none.
+    """
+    if server.metrics_port and not (alone and server.replicas == 1):
+        place = ("task_server", config.task_servers.index(server), "metrics_port")
+        raise config.refusal(place, "replicas on one machine cannot share a port: write 0, which gives each its own")
+    broker = config.broker_of(server)
+    url = url_of(config, broker)
+    home = None if url else home_of(config, broker)
+    environment = dict(server.env)
+    if broker is not None:  # what tools submit goes there too; an empty variable counts as none
+        environment |= {"TASKSERVER_BROKER_URL": url or ""}
+        if home is not None:
+            environment[HOME_VARIABLE] = str(home)
+        if broker.durability is not None:
+            environment["TASKSERVER_DURABILITY"] = str(broker.durability)
+    if server.max_message_bytes is not None:
+        environment["TASKSERVER_MAX_MESSAGE_BYTES"] = str(server.max_message_bytes)
+    targets = _targets(config, server)
+    port = settings().metrics_port if server.metrics_port is None else server.metrics_port
+    assignment = Assignment(
+        modules=_modules(config, server, modules),
+        worker=_worker(server),
+        task_server=server.name,
+        broker_url=url if broker is not None else None,
+        loglevel=server.loglevel or settings().loglevel,
+        log_format=server.log_format or settings().log_format,
+        metrics_host=server.metrics_host or settings().metrics_host,
+        metrics_port=0 if port is None and targets else port,
+        environment=environment,
+    )
+    return Plan(assignment, server.replicas, broker.name if broker else "", url, home, targets)
+
+
+def plans(config: Config, modules: tuple[str, ...] = ()) -> list[Plan]:
+    """What all task servers of the file are told.
+
+    Raises:
+        ConfigFileInvalid: with all that is wrong.
+    """
+    made: list[Plan] = []
+    problems: list[Problem] = []
+    for server in config.task_servers:
+        try:
+            made.append(plan(config, server, modules))
+        except ConfigFileInvalid as error:
+            problems += [problem for problem in error.problems if problem not in problems]
+    if problems:
+        raise invalid(config.file, problems)
+    return made
+
+
+def home_of(config: Config, broker: BrokerResource | None = None) -> Path:
+    """The folder of an embedded broker: as the file says, else the one that every command uses here."""
+    if broker is None or not broker.data:
+        return Home.locate().root
+    return Home.locate(config.folder / Path(broker.data).expanduser()).root
+
+
+def url_of(config: Config, broker: BrokerResource | None) -> str | None:
+    """The URL of a broker, with user and password in it; None for the embedded one.
+
+    Args:
+        config: The file.
+        broker: One of its brokers; None for that of the environment.
+
+    Raises:
+        ConfigFileInvalid: if it is none.
+    """
+    if broker is None:
+        known = settings().broker_url
+        return known.get_secret_value() if known else None
+    if broker.url is None:
+        return None
+    scheme, separator, rest = broker.url.partition("://")
+    if broker.password:
+        login = f"{quote(broker.username or '', safe='')}:{quote(broker.password, safe='')}@"
+        rest = login + rest.rpartition("@")[2]
+    url = f"{scheme}{separator}{rest}"
+    try:
+        check_url(url)
+    except ConfigError as error:
+        raise config.refusal(("broker", config.brokers.index(broker), "url"), str(error)) from None
+    return url
+
+
+def check_brokers(config: Config) -> None:
+    """Look at the URLs of all brokers.
+
+    Raises:
+        ConfigFileInvalid: with those that are none.
+    """
+    for broker in config.brokers:
+        url_of(config, broker)
+
+
+def _targets(config: Config, server: TaskServer) -> str:
+    if server.metrics_targets:
+        return str(config.folder / Path(server.metrics_targets).expanduser())
+    return ""
+
+
+def _worker(server: TaskServer) -> WorkerConfig:
+    known = settings()
+
+    def said(name: str, setting: str) -> float:
+        value = getattr(server, name)
+        return getattr(known, setting) if value is None else value  # type: ignore[no-any-return]
+
+    queues = server.queues or []
+    return WorkerConfig(
+        queues=tuple(queue.name for queue in queues) or (known.queue,),
+        shares=tuple(
+            QueueShare(queue.name, queue.weight, queue.concurrency, queue.partitions)
+            for queue in queues
+            if (queue.weight, queue.concurrency, queue.partitions) != (1, None, None)
+        ),
+        concurrency=int(said("concurrency_per_replica", "concurrency")),
+        lease=said("lease", "lease"),
+        grace_period=said("grace_period", "grace_period"),
+        unknown_tool_wait=said("unknown_tool_wait", "unknown_tool_wait"),
+        max_result_bytes=int(said("max_message_bytes", "max_message_bytes")),
+        keep_messages=known.keep_messages if server.keep_messages is None else server.keep_messages,
+        signing_keys=None if server.signing_keys is None else " ".join(server.signing_keys),
+        max_jobs=known.max_jobs if server.max_jobs is None else server.max_jobs,
+        max_rss_bytes=known.max_rss if server.max_rss is None else server.max_rss,
+    )
+
+
+def _modules(config: Config, server: TaskServer, otherwise: tuple[str, ...]) -> tuple[str, ...]:
+    if server.tools:
+        return tuple(_source(config, tool) for tool in server.tools)
+    if not otherwise:
+        raise _without_tools(config, ("task_server", config.task_servers.index(server)))
+    return otherwise
+
+
+def _without_tools(config: Config, place: Place) -> ConfigFileInvalid:
+    how = "write tools: [{module: my_agent.tools}], or name the module by --tools or TASKSERVER_TOOLS"
+    return invalid(
+        config.file, [Problem(config.where(place) or 1, f"{config.name_of(place)}.tools", f"is missing: {how}")]
+    )
+
+
+def _source(config: Config, tool: ToolSource) -> str:
+    """The tool's place as ``tools.load`` takes it; files are looked up from the configuration's own folder on."""
+    module = tool.module
+    if module.endswith(".py") or "/" in module:
+        module = str(config.folder / Path(module).expanduser())
+    if tool.class_ is None:
+        return module
+    return f"{tool.name}={module}:{tool.class_}" if tool.name else f"{module}:{tool.class_}"

@@ -1,0 +1,1 @@
+"""One server: its URL, its connections, who retries what, and whether it is fit."""

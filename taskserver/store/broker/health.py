@@ -1,0 +1,184 @@
+"""Is this broker fit to hold jobs? What is probed at a worker's start and by ``taskserver doctor``."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+from taskserver.domain.durability import Durability
+from taskserver.errors import BrokerUnsuitable
+from taskserver.store.broker.connection import Broker
+from taskserver.store.broker.schema import OURS, SchemaDamaged
+from taskserver.store.broker.urls import without_secrets
+
+NEEDED_COMMANDS = ("XAUTOCLAIM", "XREADGROUP", "XGROUP", "EVALSHA", "ZRANGE", "UNLINK", "CLIENT")
+CLOCK_SECONDS = 5.0
+"""A difference between the clocks of this machine and the broker that is worth telling."""
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at.
+
+    Attributes:
+        subject: What.
+        level: ``ok``, ``warning`` (works, but), ``error`` (jobs would be lost or cannot run) or ``repaired``.
+        text: What was found.
+        advice: What to do; empty when all is well.
+    """
+
+    subject: str
+    level: str
+    text: str
+    advice: str = ""
+
+
+async def check_fit(broker: Broker) -> None:
+    """Refuse a broker that cannot run our scripts, would throw jobs away, or holds keys that we do not know.
+
+    Raises:
+        BrokerUnsuitable: naming the fix.
+        BrokerUnavailable, BrokerDenied: if it cannot be asked.
+    """
+    for server in await broker.masters():
+        client = broker.client(server)
+        with broker.translated():
+            findings = (_commands(await _missing(client)), _eviction(await client.info()))
+        for finding in findings:
+            if finding.level == "error":
+                raise BrokerUnsuitable(f"{without_secrets(server)} does not fit: {finding.text}; {finding.advice}")
+    await broker.check_schema()
+
+
+async def reach(broker: Broker) -> None:
+    """Make sure that the broker answers, lets us in and holds keys that we know.
+
+    Raises:
+        BrokerUnavailable, BrokerDenied, BrokerUnsuitable: if not.
+    """
+    await broker.check_schema()
+
+
+async def examine(broker: Broker) -> list[Finding]:
+    """Look at everything about the servers that matters for jobs; the queues are in ``doctor.py``.
+
+    Raises:
+        BrokerUnavailable, BrokerDenied: if it cannot be asked at all.
+    """
+    findings = []
+    for server in await broker.masters():
+        with broker.translated():
+            findings += await _server(broker.client(server), without_secrets(server), broker.durability)
+    return findings
+
+
+async def _server(client: Any, shown: str, durability: Durability) -> list[Finding]:
+    info = await client.info()
+    return [
+        Finding("server", "ok", f"{_product(info)} at {shown}"),
+        _commands(await _missing(client)),
+        _eviction(info),
+        _persistence(info, durability),
+        _replication(info, durability),
+        _memory(info),
+        await _clock(client),
+    ]
+
+
+async def examine_schema(broker: Broker, *, repair: bool) -> list[Finding]:
+    """Whether this version knows the keys; with ``repair``, what tells no schema is written anew.
+
+    Raises:
+        BrokerUnavailable, BrokerDenied: if it cannot be asked, or written.
+    """
+    try:
+        await broker.check_schema()
+    except BrokerUnsuitable as error:
+        if repair and isinstance(error, SchemaDamaged):
+            await broker.write_schema()
+            return [Finding("schema", "repaired", f"written anew: {OURS.number}")]
+        text, _, command = str(error).rpartition(": ")
+        return [Finding("schema", "error", text, command)]
+    return [Finding("schema", "ok", f"{OURS.number}, as this version of taskserver writes it")]
+
+
+async def _missing(client: Any) -> list[str]:
+    """Versions lie (Valkey tells Redis' number), so the commands themselves are asked for."""
+    # The client library's own reading of this answer breaks off at a command that the server lacks.
+    client.set_response_callback("COMMAND", lambda answer, **_: answer)
+    known = await client.execute_command("COMMAND", "INFO", *NEEDED_COMMANDS)
+    found = {entry[0].decode().upper() for entry in known if entry}
+    try:
+        await client.eval("#!lua flags=no-writes\nreturn 1", 0)
+    except Exception as error:
+        if "shebang" not in str(error) and "compiling" not in str(error):
+            raise
+        return ["script flags"]
+    return [name for name in NEEDED_COMMANDS if name not in found]
+
+
+def _product(info: dict[str, Any]) -> str:
+    if "valkey_version" in info:
+        return f"Valkey {info['valkey_version']}"
+    return f"Redis {info.get('redis_version', '(unknown version)')}"
+
+
+def _commands(missing: list[str]) -> Finding:
+    if missing:
+        return Finding(
+            "commands", "error", f"it lacks {', '.join(missing)}", "use Redis 7.0 or newer, or Valkey 8 or newer"
+        )
+    return Finding("commands", "ok", "all that are needed")
+
+
+def _eviction(info: dict[str, Any]) -> Finding:
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        return Finding(
+            "eviction",
+            "error",
+            f"maxmemory-policy is {policy}: it would throw jobs away when memory is short",
+            "set it with: CONFIG SET maxmemory-policy noeviction (and in the server's configuration)",
+        )
+    return Finding("eviction", "ok", "noeviction")
+
+
+def _persistence(info: dict[str, Any], durability: Durability) -> Finding:
+    if info.get("aof_enabled"):
+        if info.get("aof_last_write_status", "ok") != "ok":
+            return Finding("persistence", "error", "the append-only file cannot be written", "free disk space")
+        return Finding("persistence", "ok", "append-only file")
+    return Finding(
+        "persistence",
+        "error" if durability.fsync else "warning",
+        "no append-only file: jobs since the last snapshot are lost when the server stops",
+        "set it with: CONFIG SET appendonly yes (and in the server's configuration)",
+    )
+
+
+def _replication(info: dict[str, Any], durability: Durability) -> Finding:
+    connected = int(info.get("connected_slaves", 0))
+    text = f"{connected} replicas"
+    if connected < durability.replicas:
+        advice = "start more, or ask for less in TASKSERVER_DURABILITY: submits are refused as not replicated"
+        return Finding("replication", "error", f"{text}, and durability={durability} wants more", advice)
+    return Finding("replication", "ok", text)
+
+
+def _memory(info: dict[str, Any]) -> Finding:
+    used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    text = f"{used / 2**20:,.1f} MiB used" + (f" of {limit / 2**20:,.1f} MiB" if limit else ", no limit set")
+    if limit and used > 0.9 * limit:
+        return Finding("memory", "warning", text, "raise maxmemory, or shorten result_ttl")
+    return Finding("memory", "ok", text)
+
+
+async def _clock(client: Any) -> Finding:
+    before = time.time()
+    seconds, micros = await client.time()
+    apart = seconds + micros / 1e6 - (before + time.time()) / 2
+    text = f"{abs(apart):.3f} s {'ahead of' if apart > 0 else 'behind'} this machine's"
+    if abs(apart) > CLOCK_SECONDS:
+        return Finding(
+            "clock", "warning", text, "set both clocks by NTP; jobs go by the broker's, only submit(at=…) by yours"
+        )
+    return Finding("clock", "ok", text)

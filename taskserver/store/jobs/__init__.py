@@ -1,0 +1,1 @@
+"""What happens to jobs: each transition is called here."""

@@ -1,0 +1,138 @@
+"""Claiming jobs for free slots, and waiting for some to come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from taskserver.domain.job import ClaimedJob
+from taskserver.domain.lanes import LANES, RETURNED
+from taskserver.store.broker.connection import BLOCK_SECONDS, Broker
+from taskserver.store.broker.script_connection import ScriptConnection
+from taskserver.store.keys import GROUP
+from taskserver.store.replies import grouped, text, text_pairs
+
+ASK_AGAIN_SECONDS = 0.01
+
+
+class Entry(NamedTuple):
+    """A stream entry that a blocking read brought; its job has not begun. ``key`` is empty if it names none."""
+
+    lane: str
+    id: str
+    key: str
+
+
+class Claim(NamedTuple):
+    """What a claim gave: jobs that have begun, whether the queue is paused, and entries that were thrown away."""
+
+    jobs: list[ClaimedJob]
+    paused: bool
+    refused: list[tuple[str, str]]
+
+
+async def claim(
+    broker: Broker,
+    queue: str,
+    worker: str,
+    quotas: tuple[int, int, int],
+    attempts_cap: int,
+    entries: Sequence[Entry] = (),
+) -> Claim:
+    """Begin attempts for as many jobs as the lanes' quotas add up to, those of ``entries`` first.
+
+    Args:
+        broker: Where.
+        queue: Which queue.
+        worker: Who claims.
+        quotas: Jobs from the high, normal and low lane; lanes without jobs pass theirs on.
+        attempts_cap: Attempts at most for jobs whose submitter did not say.
+        entries: What a blocking read of this worker brought.
+
+    Raises:
+        BrokerUnavailable: if the answer was lost; jobs that had begun come back when their lease runs out.
+    """
+    args: list[Any] = [worker, sum(quotas), *quotas, attempts_cap]
+    for entry in entries:
+        args += entry
+    gate, flat, refused = await broker.run("claim", queue, *args, once=True)
+    jobs = [
+        ClaimedJob(queue, text(key), attempt, fence, int(limit) if limit else None, payload, entry)
+        for key, attempt, fence, limit, payload, entry in grouped(flat, 6)
+    ]
+    return Claim(jobs, gate == b"paused", list(text_pairs(refused)))
+
+
+class WakeUp:
+    """Waits at the broker until a queue has a job: one blocking read at a time, on a connection of its own.
+
+    A read in flight is never cancelled, for the entries in its answer would be pending and unseen. To stop one
+    early, ``interrupt`` asks the server to answer it now.
+    """
+
+    def __init__(self, broker: Broker, queue: str, worker: str) -> None:
+        self._broker = broker
+        self._keys = broker.keys(queue)
+        lanes = [self._keys.lane(lane) for lane in (RETURNED, *LANES)]
+        options = ("COUNT", 1, "BLOCK", int(BLOCK_SECONDS * 1000))
+        self._command = ["XREADGROUP", "GROUP", GROUP, worker, *options, "STREAMS", *lanes, *(">" for _ in lanes)]
+        self._server = ""
+        self._line: ScriptConnection | None = None
+        self._connection_id = 0
+        self._reading = False
+
+    async def read(self) -> list[Entry]:
+        """Up to one entry a lane, as soon as there is one; nothing after ``BLOCK_SECONDS`` or an interrupt.
+
+        Raises:
+            BrokerUnavailable: if the broker was lost meanwhile.
+        """
+        self._reading = True
+        try:
+            with self._broker.translated():
+                line = await self._connect()
+                answer = await line.call(*self._command)
+        except BaseException:
+            self._disconnect()  # the queue may be on another server by now
+            raise
+        finally:
+            self._reading = False
+        return [
+            Entry(text(stream).rpartition(":")[2], text(id_), _job_in(fields))
+            for stream, items in answer or ()
+            for id_, fields in items
+        ]
+
+    async def _connect(self) -> ScriptConnection:
+        server = await self._broker.server(self._keys.prefix)
+        if self._line is None or self._line.broken or server != self._server:
+            self._disconnect()
+            line = self._broker.waiting_line(server)
+            self._connection_id = int(await line.call("CLIENT", "ID"))
+            self._line, self._server = line, server
+        return self._line
+
+    def _disconnect(self) -> None:
+        self._connection_id = 0
+        if self._line is not None:
+            self._broker.hang_up(self._line)
+            self._line = None
+
+    async def interrupt(self) -> None:
+        """Make a read that is under way return; harmless when there is none.
+
+        A read that has begun here need not have reached the server yet, so it is asked until it was blocked there.
+        """
+        while self._reading:
+            if self._connection_id:
+                with self._broker.translated():
+                    if await self._broker.client(self._server).client_unblock(self._connection_id):
+                        return
+            await asyncio.sleep(ASK_AGAIN_SECONDS)
+
+
+def _job_in(fields: Sequence[bytes] | None) -> str:
+    """The job that a stream entry names; '' if it names none, or was deleted."""
+    pairs = fields or ()
+    return text(dict(zip(pairs[::2], pairs[1::2], strict=False)).get(b"job", b""))

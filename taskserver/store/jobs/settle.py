@@ -1,0 +1,77 @@
+"""Telling the broker how attempts went: reports first, then how they ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from taskserver.domain.settlement import Defer, Finish, Patience, Refusal, Release, Report, Retry, Settlement
+from taskserver.store.broker.connection import Broker, call
+from taskserver.store.broker.script_connection import ScriptConnection
+from taskserver.store.replies import text_pairs
+from taskserver.store.scripts import Script, script
+
+EVENTS_KEPT = 2_000
+"""Events kept per job, about; older ones are trimmed."""
+
+Call = tuple[Script, list[Any]]
+
+
+async def settle(
+    broker: Broker, queue: str, reports: Sequence[Report], settlements: Sequence[Settlement], patience: Patience
+) -> list[Refusal]:
+    """Write reports and settlements of one queue. Safe to repeat when the answer was lost.
+
+    Returns:
+        The settlements that were not taken because their job had moved on without this worker.
+
+    Raises:
+        BrokerUnavailable: if it is unknown whether they were written.
+    """
+    calls = _calls(reports, settlements, patience)
+    prefix = broker.keys(queue).prefix
+    answers = await broker.call(prefix, lambda line: _send(line, prefix, calls), once=True)
+    return [
+        Refusal(key, reason)
+        for (called, _), answer in zip(calls, answers, strict=True)
+        if called.name != "report"
+        for key, reason in text_pairs(answer)
+        if reason != "done"
+    ]
+
+
+def _calls(reports: Sequence[Report], settlements: Sequence[Settlement], patience: Patience) -> list[Call]:
+    finish: list[Any] = []
+    retry: list[Any] = []
+    release: list[Any] = []
+    defer: list[Any] = []
+    for settlement in settlements:
+        match settlement:
+            case Finish():
+                finish += settlement
+            case Retry():
+                retry += settlement
+            case Release():
+                release += settlement
+            case Defer():
+                defer += settlement
+    calls: list[Call] = []
+    if reports:
+        calls.append((script("report"), [EVENTS_KEPT, *(value for report in reports for value in report)]))
+    calls += [
+        (script(name), args) for name, args in (("finish", finish), ("retry", retry), ("release", release)) if args
+    ]
+    if defer:
+        calls.append((script("defer"), [*patience, *defer]))
+    return calls
+
+
+async def _send(line: ScriptConnection, prefix: str, calls: list[Call]) -> list[Any]:
+    """Settlements share a round trip.
+
+    Reports go before it, alone: overtaken by the end of their jobs, they would be refused.
+    """
+    first = calls[:1] if len(calls) < 2 or calls[0][0].name == "report" else []
+    answers = [await call(line, called, prefix, args) for called, args in first]
+    return answers + await asyncio.gather(*(call(line, called, prefix, args) for called, args in calls[len(first) :]))

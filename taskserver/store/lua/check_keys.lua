@@ -1,0 +1,87 @@
+#!lua flags=allow-oom
+-- check_keys: the queue's keys are held to what store/keys.py says of them. What is of another type is set aside, what must have
+-- an end gets one, and the record of a live job must have none. Nothing is deleted at once: somebody may still want it.
+-- Transition: (none)
+-- KEYS[1] queue prefix
+-- ARGV[1] 'repair', or 'look' to change nothing
+-- ARGV[2..] names of keys, without the prefix
+-- Returns per key that is not as it should be: its name, what is wrong ('type', 'endless', 'ending', 'orphan', 'foreign').
+
+local repair = ARGV[1] == 'repair'
+local now = clock()
+local MINUTE = 60000
+local TYPES = {
+  job = 'hash', msg = 'string', out = 'string', events = 'stream', history = 'list', worker = 'string', lane = 'stream',
+  delayed = 'zset', expiring = 'zset', dead = 'zset', meta = 'hash', sweeper = 'string', janitor = 'string', answer = 'hash',
+}
+
+-- Aside goes what no script can use; its kind comes first there, so that no walk over jobs meets it.
+local function set_aside(name)
+  if repair then
+    local aside = QUEUE .. 'broken:' .. name .. ':' .. format('%d', now)
+    call('RENAME', QUEUE .. name, aside)
+    call('PEXPIRE', aside, DEAD_TTL)
+  end
+  return 'type'
+end
+
+local function must_end(name, ttl, what)
+  if call('PTTL', QUEUE .. name) ~= -1 then return nil end
+  if repair then call('PEXPIRE', QUEUE .. name, ttl) end
+  return what or 'endless'
+end
+
+local function must_stay(name)
+  if call('PTTL', QUEUE .. name) < 0 then return nil end
+  if repair then call('PERSIST', QUEUE .. name) end
+  return 'ending'
+end
+
+local function result_ttl(job)
+  local ttl = number(job.ttl) or RESULT_TTL
+  return job.state == 'dead' and math.max(ttl, DEAD_TTL) or ttl
+end
+
+local function record(name, key)
+  local job = read_fields(key, { 'state', 'ttl' })
+  if not job then return set_aside(name) end
+  if ENDED[job.state] then return must_end(name, result_ttl(job)) end
+  return must_stay(name)
+end
+
+local function beside(name, key)
+  local job = read_fields(key, { 'state', 'ttl' })
+  if not job then -- or one that cannot be read: that comes first
+    return call('EXISTS', job_key(key)) == 0 and must_end(name, DAY, 'orphan') or nil
+  end
+  if ENDED[job.state] then return must_end(name, result_ttl(job)) end
+  if sub(name, 1, 4) == 'msg:' then return must_stay(name) end
+  return must_end(name, LIVE_TTL)
+end
+
+-- Of a live worker, or a lock in use: the next heartbeat or turn sets it anew.
+local function renewed(name) return must_end(name, MINUTE) end
+
+local RULES = {
+  job = record, msg = beside, out = beside, events = beside, history = beside,
+  worker = renewed, sweeper = renewed, janitor = renewed, answer = renewed,
+}
+
+local function check(name)
+  local kind, key = match(name, '^(%l+):?(.*)$')
+  if kind == 'broken' then return must_end(name, DEAD_TTL) end
+  if not TYPES[kind] or (kind == 'lane' and not IS_LANE[key]) then
+    return call('PTTL', QUEUE .. name) == -1 and 'foreign' or nil
+  end
+  local type = call('TYPE', QUEUE .. name).ok
+  if type == 'none' then return nil end
+  if type ~= TYPES[kind] then return set_aside(name) end
+  return RULES[kind] and RULES[kind](name, key)
+end
+
+local found = {}
+for i = 2, #ARGV do
+  local what = check(ARGV[i])
+  if what then found[#found + 1], found[#found + 2] = ARGV[i], what end
+end
+return found

@@ -1,0 +1,206 @@
+"""A round over everything that a queue has: what is not as it should be is found and, if wanted, repaired.
+
+The janitor makes such rounds for ever, the doctor makes one when asked; both walk here. A round goes in small steps, so
+that whoever makes it decides about the pauses and shows how far it is: a script call holds up the whole server. A quick
+round looks only for what keeps jobs from running; a thorough one costs three times as much.
+
+A job's hash is the truth. Everything else about a job can be made anew from it, and what belongs to no hash goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from taskserver.domain.lanes import LANES, RETURNED
+from taskserver.store.broker.connection import Broker
+from taskserver.store.keys import GROUP, Keys
+from taskserver.store.maintenance.damage import Damage, Found
+from taskserver.store.replies import or_nothing, text, text_pairs
+
+QUICK_PAGE = 500
+PAGE = 250
+"""Keys, places or entries looked at in one step: some milliseconds of the server's time."""
+
+_LANES = (RETURNED, *LANES)
+_SETS = ("delayed", "expiring", "dead")
+_STRUCTURES = frozenset(name.encode() for name in (*(f"lane:{lane}" for lane in _LANES), *_SETS, "meta"))
+_RECORDS = (b"job:", b"msg:", b"out:", b"events:", b"history:")
+
+
+class Step(NamedTuple):
+    """One step of a round.
+
+    Attributes:
+        seen: Keys, places or entries looked at.
+        found: What was wrong with them.
+        records: How many of the keys are of jobs.
+        workers: Workers that are alive, of those that came by.
+    """
+
+    seen: int
+    found: list[Found]
+    records: int = 0
+    workers: tuple[str, ...] = ()
+
+
+async def size(broker: Broker, queue: str) -> int:
+    """About how much a round has to look at. SCAN walks over the keys of the whole server, whoever's they are."""
+    keys = broker.keys(queue)
+
+    async def count(client: Any) -> int:
+        async with client.pipeline(transaction=False) as pipe:
+            pipe.dbsize()
+            for name in (keys.delayed, keys.expiring, keys.dead):
+                pipe.zcard(name)
+            for lane in _LANES:
+                pipe.xlen(keys.lane(lane))
+            return sum(number or 0 for number in or_nothing(await pipe.execute(raise_on_error=False)))
+
+    return await broker.ask(keys.prefix, count)
+
+
+async def around(broker: Broker, queue: str, *, repair: bool, thorough: bool = True) -> AsyncGenerator[Step, None]:
+    """One round, step by step.
+
+    Without ``repair`` nothing is changed, and where a structure is of the wrong type there is less to look at. What
+    workers that are gone still hold is only found: when to take it back, those know who know the lease.
+    """
+    structures = await _structures(broker, queue, repair)
+    yield structures
+    readable = repair or not any(found.trouble is Damage.TYPE for found in structures.found)
+    async for names in _names(broker, queue, b"" if thorough else b"job:"):
+        jobs = [name[4:] for name in names if name.startswith(b"job:")] if readable else []
+        found = await _wake(broker, queue, jobs, repair)
+        if thorough:
+            found += await _keep(broker, queue, [name for name in names if name not in _STRUCTURES], repair)
+        records = sum(name.startswith(_RECORDS) for name in names)
+        workers = tuple(text(name[7:]) for name in names if name.startswith(b"worker:"))
+        yield Step(PAGE, found, records, workers)
+    if not readable:
+        return
+    if thorough:
+        for name in _SETS:
+            async for step in _set(broker, queue, name, repair):
+                yield step
+        for lane in _LANES:
+            async for step in _lane(broker, queue, lane, repair):
+                yield step
+    yield await _consumers(broker, queue, repair)
+
+
+async def _structures(broker: Broker, queue: str, repair: bool) -> Step:
+    found = await _keep(broker, queue, sorted(_STRUCTURES), repair)
+    missing = await _without_group(broker, broker.keys(queue))
+    if missing and repair:
+        await broker.prepare(queue, again=True)
+    return Step(0, found + [Found(Damage.GROUP, lane) for lane in missing])
+
+
+async def _without_group(broker: Broker, keys: Keys) -> list[str]:
+    async def look(client: Any) -> list[str]:
+        async with client.pipeline(transaction=False) as pipe:
+            for lane in _LANES:
+                pipe.xinfo_groups(keys.lane(lane))
+            answers = or_nothing(await pipe.execute(raise_on_error=False))
+        return [lane for lane, groups in zip(_LANES, answers, strict=True) if not _has_group(groups)]
+
+    return await broker.ask(keys.prefix, look)
+
+
+def _has_group(groups: Any) -> bool:
+    return any(group["name"] == GROUP.encode() for group in groups or ())
+
+
+async def _names(broker: Broker, queue: str, kind: bytes) -> AsyncGenerator[list[bytes], None]:
+    """The names of a queue's keys without its prefix, page by page; SCAN's promises: none that stays is missed."""
+    prefix = broker.keys(queue).prefix.encode()
+    scan = partial(_scan, match=prefix + kind + b"*", count=QUICK_PAGE if kind else PAGE)
+    cursor, begun = 0, False
+    while cursor or not begun:
+        cursor, found = await broker.ask(prefix.decode(), partial(scan, cursor=cursor))
+        begun = True
+        yield [name[len(prefix) :] for name in found]
+
+
+async def _wake(broker: Broker, queue: str, jobs: Sequence[bytes], repair: bool) -> list[Found]:
+    asleep = await broker.run("repair_jobs" if repair else "find_stranded", queue, *jobs) if jobs else []
+    return [Found(Damage.ASLEEP, text(key)) for key in asleep]
+
+
+async def _keep(broker: Broker, queue: str, names: Sequence[bytes], repair: bool) -> list[Found]:
+    answer = await broker.run("check_keys", queue, _mode(repair), *names) if names else []
+    return [Found(Damage(what), name) for name, what in text_pairs(answer)]
+
+
+async def _set(broker: Broker, queue: str, set_: str, repair: bool) -> AsyncGenerator[Step, None]:
+    name = broker.keys(queue).prefix + set_
+    cursor, begun = 0, False
+    while cursor or not begun:
+        cursor, members = await broker.ask(name, partial(_zscan, name=name, cursor=cursor))
+        begun = True
+        for page in _pages([key for key, _ in members]):
+            gone = await broker.run("prune", queue, _mode(repair), set_, *page)
+            yield Step(len(page), [Found(Damage.MEMBER, f"{set_}: {text(key)}") for key in gone])
+
+
+async def _lane(broker: Broker, queue: str, lane: str, repair: bool) -> AsyncGenerator[Step, None]:
+    seen, last = PAGE, b"0-0"
+    while seen == PAGE:
+        seen, last, gone = await broker.run("check_entries", queue, _mode(repair), lane, last, PAGE)
+        if seen:
+            yield Step(seen, [Found(Damage.ENTRY, f"{lane}: {text(id_)}") for id_ in gone])
+
+
+async def _consumers(broker: Broker, queue: str, repair: bool) -> Step:
+    keys = broker.keys(queue)
+    pending = await broker.ask(keys.prefix, lambda client: _left_behind(client, keys))
+    found = [Found(Damage.HELD if held else Damage.CONSUMER, worker, held or 1) for worker, held in pending.items()]
+    if repair and found:
+        await tidy(broker, queue)
+    return Step(0, found)
+
+
+async def _left_behind(client: Any, keys: Keys) -> dict[str, int]:
+    """Consumers whose worker is gone, and what is pending for each."""
+    async with client.pipeline(transaction=False) as pipe:
+        for lane in _LANES:
+            pipe.xinfo_consumers(keys.lane(lane), GROUP)
+        answers = or_nothing(await pipe.execute(raise_on_error=False))
+    pending: dict[str, int] = {}
+    for consumers in answers:
+        for consumer in consumers or ():
+            worker = text(consumer["name"])
+            pending[worker] = pending.get(worker, 0) + consumer["pending"]
+    gone = [worker for worker in pending if worker != "sweeper" and not await client.exists(keys.worker(worker))]
+    return {worker: pending[worker] for worker in gone}
+
+
+async def _scan(client: Any, cursor: int, match: bytes, count: int) -> tuple[int, list[bytes]]:
+    answer: tuple[int, list[bytes]] = await client.scan(cursor, match=match, count=count)
+    return answer
+
+
+async def _zscan(client: Any, name: str, cursor: int) -> tuple[int, list[tuple[bytes, float]]]:
+    answer: tuple[int, list[tuple[bytes, float]]] = await client.zscan(name, cursor, count=PAGE)
+    return answer
+
+
+def _pages(keys: list[bytes]) -> Iterable[list[bytes]]:
+    """A small set is answered whole, whatever the count."""
+    return (keys[start : start + PAGE] for start in range(0, len(keys), PAGE))
+
+
+def _mode(repair: bool) -> str:
+    return "repair" if repair else "look"
+
+
+async def take_turn(broker: Broker, queue: str, worker: str, hold_ms: int) -> bool:
+    """Whether this worker is the janitor; if so it stays it for ``hold_ms``, and others need not walk."""
+    return bool(await broker.run("take_turn", queue, worker, hold_ms))
+
+
+async def tidy(broker: Broker, queue: str) -> list[str]:
+    """Take consumers of workers that are gone out of the groups; returns those workers."""
+    return [text(name) for name in await broker.run("remove_worker", queue)]

@@ -1,0 +1,76 @@
+"""What may be wrong with a queue's keys, and what is done about it: one list for the janitor and the doctor."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Damage(StrEnum):
+    """One kind of damage. The value is the word that scripts answer."""
+
+    TYPE = "type"
+    """A key holds something else than it should, and no script can use it."""
+    GROUP = "group"
+    """A lane's stream or consumer group is missing."""
+    ASLEEP = "asleep"
+    """A job whose stream entry, or place in the set of delayed, expiring or dead jobs, is gone: nothing would wake,
+    end or list it."""
+    ENDING = "ending"
+    """A live job's record has a time to live, and would vanish."""
+    ENDLESS = "endless"
+    """A key that should have a time to live has none."""
+    ORPHAN = "orphan"
+    """A message, output or history without a record of its job, and without a time to live."""
+    MEMBER = "member"
+    """A place in the set of delayed, expiring or dead jobs whose job is gone or not in that state."""
+    ENTRY = "entry"
+    """A stream entry that stands for no job."""
+    CONSUMER = "consumer"
+    """A consumer of a worker that is gone, with nothing pending."""
+    HELD = "held"
+    """A consumer of a worker that is gone, with jobs pending."""
+    FOREIGN = "foreign"
+    """A key under the queue's prefix that is none of ours, without a time to live."""
+
+
+class Found(NamedTuple):
+    """One trouble: its name (of a key, job, entry or worker), and how many jobs it is about."""
+
+    trouble: Damage
+    name: str
+    times: int = 1
+
+
+class Words(NamedTuple):
+    """How a trouble is told: ``2 lanes without a stream or consumer group: made anew``.
+
+    Attributes:
+        level: As of ``health.Finding``.
+        noun, nouns: What is counted, one and several.
+        about: What is the matter with it.
+        done: What a repair does; empty if there is none.
+    """
+
+    level: str
+    noun: str
+    nouns: str
+    about: str
+    done: str
+
+
+WORDS = {
+    Damage.TYPE: Words(
+        "error", "key", "keys", "of the wrong type or unreadable", "set aside for 30 days, and made anew"
+    ),
+    Damage.GROUP: Words("error", "lane", "lanes", "without a stream or consumer group", "made anew"),
+    Damage.ASLEEP: Words("error", "job", "jobs", "that nothing would wake, end or list", "queued or listed again"),
+    Damage.ENDING: Words("error", "key", "keys", "of live jobs that would expire", "kept as long as the job lives"),
+    Damage.ENDLESS: Words("warning", "key", "keys", "without a time to live", "given one"),
+    Damage.ORPHAN: Words("warning", "key", "keys", "left of jobs whose record is gone", "given a day to live"),
+    Damage.MEMBER: Words("warning", "place", "places", "in a set of jobs, without such a job", "taken out"),
+    Damage.ENTRY: Words("warning", "stream entry", "stream entries", "without a job", "thrown away"),
+    Damage.CONSUMER: Words("warning", "consumer", "consumers", "of workers that are gone", "taken out of the groups"),
+    Damage.HELD: Words("warning", "job", "jobs", "held by workers that are gone", "queued again"),
+    Damage.FOREIGN: Words("warning", "key", "keys", "that taskserver does not know", ""),
+}

@@ -1,0 +1,193 @@
+"""Looking at jobs: outcomes for those who wait, status, events, lists.
+
+Fields of a job's hash (all optional but ``state``; times in milliseconds by the broker's clock):
+
+``state``; ``entry`` (its live stream entry, ``lane/id``); ``lane``; ``max`` (attempts); ``ttl``; ``due``;
+``expires``; ``attempt``; ``fence``; ``worker``; ``started``; ``cancel`` (when it was asked for); ``progress``
+(packed); ``ended``; ``data`` (packed result or error, if short); ``said`` (fence and number of the last report);
+``history`` (1 if there is any); ``unknown`` (since when no worker could run it); ``question`` and ``answer`` (packed);
+``asked`` (when); ``moved`` (1 if its entry was written anew while it ran); ``kept`` (packed ``Kept``, in place of the
+message).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import msgspec
+
+from taskserver.config.settings import secret_names
+from taskserver.domain.events import Event, EventKind, Report
+from taskserver.domain.job import AttemptRecord, Failure, JobStatus, Outcome, State
+from taskserver.domain.limits import MAX_BYTES
+from taskserver.domain.messages import Envelope, JobSummary, unpack
+from taskserver.domain.partitions import queue_of
+from taskserver.domain.secrets import Names, masked
+from taskserver.store.broker.connection import Broker
+from taskserver.store.queries.untrusted import LAST_MS, fraction, number, unpacked
+from taskserver.store.replies import grouped, milliseconds_of, or_nothing, text
+
+PAGE = 500
+HISTORY = 50
+"""Lines that are kept of a job's history (``lua/prelude/keys.lua``)."""
+READABLE = MAX_BYTES + 64
+"""Bytes that are read of a message or outcome: more than any may have, so that what is too long shows."""
+SHOWN = 200
+"""Characters of a name that somebody may have forged."""
+
+_records = msgspec.msgpack.Decoder(AttemptRecord)
+_failures = msgspec.msgpack.Decoder(Failure)
+_reports = msgspec.msgpack.Decoder(Report)
+_kept = msgspec.msgpack.Decoder(JobSummary)
+_progress = msgspec.msgpack.Decoder(tuple[float, str])
+_STATES = {state.encode(): state for state in State}
+_FIELDS = [
+    b"state", b"lane", b"max", b"due", b"attempt", b"worker", b"started", b"cancel", b"progress", b"ended", b"data",
+    b"kept",
+]  # fmt: skip
+
+
+async def outcomes(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
+    """How jobs stand for those who wait for them; None for an unknown job.
+
+    Where results are large, only the first jobs' are in the answer, at least one: ask again for the others.
+    """
+    answer = await broker.run("outcomes", queue, *keys)
+    found = ((_STATES.get(state), data) for state, data in grouped(answer, 2))
+    return [Outcome(state, data) if state else None for state, data in found]
+
+
+async def statuses(broker: Broker, queue: str, keys: Sequence[str]) -> list[JobStatus | None]:
+    """Everything that is known of jobs, in one round trip; None for an unknown job."""
+    names = broker.keys(queue)
+
+    async def look(client: Any) -> list[Any]:
+        async with client.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.hmget(names.job(key), _FIELDS)
+                pipe.getrange(names.message(key), 0, READABLE)
+                pipe.getrange(names.outcome(key), 0, READABLE)
+                pipe.lrange(names.history(key), -HISTORY, -1)
+            # A key that somebody overwrote must not hide the other jobs.
+            return or_nothing(await pipe.execute(raise_on_error=False))
+
+    answers = await broker.ask(names.prefix, look)
+    return [_status(queue, key, *answers[4 * i : 4 * i + 4]) for i, key in enumerate(keys)]
+
+
+async def events(broker: Broker, queue: str, key: str, after: str = "0") -> list[Event]:
+    """The job's events behind the cursor ``after``, oldest first, at most ``PAGE`` of them."""
+    name = broker.keys(queue).events(key)
+
+    async def look(client: Any) -> list[Any]:
+        async with client.pipeline(transaction=False) as pipe:
+            pipe.xrange(name, min=f"({after}", count=PAGE)
+            return or_nothing(await pipe.execute(raise_on_error=False))
+
+    (entries,) = await broker.ask(name, look)
+    return [_event(id_, fields or {}) for id_, fields in entries or ()]
+
+
+def _event(id_: bytes, fields: dict[bytes, bytes]) -> Event:
+    report = unpacked(_reports, fields.get(b"report")) or Report(EventKind.OUTPUT, "(an event that cannot be read)\n")
+    return Event(
+        cursor=id_.decode(),
+        kind=report.kind,
+        attempt=number(fields, b"attempt") or 0,
+        text=report.text,
+        progress=fraction(report.progress),
+        at=milliseconds_of(id_) / 1000,
+    )
+
+
+async def scan(broker: Broker, queue: str) -> AsyncIterator[list[str]]:
+    """The keys of all jobs of a queue, in no order, page by page; SCAN's promises: none that stays is missed."""
+    cursor, keys = await page_of_keys(broker, queue, 0)
+    yield keys
+    while cursor:
+        cursor, keys = await page_of_keys(broker, queue, cursor)
+        yield keys
+
+
+async def page_of_keys(broker: Broker, queue: str, cursor: int) -> tuple[int, list[str]]:
+    """One page of ``scan`` from ``cursor`` (0 to begin), and where to go on (0: that was the last)."""
+    prefix = broker.keys(queue).job("")
+    cursor, found = await broker.ask(prefix, lambda client: client.scan(cursor, match=f"{prefix}*", count=PAGE))
+    return cursor, [text(name)[len(prefix) :] for name in found]
+
+
+def failure(data: bytes) -> Failure:
+    """A packed error; one that cannot be read is told as such."""
+    return unpacked(_failures, data) or Failure("Unreadable", "the recorded error cannot be read")
+
+
+def _status(
+    queue: str,
+    key: str,
+    values: list[bytes | None] | None,
+    payload: bytes | None,
+    long: bytes | None,
+    history: list[bytes] | None,
+) -> JobStatus | None:
+    fields = {name: value for name, value in zip(_FIELDS, values or (), strict=False) if value is not None}
+    state = _STATES.get(fields.get(b"state", b""))
+    if state is None:
+        return None
+    data = fields.get(b"data") or long
+    progress, said = unpacked(_progress, fields.get(b"progress")) or (None, "")
+    return JobStatus(
+        id=f"{queue}-{key}",
+        queue=queue_of(queue),
+        state=state,
+        attempt=number(fields, b"attempt") or 0,
+        max_attempts=number(fields, b"max"),
+        progress=fraction(progress),
+        progress_text=said,
+        lane=text(fields.get(b"lane", b"normal")[:SHOWN]),
+        due_at=_seconds(fields, b"due"),
+        started_at=_seconds(fields, b"started"),
+        ended_at=_seconds(fields, b"ended"),
+        worker=text(fields.get(b"worker", b"")[:SHOWN]),
+        cancel_requested=b"cancel" in fields,
+        error=failure(data) if data and state is not State.SUCCEEDED else None,
+        history=[record for line in history or () if (record := unpacked(_records, line))],
+        **_about(payload, unpacked(_kept, fields.get(b"kept"))),
+    )
+
+
+def _about(payload: bytes | None, kept: JobSummary | None) -> dict[str, Any]:
+    """What the message says of its job, or what is kept of it; nothing if that is gone or unreadable."""
+    if kept is not None:
+        return _told(kept.tool, kept)
+    try:
+        envelope = unpack(payload or b"")
+        body = msgspec.msgpack.decode(envelope.body)
+    except Exception:  # noqa: BLE001 - whatever it is, it is no message of ours
+        return {}
+    tool, arguments = _call(envelope, body)
+    return {
+        **_told(tool, envelope),
+        "arguments": masked(arguments, Names((*envelope.secrets, *secret_names()))),
+    }
+
+
+def _told(tool: str, about: Envelope | JobSummary) -> dict[str, Any]:
+    return {
+        "tool": tool[:SHOWN],
+        "submitted_at": about.submitted_ms / 1000 if 0 <= about.submitted_ms <= LAST_MS else None,
+        "session_id": about.session_id,
+        "tags": list(about.tags),
+        "idempotency_key": about.idempotency_key,
+    }
+
+
+def _call(envelope: Envelope, body: Any) -> tuple[str, Any]:
+    if envelope.type == "ToolExecutionMessage" and isinstance(body, dict):
+        return str(body.get("tool_name", ""))[:SHOWN], body.get("tool_args", {})
+    return envelope.type[:SHOWN], body
+
+
+def _seconds(fields: dict[bytes, bytes], name: bytes) -> float | None:
+    milliseconds = number(fields, name)
+    return None if milliseconds is None else milliseconds / 1000

@@ -1,0 +1,131 @@
+"""Looking at queues and workers: what waits, what runs, who is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from taskserver.domain.lanes import LANES, RETURNED
+from taskserver.store.broker.connection import Broker, GroupMissing
+from taskserver.store.keys import GROUP, QUEUES, Keys
+from taskserver.store.queries.untrusted import is_queue_name
+from taskserver.store.replies import milliseconds_of, text
+
+
+class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One queue at one moment.
+
+    Attributes:
+        name: The queue.
+        paused: Whether workers may claim from it.
+        ready: Jobs in its lanes that no worker has claimed, by lane.
+        running: Jobs that workers have claimed and not ended.
+        delayed: Jobs that wait for their time.
+        dead: Dead letters.
+        oldest_age: Seconds that the oldest unclaimed job has waited; None when none waits.
+        workers: Workers that are alive, by their names.
+        partitions: How many partitions these figures are of.
+    """
+
+    name: str
+    paused: bool
+    ready: dict[str, int]
+    running: int
+    delayed: int
+    dead: int
+    oldest_age: float | None
+    workers: list[str]
+    partitions: int = 1
+
+
+async def names(broker: Broker) -> list[str]:
+    """The names of all queues, and of all their partitions, sorted."""
+    found = await broker.ask(QUEUES, lambda client: client.smembers(QUEUES))
+    return sorted(filter(is_queue_name, map(text, found)))
+
+
+async def info(broker: Broker, queue: str) -> QueueInfo:
+    """What waits and runs in a partition, or in a queue that has only one, and who works on it."""
+    keys = broker.keys(queue)
+    await broker.prepare(queue)
+    try:
+        return await broker.ask(keys.prefix, lambda client: _look(client, keys))
+    except GroupMissing:
+        await broker.prepare(queue, again=True)
+        return await broker.ask(keys.prefix, lambda client: _look(client, keys))
+
+
+def worker_keys(keys: Keys, consumers: Iterable[Sequence[dict[str, Any]] | None]) -> list[bytes]:
+    """Keys of all workers that may be there, of what XINFO CONSUMERS says of each lane: each of them is a consumer.
+
+    To look for them among all keys of the server would take as long as there are jobs.
+    """
+    prefix = keys.worker("").encode()
+    return sorted({prefix + consumer["name"] for some in consumers for consumer in some or ()})
+
+
+async def overall(broker: Broker, queue: str, partitions: Sequence[str]) -> QueueInfo:
+    """The same of a whole queue: sums, and the greatest age. It counts as paused if any of its partitions is.
+
+    Args:
+        broker: Where.
+        queue: Its name.
+        partitions: Its partitions (``store.partitions``); every worker works on the first one too.
+    """
+    infos = await asyncio.gather(*(info(broker, each) for each in partitions))
+    ages = [each.oldest_age for each in infos if each.oldest_age is not None]
+    return QueueInfo(
+        name=queue,
+        paused=any(each.paused for each in infos),
+        ready={lane: sum(each.ready[lane] for each in infos) for lane in infos[0].ready},
+        running=sum(each.running for each in infos),
+        delayed=sum(each.delayed for each in infos),
+        dead=sum(each.dead for each in infos),
+        oldest_age=max(ages, default=None),
+        workers=infos[0].workers,
+        partitions=len(infos),
+    )
+
+
+async def _look(client: Any, keys: Keys) -> QueueInfo:
+    lanes = (RETURNED, *LANES)
+    async with client.pipeline(transaction=False) as pipe:
+        for lane in lanes:
+            pipe.xinfo_groups(keys.lane(lane))
+            pipe.xlen(keys.lane(lane))
+            pipe.xinfo_consumers(keys.lane(lane), GROUP)
+        pipe.zcard(keys.delayed)
+        pipe.zcard(keys.dead)
+        pipe.hget(keys.meta, "paused")
+        answers = await pipe.execute()
+    *of_lanes, delayed, dead, paused = answers
+    groups = {lane: _group(found) for lane, found in zip(lanes, of_lanes[::3], strict=True)}
+    lengths = dict(zip(lanes, of_lanes[1::3], strict=True))
+    workers = worker_keys(keys, of_lanes[2::3])
+    async with client.pipeline(transaction=False) as pipe:
+        for lane in lanes:
+            pipe.xrange(keys.lane(lane), min=f"({groups[lane]['last-delivered-id'].decode()}", count=1)
+        for worker in workers:
+            pipe.exists(worker)
+        pipe.time()
+        *found, (seconds, micros) = await pipe.execute()
+    oldest, alive = found[: len(lanes)], found[len(lanes) :]
+    ages = [seconds + micros / 1e6 - milliseconds_of(entries[0][0]) / 1000 for entries in oldest if entries]
+    return QueueInfo(
+        name=keys.queue,
+        paused=paused is not None,
+        ready={lane: max(0, lengths[lane] - groups[lane]["pending"]) for lane in lanes},
+        running=sum(group["pending"] for group in groups.values()),
+        delayed=delayed,
+        dead=dead,
+        oldest_age=max(0.0, *ages) if ages else None,
+        workers=[text(key)[len(keys.worker("")) :] for key, lives in zip(workers, alive, strict=True) if lives],
+    )
+
+
+def _group(groups: list[dict[str, Any]]) -> dict[str, Any]:
+    wanted = GROUP.encode()
+    return next((group for group in groups if group["name"] == wanted), {"pending": 0, "last-delivered-id": b"0-0"})

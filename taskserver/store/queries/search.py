@@ -1,0 +1,139 @@
+"""Finding jobs by what they are: every job, or the dead letters, of some queues."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
+from functools import partial
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from taskserver.domain.job import JobStatus, State
+from taskserver.domain.partitions import queue_of
+from taskserver.store.broker.connection import Broker
+from taskserver.store.queries import jobs as job_queries
+from taskserver.store.replies import text
+
+PAGE = 200
+
+
+class Wanted(NamedTuple):
+    """What a job must be to be found; None leaves it open.
+
+    Attributes:
+        state: Where it stands.
+        tool: Name of its tool.
+        session_id: As given at submit.
+        tag: One of its tags.
+        error: Part of its error's type or message.
+    """
+
+    state: State | None = None
+    tool: str | None = None
+    session_id: str | None = None
+    tag: str | None = None
+    error: str | None = None
+
+    def fits(self, job: JobStatus) -> bool:
+        """Whether the job is what is wanted."""
+        return (
+            self.state in (None, job.state)
+            and self.tool in (None, job.tool)
+            and self.session_id in (None, job.session_id)
+            and (self.tag is None or self.tag in job.tags)
+            and (self.error is None or self._in_error(job))
+        )
+
+    def _in_error(self, job: JobStatus) -> bool:
+        return job.error is not None and str(self.error) in f"{job.error.type}: {job.error.message}"
+
+
+async def newest_jobs(broker: Broker, queues: Iterable[str], wanted: Wanted, limit: int) -> list[JobStatus]:
+    """The newest jobs that are wanted, newest first. Looks at every job of the queues, some hundred at a time."""
+    newest: list[JobStatus] = []
+    for queue in queues:
+        async for keys in job_queries.scan(broker, queue):
+            found = await _statuses(broker, queue, keys, wanted)
+            newest = heapq.nlargest(limit, {job.id: job for job in (*newest, *found)}.values(), key=_submitted)
+    return newest
+
+
+async def dead_letters(broker: Broker, queues: Iterable[str], wanted: Wanted) -> AsyncIterator[JobStatus]:
+    """The dead letters that are wanted, queue by queue, newest first, whatever their number.
+
+    Partitions of one queue that follow each other count as one. Some letters may die, or be requeued or deleted,
+    meanwhile: those that stay come once each.
+    """
+    for _, partitions in groupby(queues, key=queue_of):
+        async with aclosing(_newest_first([_dead_of(broker, each, wanted) for each in partitions])) as letters:
+            async for letter in letters:
+                yield letter
+
+
+async def _newest_first(sources: list[AsyncGenerator[JobStatus, None]]) -> AsyncGenerator[JobStatus, None]:
+    """What comes newest first from each source, merged; of each source, one page is held at a time."""
+    heads = []
+    for number, source in enumerate(sources):
+        if (job := await anext(source, None)) is not None:
+            heads.append((-(job.ended_at or 0.0), number, job))
+    heapq.heapify(heads)
+    try:
+        while heads:
+            _, number, job = heads[0]
+            yield job
+            if (following := await anext(sources[number], None)) is None:
+                heapq.heappop(heads)
+            else:
+                heapq.heapreplace(heads, (-(following.ended_at or 0.0), number, following))
+    finally:
+        for source in sources:
+            await source.aclose()
+
+
+async def _dead_of(broker: Broker, partition: str, wanted: Wanted) -> AsyncGenerator[JobStatus, None]:
+    async for keys in _dead_keys(broker, partition):
+        for job in await _statuses(broker, partition, keys, wanted):
+            yield job
+
+
+async def count_dead(broker: Broker, queues: Iterable[str]) -> int:
+    """How many dead letters there are."""
+    names = [broker.keys(queue).dead for queue in queues]
+    return sum([await broker.ask(name, partial(_size, name=name)) for name in names])
+
+
+async def _dead_keys(broker: Broker, queue: str) -> AsyncIterator[list[str]]:
+    """Pages by time, not by rank: what dies or goes meanwhile does not shift them."""
+    name = broker.keys(queue).dead
+    oldest, behind = "+inf", 0  # of those that died at the oldest time so far, how many have been seen
+    while page := await broker.ask(name, partial(_older, name=name, than=oldest, behind=behind)):
+        yield [text(key) for key, _ in page]
+        last = page[-1][1]
+        same = sum(died == last for _, died in page)
+        behind = behind + same if repr(last) == oldest else same
+        oldest = repr(last)
+
+
+async def _older(client: Any, name: str, than: str, behind: int) -> list[tuple[bytes, float]]:
+    page: list[tuple[bytes, float]] = await client.zrange(
+        name, than, "-inf", desc=True, byscore=True, offset=behind, num=PAGE, withscores=True
+    )
+    return page
+
+
+async def _size(client: Any, name: str) -> int:
+    size: int = await client.zcard(name)
+    return size
+
+
+async def _statuses(broker: Broker, queue: str, keys: Sequence[str], wanted: Wanted) -> list[JobStatus]:
+    found: list[JobStatus] = []
+    for start in range(0, len(keys), PAGE):
+        statuses = await job_queries.statuses(broker, queue, keys[start : start + PAGE])
+        found += [job for job in statuses if job is not None and wanted.fits(job)]
+    return found
+
+
+def _submitted(job: JobStatus) -> tuple[float, str]:
+    return job.submitted_at or 0.0, job.id

@@ -1,0 +1,161 @@
+"""The heart: a thread that renews the leases of all running jobs, whatever the event loop is doing.
+
+A tool that blocks the event loop (a forgotten ``time.sleep``, a long parse) would stop renewals made there, and its
+job would be run a second time while it still runs. From a thread with its own connection, renewals go on. Code that
+holds the interpreter lock stops this thread too; then the lease is lost, and the fence keeps this worker from
+writing.
+
+When the event loop is blocked even past its jobs' timeouts, which only it could enforce, the process ends itself:
+its jobs go to others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from taskserver.errors import BrokerError
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs.lease import LeaseKeeper
+from taskserver.worker.attempt import Attempt
+from taskserver.worker.process_exit import quit_now
+from taskserver.worker.service import Service
+
+BEATS_PER_LEASE = 3
+RETRY_SECONDS = 0.5
+
+log = logging.getLogger("taskserver.worker")
+
+
+class HeartbeatSource(NamedTuple):
+    """What the heart needs to know of its worker: running attempts, a packed word about itself, and who listens."""
+
+    running: Callable[[], Sequence[Attempt]]
+    about: Callable[[], bytes]
+    attend: Callable[[Attempt, str], None]
+
+
+class Heartbeat(Service):
+    """Renews the leases of a worker's jobs, a few times per lease.
+
+    Attributes:
+        answered_at: When the broker answered last, by ``time.monotonic``; 0 before the first time.
+        broker_errors: Beats that the broker did not answer, or refused.
+    """
+
+    def __init__(
+        self, broker: Broker, worker: str, queues: Sequence[str], lease: float, pulse: HeartbeatSource
+    ) -> None:
+        self._keeper = LeaseKeeper(broker, worker, _answer_seconds(lease))
+        self._queues = queues
+        self._lease = lease
+        self._beat_seconds = lease / BEATS_PER_LEASE
+        self._pulse = pulse
+        self._loop = asyncio.get_running_loop()
+        self._loop_seen = time.monotonic()
+        self._missed = 0
+        self.answered_at = 0.0
+        self.broker_errors = 0
+        self._stopped = threading.Event()
+        self._first_beat = asyncio.Event()
+        self._thread: threading.Thread | None = None
+
+    async def start(self) -> None:
+        """Start the thread, and return after the first beat: the worker is known to the broker then."""
+        self._thread = threading.Thread(target=self._live, name="taskserver heart", daemon=True)
+        self._thread.start()
+        await self._first_beat.wait()
+
+    async def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+        if self._thread:
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
+
+    def _live(self) -> None:
+        try:
+            self._beats()
+        except Exception as error:  # noqa: BLE001 - no memory, even to see to an error
+            quit_now(f"leases cannot be renewed any more ({type(error).__name__})")
+
+    def _beats(self) -> None:
+        failures = 0
+        pause = 0.0
+        while not self._stopped.wait(pause):
+            try:
+                self._beat()
+                self.answered_at = time.monotonic()
+                failures = 0
+                pause = self._beat_seconds
+            except Exception as error:
+                failures += 1
+                known = isinstance(error, BrokerError)
+                self.broker_errors += known
+                level = (logging.WARNING if known else logging.ERROR) if failures == 1 else logging.DEBUG
+                log.log(level, "leases are not renewed: %s", error, exc_info=None if known else error)
+                pause = random.uniform(0.5, 1.0) * min(RETRY_SECONDS, self._beat_seconds / 2)  # noqa: S311 - jitter
+            self._say(self._first_beat.set)
+            self._watch_loop()
+        self._keeper.close()
+
+    def _beat(self) -> None:
+        """Renew every lease that can be: a server that is away must not cost the leases of jobs at others.
+
+        Raises:
+            BrokerError: if any of them could not be.
+        """
+        attempts = self._pulse.running()
+        about = self._pulse.about()
+        trouble: BrokerError | None = None
+        self._keeper.begin()
+        for queue in self._queues:
+            try:
+                self._renew(queue, [attempt for attempt in attempts if attempt.job.queue == queue], about)
+            except BrokerError as error:
+                trouble = trouble or error
+        if trouble is not None:
+            raise trouble
+
+    def _renew(self, queue: str, attempts: list[Attempt], about: bytes) -> None:
+        # By attempt: when the answer comes, this worker may be running the next attempt of the same job.
+        held = {attempt.job.key: attempt for attempt in attempts}
+        fences = [(key, attempt.job.fence) for key, attempt in held.items()]
+        for attention in self._keeper.renew(queue, fences, about, round(self._lease * 1000)):
+            self._say(self._pulse.attend, held[attention.key], attention.reason)
+
+    def _watch_loop(self) -> None:
+        """End the process if the event loop has been silent for a lease and longer than any job may take.
+
+        Silent through several beats, that is: a process that was frozen, and its machine, come back with a late
+        clock and a loop that answers at once.
+        """
+        now = time.monotonic()
+        self._missed += 1
+        self._say(self._note_loop)
+        silent = now - self._loop_seen if self._missed > BEATS_PER_LEASE else 0.0
+        overdue = [a for a in self._pulse.running() if a.deadline and now > a.deadline + self._lease]
+        if silent > self._lease and overdue:
+            job = f"job {overdue[0].id} ({overdue[0].label})"
+            quit_now(f"the event loop has been blocked for {silent:.0f} s, past the timeout of {job}")
+
+    def _note_loop(self) -> None:
+        self._loop_seen = time.monotonic()
+        self._missed = 0
+
+    def _say(self, callback: Callable[..., object], *args: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:  # the loop is closed: the worker has stopped
+            self._stopped.set()
+
+
+def _answer_seconds(lease: float) -> float:
+    """How long a beat waits for its answer: one that is lost must leave time for another before the lease is over."""
+    beat = lease / BEATS_PER_LEASE
+    return min(beat, max(beat / 2, 1.0))

@@ -1,0 +1,51 @@
+"""What a worker says of itself with every heartbeat; see ``domain/fleet.py``."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from taskserver.domain.fleet import RUNNING_TOLD, FleetCommand, RunningJob
+from taskserver.worker.attempt import Attempt
+
+HOST = socket.gethostname()
+PYTHON = sys.version.split()[0]
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class WorkerIdentity(NamedTuple):
+    """Where a worker belongs.
+
+    Attributes:
+        task_server: Name of its task server.
+        supervisor: Name of its supervisor; empty if it has none.
+        replica: Its number there, from 1.
+        pass_on: Takes the orders that it hears; None if it must carry them out itself.
+    """
+
+    task_server: str = "worker"
+    supervisor: str = ""
+    replica: int = 0
+    pass_on: Callable[[FleetCommand], None] | None = None
+
+
+def told(running: Iterable[Attempt]) -> list[RunningJob]:
+    """The oldest of the running attempts, as a worker tells of them. Called from the heart's thread."""
+    now = time.monotonic()
+    oldest = sorted(running, key=lambda attempt: attempt.started)[:RUNNING_TOLD]
+    return [RunningJob(each.id, each.label, each.job.attempt, round(now - each.started, 3)) for each in oldest]
+
+
+def resident_bytes() -> int:
+    """Bytes of memory that this process holds; where the system does not tell, the most that it ever held."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * _PAGE
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

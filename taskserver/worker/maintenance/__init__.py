@@ -1,0 +1,1 @@
+"""Services that keep a queue healthy while its jobs run elsewhere."""

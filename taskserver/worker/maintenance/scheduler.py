@@ -1,0 +1,44 @@
+"""Scheduling: delayed jobs go back into their lanes on time, and jobs that nobody started in time end."""
+
+from __future__ import annotations
+
+import asyncio
+
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs.recover import BATCH, Due, expire, promote
+from taskserver.worker.service import LoopService
+
+LOOK_SECONDS = 1.0
+"""How soon a due time is seen if the word of it was lost."""
+
+
+class Scheduler(LoopService):
+    """Keeps the times of one queue. Times are the broker's: this process only measures how long to wait."""
+
+    def __init__(self, broker: Broker, queue: str) -> None:
+        super().__init__()
+        self.name = f"scheduler of {queue}"
+        self._broker = broker
+        self._queue = queue
+        self._sooner = asyncio.Event()
+
+    def look_again(self) -> None:
+        """A job has been delayed that is due before all others."""
+        self._sooner.set()
+
+    async def turn(self) -> None:
+        """Move what is due, and wait until the next job is."""
+        self._sooner.clear()
+        promoted = await promote(self._broker, self._queue)
+        expired = await expire(self._broker, self._queue)
+        await self.rest(min(_pause(promoted), _pause(expired)), until=self._sooner)
+
+    async def interrupt(self) -> None:
+        """Wake the loop, so that it sees the stop."""
+        self._sooner.set()
+
+
+def _pause(due: Due) -> float:
+    if due.moved >= BATCH:
+        return 0.0
+    return LOOK_SECONDS if due.next_ms is None else min(LOOK_SECONDS, due.next_ms / 1000 + 0.001)

@@ -1,0 +1,127 @@
+"""What the task servers of a file are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from taskserver.config.file import Config, load
+from taskserver.config.settings import settings
+from taskserver.errors import ConfigError, ConfigFileInvalid
+from taskserver.fleet.planning import plan, plans
+from taskserver.worker.slots import QueueShare
+
+Loading = Callable[[str], Config]
+TOOLS = "  tools: [{module: my_tools}]\n"
+
+
+@pytest.fixture
+def loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loading]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TASKSERVER_HOME", raising=False)
+    settings.cache_clear()
+
+    def load_text(text: str) -> Config:
+        (tmp_path / "config.yaml").write_text(text)
+        return load("config.yaml")
+
+    yield load_text
+    settings.cache_clear()
+
+
+def test_all_of_it(loading: Loading, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PASSWORD", "p@ss")
+    config = loading(
+        "broker: {url: 'redis://host:1/2', username: me, password: '${PASSWORD}', durability: fsync}\n"
+        "task_server:\n  replicas: 3\n  concurrency_per_replica: 2\n  lease: 20\n  grace_period: 1m\n"
+        "  unknown_tool_wait: 9\n  max_jobs: 500\n"
+        "  max_rss: 1 GiB\n  max_message_bytes: 1 MiB\n  signing_keys: [env:A, file:/b]\n  loglevel: debug\n"
+        "  log_format: json\n  metrics_port: 0\n  env: {A: b}\n"
+        "  queues: [{name: fast, weight: 3, concurrency: 1}, slow]\n"
+        "  tools: [my_tools, {module: tools/more.py}, {module: sql.py, class: Sql}, {module: a.b, class: C, name: d}]\n"
+    )
+    (made,) = plans(config)
+    told, worker = made.assignment, made.assignment.worker
+    assert (made.replicas, made.broker, made.home) == (3, "redis", None)
+    assert told.broker_url == made.url == "redis://me:p%40ss@host:1/2"
+    assert told.modules == (
+        "my_tools", f"{config.folder}/tools/more.py", f"{config.folder}/sql.py:Sql", "d=a.b:C"
+    )  # fmt: skip
+    assert (worker.concurrency, worker.lease, worker.grace_period, worker.unknown_tool_wait) == (2, 20, 60, 9)
+    assert (worker.max_result_bytes, worker.signing_keys) == (1024**2, "env:A file:/b")
+    assert (worker.max_jobs, worker.max_rss_bytes) == (500, 1024**3)
+    assert (worker.queues, worker.shares) == (("fast", "slow"), (QueueShare("fast", 3, 1),))
+    assert (told.loglevel, told.log_format, told.metrics_port) == ("debug", "json", 0)
+    assert told.environment == {
+        "A": "b",
+        "TASKSERVER_BROKER_URL": "redis://me:p%40ss@host:1/2",
+        "TASKSERVER_DURABILITY": "fsync",
+        "TASKSERVER_MAX_MESSAGE_BYTES": "1048576",
+    }
+
+
+def test_what_the_file_leaves_open_is_the_environments(loading: Loading, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKSERVER_CONCURRENCY", "7")
+    monkeypatch.setenv("TASKSERVER_QUEUE", "elsewhere")
+    monkeypatch.setenv("TASKSERVER_BROKER_URL", "redis://there:1")
+    (made,) = plans(loading("task_server:\n  name: a\n"), ("some_tools",))
+    assert (made.assignment.worker.concurrency, made.assignment.worker.queues) == (7, ("elsewhere",))
+    assert (made.assignment.modules, made.url, made.assignment.broker_url) == (
+        ("some_tools",), "redis://there:1", None
+    )  # fmt: skip
+
+
+def test_a_broker_without_url_is_embedded_whatever_the_environment_says(
+    loading: Loading, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TASKSERVER_BROKER_URL", "redis://there:1")
+    (made,) = plans(loading("broker: {data: ./here}\ntask_server:\n" + TOOLS))
+    assert (made.url, made.home, made.assignment.broker_url) == (None, tmp_path / "here", None)
+    assert made.assignment.environment == {"TASKSERVER_BROKER_URL": "", "TASKSERVER_HOME": str(tmp_path / "here")}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "task_server:\n  name: a\n",
+            "config.yaml:1: task_server.tools: is missing: write tools: [{module: my_agent.tools}], or name the "
+            "module by --tools or TASKSERVER_TOOLS",
+        ),
+        (
+            "broker: {url: 'http://host'}\ntask_server:\n" + TOOLS,
+            "config.yaml:1: broker.url: 'http://host' is not a broker URL: it must start with one of redis://, "
+            "rediss://, valkey://, valkeys://, unix://, redis+sentinel://, redis+cluster://",
+        ),
+        (
+            "task_server:\n  replicas: 2\n  metrics_port: 9100\n" + TOOLS,
+            "config.yaml:3: task_server.metrics_port: replicas on one machine cannot share a port: write 0, which "
+            "gives each its own",
+        ),
+    ],
+)
+def test_what_cannot_be(text: str, said: str, loading: Loading) -> None:
+    with pytest.raises(ConfigFileInvalid) as caught:
+        plans(loading(text))
+    assert str(caught.value) == said
+
+
+def test_a_worker_alone_may_have_a_port_for_metrics(loading: Loading) -> None:
+    config = loading("task_server:\n  metrics_port: 9100\n" + TOOLS)
+    assert plan(config, config.task_server(None), alone=True).assignment.metrics_port == 9100
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (None, "config.yaml has several task servers, one, two: name one by --task-server"),
+        ("tow", "no task server 'tow' in config.yaml; did you mean 'two'?"),
+    ],
+)
+def test_which_task_server(name: str | None, said: str, loading: Loading) -> None:
+    config = loading("task_server: [{name: one}, {name: two}]\n")
+    with pytest.raises(ConfigError) as caught:
+        config.task_server(name)
+    assert str(caught.value) == said

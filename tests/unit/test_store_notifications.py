@@ -1,0 +1,49 @@
+"""News that nobody of us has said tell nothing wrong, and stop nobody who listens."""
+
+import pytest
+
+from taskserver.domain.ids import KeyMaker, key_for, new_route
+from taskserver.domain.job import ENDED, Outcome, State
+from taskserver.store.jobs import notifications
+
+KEY = "01k8aaaaaaroute1bbbbbbbb"
+
+
+def test_every_state_that_a_job_may_end_in_has_a_letter_of_its_own() -> None:
+    assert len({state.value[0] for state in ENDED}) == len(ENDED)
+
+
+def test_an_end_with_its_outcome() -> None:
+    message = b"d" + KEY.encode() + b"s\x02ok" + KEY.encode() + b"f\xff"
+    assert list(notifications.ended(message)) == [(KEY, Outcome(State.SUCCEEDED, b"ok")), (KEY, None)]
+    assert list(notifications.stirred(message)) == []
+
+
+def test_new_events() -> None:
+    assert list(notifications.stirred(b"e" + KEY.encode() * 2)) == [KEY, KEY]
+    assert list(notifications.ended(b"e" + KEY.encode() * 2)) == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"d",
+        b"x" + KEY.encode(),
+        b"d" + KEY[1:].encode(),
+        b"d" + KEY.encode() + b"s",
+        b"d" + KEY.encode() + b"s\x09ok",
+    ],
+)
+def test_what_cannot_be_read_tells_nothing(message: bytes) -> None:
+    assert list(notifications.ended(message)) == []
+
+
+def test_a_state_that_is_none_tells_only_where_to_look() -> None:
+    assert list(notifications.ended(b"d" + KEY.encode() + b"?\x00")) == [(KEY, None)]
+
+
+def test_earlier_workers_tell_only_where_to_look() -> None:
+    assert list(notifications.ended(b"d" + KEY.encode())) == [(KEY, None)]
+    for second in (KEY, key_for("any"), KeyMaker(new_route())()):
+        assert list(notifications.ended(b"d" + (KEY + second * 3).encode())) == [(KEY, None), *[(second, None)] * 3]
