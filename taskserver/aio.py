@@ -8,7 +8,7 @@ from typing import Any
 AGAIN_SECONDS = 0.1
 
 
-async def end(*tasks: asyncio.Task[Any]) -> None:
+async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
     """Cancel tasks and wait until they have ended.
 
     One cancellation is not enough before Python 3.12: ``asyncio.wait_for`` may swallow one that comes just as what it

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any, TypeVar
 
-from taskserver.aio import end
+from taskserver.aio import cancel_and_wait
 from taskserver.cli.options import broker_option
 from taskserver.client.client import Client
 from taskserver.store.broker.health import reach
@@ -68,8 +68,8 @@ async def _until_interrupted(work: Coroutine[Any, Any, T]) -> T:
     loop.add_signal_handler(signal.SIGINT, interrupted.set)
     await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
     loop.remove_signal_handler(signal.SIGINT)  # a second one does not wait
-    await end(waiting)
+    await cancel_and_wait(waiting)
     if not task.done():
-        await end(task)
+        await cancel_and_wait(task)
         raise KeyboardInterrupt
     return task.result()

@@ -12,7 +12,7 @@ import click
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from taskserver.aio import end
+from taskserver.aio import cancel_and_wait
 from taskserver.cli.screen import console
 from taskserver.client.job import Job
 from taskserver.domain.events import Event, EventKind
@@ -110,7 +110,7 @@ async def follow(job: Job[Any], timeout: float | None) -> Any:
             raise ResultTimeout(job.id, timeout or 0)
         return showing.result()
     finally:
-        await end(showing)
+        await cancel_and_wait(showing)
 
 
 async def print_events(job: Job[Any], write: Callable[[str], object], after: str = "0") -> None:

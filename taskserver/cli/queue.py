@@ -13,7 +13,7 @@ from taskserver.cli.screen import Column, Styled, show_json, show_table, show_te
 from taskserver.client.client import Client
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.domain.names import check_queue_name, did_you_mean
-from taskserver.domain.partitions import MOST
+from taskserver.domain.partitions import MOST_PARTITIONS
 from taskserver.errors import ConfigError
 from taskserver.observability.phrases import count, duration
 from taskserver.store.broker.connection import Broker
@@ -89,7 +89,7 @@ async def purge(client: Client, *, name: str, yes: bool, as_json: bool) -> None:
 
 @queue.command("partitions")
 @name_argument
-@click.argument("number", metavar="[N]", required=False, type=click.IntRange(1, MOST))
+@click.argument("number", metavar="[N]", required=False, type=click.IntRange(1, MOST_PARTITIONS))
 @json_option
 @connected
 async def partitions_(client: Client, *, name: str, number: int | None, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from taskserver.cli.outcome import show_result, told_as_data
 from taskserver.cli.screen import note, show_json, show_text
 from taskserver.client.client import Client
 from taskserver.client.job import Job
-from taskserver.tools import parse_text
+from taskserver.tools import parse_key_values
 
 EXAMPLES = """\b
 Examples:
@@ -76,7 +76,7 @@ async def _submit(
 ) -> Job[Any]:
     said = {option: value for option, value in options.items() if value not in (None, ())}
     if not modules:
-        return await client.submit(name, parse_text(None, pairs), **said)
+        return await client.submit(name, parse_key_values(None, pairs), **said)
     tool = load_tools(modules).tool(name)
-    job = await client.submit(tool.target, parse_text(tool, pairs), **said)
+    job = await client.submit(tool.target, parse_key_values(tool, pairs), **said)
     return client.job(job.id)  # its result as plain data: it is only printed

@@ -31,7 +31,7 @@ T = TypeVar("T", covariant=True)
 Arguments = Mapping[str, Any]
 
 
-class AsyncRunner(Protocol[T]):
+class AsyncToolClass(Protocol[T]):
     """A tool that is a class whose ``run`` is a coroutine function, for type checkers."""
 
     @property
@@ -39,7 +39,7 @@ class AsyncRunner(Protocol[T]):
         """Does the work."""
 
 
-class Runner(Protocol[T]):
+class SyncToolClass(Protocol[T]):
     """A tool that is a class whose ``run`` is a plain function, for type checkers."""
 
     @property
@@ -135,11 +135,11 @@ class Client:
 
     @overload
     async def submit(
-        self, tool: type[AsyncRunner[T]], args: Arguments | None = None, **options: Unpack[SubmitOptions]
+        self, tool: type[AsyncToolClass[T]], args: Arguments | None = None, **options: Unpack[SubmitOptions]
     ) -> Job[T]: ...
     @overload
     async def submit(
-        self, tool: type[Runner[T]], args: Arguments | None = None, **options: Unpack[SubmitOptions]
+        self, tool: type[SyncToolClass[T]], args: Arguments | None = None, **options: Unpack[SubmitOptions]
     ) -> Job[T]: ...
     @overload
     async def submit(

@@ -14,9 +14,9 @@ import time
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
-from taskserver.aio import end
+from taskserver.aio import cancel_and_wait
 from taskserver.domain.job import NewJob
-from taskserver.domain.partitions import partitions, place_of
+from taskserver.domain.partitions import number_for, partitions
 from taskserver.errors import BrokerError
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs.submit import BATCH_JOBS
@@ -59,7 +59,7 @@ class PartitionRouter:
         names = self._names.get(queue)
         if names is None:
             return queue
-        return names[place_of(job.key, len(names))] if _has_key(job) else self._current[queue]
+        return names[number_for(job.key, len(names))] if _has_key(job) else self._current[queue]
 
     def sent(self, partition: str) -> None:
         """A batch is on its way to a partition: what comes now goes to the next one."""
@@ -80,7 +80,7 @@ class PartitionRouter:
         plain: list[int] = []
         for position, job in enumerate(jobs):
             if _has_key(job):
-                chunks.setdefault(names[place_of(job.key, len(names))], []).append(position)
+                chunks.setdefault(names[number_for(job.key, len(names))], []).append(position)
             else:
                 plain.append(position)
         size = min(BATCH_JOBS, max(LEAST_CHUNK, -(-len(plain) // len(names))))
@@ -93,7 +93,7 @@ class PartitionRouter:
     async def close(self) -> None:
         """Look no more; harmless when repeated."""
         if self._looking is not None:
-            await end(self._looking)
+            await cancel_and_wait(self._looking)
 
     def _look_again(self) -> None:
         """Ask for the counts, while everything goes on with those that are known."""

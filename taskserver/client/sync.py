@@ -11,7 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
-from taskserver.client.client import AsyncRunner, Client, Runner
+from taskserver.client.client import AsyncToolClass, Client, SyncToolClass
 from taskserver.client.job import Job
 from taskserver.client.options import SubmitOptions
 from taskserver.domain.events import Event
@@ -109,11 +109,11 @@ class SyncClient:
 
     @overload
     def submit(
-        self, tool: type[AsyncRunner[T]], args: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
+        self, tool: type[AsyncToolClass[T]], args: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
     ) -> SyncJob[T]: ...
     @overload
     def submit(
-        self, tool: type[Runner[T]], args: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
+        self, tool: type[SyncToolClass[T]], args: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
     ) -> SyncJob[T]: ...
     @overload
     def submit(

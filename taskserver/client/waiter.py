@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from taskserver.aio import end
+from taskserver.aio import cancel_and_wait
 from taskserver.domain.ids import job_id, route_of
 from taskserver.domain.job import Outcome
 from taskserver.domain.retry import backoff
@@ -214,5 +214,5 @@ class Waiter:
         for interest in self._interests.values():
             interest.outcome.cancel()
             interest.stir()
-        await end(*self._tasks)
+        await cancel_and_wait(*self._tasks)
         await self._listener.close()

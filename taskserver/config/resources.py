@@ -13,7 +13,7 @@ from taskserver.domain.durability import Durability
 from taskserver.domain.durations import seconds
 from taskserver.domain.limits import MAX_BYTES
 from taskserver.domain.names import check_queue_name, check_tool_name
-from taskserver.domain.partitions import MOST
+from taskserver.domain.partitions import MOST_PARTITIONS
 from taskserver.domain.sizes import parse_size
 from taskserver.errors import ConfigError
 
@@ -114,7 +114,7 @@ class QueueShare(Resource):
     """While several queues have jobs waiting, each gets slots in proportion to its weight."""
     concurrency: Annotated[int, Field(ge=1, le=10_000), WHOLE] | None = None
     """Jobs of it that run at once in each replica. By default as many as there are slots."""
-    partitions: Annotated[int, Field(ge=1, le=MOST), WHOLE] | None = None
+    partitions: Annotated[int, Field(ge=1, le=MOST_PARTITIONS), WHOLE] | None = None
     """Parts, each with a hash slot of its own, that it shall have at least. By default as many as it has, or one."""
 
 

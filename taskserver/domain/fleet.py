@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-RUNNING_TOLD = 20
+RUNNING_LISTED = 20
 """Running jobs that a worker tells of, the oldest first: heartbeats must stay small."""
 
 

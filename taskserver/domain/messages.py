@@ -104,7 +104,7 @@ class JobSummary(msgspec.Struct, array_like=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
 
 
-KEPT_BYTES = 64
+SUMMARY_BYTES = 64
 """Packed, at most: more would cost the broker as much memory as a message of its own."""
 
 _encoder = msgspec.msgpack.Encoder()
@@ -122,12 +122,12 @@ def pack(envelope: Envelope, max_bytes: int = MAX_BYTES) -> bytes:
     return data
 
 
-def keep(envelope: Envelope, tool: str) -> bytes:
+def summarize(envelope: Envelope, tool: str) -> bytes:
     """What is kept of a message once its job has succeeded, packed; empty if that is too long, and all is kept."""
     kept = _encoder.encode(
         JobSummary(tool, envelope.submitted_ms, envelope.idempotency_key, envelope.session_id, envelope.tags)
     )
-    return kept if len(kept) <= KEPT_BYTES else b""
+    return kept if len(kept) <= SUMMARY_BYTES else b""
 
 
 def unpack(data: bytes) -> Envelope:

@@ -12,7 +12,7 @@ import re
 from taskserver.domain.names import check_queue_name
 from taskserver.errors import ConfigError
 
-MOST = 256
+MOST_PARTITIONS = 256
 """Partitions of a queue at most: each worker has a connection for each of them."""
 MARK = "~"
 
@@ -46,8 +46,10 @@ def check_partition_name(name: str) -> str:
         ConfigError: if not.
     """
     queue, mark, number = name.partition(MARK)
-    if mark and not (_NUMBER.fullmatch(number) and int(number) < MOST):
-        raise ConfigError(f"{name!r} cannot name a partition: behind '{MARK}' stands its number, from 1 to {MOST - 1}")
+    if mark and not (_NUMBER.fullmatch(number) and int(number) < MOST_PARTITIONS):
+        raise ConfigError(
+            f"{name!r} cannot name a partition: behind '{MARK}' stands its number, from 1 to {MOST_PARTITIONS - 1}"
+        )
     check_queue_name(queue)
     return name
 
@@ -58,12 +60,12 @@ def check_count(count: int) -> int:
     Raises:
         ConfigError: if not.
     """
-    if not 1 <= count <= MOST:
-        raise ConfigError(f"a queue has 1 to {MOST} partitions, not {count}")
+    if not 1 <= count <= MOST_PARTITIONS:
+        raise ConfigError(f"a queue has 1 to {MOST_PARTITIONS} partitions, not {count}")
     return count
 
 
-def place_of(key: str, count: int) -> int:
+def number_for(key: str, count: int) -> int:
     """The number of the partition for a job with an idempotency key, whose ``key`` is made of that (``domain.ids``).
 
     When a queue grows from N to M partitions, 1 - N/M of the keys get another place, all of them in new partitions.
@@ -85,13 +87,13 @@ def jump(key: int, buckets: int) -> int:
 
 
 __all__ = [
-    "MOST",
+    "MOST_PARTITIONS",
     "check_count",
     "check_partition_name",
     "jump",
+    "number_for",
     "number_of",
     "partition",
     "partitions",
-    "place_of",
     "queue_of",
 ]

@@ -55,7 +55,7 @@ def looks_secret(name: str) -> bool:
     )
 
 
-class Names:
+class SecretNames:
     """Decides by a field's name whether its value is kept out of sight.
 
     Args:
@@ -73,7 +73,7 @@ class Names:
         return looks_secret(name) or (bool(self._told) and (words(name) or (name,)) in self._told)
 
 
-def masked(value: Any, names: Names, depth: int = 0) -> Any:
+def masked(value: Any, names: SecretNames, depth: int = 0) -> Any:
     """Plain data for showing: without secrets and passwords of URLs, keys as texts, nothing that is too deep."""
     if depth > MAX_DEPTH:
         return "…"
@@ -116,7 +116,7 @@ def without_passwords(text: str) -> str:
     return _USER_OF_URL.sub(rf"\1{MASK}@", text) if "://" in text else text
 
 
-def secret_values(value: Any, names: Names, inside: bool = False, depth: int = 0) -> Iterator[str]:
+def secret_values(value: Any, names: SecretNames, inside: bool = False, depth: int = 0) -> Iterator[str]:
     """The values in plain data that go by a secret's name, or stand inside one that does; and passwords in URLs."""
     if depth > MAX_DEPTH:
         return

@@ -20,7 +20,7 @@ class Finish(NamedTuple):
         state: How it ended.
         data: The packed result or ``Failure``.
         entry: The stream entry by which it was claimed.
-        kept: What is kept of the message of a job that succeeded, packed; empty to keep it whole.
+        summary: What is kept of the message of a job that succeeded, packed; empty to keep it whole.
     """
 
     key: str
@@ -29,7 +29,7 @@ class Finish(NamedTuple):
     state: State
     data: bytes
     entry: bytes
-    kept: bytes = b""
+    summary: bytes = b""
 
 
 class Retry(NamedTuple):
@@ -59,7 +59,7 @@ class Defer(NamedTuple):
 Settlement = Finish | Retry | Release | Defer
 
 
-class Report(NamedTuple):
+class PackedReport(NamedTuple):
     """Progress or output of a running attempt: the ``number``-th of it; ``progress`` is packed, empty for output."""
 
     key: str
@@ -77,7 +77,7 @@ class Refusal(NamedTuple):
     reason: str
 
 
-class Patience(NamedTuple):
+class DeferLimits(NamedTuple):
     """How long jobs that no worker can run are kept for one that can, in milliseconds."""
 
     total_ms: int

@@ -36,7 +36,7 @@ STEADY_SECONDS = 60.0
 _UNDERSTUDY = 'read -r _ || exec "$@" <>"$0"'
 
 
-class Event(Enum):
+class KeeperEvent(Enum):
     """What the keeper waits for."""
 
     TOLD_TO_STOP = auto()
@@ -137,7 +137,7 @@ class Keeper:
         self._users = os.open(users_lock, os.O_RDWR | os.O_CREAT, 0o600)
         self._keeper_lock = keeper_lock
         self._stay = stay
-        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._events: SimpleQueue[KeeperEvent] = SimpleQueue()
         self._crashes = 0
 
     def run(self) -> int:
@@ -147,11 +147,11 @@ class Keeper:
         self._start_server()
         while True:
             event = self._events.get()
-            if event is Event.SERVER_ENDED:
+            if event is KeeperEvent.SERVER_ENDED:
                 if not self._may_restart():
                     return min(abs(self._server.exit_code), 1)
                 self._start_server()
-            elif event is Event.NO_USERS and os.path.exists(self._stay):
+            elif event is KeeperEvent.NO_USERS and os.path.exists(self._stay):
                 fcntl.flock(self._users, fcntl.LOCK_UN)  # never asked for again: only a stop ends it now
             else:
                 _say(f"stopping the server: {event.name.lower().replace('_', ' ')}")
@@ -159,7 +159,7 @@ class Keeper:
                 return 0
 
     def _start_server(self) -> None:
-        self._server.start(lambda: self._events.put(Event.SERVER_ENDED))
+        self._server.start(lambda: self._events.put(KeeperEvent.SERVER_ENDED))
 
     def _may_restart(self) -> bool:
         """Whether to start the ended server again, after a short wait: if it crashed, but not for ever."""
@@ -189,11 +189,11 @@ class Keeper:
 
     def _await_signal(self) -> None:
         signal.sigwait(STOP_SIGNALS)
-        self._events.put(Event.TOLD_TO_STOP)
+        self._events.put(KeeperEvent.TOLD_TO_STOP)
 
     def _await_no_users(self) -> None:
         fcntl.flock(self._users, fcntl.LOCK_EX)
-        self._events.put(Event.NO_USERS)
+        self._events.put(KeeperEvent.NO_USERS)
 
 
 def _own(lock: int) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
-from taskserver.aio import end
+from taskserver.aio import cancel_and_wait
 from taskserver.errors import ConfigError, TaskServerError
 from taskserver.fleet.link import Ready, Refused, pack, receive
 from taskserver.fleet.replica import take_standard_input
@@ -100,7 +100,7 @@ async def report(link: socket.socket, name: str, ready: Callable[[], Awaitable[A
     except OSError:
         stop()
     finally:
-        await end(gone, waiting)
+        await cancel_and_wait(gone, waiting)
 
 
 def _log(path: str) -> BinaryIO:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from taskserver.aio import end
+from taskserver.aio import cancel_and_wait
 from taskserver.config.file import load
 from taskserver.config.settings import settings
 from taskserver.fleet import background
@@ -54,7 +54,7 @@ async def _run(file: str, wanted: list[Plan], place: UpFolder, tell: Tell, link:
         await machine.run()
     finally:
         if reporting:
-            await end(reporting)
+            await cancel_and_wait(reporting)
     return 0
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from taskserver.aio import end
+from taskserver.aio import cancel_and_wait
 from taskserver.client.client import Client
 from taskserver.config.settings import settings
 from taskserver.fleet.assignment import Assignment
@@ -81,7 +81,7 @@ async def _run(worker: Worker, beside: Sequence[Companion]) -> None:
             await worker.run()
         finally:
             for companion in companions:
-                await end(companion)
+                await cancel_and_wait(companion)
 
 
 def _monitor(assignment: Assignment) -> AbstractContextManager[Monitor | None]:

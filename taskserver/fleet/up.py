@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from taskserver.aio import end
+from taskserver.aio import cancel_and_wait
 from taskserver.client.client import Client
 from taskserver.embedded import EmbeddedBroker
 from taskserver.fleet.planning import Plan
@@ -93,7 +93,7 @@ class Up:
                     if await self._unless_stopped(self._brokers(stack)):
                         await self._serve()
         finally:
-            await end(*beside)
+            await cancel_and_wait(*beside)
             for plan in self._plans:
                 if plan.metrics_targets:  # also where nothing came so far as to keep it
                     remove_targets(Path(plan.metrics_targets))
@@ -118,7 +118,7 @@ class Up:
         try:
             await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
         finally:
-            await end(*watching)
+            await cancel_and_wait(*watching)
             if failed := [task for task in running if task.done() and not task.cancelled() and task.exception()]:
                 for _ in range(2):  # nothing stays half started
                     for supervisor in self._supervisors:
@@ -151,9 +151,9 @@ class Up:
         task = asyncio.create_task(work)
         stopped = asyncio.create_task(self._stopping.wait())
         await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
-        await end(stopped)
+        await cancel_and_wait(stopped)
         if not task.done():
-            await end(task)
+            await cancel_and_wait(task)
             return False
         task.result()
         return not self._stopping.is_set()

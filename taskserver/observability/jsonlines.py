@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from taskserver.domain.secrets import MASK, Names
+from taskserver.domain.secrets import MASK, SecretNames
 from taskserver.observability.printable import json_text
-from taskserver.observability.records import about, cut, message_of, shown, trace_of
+from taskserver.observability.records import as_text, attempt_fields, cut, message_of, trace_of
 from taskserver.observability.redaction import redact
 
 VALUE_CHARACTERS = 2_000
@@ -29,7 +29,7 @@ _USUAL = {
     "queue",
     "worker",
 }
-_NAMES = Names()
+_NAMES = SecretNames()
 
 
 class JsonFormatter(logging.Formatter):
@@ -54,7 +54,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": message_of(record),
-            **about(record),
+            **attempt_fields(record),
         }
         if trace := "\n".join(trace_of(record)):
             fields["exception"] = trace
@@ -80,7 +80,7 @@ def _plain(value: Any, depth: int, limit: int | None = VALUE_CHARACTERS) -> Any:
         return _object(value, depth - 1)
     if depth and isinstance(value, (list, tuple, set, frozenset)):
         return [_plain(item, depth - 1) for _, item in zip(range(ITEMS), value, strict=False)]
-    text = redact(shown(value))
+    text = redact(as_text(value))
     text = text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
     return text if limit is None else cut(text, limit)
 
@@ -88,7 +88,7 @@ def _plain(value: Any, depth: int, limit: int | None = VALUE_CHARACTERS) -> Any:
 def _object(mapping: Mapping[Any, Any], depth: int) -> dict[str, Any]:
     """A secret's value is masked by its name."""
     try:
-        items = [(shown(name), item) for _, (name, item) in zip(range(ITEMS), mapping.items(), strict=False)]
+        items = [(as_text(name), item) for _, (name, item) in zip(range(ITEMS), mapping.items(), strict=False)]
     except Exception:  # noqa: BLE001 - somebody's own kind of mapping
         return {}
     return {

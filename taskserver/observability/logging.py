@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from taskserver.observability.jsonlines import JsonFormatter
 from taskserver.observability.printable import one_line, printable
-from taskserver.observability.records import about, message_of, trace_of
+from taskserver.observability.records import attempt_fields, message_of, trace_of
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
@@ -44,7 +44,7 @@ class LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One record; a message of several lines is joined, so that none can pass for a record of its own."""
         line = f"{self.formatTime(record)} {self._level(record)} {one_line(message_of(record))}"
-        if record.name != _MACHINERY and (known := about(record)):
+        if record.name != _MACHINERY and (known := attempt_fields(record)):
             line += " " + one_line(f"[{_pairs(known)}]")
         for trace in trace_of(record):
             line += "".join(f"\n    {below}" for below in printable(trace).splitlines())
@@ -56,7 +56,7 @@ class LineFormatter(logging.Formatter):
         return f"\x1b[{colour}m{word}\x1b[0m" if colour else word
 
 
-class _Handler(logging.StreamHandler[TextIO]):
+class _OwnHandler(logging.StreamHandler[TextIO]):
     """Ours, and so replaced when logging is configured again."""
 
 
@@ -69,11 +69,11 @@ def configure(level: str, form: str = "text", stream: TextIO | None = None) -> N
         stream: Where to; stderr unless said otherwise.
     """
     stream = stream or sys.stderr
-    handler = _Handler(stream)
+    handler = _OwnHandler(stream)
     colour = stream.isatty() and not os.environ.get("NO_COLOR")
     handler.setFormatter(JsonFormatter() if form == "json" else LineFormatter(colour=colour))
     root = logging.getLogger()
-    for earlier in [each for each in root.handlers if isinstance(each, _Handler)]:
+    for earlier in [each for each in root.handlers if isinstance(each, _OwnHandler)]:
         root.removeHandler(earlier)
     root.addHandler(handler)
     root.setLevel(level.upper())

@@ -2,7 +2,7 @@
 
 Error texts, arguments and worker names come from whoever submits jobs and runs workers. An escape sequence among
 them could retitle a window, hide lines or forge others; marks that turn the direction of writing could make one
-name look like another. Each such character is shown by its number instead.
+name look like another. Each such character is replaced by its escape instead.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u2
 
 
 def printable(text: str) -> str:
-    """The text for people, of any number of lines; what would steer a terminal is shown by its number."""
+    """The text for people, of any number of lines; what would steer a terminal is replaced by its escape."""
     return _STEERING.sub(_number, text.replace("\r\n", "\n"))
 
 

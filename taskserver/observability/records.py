@@ -10,12 +10,12 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-from taskserver.observability.redaction import redact, speaking
+from taskserver.observability.redaction import log_context, redact
 
 MESSAGE_CHARACTERS = 32_000
 TRACE_CHARACTERS = 32_000
 
-ABOUT = ("job_id", "attempt", "tool", "queue", "worker")
+ATTEMPT_FIELDS = ("job_id", "attempt", "tool", "queue", "worker")
 """What is told of the attempt that logs, in this order."""
 
 
@@ -24,22 +24,22 @@ def message_of(record: logging.LogRecord) -> str:
     try:
         text = record.getMessage()
     except Exception:  # noqa: BLE001 - arguments that do not fit, or whose own methods raise
-        text = f"{shown(record.msg)} {shown(record.args)}"
+        text = f"{as_text(record.msg)} {as_text(record.args)}"
     return cut(redact(text), MESSAGE_CHARACTERS)
 
 
-def about(record: logging.LogRecord) -> dict[str, Any]:
+def attempt_fields(record: logging.LogRecord) -> dict[str, Any]:
     """Job, attempt, tool, queue and worker of the attempt that logs; empty if none does.
 
     The record's own fields count first: whoever logs for a job can say so in ``extra``.
     """
-    speaker = speaking.get()
-    known = dict(speaker.about()) if speaker is not None else {}
+    context = log_context.get()
+    known = dict(context.attempt_fields()) if context is not None else {}
     if "job_id" not in known and not hasattr(record, "job_id"):
         return {}
-    told = {name: getattr(record, name, known.get(name)) for name in ABOUT}
+    told = {name: getattr(record, name, known.get(name)) for name in ATTEMPT_FIELDS}
     return {
-        name: value if isinstance(value, int) else shown(value) for name, value in told.items() if value is not None
+        name: value if isinstance(value, int) else as_text(value) for name, value in told.items() if value is not None
     }
 
 
@@ -60,7 +60,7 @@ def _trace(text: str) -> str:
     return cut(redact(text), TRACE_CHARACTERS)
 
 
-def shown(value: object) -> str:
+def as_text(value: object) -> str:
     """Any object as text."""
     try:
         return value if type(value) is str else str(value)

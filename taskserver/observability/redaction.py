@@ -13,21 +13,21 @@ from typing import Any, Protocol
 from taskserver.domain.secrets import without_passwords
 
 
-class Speaker(Protocol):
+class LogContext(Protocol):
     """Who logs, and knows secrets that are not to be logged."""
 
-    def about(self) -> Mapping[str, Any]:
+    def attempt_fields(self) -> Mapping[str, Any]:
         """Job id, attempt, tool, queue and worker; asked for only when something is logged."""
 
     def redact(self) -> Callable[[str], str]:
         """What takes them out of texts; asked for only when something is logged."""
 
 
-speaking: ContextVar[Speaker | None] = ContextVar("speaking", default=None)
+log_context: ContextVar[LogContext | None] = ContextVar("log_context", default=None)
 """Set it to whoever logs in this context from now on."""
 
 
 def redact(text: str) -> str:
     """The text without the secrets of the attempt that says it, and without users and passwords of URLs."""
-    speaker = speaking.get()
-    return without_passwords(text) if speaker is None else speaker.redact()(text)
+    context = log_context.get()
+    return without_passwords(text) if context is None else context.redact()(text)

@@ -30,7 +30,7 @@ TICK_SECONDS = 0.25
 log = logging.getLogger("taskserver.metrics")
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """What a page says.
 
     Attributes:
@@ -44,16 +44,16 @@ class Answer(NamedTuple):
     kind: str = "text/plain; charset=utf-8"
 
 
-Page = Callable[[Mapping[str, str]], Answer]
+Page = Callable[[Mapping[str, str]], Response]
 """Answers a request; it gets the request's headers, and is called from any thread."""
 
 
 def metrics_page(registry: CollectorRegistry) -> Page:
     """A page with a registry's metrics, in OpenMetrics where the reader prefers that."""
 
-    def page(headers: Mapping[str, str]) -> Answer:
+    def page(headers: Mapping[str, str]) -> Response:
         encode, kind = choose_encoder(headers.get("Accept", ""))
-        return Answer(200, encode(registry), kind)
+        return Response(200, encode(registry), kind)
 
     return page
 
@@ -61,9 +61,9 @@ def metrics_page(registry: CollectorRegistry) -> Page:
 def health_page(trouble: Callable[[], str]) -> Page:
     """A page that says ``ok``, or what the trouble is with status 503."""
 
-    def page(_: Mapping[str, str]) -> Answer:
+    def page(_: Mapping[str, str]) -> Response:
         said = trouble()
-        return Answer(503, f"{said}\n".encode()) if said else Answer(200, b"ok\n")
+        return Response(503, f"{said}\n".encode()) if said else Response(200, b"ok\n")
 
     return page
 
@@ -106,7 +106,7 @@ class PageServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Answer no more; harmless when repeated, or never started."""
+        """Stop serving; harmless when repeated, or never started."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
@@ -139,7 +139,7 @@ class _Server(ThreadingHTTPServer):
         self._tick = tick
         self._open: dict[Any, float] = {}
         self._lock = threading.Lock()
-        super().__init__(address, _Handler)
+        super().__init__(address, _PageHandler)
 
     def server_bind(self) -> None:
         """As the library does, but without a look at the name service, which may take long."""
@@ -174,7 +174,7 @@ class _Server(ThreadingHTTPServer):
         log.debug("a request to the metrics port broke off", exc_info=True)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _PageHandler(BaseHTTPRequestHandler):
     timeout = REQUEST_SECONDS
     server_version = "taskserver"
     sys_version = ""
@@ -188,13 +188,13 @@ class _Handler(BaseHTTPRequestHandler):
         if page is not None:
             self._answer(_asked(page, dict(self.headers)))
         elif path == "/":
-            self._answer(Answer(200, "".join(f"{each}\n" for each in self.server.pages).encode()))
+            self._answer(Response(200, "".join(f"{each}\n" for each in self.server.pages).encode()))
         else:
-            self._answer(Answer(404, f"there is {', '.join(self.server.pages)}\n".encode()))
+            self._answer(Response(404, f"there is {', '.join(self.server.pages)}\n".encode()))
 
     do_HEAD = do_GET  # noqa: N815
 
-    def _answer(self, answer: Answer) -> None:
+    def _answer(self, answer: Response) -> None:
         body = answer.body
         zipped = "gzip" in self.headers.get("Accept-Encoding", "") and len(body) > 1024
         if zipped:
@@ -219,9 +219,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Requests are not logged: they come all the time, and their text is anybody's."""
 
 
-def _asked(page: Page, headers: Mapping[str, str]) -> Answer:
+def _asked(page: Page, headers: Mapping[str, str]) -> Response:
     try:
         return page(headers)
     except Exception:
         log.exception("a page of the metrics port failed")
-        return Answer(500, b"this page failed: the log says why\n")
+        return Response(500, b"this page failed: the log says why\n")

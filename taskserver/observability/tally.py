@@ -137,7 +137,7 @@ class Tally:
         waits.total += waited
         return series
 
-    def bury(self, queue: str, tool: str) -> None:
+    def count_dead(self, queue: str, tool: str) -> None:
         """A job became a dead letter without having been run."""
         self._add(queue, tool).ended["dead"] += 1
 

@@ -5,12 +5,12 @@ A newcomer starts at ``tool.py`` (the decorator and its record) and ``consumer.p
 
 from taskserver.tools.arguments import check
 from taskserver.tools.codec import convert, decode, encode
-from taskserver.tools.consumer import BaseConsumer, Plan, ToolExecutionConsumer
+from taskserver.tools.consumer import BaseConsumer, RunPlan, ToolExecutionConsumer
 from taskserver.tools.context import Accepted, Context, Sink
+from taskserver.tools.key_values import parse_key_values
 from taskserver.tools.loading import Toolbox, load, load_some
 from taskserver.tools.schema import FORMATS, describe, json_schema
 from taskserver.tools.secrets import secret_fields
-from taskserver.tools.text import parse_text
 from taskserver.tools.threads import run_in_thread
 from taskserver.tools.tool import Tool, tool, tool_of
 
@@ -19,7 +19,7 @@ __all__ = [
     "Accepted",
     "BaseConsumer",
     "Context",
-    "Plan",
+    "RunPlan",
     "Sink",
     "Tool",
     "ToolExecutionConsumer",
@@ -32,7 +32,7 @@ __all__ = [
     "json_schema",
     "load",
     "load_some",
-    "parse_text",
+    "parse_key_values",
     "run_in_thread",
     "secret_fields",
     "tool",

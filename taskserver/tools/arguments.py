@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from taskserver.domain.names import did_you_mean
-from taskserver.domain.secrets import Names, Redactor, secret_values
+from taskserver.domain.secrets import Redactor, SecretNames, secret_values
 from taskserver.errors import ArgumentsInvalid
 from taskserver.tools.codec import convert
 from taskserver.tools.secrets import in_clear
@@ -48,7 +48,7 @@ def _check_again(tool: Tool, arguments: Mapping[str, Any], error: Exception) -> 
         with suppress(Exception):
             return convert(arguments, tool.arguments)
     problems = "; ".join(islice(_problems(tool, arguments), MOST_PROBLEMS)) or _readable("arguments", error)
-    redact = Redactor([*values, *secret_values(arguments, Names(tool.secret_fields))])
+    redact = Redactor([*values, *secret_values(arguments, SecretNames(tool.secret_fields))])
     raise ArgumentsInvalid(f"tool {tool.name!r}: {redact(problems)}") from None
 
 

@@ -12,7 +12,7 @@ import msgspec
 from taskserver.errors import ToolInvalid
 from taskserver.tools.arguments import check
 from taskserver.tools.context import Context
-from taskserver.tools.form import place_of
+from taskserver.tools.targets import location_of
 from taskserver.tools.tool import Tool
 
 
@@ -58,5 +58,5 @@ def _callable(target: Callable[..., Any]) -> Callable[..., Any]:
     try:
         call: Callable[..., Any] = cls().run
     except Exception as error:
-        raise ToolInvalid(f"{place_of(target)} cannot be made: {type(error).__name__}: {error}") from error
+        raise ToolInvalid(f"{location_of(target)} cannot be made: {type(error).__name__}: {error}") from error
     return call

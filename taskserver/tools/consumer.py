@@ -15,17 +15,17 @@ from taskserver.domain.retry import RetryPolicy
 from taskserver.errors import MessageInvalid, ToolInvalid, ToolNotFound
 from taskserver.tools.codec import dec_hook
 from taskserver.tools.context import Context
-from taskserver.tools.failures import is_hopeless
-from taskserver.tools.form import place_of
+from taskserver.tools.failures import is_permanent
 from taskserver.tools.options import DEFAULT_TIMEOUT, check_timeout
 from taskserver.tools.runner import runner_of
 from taskserver.tools.secrets import secret_fields
+from taskserver.tools.targets import location_of
 from taskserver.tools.tool import Tool
 
 M = TypeVar("M", bound=BaseMessage)
 
 
-class Plan(NamedTuple):
+class RunPlan(NamedTuple):
     """How a message is to be run, unless its submitter said otherwise.
 
     Attributes:
@@ -86,7 +86,7 @@ class BaseConsumer(ABC, Generic[M]):
             ToolInvalid: if there is none in brackets, or ``timeout`` or ``retry`` cannot work.
         """
         super().__init_subclass__(**options)
-        place = place_of(cls)
+        place = location_of(cls)
         if not _is_generic(cls):
             cls.message_type = _message_type(cls, place)
         check_timeout(place, cls.timeout)
@@ -111,7 +111,7 @@ class BaseConsumer(ABC, Generic[M]):
 
     def should_retry(self, error: BaseException, message: M) -> bool:
         """Whether a failed attempt may be tried again: not if the same message must fail the same way."""
-        return not is_hopeless(error)
+        return not is_permanent(error)
 
     def decode(self, body: bytes | msgspec.Raw) -> M:
         """Read the message from bytes that nobody vouches for; their cost was checked with the envelope's.
@@ -126,12 +126,12 @@ class BaseConsumer(ABC, Generic[M]):
             raise MessageInvalid(f"not a message of type {name!r}: {error}") from None
         return message
 
-    def plan(self, message: M) -> Plan:
+    def plan(self, message: M) -> RunPlan:
         """How to run this message."""
-        return Plan(self.message_type.message_type, self.timeout, self.retry, secret_fields(self.message_type))
+        return RunPlan(self.message_type.message_type, self.timeout, self.retry, secret_fields(self.message_type))
 
     @cached_property
-    def hears_of_success(self) -> bool:
+    def has_success_hook(self) -> bool:
         """Whether ``on_success`` is its own: the usual one does nothing, and need not be called."""
         return type(self).on_success is not BaseConsumer.on_success
 
@@ -152,7 +152,9 @@ class ToolExecutionConsumer(BaseConsumer[ToolExecutionMessage]):
 
     def __init__(self, tools: Mapping[str, Tool]) -> None:
         self._runners = {name: runner_of(tool) for name, tool in tools.items()}
-        self._plans = {name: Plan(name, tool.timeout, tool.retry, tool.secret_fields) for name, tool in tools.items()}
+        self._plans = {
+            name: RunPlan(name, tool.timeout, tool.retry, tool.secret_fields) for name, tool in tools.items()
+        }
 
     async def process(self, message: ToolExecutionMessage, ctx: Context) -> Any:
         """Check the arguments and run the tool: on the event loop, in a thread or in a process, as it wants.
@@ -166,7 +168,7 @@ class ToolExecutionConsumer(BaseConsumer[ToolExecutionMessage]):
             raise tool_not_found(message.tool_name, self._runners)
         return await runner.run(message.tool_args, ctx)
 
-    def plan(self, message: ToolExecutionMessage) -> Plan:
+    def plan(self, message: ToolExecutionMessage) -> RunPlan:
         """How to run the tool that the message names.
 
         Raises:

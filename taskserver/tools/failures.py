@@ -18,7 +18,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _MACHINERY = (str(_PACKAGE / "worker"), str(_PACKAGE / "tools"))
 
 
-def is_hopeless(error: BaseException) -> bool:
+def is_permanent(error: BaseException) -> bool:
     """Whether the same message must fail the same way again."""
     return isinstance(error, _HOPELESS)
 
@@ -30,7 +30,7 @@ def failure_of(error: BaseException, redact: Callable[[str], str] = without_pass
         error: The exception.
         redact: Takes the attempt's secrets out of a text. Texts are cut only then: a piece of a secret is not found.
     """
-    told = told_of(error)
+    told = unredacted_failure(error)
     return Failure(
         told.type,
         _cut(redact(told.message), MESSAGE_CHARACTERS),
@@ -38,7 +38,7 @@ def failure_of(error: BaseException, redact: Callable[[str], str] = without_pass
     )
 
 
-def told_of(error: BaseException) -> Failure:
+def unredacted_failure(error: BaseException) -> Failure:
     """All of it, secrets included; of an error from another process, what that told."""
     if isinstance(error, RaisedInProcess):
         return Failure(error.error_type, error.error_message, error.traceback)

@@ -13,8 +13,8 @@ from taskserver.domain.messages import ToolExecutionMessage
 from taskserver.domain.names import did_you_mean
 from taskserver.errors import ConfigError, MessageInvalid, ToolInvalid
 from taskserver.tools.consumer import BaseConsumer, ToolExecutionConsumer, tool_not_found
-from taskserver.tools.form import place_of, required_parameters
 from taskserver.tools.modules import import_module
+from taskserver.tools.targets import location_of, required_parameters
 from taskserver.tools.tool import Tool, declared, tool_of
 
 
@@ -46,7 +46,7 @@ class Toolbox:
             elif isinstance(each, BaseConsumer) or _is_consumer(each):
                 consumers.append(each)  # type: ignore[arg-type]
             else:
-                raise ToolInvalid(f"{place_of(each)} is neither a tool nor a consumer; decorate it with @tool")
+                raise ToolInvalid(f"{location_of(each)} is neither a tool nor a consumer; decorate it with @tool")
         return cls(tools, _consumers(consumers, tools))
 
     def tool(self, name: str) -> Tool:
@@ -145,7 +145,7 @@ def _is_consumer(each: object) -> bool:
 def _add_tool(tools: dict[str, Tool], tool: Tool) -> None:
     other = tools.setdefault(tool.name, tool)
     if other is not tool:
-        places = f"{place_of(other.target)} and {place_of(tool.target)}"
+        places = f"{location_of(other.target)} and {location_of(tool.target)}"
         raise ToolInvalid(f"two tools are called {tool.name!r}: {places}; rename one by @tool(name=...)")
 
 
@@ -158,7 +158,7 @@ def _consumers(
         consumer = _made(each, tools) if isinstance(each, type) else each
         other = consumers.setdefault(consumer.message_type.message_type, consumer)
         if other is not consumer:
-            places = f"{place_of(type(other))} and {place_of(type(consumer))}"
+            places = f"{location_of(type(other))} and {location_of(type(consumer))}"
             raise ToolInvalid(f"two consumers for messages of type {consumer.message_type.message_type!r}: {places}")
     if ToolExecutionMessage.message_type not in consumers:
         consumers[ToolExecutionMessage.message_type] = ToolExecutionConsumer(tools)
@@ -170,8 +170,8 @@ def _made(cls: type[BaseConsumer[Any]], tools: Mapping[str, Tool]) -> BaseConsum
         return cls(tools)
     required = required_parameters(cls)
     if required:
-        raise ToolInvalid(f"{place_of(cls)}: a worker makes it without arguments; give {required} a default")
+        raise ToolInvalid(f"{location_of(cls)}: a worker makes it without arguments; give {required} a default")
     try:
         return cls()
     except Exception as error:
-        raise ToolInvalid(f"{place_of(cls)} cannot be made: {type(error).__name__}: {error}") from error
+        raise ToolInvalid(f"{location_of(cls)} cannot be made: {type(error).__name__}: {error}") from error

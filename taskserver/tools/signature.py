@@ -15,8 +15,8 @@ from taskserver.errors import ToolInvalid
 from taskserver.tools.codec import is_model
 from taskserver.tools.context import Context
 from taskserver.tools.docstrings import documented_parameters
-from taskserver.tools.form import function_of, parameters_of, place_of
 from taskserver.tools.secrets import secret_types
+from taskserver.tools.targets import function_of, location_of, parameters_of
 
 
 class Signature(NamedTuple):
@@ -37,13 +37,13 @@ def signature_of(target: Any, name: str) -> Signature:
     """Resolve the annotations of a function, or of a class's ``run``.
 
     Args:
-        target: What was decorated; ``form.check_form`` has passed it.
+        target: What was decorated; ``targets.check_target`` has passed it.
         name: The tool's name, which the struct gets too.
 
     Raises:
         ToolInvalid: if an annotation cannot be resolved, or names a type that cannot be sent.
     """
-    place = place_of(target)
+    place = location_of(target)
     hints = _hints(target, place)
     parameters = parameters_of(target)
     contexts = [each.name for each in parameters if _takes_context(each, hints)]

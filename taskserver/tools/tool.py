@@ -15,10 +15,10 @@ from taskserver.domain.names import check_queue_name, check_tool_name, did_you_m
 from taskserver.domain.retry import DEFAULT_MAX_RETRIES, RetryPolicy
 from taskserver.errors import ConfigError, ToolInvalid
 from taskserver.tools.docstrings import summary
-from taskserver.tools.form import check_form, function_of, place_of
 from taskserver.tools.options import DEFAULT_TIMEOUT, check_timeout, memory_limit, retry_policy
 from taskserver.tools.secrets import secret_fields
 from taskserver.tools.signature import Signature, signature_of
+from taskserver.tools.targets import check_target, function_of, location_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,7 +63,7 @@ class Tool:
         self.max_memory = max_memory
 
     def __repr__(self) -> str:
-        return f"<Tool {self.name}, {place_of(self.target)}>"
+        return f"<Tool {self.name}, {location_of(self.target)}>"
 
     def renamed(self, name: str) -> Tool:
         """The same tool by another name."""
@@ -192,8 +192,8 @@ class _Asked(NamedTuple):
 
 def _record(target: Any, asked: _Asked) -> Tool:
     """The tool that the options make of the target."""
-    check_form(target)
-    place = place_of(target)
+    check_target(target)
+    place = location_of(target)
     if isinstance(vars(target).get("__tool__"), Tool):
         raise ToolInvalid(f"{place} is a tool already, {vars(target)['__tool__'].name!r}; decorate it once")
     try:
@@ -226,7 +226,7 @@ def tool_of(target: object) -> Tool | None:
     if not isinstance(found, Tool):
         return None
     if found.target is not target:
-        raise ToolInvalid(f"{place_of(found.target)}: another decorator stands above @tool; put @tool on top")
+        raise ToolInvalid(f"{location_of(found.target)}: another decorator stands above @tool; put @tool on top")
     return found
 
 

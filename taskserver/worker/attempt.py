@@ -12,15 +12,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from taskserver.config.settings import secret_names
-from taskserver.domain.events import EventKind
-from taskserver.domain.events import Report as Said
+from taskserver.domain.events import EventKind, Report
 from taskserver.domain.job import ClaimedJob, Failure, State
 from taskserver.domain.messages import BaseMessage, Envelope
 from taskserver.domain.partitions import queue_of
-from taskserver.domain.secrets import Names, Redactor, secret_values
-from taskserver.domain.settlement import Defer, Finish, Release, Report, Retry, Settlement
+from taskserver.domain.secrets import Redactor, SecretNames, secret_values
+from taskserver.domain.settlement import Defer, Finish, PackedReport, Release, Retry, Settlement
 from taskserver.observability.tally import Series
-from taskserver.tools import BaseConsumer, Context, Plan
+from taskserver.tools import BaseConsumer, Context, RunPlan
 from taskserver.worker.settler import Settler
 
 ROOM_SECONDS = 0.5
@@ -49,7 +48,7 @@ class Opened(NamedTuple):
     envelope: Envelope
     consumer: BaseConsumer[Any]
     message: BaseMessage
-    plan: Plan
+    plan: RunPlan
     max_attempts: int
 
     @property
@@ -125,7 +124,7 @@ class Attempt:
         if self.stop is not None:
             raise asyncio.CancelledError
 
-    def about(self) -> dict[str, Any]:
+    def attempt_fields(self) -> dict[str, Any]:
         """What each line that its tool logs tells of it."""
         return {
             "job_id": self.id,
@@ -142,15 +141,15 @@ class Attempt:
             self.redactor = Redactor(_secrets(self.envelope, declared) if self.envelope else ())
         return self.redactor
 
-    def put(self, said: Said) -> bool:
+    def put(self, report: Report) -> bool:
         """Take a report of the tool, from any thread; False if it should wait for room (``tools.context.Sink``)."""
         if self.settled:
             return True
-        progress = _encode((said.progress, said.text)) if said.kind is EventKind.PROGRESS else b""
+        progress = _encode((report.progress, report.text)) if report.kind is EventKind.PROGRESS else b""
         with self.settler.reporting:  # numbers must rise in the order in which reports go out
             self._numbered += 1
             return self.settler.report(
-                Report(self.job.key, self.job.fence, self.job.attempt, self._numbered, _encode(said), progress)
+                PackedReport(self.job.key, self.job.fence, self.job.attempt, self._numbered, _encode(report), progress)
             )
 
     async def room(self) -> None:
@@ -162,11 +161,11 @@ class Attempt:
         while not self.settled and not self.settler.wait_for_room(ROOM_SECONDS):
             continue
 
-    def finish(self, state: State, data: bytes, attempts: int | None = None, kept: bytes = b"") -> None:
-        """The job ends with this attempt; ``kept`` is all that is kept of its message, if it is not empty."""
+    def finish(self, state: State, data: bytes, attempts: int | None = None, summary: bytes = b"") -> None:
+        """The job ends with this attempt; ``summary`` is all that is kept of its message, if it is not empty."""
         job = self.job
         spent = job.attempt if attempts is None else attempts
-        self._settle(Finish(job.key, job.fence, spent, state, data, job.entry, kept), state)
+        self._settle(Finish(job.key, job.fence, spent, state, data, job.entry, summary), state)
 
     def retry(self, delay: float, failure: Failure) -> None:
         """Another attempt follows after ``delay`` seconds."""
@@ -217,7 +216,7 @@ def _secrets(envelope: Envelope, declared: Iterable[str]) -> Iterable[str]:
         plain = msgspec.msgpack.decode(envelope.body)
     except Exception:  # noqa: BLE001 - it is not vouched for; what cannot be read has not been told to anybody
         return ()
-    return secret_values(plain, Names((*envelope.secrets, *declared, *secret_names())))
+    return secret_values(plain, SecretNames((*envelope.secrets, *declared, *secret_names())))
 
 
 def pack_failure(failure: Failure) -> bytes:

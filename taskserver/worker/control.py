@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import msgspec
 
-from taskserver.aio import end
+from taskserver.aio import cancel_and_wait
 from taskserver.domain.fleet import FleetCommand
 from taskserver.errors import BrokerError
 from taskserver.store.broker.connection import Broker
@@ -59,7 +59,7 @@ class Control(LoopService):
         """Stop listening."""
         if self._task:
             self._stopping.set()
-            await end(self._task)  # nothing is lost with a read of news
+            await cancel_and_wait(self._task)  # nothing is lost with a read of news
         await self._listener.close()
 
 

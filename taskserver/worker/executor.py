@@ -16,11 +16,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from taskserver.domain.job import ClaimedJob, State
-from taskserver.domain.messages import keep, unpack
+from taskserver.domain.messages import summarize, unpack
 from taskserver.domain.partitions import queue_of
 from taskserver.domain.signing import Keyring
 from taskserver.errors import MessageError, MessageInvalid, ResultInvalid, ToolNotFound
-from taskserver.observability.redaction import speaking
+from taskserver.observability.redaction import log_context
 from taskserver.observability.tally import UNKNOWN, Tally
 from taskserver.tools import Context, Toolbox, codec
 from taskserver.tools.failures import failure_of
@@ -155,7 +155,7 @@ class Executor:
             await self._bury_unrun(attempt, opened)
             return
         attempt.opened = opened
-        speaking.set(attempt)
+        log_context.set(attempt)
         if self.tally is not None:
             attempt.series = self.tally.start(attempt.job, opened.plan.name)
         attempt.context = context = _context(attempt, opened)
@@ -219,10 +219,10 @@ class Executor:
         except ResultInvalid as error:
             await self._conclude(attempt, opened, error)
             return
-        if opened.consumer.hears_of_success:
+        if opened.consumer.has_success_hook:
             await self._tell(attempt, opened.consumer.on_success, result, opened.message)
-        kept = b"" if self._keep_messages else keep(opened.envelope, opened.plan.name)
-        attempt.finish(State.SUCCEEDED, data, kept=kept)
+        summary = b"" if self._keep_messages else summarize(opened.envelope, opened.plan.name)
+        attempt.finish(State.SUCCEEDED, data, summary=summary)
 
     async def _failed(self, attempt: Attempt, opened: Opened, error: BaseException) -> None:
         """The tool raised; but whatever comes of one that was told to end, being told is the reason."""
@@ -264,7 +264,7 @@ class Executor:
 
     def _count_unrun(self, attempt: Attempt, tool: str) -> None:
         if self.tally is not None:
-            self.tally.bury(attempt.job.queue, tool)
+            self.tally.count_dead(attempt.job.queue, tool)
 
     async def _tell(self, attempt: Attempt, hook: Callable[..., Awaitable[None]], *what: Any) -> None:
         """Call a consumer's hook. How the job ended stands already: whatever comes of the hook changes nothing.

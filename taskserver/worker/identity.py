@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from taskserver.domain.fleet import RUNNING_TOLD, FleetCommand, RunningJob
+from taskserver.domain.fleet import RUNNING_LISTED, FleetCommand, RunningJob
 from taskserver.worker.attempt import Attempt
 
 HOST = socket.gethostname()
@@ -38,7 +38,7 @@ class WorkerIdentity(NamedTuple):
 def told(running: Iterable[Attempt]) -> list[RunningJob]:
     """The oldest of the running attempts, as a worker tells of them. Called from the heart's thread."""
     now = time.monotonic()
-    oldest = sorted(running, key=lambda attempt: attempt.started)[:RUNNING_TOLD]
+    oldest = sorted(running, key=lambda attempt: attempt.started)[:RUNNING_LISTED]
     return [RunningJob(each.id, each.label, each.job.attempt, round(now - each.started, 3)) for each in oldest]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from taskserver.domain.retry import RetryPolicy
-from taskserver.domain.settlement import Patience
+from taskserver.domain.settlement import DeferLimits
 from taskserver.store.broker.connection import Broker
 from taskserver.tools import Toolbox
 from taskserver.worker.executor import Executor
@@ -33,7 +33,7 @@ class PartitionSettings(NamedTuple):
 
     broker: Broker
     worker: str
-    patience: Patience
+    patience: DeferLimits
     lease: float
     attempts_cap: int
 

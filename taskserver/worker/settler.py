@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TypeVar
 
 from taskserver.domain.retry import backoff
-from taskserver.domain.settlement import Finish, Patience, Report, Settlement
+from taskserver.domain.settlement import DeferLimits, Finish, PackedReport, Settlement
 from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs.settle import settle
@@ -44,7 +44,7 @@ class Settler(LoopService):
         delivered: Settlements in them.
     """
 
-    def __init__(self, broker: Broker, queue: str, patience: Patience, worker: str = "") -> None:
+    def __init__(self, broker: Broker, queue: str, patience: DeferLimits, worker: str = "") -> None:
         super().__init__()
         self.name = f"settler of {queue}"
         self._broker = broker
@@ -54,7 +54,7 @@ class Settler(LoopService):
         self.worker = worker
         self.batches = 0
         self.delivered = 0
-        self._reports: deque[Report] = deque()
+        self._reports: deque[PackedReport] = deque()
         self._settlements: deque[Settlement] = deque()
         self._work = asyncio.Event()
         self._room = asyncio.Event()
@@ -78,7 +78,7 @@ class Settler(LoopService):
         self._settlements.append(settlement)
         self._work.set()
 
-    def report(self, report: Report) -> bool:
+    def report(self, report: PackedReport) -> bool:
         """Take a report, from any thread; False if those who report should wait for ``room``."""
         self._reports.append(report)
         full = len(self._reports) >= REPORTS_ROOM
@@ -150,7 +150,7 @@ class Settler(LoopService):
         if not self._reports and not self._settlements and not self.stopping:
             self._work.clear()
 
-    async def _deliver(self, reports: list[Report], settlements: list[Settlement]) -> None:
+    async def _deliver(self, reports: list[PackedReport], settlements: list[Settlement]) -> None:
         try:
             refused = await settle(self._broker, self._queue, reports, settlements, self._patience)
         except (BrokerUnavailable, BrokerFull, BrokerDenied):
@@ -168,13 +168,13 @@ class Settler(LoopService):
         for refusal in refused:
             log.warning("job %s-%s had moved on (%s): its late outcome is dropped", self._queue, *refusal)
 
-    def _ready(self, unsent: Iterable[Report]) -> list[Settlement]:
+    def _ready(self, unsent: Iterable[PackedReport]) -> list[Settlement]:
         """The next settlements, but not those of jobs with reports that are still to go."""
         held = {report.key for report in unsent}
         ready = [settlement for settlement in islice(self._settlements, BATCH) if settlement.key not in held]
         return _bounded(ready, lambda settlement: len(settlement.data) if isinstance(settlement, Finish) else 0)
 
-    def _cut(self) -> list[Report]:
+    def _cut(self) -> list[PackedReport]:
         return _bounded(islice(tuple(self._reports), BATCH), lambda report: len(report.report))
 
     def _open(self) -> None:

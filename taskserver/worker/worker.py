@@ -31,7 +31,7 @@ from taskserver.config.keys import keyring
 from taskserver.domain.fleet import Action, WorkerSnapshot
 from taskserver.domain.partitions import queue_of
 from taskserver.domain.retry import backoff
-from taskserver.domain.settlement import Patience
+from taskserver.domain.settlement import DeferLimits
 from taskserver.domain.signing import Keyring
 from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable, BrokerUnsuitable
 from taskserver.observability.tally import Tally, counting
@@ -112,7 +112,7 @@ class Worker:
         self._slots = Slots(config.concurrency, config.max_jobs)
         self._processes = ProcessPool(config.concurrency, self.toolbox.tools.values(), config.max_result_bytes)
         self._recycler = Recycler(self._slots, config.max_rss_bytes, self._replace_me)
-        patience = Patience(round(config.unknown_tool_wait * 1000))
+        patience = DeferLimits(round(config.unknown_tool_wait * 1000))
         self._terms = PartitionSettings(broker, self.name, patience, config.lease, attempts_cap(self.toolbox))
         self._portions = FairSlots(self._slots, config.shares)
         self._settlers: dict[str, Settler] = {}

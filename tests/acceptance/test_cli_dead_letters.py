@@ -15,7 +15,7 @@ import pytest
 from taskserver import Client
 from taskserver.domain.ids import job_id
 from taskserver.domain.job import ClaimedJob, Failure, State
-from taskserver.domain.settlement import Finish, Patience
+from taskserver.domain.settlement import DeferLimits, Finish
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import claim, settle
 from tests.acceptance.cli import Cli, without_colours
@@ -35,7 +35,7 @@ async def die(url: str, queue: str, letters: list[tuple[str, str]]) -> None:
         broker = await client.connect()
         while claimed := (await claim.claim(broker, queue, "w", (500, 0, 0), 9)).jobs:
             ends = [_dead(job, errors[job.id]) for job in claimed]
-            assert await settle.settle(broker, queue, (), ends, Patience(1_000)) == []
+            assert await settle.settle(broker, queue, (), ends, DeferLimits(1_000)) == []
 
 
 def _dead(job: ClaimedJob, error: Failure) -> Finish:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from taskserver.domain.job import ClaimedJob, State
-from taskserver.domain.settlement import Report, Settlement
+from taskserver.domain.settlement import PackedReport, Settlement
 from taskserver.errors import BrokerUnavailable
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import claim, notifications, recover
@@ -72,7 +72,7 @@ async def held(queue: Queue, count: int) -> list[ClaimedJob]:
     return await queue.claim(slots=count)
 
 
-async def settle(far: Broker, reports: list[Report], *settlements: Settlement) -> None:
+async def settle(far: Broker, reports: list[PackedReport], *settlements: Settlement) -> None:
     assert await settling.settle(far, QUEUE, reports, settlements, PATIENT) == []
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 from taskserver import Client, Context, Toolbox, Worker, WorkerConfig, tool
 from taskserver.domain.ids import key_for, parse
-from taskserver.domain.partitions import partition, partitions, place_of
+from taskserver.domain.partitions import number_for, partition, partitions
 from taskserver.store.broker.connection import Broker
 from taskserver.store.queries import partitions as stored
 from taskserver.store.queries import queues
@@ -121,4 +121,4 @@ async def test_while_a_master_is_away_jobs_at_the_others_keep_their_leases(binar
 
 
 def _place(key: str) -> str:
-    return partition(QUEUE, place_of(key_for(key), COUNT))
+    return partition(QUEUE, number_for(key_for(key), COUNT))

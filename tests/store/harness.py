@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from taskserver.domain import ids
-from taskserver.domain.events import EventKind
-from taskserver.domain.events import Report as Said
+from taskserver.domain.events import EventKind, Report
 from taskserver.domain.job import AttemptRecord, ClaimedJob, Failure, JobStatus, NewJob, Outcome, State
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.domain.messages import Envelope, ToolExecutionMessage, pack
-from taskserver.domain.settlement import Finish, Patience, Refusal, Release, Report, Retry, Settlement
+from taskserver.domain.settlement import DeferLimits, Finish, PackedReport, Refusal, Release, Retry, Settlement
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import admin, claim, lease, recover, settle
 from taskserver.store.jobs import submit as submitting
@@ -23,7 +22,7 @@ from taskserver.store.queries import jobs as job_queries
 from taskserver.store.queries.search import Wanted, dead_letters
 
 QUEUE = "q"
-PATIENT = Patience(total_ms=60_000)
+PATIENT = DeferLimits(total_ms=60_000)
 LONG_MS = 60_000
 PAYLOAD = pack(
     Envelope.of(
@@ -67,10 +66,12 @@ def release(job: ClaimedJob) -> Release:
     return Release(job.key, job.fence)
 
 
-def says(job: ClaimedJob, number: int, text: str, progress: float | None = None) -> Report:
+def says(job: ClaimedJob, number: int, text: str, progress: float | None = None) -> PackedReport:
     kind = EventKind.OUTPUT if progress is None else EventKind.PROGRESS
     packed = b"" if progress is None else msgspec.msgpack.encode((progress, text))
-    return Report(job.key, job.fence, job.attempt, number, msgspec.msgpack.encode(Said(kind, text, progress)), packed)
+    return PackedReport(
+        job.key, job.fence, job.attempt, number, msgspec.msgpack.encode(Report(kind, text, progress)), packed
+    )
 
 
 class Queue:
@@ -100,10 +101,10 @@ class Queue:
         assert job.key == key
         return job
 
-    async def settle(self, *settlements: Settlement, patience: Patience = PATIENT) -> list[Refusal]:
+    async def settle(self, *settlements: Settlement, patience: DeferLimits = PATIENT) -> list[Refusal]:
         return await settle.settle(self.broker, QUEUE, (), settlements, patience)
 
-    async def report(self, *reports: Report) -> None:
+    async def report(self, *reports: PackedReport) -> None:
         assert await settle.settle(self.broker, QUEUE, reports, (), PATIENT) == []
 
     async def renew(self, *jobs: ClaimedJob | Held, worker: str = "w1", valid_ms: int = LONG_MS) -> dict[str, str]:

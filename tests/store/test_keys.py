@@ -6,7 +6,7 @@ import re
 
 from taskserver.domain.job import State
 from taskserver.domain.lanes import LANES, RETURNED
-from taskserver.domain.settlement import Defer, Patience
+from taskserver.domain.settlement import Defer, DeferLimits
 from taskserver.store.jobs import admin
 from taskserver.store.keys import QUEUES, SCHEMA, Keys
 from tests.architecture.package import LUA
@@ -39,7 +39,7 @@ async def end_jobs_in_every_way(queue: Queue) -> None:
     await queue.settle(Defer(job.key, job.fence, LARGE_ERROR))
     await queue.cancel(job.key)
     job = await queue.running()
-    await queue.settle(Defer(job.key, job.fence, LARGE_ERROR), patience=Patience(total_ms=0))
+    await queue.settle(Defer(job.key, job.fence, LARGE_ERROR), patience=DeferLimits(total_ms=0))
     job = await queue.running(max_attempts=1)
     await queue.reclaim()
     await queue.claim()

@@ -12,7 +12,7 @@ import pytest
 
 from taskserver import Client, tool
 from taskserver.domain.job import ClaimedJob, State
-from taskserver.domain.messages import KEPT_BYTES, Envelope, JobSummary, ToolExecutionMessage, keep, unpack
+from taskserver.domain.messages import SUMMARY_BYTES, Envelope, JobSummary, ToolExecutionMessage, summarize, unpack
 from taskserver.domain.settlement import Defer
 from taskserver.store.jobs import recover
 from tests.store.harness import (
@@ -28,7 +28,7 @@ from tests.store.harness import (
     succeed,
 )
 
-KEPT = keep(unpack(PAYLOAD), "add")
+KEPT = summarize(unpack(PAYLOAD), "add")
 MoveOn = Callable[[Queue, ClaimedJob], Awaitable[object]]
 short_and_long = pytest.mark.parametrize("data", [SMALL_RESULT, LARGE_RESULT], ids=["short", "long"])
 
@@ -76,7 +76,7 @@ async def test_an_attempt_that_has_ended_ends_no_job(queue: Queue, moved_on: Mov
 @short_and_long
 async def test_of_a_job_that_succeeded_stays_what_it_is_found_by(queue: Queue, data: bytes) -> None:
     job = await queue.running()
-    assert await queue.settle(succeed(job, data)._replace(kept=KEPT)) == []
+    assert await queue.settle(succeed(job, data)._replace(summary=KEPT)) == []
     assert not await queue.redis.exists(queue.keys.message(job.key))
     status = await queue.status(job.key)
     assert (status.state, status.tool, status.tags) == (State.SUCCEEDED, "add", ["red"])
@@ -95,7 +95,7 @@ async def test_a_message_that_is_to_be_kept_is_kept(queue: Queue, data: bytes) -
 
 async def test_a_job_without_its_message_cannot_be_run_again(queue: Queue) -> None:
     job = await queue.running()
-    await queue.settle(succeed(job)._replace(kept=KEPT))
+    await queue.settle(succeed(job)._replace(summary=KEPT))
     assert await queue.requeue(job.key) == ["spent"]
     assert (await queue.status(job.key)).state is State.SUCCEEDED
 
@@ -113,10 +113,10 @@ def test_what_would_be_long_is_not_kept_apart_from_the_message() -> None:
     message = ToolExecutionMessage(tool_name="add")
 
     def kept(session: str) -> bytes:
-        return keep(Envelope.of(message, msgspec.msgpack.encode(message), session_id=session), "add")
+        return summarize(Envelope.of(message, msgspec.msgpack.encode(message), session_id=session), "add")
 
     assert msgspec.msgpack.decode(kept("s"), type=JobSummary) == JobSummary("add", session_id="s")
-    assert len(kept("s" * 50)) <= KEPT_BYTES
+    assert len(kept("s" * 50)) <= SUMMARY_BYTES
     assert kept("s" * 80) == b""
 
 

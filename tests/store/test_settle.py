@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from taskserver.domain.job import AttemptRecord, ClaimedJob, Failure, Outcome, State
-from taskserver.domain.settlement import Defer, Finish, Patience, Refusal, Settlement
+from taskserver.domain.settlement import Defer, DeferLimits, Finish, Refusal, Settlement
 from taskserver.store.jobs import notifications, settle
 from taskserver.store.keys import GROUP
 from tests.store.harness import (
@@ -232,7 +232,7 @@ async def test_deferrals_grow_with_the_time_that_the_job_has_waited(queue: Queue
 
 async def test_a_job_that_nobody_can_run_is_dead_when_patience_ends(queue: Queue) -> None:
     job = await queue.running()
-    await queue.settle(defer(job, LARGE_ERROR), patience=Patience(total_ms=0))
+    await queue.settle(defer(job, LARGE_ERROR), patience=DeferLimits(total_ms=0))
     status = await queue.status(job.key)
     assert (status.state, status.attempt) == (State.DEAD, 0)
     assert status.error == msgspec.msgpack.decode(LARGE_ERROR, type=Failure)

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from taskserver.domain.job import TRANSITIONS, State
-from taskserver.domain.settlement import Defer, Finish, Patience, Release, Report, Retry
+from taskserver.domain.settlement import Defer, DeferLimits, Finish, PackedReport, Release, Retry
 from taskserver.store.jobs import admin, recover, settle
 from taskserver.store.jobs import submit as submitting
 from tests.store.harness import LONG_MS, PATIENT, QUEUE, SMALL_ERROR, Held, Queue, new_job
@@ -39,7 +39,7 @@ async def renew(queue: Queue, job: Held) -> None:
 
 
 async def report(queue: Queue, job: Held) -> None:
-    reports = [Report(job.key, job.fence, 1, 1, b"report", b"")]
+    reports = [PackedReport(job.key, job.fence, 1, 1, b"report", b"")]
     await settle.settle(queue.broker, QUEUE, reports, [], PATIENT)
 
 
@@ -63,7 +63,7 @@ async def defer(queue: Queue, job: Held) -> None:
 
 
 async def defer_for_the_last_time(queue: Queue, job: Held) -> None:
-    await queue.settle(Defer(job.key, job.fence, SMALL_ERROR), patience=Patience(total_ms=0))
+    await queue.settle(Defer(job.key, job.fence, SMALL_ERROR), patience=DeferLimits(total_ms=0))
 
 
 async def reclaim(queue: Queue, job: Held) -> None:

@@ -9,13 +9,13 @@ import pytest
 from taskserver.domain.ids import KeyMaker, job_id, key_for, parse
 from taskserver.domain.names import check_queue_name
 from taskserver.domain.partitions import (
-    MOST,
+    MOST_PARTITIONS,
     check_count,
     check_partition_name,
     jump,
+    number_for,
     number_of,
     partitions,
-    place_of,
     queue_of,
 )
 from taskserver.errors import ConfigError
@@ -45,7 +45,7 @@ def test_what_cannot_name_a_partition(name: str) -> None:
         check_partition_name(name)
 
 
-@pytest.mark.parametrize("count", [0, -1, MOST + 1])
+@pytest.mark.parametrize("count", [0, -1, MOST_PARTITIONS + 1])
 def test_so_many_partitions_there_cannot_be(count: int) -> None:
     with pytest.raises(ConfigError, match="1 to 256 partitions"):
         check_count(count)
@@ -57,16 +57,16 @@ def test_an_id_finds_its_partition() -> None:
 
 
 def test_keys_are_spread_evenly() -> None:
-    found = Counter(place_of(key_for(f"order {i}"), 8) for i in range(8000))
+    found = Counter(number_for(key_for(f"order {i}"), 8) for i in range(8000))
     assert sorted(found) == list(range(8))
     assert min(found.values()) > 850
 
 
 def test_when_a_queue_grows_few_keys_move_and_only_to_new_partitions() -> None:
     keys = [key_for(f"order {i}") for i in range(4000)]
-    moved = [key for key in keys if place_of(key, 6) != place_of(key, 8)]
+    moved = [key for key in keys if number_for(key, 6) != number_for(key, 8)]
     assert 0.2 < len(moved) / len(keys) < 0.3  # 1 - 6/8
-    assert {place_of(key, 8) for key in moved} == {6, 7}
+    assert {number_for(key, 8) for key in moved} == {6, 7}
 
 
 def test_the_hash_is_the_one_of_the_paper() -> None:

@@ -11,8 +11,8 @@ import pytest
 from taskserver.domain.secrets import (
     MASK,
     MOST,
-    Names,
     Redactor,
+    SecretNames,
     looks_secret,
     masked,
     secret_values,
@@ -46,7 +46,7 @@ def test_names_of_other_things(name: str) -> None:
 
 
 def test_names_that_were_told_count_however_they_are_written() -> None:
-    names = Names(["door_code", "ключ"])
+    names = SecretNames(["door_code", "ключ"])
     assert [name in names for name in ("door_code", "doorCode", "DOOR-CODE", "ключ", "password")] == [True] * 5
     assert [name in names for name in ("code", "door", 5, "another")] == [False] * 4
 
@@ -60,7 +60,7 @@ def test_what_is_shown_has_masks_in_the_places_of_secrets() -> None:
         "list": [{"secret": "s"}, ["plain"]],
         5: b"bytes",
     }
-    assert masked(arguments, Names(["pin"])) == {
+    assert masked(arguments, SecretNames(["pin"])) == {
         "url": "x",
         "password": MASK,
         "token": None,
@@ -75,19 +75,19 @@ def test_what_is_nested_without_end_is_shown_as_far_as_the_limit() -> None:
     deep: Any = []
     for _ in range(900):
         deep = [deep]
-    assert str(masked(deep, Names())).count("[") == 65
-    assert list(secret_values({"password": deep}, Names())) == []
+    assert str(masked(deep, SecretNames())).count("[") == 65
+    assert list(secret_values({"password": deep}, SecretNames())) == []
 
 
 def test_values_are_found_below_a_secrets_name_at_any_depth() -> None:
     data = {"password": "one", "more": [{"credentials": {"user": "two", "codes": [b"three", 4444, True, None, 5.0]}}]}
-    assert list(secret_values(data, Names())) == ["one", "two", "three", "4444"]
+    assert list(secret_values(data, SecretNames())) == ["one", "two", "three", "4444"]
 
 
 def test_passwords_in_urls_are_secret_under_any_name() -> None:
     data = {"dsn": "db://ada:p%40ss@host/app", "page": "https://host/a@b"}
-    assert list(secret_values(data, Names())) == ["p%40ss", "p@ss"]
-    assert masked(data, Names()) == {"dsn": f"db://{MASK}@host/app", "page": "https://host/a@b"}
+    assert list(secret_values(data, SecretNames())) == ["p%40ss", "p@ss"]
+    assert masked(data, SecretNames()) == {"dsn": f"db://{MASK}@host/app", "page": "https://host/a@b"}
 
 
 AWKWARD = 'a"b\\c\nd é&=/ 100%'

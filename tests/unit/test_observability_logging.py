@@ -16,13 +16,13 @@ import pytest
 from taskserver.domain.secrets import Redactor
 from taskserver.observability.jsonlines import JsonFormatter
 from taskserver.observability.logging import LineFormatter, configure
-from taskserver.observability.redaction import speaking
+from taskserver.observability.redaction import log_context
 
 ABOUT = {"job_id": "q-1", "attempt": 2, "tool": "add", "queue": "q", "worker": "w"}
 
 
-class Speaker:
-    def about(self) -> dict[str, Any]:
+class LogContext:
+    def attempt_fields(self) -> dict[str, Any]:
         return dict(ABOUT)
 
     def redact(self) -> Callable[[str], str]:
@@ -31,9 +31,9 @@ class Speaker:
 
 @pytest.fixture
 def spoken() -> Iterator[None]:
-    token = speaking.set(Speaker())
+    token = log_context.set(LogContext())
     yield
-    speaking.reset(token)
+    log_context.reset(token)
 
 
 def record(message: Any, *args: Any, error: BaseException | None = None, **extra: Any) -> logging.LogRecord:

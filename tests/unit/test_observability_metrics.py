@@ -42,7 +42,7 @@ def test_a_tally_becomes_counters_and_histograms() -> None:
     series = tally.start(job(), "add")
     series.end("succeeded", 1.0)
     tally.start(job(), "add").end("retried", 20.0)
-    tally.bury("q", "add")
+    tally.count_dead("q", "add")
     registry = registry_of(lambda: of_tally(tally), process=False)
 
     def read(name: str, **labels: str) -> float | None:

@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from taskserver.errors import ArgumentsInvalid
-from taskserver.tools import Tool, check, parse_text, tool, tool_of
+from taskserver.tools import Tool, check, parse_key_values, tool, tool_of
 
 
 class Colour(Enum):
@@ -185,7 +185,7 @@ def test_arguments_nested_too_deep_are_refused():
 
 def test_a_value_is_json_if_it_reads_as_json():
     pairs = ["n=5", "f=1.5", "yes=true", "nothing=null", "list=[1]", 'map={"a": 1}', "word=plain text", "url=a=b"]
-    assert parse_text(None, pairs) == {
+    assert parse_key_values(None, pairs) == {
         "n": 5,
         "f": 1.5,
         "yes": True,
@@ -212,15 +212,15 @@ def test_a_value_is_json_if_it_reads_as_json():
     ],
 )
 def test_a_known_tool_decides_what_a_value_is(annotation: Any, text: str, value: Any):
-    assert parse_text(taking(annotation), [f"x={text}"]) == {"x": value}
+    assert parse_key_values(taking(annotation), [f"x={text}"]) == {"x": value}
 
 
 def test_one_json_object_holds_all_arguments():
-    assert parse_text(SUMMARIZE, ['{"url": "5", "max_words": 7}']) == {"url": "5", "max_words": 7}
+    assert parse_key_values(SUMMARIZE, ['{"url": "5", "max_words": 7}']) == {"url": "5", "max_words": 7}
 
 
 def test_no_arguments_are_an_empty_object():
-    assert parse_text(SUMMARIZE, []) == {}
+    assert parse_key_values(SUMMARIZE, []) == {}
 
 
 @pytest.mark.parametrize(
@@ -238,4 +238,4 @@ def test_no_arguments_are_an_empty_object():
 )
 def test_text_that_says_nothing_clear_is_refused(pairs: list[str], says: str):
     with pytest.raises(ArgumentsInvalid, match=says):
-        parse_text(None, pairs)
+        parse_key_values(None, pairs)

@@ -19,7 +19,7 @@ from taskserver.errors import (
     ToolInvalid,
     ToolNotFound,
 )
-from taskserver.tools import BaseConsumer, Context, Plan, ToolExecutionConsumer, tool, tool_of
+from taskserver.tools import BaseConsumer, Context, RunPlan, ToolExecutionConsumer, tool, tool_of
 
 
 class Address(BaseModel):
@@ -65,7 +65,7 @@ async def test_a_consumer_processes_its_type_of_message():
 
 
 def test_the_plan_is_what_the_class_says():
-    assert MailConsumer().plan(MAIL) == Plan("Mail", 30, RetryPolicy(max_retries=1))
+    assert MailConsumer().plan(MAIL) == RunPlan("Mail", 30, RetryPolicy(max_retries=1))
 
 
 async def test_success_and_failure_are_nobodys_business_by_default():
@@ -225,7 +225,7 @@ async def test_a_caller_cannot_bring_its_own_context():
 
 
 def test_the_plan_is_what_the_tool_says():
-    assert runs(double).plan(call("double")) == Plan("double", 5.0, RetryPolicy(max_retries=0))
+    assert runs(double).plan(call("double")) == RunPlan("double", 5.0, RetryPolicy(max_retries=0))
 
 
 async def test_a_tool_that_is_not_here_is_not_found():

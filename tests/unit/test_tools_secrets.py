@@ -13,7 +13,7 @@ from taskserver import ArgumentsInvalid, BaseMessage, tool
 from taskserver.client.options import Defaults, build
 from taskserver.domain.messages import Envelope, ToolExecutionMessage, unpack
 from taskserver.errors import ResultInvalid, ToolInvalid
-from taskserver.tools import Tool, check, codec, describe, parse_text, tool_of
+from taskserver.tools import Tool, check, codec, describe, parse_key_values, tool_of
 
 Pin = NewType("Pin", SecretStr)
 
@@ -82,7 +82,7 @@ def test_agents_are_told_that_it_is_a_secret() -> None:
 
 
 def test_the_command_line_reads_it_as_text() -> None:
-    assert parse_text(known(enter), ["pin=0042"]) == {"pin": "0042"}
+    assert parse_key_values(known(enter), ["pin=0042"]) == {"pin": "0042"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from taskserver.aio import end
+from taskserver.aio import cancel_and_wait
 from taskserver.fleet.assignment import Assignment
 from taskserver.fleet.replica import reopen
 from taskserver.fleet.runtime import be_mortal, handling, run_loop
@@ -75,7 +75,7 @@ async def _supervise(fleet: Fleet, company: Company | None) -> int:
         try:
             await supervisor.run()
         finally:
-            await end(*beside)
+            await cancel_and_wait(*beside)
     return 0
 
 

@@ -8,7 +8,7 @@ import os
 from collections import deque
 from contextlib import suppress
 
-from taskserver.aio import end
+from taskserver.aio import cancel_and_wait
 from taskserver.domain.fleet import Action, FleetCommand
 from taskserver.errors import ConfigError
 from taskserver.fleet.assignment import Assignment
@@ -75,7 +75,7 @@ class Supervisor:
             while self._keeping:
                 await self._turn(rolling)
         finally:
-            await end(rolling)
+            await cancel_and_wait(rolling)
             await self._clear()
         if self._refusal is not None:
             raise self._refusal.error()
@@ -153,7 +153,7 @@ class Supervisor:
         try:
             await asyncio.wait((news, rolling, *self._keeping), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await end(news)
+            await cancel_and_wait(news)
         self._changed.clear()
         if rolling.done():
             rolling.result()

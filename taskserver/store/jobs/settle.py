@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from taskserver.domain.settlement import Defer, Finish, Patience, Refusal, Release, Report, Retry, Settlement
+from taskserver.domain.settlement import Defer, DeferLimits, Finish, PackedReport, Refusal, Release, Retry, Settlement
 from taskserver.store.broker.connection import Broker, call
 from taskserver.store.broker.script_connection import ScriptConnection
 from taskserver.store.replies import text_pairs
@@ -19,7 +19,11 @@ Call = tuple[Script, list[Any]]
 
 
 async def settle(
-    broker: Broker, queue: str, reports: Sequence[Report], settlements: Sequence[Settlement], patience: Patience
+    broker: Broker,
+    queue: str,
+    reports: Sequence[PackedReport],
+    settlements: Sequence[Settlement],
+    patience: DeferLimits,
 ) -> list[Refusal]:
     """Write reports and settlements of one queue. Safe to repeat when the answer was lost.
 
@@ -41,7 +45,7 @@ async def settle(
     ]
 
 
-def _calls(reports: Sequence[Report], settlements: Sequence[Settlement], patience: Patience) -> list[Call]:
+def _calls(reports: Sequence[PackedReport], settlements: Sequence[Settlement], patience: DeferLimits) -> list[Call]:
     finish: list[Any] = []
     retry: list[Any] = []
     release: list[Any] = []

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from taskserver.aio import end
+from taskserver.aio import cancel_and_wait
 from taskserver.errors import BrokerError
 from taskserver.store.broker.connection import Broker
 from taskserver.store.queries import partitions, queues
@@ -76,7 +76,7 @@ class GaugeReader:
     async def close(self) -> None:
         """Look no more; harmless when repeated."""
         if self._looking is not None:
-            await end(self._looking)
+            await cancel_and_wait(self._looking)
 
     async def _look(self) -> None:
         while True:

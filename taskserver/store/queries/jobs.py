@@ -23,7 +23,7 @@ from taskserver.domain.job import AttemptRecord, Failure, JobStatus, Outcome, St
 from taskserver.domain.limits import MAX_BYTES
 from taskserver.domain.messages import Envelope, JobSummary, unpack
 from taskserver.domain.partitions import queue_of
-from taskserver.domain.secrets import Names, masked
+from taskserver.domain.secrets import SecretNames, masked
 from taskserver.store.broker.connection import Broker
 from taskserver.store.queries.untrusted import LAST_MS, fraction, number, unpacked
 from taskserver.store.replies import grouped, milliseconds_of, or_nothing, text
@@ -168,7 +168,7 @@ def _about(payload: bytes | None, kept: JobSummary | None) -> dict[str, Any]:
     tool, arguments = _call(envelope, body)
     return {
         **_told(tool, envelope),
-        "arguments": masked(arguments, Names((*envelope.secrets, *secret_names()))),
+        "arguments": masked(arguments, SecretNames((*envelope.secrets, *secret_names()))),
     }
 
 

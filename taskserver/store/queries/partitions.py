@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from taskserver.domain.partitions import MOST, check_count, number_of, partition, partitions, queue_of
+from taskserver.domain.partitions import MOST_PARTITIONS, check_count, number_of, partition, partitions, queue_of
 from taskserver.errors import BrokerError, ConfigError
 from taskserver.store.broker.connection import Broker
 from taskserver.store.keys import PARTITIONS
@@ -31,7 +31,7 @@ async def counts(broker: Broker) -> dict[str, int]:
             return {}
         raise
     known = {text(name): float(count) for name, count in grouped(found, 2)}
-    return {name: int(count) for name, count in known.items() if 1 < count <= MOST and _is_queue(name)}
+    return {name: int(count) for name, count in known.items() if 1 < count <= MOST_PARTITIONS and _is_queue(name)}
 
 
 async def all_of(broker: Broker) -> dict[str, list[str]]:

@@ -21,20 +21,20 @@ from taskserver.domain.sizes import size_text
 from taskserver.tools import codec
 from taskserver.tools.call import Call
 from taskserver.tools.context import Context
-from taskserver.tools.failures import is_hopeless, told_of
+from taskserver.tools.failures import is_permanent, unredacted_failure
 from taskserver.tools.processes.memory import limited
 from taskserver.tools.processes.reference import tool_at
-from taskserver.tools.processes.telling import Telling, log_through
+from taskserver.tools.processes.relay import Relay, relay_logs
 from taskserver.tools.processes.wire import (
     MOST_CHARACTERS,
     Begun,
-    Job,
-    Line,
+    ProcessJob,
+    ProcessReady,
     Raised,
-    Ready,
-    Reference,
     Returned,
+    ToolReference,
     Welcome,
+    WorkerLink,
 )
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -46,18 +46,18 @@ def live(end: socket.socket, life: int, crash: int, parent: int) -> None:
     faulthandler.enable(crash, all_threads=False)
     for descriptor in (end.fileno(), life, crash):
         os.set_inheritable(descriptor, False)
-    line = Line(end)
+    line = WorkerLink(end)
     os.register_at_fork(after_in_child=line.close)
     welcome = line.receive()
     if not isinstance(welcome, Welcome):
         return
-    telling = Telling(line)
-    log_through(line, welcome.loglevel)
+    telling = Relay(line)
+    relay_logs(line, welcome.loglevel)
     tools = _Tools(welcome, telling)
-    line.send(Ready())
+    line.send(ProcessReady())
     for number in range(1, welcome.most_jobs + 1):
         job = line.receive()
-        if not isinstance(job, Job):
+        if not isinstance(job, ProcessJob):
             return
         line.send(Begun(job.number))
         answer = tools.run(job, spent=number == welcome.most_jobs)
@@ -89,33 +89,33 @@ def _watch(life: int) -> None:
 class _Tools:
     """The tools of this process, imported; those that could not be with the reason."""
 
-    def __init__(self, welcome: Welcome, telling: Telling) -> None:
+    def __init__(self, welcome: Welcome, telling: Relay) -> None:
         self._max_result_bytes = welcome.max_result_bytes
         self._telling = telling
         self._calls: dict[str, Call | BaseException] = {
             name: _imported(reference) for name, reference in welcome.tools.items()
         }
 
-    def run(self, job: Job, *, spent: bool) -> Returned | Raised:
+    def run(self, job: ProcessJob, *, spent: bool) -> Returned | Raised:
         """Run a job, and say what came of it. With ``spent`` it is the last one."""
         call = self._calls[job.tool]
         if not isinstance(call, Call):  # perhaps the next process has more luck: whatever failed may be there then
-            return Raised(job.number, _brief(told_of(call)), permanent=False, spent=True)
+            return Raised(job.number, _brief(unredacted_failure(call)), permanent=False, spent=True)
         try:
             with limited(job.max_memory):
                 returned = call.run_to_its_end(job.arguments, self._context(job))
                 result = codec.encode(returned, max_bytes=self._max_result_bytes)
             return Returned(job.number, result, spent)
         except BaseException as error:  # noqa: BLE001 - whatever a tool raises is told
-            failure = told_of(error)
+            failure = unredacted_failure(error)
             spent = spent or isinstance(error, MemoryError)
             if isinstance(error, MemoryError) and job.max_memory is not None:
                 failure = Failure(failure.type, _too_much(failure.message, job.max_memory), failure.traceback)
-            return Raised(job.number, _brief(failure), is_hopeless(error), spent)
+            return Raised(job.number, _brief(failure), is_permanent(error), spent)
         finally:
             self._telling.number = 0
 
-    def _context(self, job: Job) -> Context:
+    def _context(self, job: ProcessJob) -> Context:
         self._telling.number = job.number
         return Context(
             job_id=job.job_id,
@@ -129,7 +129,7 @@ class _Tools:
         )
 
 
-def _imported(reference: Reference) -> Call | BaseException:
+def _imported(reference: ToolReference) -> Call | BaseException:
     try:
         return Call(tool_at(reference))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - it is told to whoever needs the tool

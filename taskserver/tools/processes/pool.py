@@ -20,7 +20,7 @@ from taskserver.errors import ToolCrashed
 from taskserver.tools.context import Context
 from taskserver.tools.processes.process import NotBegun, ToolProcess
 from taskserver.tools.processes.reference import reference_of
-from taskserver.tools.processes.wire import Job, Welcome
+from taskserver.tools.processes.wire import ProcessJob, Welcome
 from taskserver.tools.tool import Tool
 
 IDLE_SECONDS = 60.0
@@ -69,8 +69,8 @@ class ProcessPool:
             ToolCrashed: if the process ended.
         """
 
-        def job(number: int) -> Job:
-            return Job(
+        def job(number: int) -> ProcessJob:
+            return ProcessJob(
                 number,
                 tool.name,
                 dict(arguments),

@@ -25,16 +25,16 @@ from taskserver.tools.processes.memory import resident_bytes
 from taskserver.tools.processes.wire import (
     HEAD,
     MOST_BYTES,
-    Answer,
     Begun,
-    Job,
     Logged,
+    ProcessJob,
+    ProcessMessage,
+    ProcessReady,
     Raised,
-    Ready,
+    Reported,
     Returned,
-    Said,
     Welcome,
-    decode_answer,
+    decode_process_message,
     frame,
 )
 
@@ -127,14 +127,14 @@ class ToolProcess:
         self._writer.write(_greeting() + frame(welcome))
         try:
             async with asyncio.timeout(START_SECONDS):
-                while not isinstance(answer := await self._answer("before it took jobs"), Ready):
+                while not isinstance(answer := await self._answer("before it took jobs"), ProcessReady):
                     self._log(answer)
         except TimeoutError:
             raise ToolCrashed(
                 f"the process for tools was not ready within {START_SECONDS:g} s: do their modules hang when imported?"
             ) from None
 
-    async def run(self, make: Callable[[int], Job], context: Context) -> Any:
+    async def run(self, make: Callable[[int], ProcessJob], context: Context) -> Any:
         """Run a job, pass on what it tells, and return the result as plain data.
 
         However this ends but by the tool's own result or error, the process is killed: also when it is cancelled.
@@ -164,12 +164,12 @@ class ToolProcess:
             if watch is not None:
                 watch.cancel()
 
-    async def _outcome(self, job: Job, context: Context) -> Any:
+    async def _outcome(self, job: ProcessJob, context: Context) -> Any:
         while True:
             match answer := await self._answer(f"while it ran {job.tool!r}", job.max_memory):
                 case Begun(number):
                     self._begun = number
-                case Said(number, report) if number == job.number:
+                case Reported(number, report) if number == job.number:
                     await context._put(report)
                 case Returned(number, result, spent) if number == job.number:
                     self.spent = spent
@@ -180,7 +180,7 @@ class ToolProcess:
                 case _:
                     self._log(answer)
 
-    async def _answer(self, when: str, max_memory: int | None = None) -> Answer:
+    async def _answer(self, when: str, max_memory: int | None = None) -> ProcessMessage:
         """What it says next.
 
         Raises:
@@ -190,7 +190,7 @@ class ToolProcess:
         try:
             (length,) = HEAD.unpack(await self._reader.readexactly(HEAD.size))
             if length <= MOST_BYTES:
-                answer: Answer = decode_answer(await self._reader.readexactly(length))
+                answer: ProcessMessage = decode_process_message(await self._reader.readexactly(length))
                 return answer
         except (OSError, asyncio.IncompleteReadError):
             await self._reaped()
@@ -200,7 +200,7 @@ class ToolProcess:
         self.kill()
         raise ToolCrashed(f"the process said what makes no sense {when}: was its memory damaged? It was killed")
 
-    def _log(self, answer: Answer) -> None:
+    def _log(self, answer: ProcessMessage) -> None:
         """A line that was logged there is logged here, in the context of the attempt that is running."""
         if not isinstance(answer, Logged):  # of a job that is over
             return

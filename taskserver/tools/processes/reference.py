@@ -6,20 +6,20 @@ import sys
 from functools import reduce
 
 from taskserver.errors import ToolInvalid
-from taskserver.tools.form import place_of
 from taskserver.tools.modules import import_named
-from taskserver.tools.processes.wire import Reference
+from taskserver.tools.processes.wire import ToolReference
+from taskserver.tools.targets import location_of
 from taskserver.tools.tool import Tool, tool_of
 
 
-def reference_of(tool: Tool) -> Reference:
+def reference_of(tool: Tool) -> ToolReference:
     """Where another process finds this tool.
 
     Raises:
         ToolInvalid: if it cannot: the tool is defined in the program itself, in a function, or hidden by another name.
     """
     module, name = tool.target.__module__, tool.target.__qualname__
-    place = f"{place_of(tool.target)}: runs_in='process'"
+    place = f"{location_of(tool.target)}: runs_in='process'"
     if module == "__main__":
         raise ToolInvalid(f"{place} does not work in the program itself; move the tool to a module that it imports")
     if "<" in name:
@@ -30,10 +30,10 @@ def reference_of(tool: Tool) -> Reference:
         found = None
     if found is not tool.target:
         raise ToolInvalid(f"{place} needs its module to find it again as {module}.{name}; give it that name there")
-    return Reference(module, name)
+    return ToolReference(module, name)
 
 
-def tool_at(reference: Reference) -> Tool:
+def tool_at(reference: ToolReference) -> Tool:
     """The tool, imported here.
 
     Raises:

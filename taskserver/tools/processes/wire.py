@@ -4,10 +4,10 @@
 to        struct      when
 ========  ==========  ==============================================================
 process   Welcome     first
-worker    Ready       its modules are imported, or it is known which are not
-process   Job         it may run one
+worker    ProcessReady       its modules are imported, or it is known which are not
+process   ProcessJob         it may run one
 worker    Begun       it has the job: until then, another process may be given it
-worker    Said        the tool reports progress or output
+worker    Reported        the tool reports progress or output
 worker    Logged      something was logged there
 worker    Returned    the tool returned
 worker    Raised      it did not
@@ -34,7 +34,7 @@ MOST_CHARACTERS = 256 * 1024
 HEAD = struct.Struct(">I")
 
 
-class Reference(msgspec.Struct, frozen=True, array_like=True):
+class ToolReference(msgspec.Struct, frozen=True, array_like=True):
     """A tool's module, and its name there."""
 
     module: str
@@ -51,13 +51,13 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=True):
         most_jobs: After so many it ends, to be replaced.
     """
 
-    tools: dict[str, Reference]
+    tools: dict[str, ToolReference]
     loglevel: int
     max_result_bytes: int
     most_jobs: int
 
 
-class Job(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class ProcessJob(msgspec.Struct, frozen=True, array_like=True, tag="Job"):
     """One attempt: the tool, its arguments as plain data, what its Context says, and what it may take.
 
     Attributes:
@@ -77,7 +77,7 @@ class Job(msgspec.Struct, frozen=True, array_like=True, tag=True):
     max_memory: int | None
 
 
-class Ready(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class ProcessReady(msgspec.Struct, frozen=True, array_like=True, tag="Ready"):
     """The process takes jobs."""
 
 
@@ -87,7 +87,7 @@ class Begun(msgspec.Struct, frozen=True, array_like=True, tag=True):
     number: int
 
 
-class Said(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class Reported(msgspec.Struct, frozen=True, array_like=True, tag="Said"):
     """The tool reported something."""
 
     number: int
@@ -136,28 +136,28 @@ class Raised(msgspec.Struct, frozen=True, array_like=True, tag=True):
     spent: bool = False
 
 
-Answer = Ready | Begun | Said | Logged | Returned | Raised
-Order = Welcome | Job
+ProcessMessage = ProcessReady | Begun | Reported | Logged | Returned | Raised
+WorkerMessage = Welcome | ProcessJob
 
 _encode = msgspec.msgpack.Encoder().encode
-decode_answer = msgspec.msgpack.Decoder(Answer).decode
-_decode_order = msgspec.msgpack.Decoder(Order).decode
+decode_process_message = msgspec.msgpack.Decoder(ProcessMessage).decode
+_decode_worker_message = msgspec.msgpack.Decoder(WorkerMessage).decode
 
 
-def frame(message: Order | Answer) -> bytes:
+def frame(message: WorkerMessage | ProcessMessage) -> bytes:
     """The bytes that go over the line."""
     data = _encode(message)
     return HEAD.pack(len(data)) + data
 
 
-class Line:
+class WorkerLink:
     """The process's end; any of its threads may send."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
         self._sending = threading.Lock()
 
-    def send(self, answer: Answer) -> None:
+    def send(self, answer: ProcessMessage) -> None:
         """Tell the worker, waiting while it does not listen.
 
         Raises:
@@ -167,11 +167,11 @@ class Line:
         with self._sending:
             self._socket.sendall(data)
 
-    def receive(self) -> Order | None:
+    def receive(self) -> WorkerMessage | None:
         """Wait for the next order; None if there will be none."""
         head = self._read(HEAD.size)
         body = self._read(HEAD.unpack(head)[0]) if head else b""
-        return _decode_order(body) if body else None
+        return _decode_worker_message(body) if body else None
 
     def _read(self, count: int) -> bytes:
         data = bytearray()

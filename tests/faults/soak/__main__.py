@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from taskserver.aio import end
+from taskserver.aio import cancel_and_wait
 from tests.brokers import kinds
 from tests.faults.soak.plan import plan
 from tests.faults.soak.report import Report, show, show_breaches
@@ -87,7 +87,7 @@ async def _run(soaks: list[Soak], minutes: float) -> list[Report]:
     except asyncio.CancelledError:
         raise click.Abort from None
     finally:
-        await end(progress, *running)
+        await cancel_and_wait(progress, *running)
 
 
 async def _show_progress(soaks: list[Soak], seconds: float) -> None:

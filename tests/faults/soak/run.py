@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from taskserver.aio import end
+from taskserver.aio import cancel_and_wait
 from tests.faults.soak import ledger as ledgers
 from tests.faults.soak.check import Breach, Stored, Verdict, check, recoveries, repeated_runs, returns
 from tests.faults.soak.inflicting import Faults
@@ -202,7 +202,7 @@ async def _beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await end(*tasks)
+        await cancel_and_wait(*tasks)
     for task in tasks:
         if not task.cancelled() and (error := task.exception()):
             raise error

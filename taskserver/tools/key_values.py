@@ -13,7 +13,7 @@ from taskserver.tools.codec import convert
 from taskserver.tools.tool import Tool
 
 
-def parse_text(tool: Tool | None, pairs: Sequence[str]) -> dict[str, Any]:
+def parse_key_values(tool: Tool | None, pairs: Sequence[str]) -> dict[str, Any]:
     """The arguments as plain data, not yet checked.
 
     A value is JSON if it reads as JSON, otherwise text. Where the tool is known its types decide first: for an

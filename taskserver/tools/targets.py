@@ -21,7 +21,7 @@ _REFUSED = {
 }
 
 
-def place_of(target: Any) -> str:
+def location_of(target: Any) -> str:
     """Name and file of a function or class, for an error message."""
     name = getattr(target, "__qualname__", None) or repr(target)
     code = getattr(inspect.unwrap(target), "__code__", None) if callable(target) else None
@@ -42,20 +42,20 @@ def function_of(target: Any) -> Callable[..., Any]:
     if inspect.isfunction(function) or (inspect.isclass(target) and inspect.ismethod(function)):
         return function
     if inspect.isclass(target):
-        raise ToolInvalid(f"{place_of(target)}: a class becomes a tool by a method 'run', which it does not have")
+        raise ToolInvalid(f"{location_of(target)}: a class becomes a tool by a method 'run', which it does not have")
     raise ToolInvalid(
         f"@tool goes on a function or a class, not on {target!r}; options have names, as in @tool(name=...)"
     )
 
 
-def check_form(target: Any) -> None:
+def check_target(target: Any) -> None:
     """Refuse what cannot become a tool whatever its types are.
 
     Raises:
         ToolInvalid: naming function, file and parameter.
     """
     function = function_of(target)
-    place = place_of(target)
+    place = location_of(target)
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise ToolInvalid(f"{place}: a generator cannot be a tool; return the whole, and send pieces by ctx.emit()")
     for parameter in parameters_of(target):

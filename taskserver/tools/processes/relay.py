@@ -6,19 +6,19 @@ import logging
 from typing import Any
 
 from taskserver.domain.events import Report
-from taskserver.tools.processes.wire import MOST_CHARACTERS, Line, Logged, Said
+from taskserver.tools.processes.wire import MOST_CHARACTERS, Logged, Reported, WorkerLink
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
-class Telling:
+class Relay:
     """Knows which job runs now.
 
     Attributes:
         number: Of the job; 0 between two.
     """
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: WorkerLink) -> None:
         self.line = line
         self.number = 0
 
@@ -30,14 +30,14 @@ class Telling:
 class JobSink:
     """Takes the reports of one job (``tools.context.Sink``); when the worker is busy, the line makes them wait."""
 
-    def __init__(self, telling: Telling, number: int) -> None:
+    def __init__(self, telling: Relay, number: int) -> None:
         self._telling = telling
         self._number = number
 
     def put(self, report: Report) -> bool:
         """Tell it at once; what a thread says that outlived its job is dropped."""
         if self._telling.number == self._number:
-            self._telling.line.send(Said(self._number, report))
+            self._telling.line.send(Reported(self._number, report))
         return True
 
     async def room(self) -> None:
@@ -47,15 +47,15 @@ class JobSink:
         """There is always room."""
 
 
-def log_through(line: Line, level: int) -> None:
+def relay_logs(line: WorkerLink, level: int) -> None:
     """Hand everything that is logged in this process from ``level`` on to the worker."""
-    logging.basicConfig(level=level, handlers=[_Handler(line)], force=True)
+    logging.basicConfig(level=level, handlers=[_RelayHandler(line)], force=True)
 
 
-class _Handler(logging.Handler):
+class _RelayHandler(logging.Handler):
     """Sends records. Their texts are made here: what they were made of may not be sent."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: WorkerLink) -> None:
         super().__init__()
         self._line = line
         self._formatter = logging.Formatter()
