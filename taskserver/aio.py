@@ -1,9 +1,13 @@
-"""Ending tasks that talk to the broker."""
+"""Ending tasks that talk to the broker, and calling coroutines from code that does not await."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 AGAIN_SECONDS = 0.1
 
@@ -19,3 +23,49 @@ async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=AGAIN_SECONDS)
+
+
+class LoopThread:
+    """An event loop in a thread of its own, for calls that block until a coroutine is done.
+
+    It also works where a loop is already running in the caller's thread, as in notebooks.
+
+    Args:
+        name: Name of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    def run(self, call: Coroutine[Any, Any, T]) -> T:
+        """Run the coroutine in the loop and wait for it; an interrupt from the keyboard cancels it there."""
+        future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
+        """Yield what an asynchronous iterator yields."""
+        end = object()
+        while (item := self.run(_next(items, end))) is not end:
+            yield item
+
+    @property
+    def closed(self) -> bool:
+        """Whether the loop has ended."""
+        return self._loop.is_closed()
+
+    def close(self) -> None:
+        """End the loop and its thread; harmless when repeated."""
+        if not self.closed:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+
+async def _next(items: AsyncIterator[Any], default: object) -> Any:
+    return await anext(items, default)

@@ -119,6 +119,14 @@ class Client:
                 self._waiter = Waiter(self._broker)
         return self._broker
 
+    async def check(self) -> None:
+        """Make sure that the broker answers, lets us in and holds keys that this version knows.
+
+        Raises:
+            BrokerUnavailable, BrokerDenied, BrokerUnsuitable: if not.
+        """
+        await (await self.connect()).check_schema()
+
     async def close(self) -> None:
         """Let submits on their way arrive, and close every connection; harmless when repeated."""
         if self._learning is not None:

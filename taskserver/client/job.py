@@ -14,7 +14,6 @@ from taskserver.domain.signing import Keyring
 from taskserver.errors import (
     BrokerUnavailable,
     JobCancelled,
-    JobConflict,
     JobExpired,
     JobFailed,
     JobNotFound,
@@ -146,10 +145,7 @@ class Job(Generic[T]):
         Raises:
             JobNotFound: if the id is unknown, or the record has expired.
         """
-        (state,) = await admin.cancel(self._broker, self._queue, [self._key])
-        if state is None:
-            raise JobNotFound(self.id)
-        return state
+        return await admin.cancel_one(self._broker, self._queue, self._key)
 
     async def retry(self) -> None:
         """Run an ended job again under the same id: attempts from zero, its history kept; signed anew if need be.
@@ -159,20 +155,4 @@ class Job(Generic[T]):
             JobConflict: if it has not ended; or if this client signs, and the job is not signed with one of its keys.
         """
         self._waiter.run_again(self._queue, self._key)
-        (reply,) = await admin.requeue(self._broker, self._queue, [self._key], self._keyring)
-        if reply == "gone":
-            raise JobNotFound(self.id)
-        if reply == admin.UNSIGNED:
-            raise JobConflict(
-                self.id,
-                f"job {self.id} is not signed with a key that is known here, and what somebody else wrote "
-                "is not signed for them: submit the job anew",
-            )
-        if reply == admin.SPENT:
-            raise JobConflict(
-                self.id,
-                f"job {self.id} has succeeded, and its message was not kept: submit the job anew, or have workers keep "
-                "the messages of such jobs (keep_messages)",
-            )
-        if reply:
-            raise JobConflict(self.id, f"job {self.id} is {reply}: only a job that has ended can be run again")
+        await admin.run_again(self._broker, self._queue, self._key, self._keyring)

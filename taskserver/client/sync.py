@@ -6,11 +6,10 @@ loop is already running in the caller's thread, as in notebooks.
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
+from taskserver.aio import LoopThread
 from taskserver.client.client import AsyncToolClass, Client, SyncToolClass
 from taskserver.client.job import Job
 from taskserver.client.options import SubmitOptions
@@ -25,7 +24,7 @@ T = TypeVar("T")
 class SyncJob(Generic[T]):
     """A job's handle whose calls wait; see ``Job`` for what each does and raises."""
 
-    def __init__(self, job: Job[T], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, job: Job[T], loop: LoopThread) -> None:
         self._job = job
         self._loop = loop
 
@@ -39,25 +38,23 @@ class SyncJob(Generic[T]):
 
     def status(self) -> JobStatus:
         """Everything that is known of the job now."""
-        return _run(self._loop, self._job.status())
+        return self._loop.run(self._job.status())
 
     def result(self, timeout: float | None = None) -> T:
         """Wait until the job has ended, at most ``timeout`` seconds, and return its result."""
-        return _run(self._loop, self._job.result(timeout))
+        return self._loop.run(self._job.result(timeout))
 
     def cancel(self) -> State:
         """Ask for the job's end."""
-        return _run(self._loop, self._job.cancel())
+        return self._loop.run(self._job.cancel())
 
     def retry(self) -> None:
         """Run an ended job again."""
-        _run(self._loop, self._job.retry())
+        self._loop.run(self._job.retry())
 
     def events(self, after: str = "0") -> Iterator[Event]:
         """Follow the job's progress and output until it has ended."""
-        events = self._job.events(after)
-        while (event := _run(self._loop, _next(events))) is not None:
-            yield event
+        return self._loop.iterate(self._job.events(after))
 
 
 class SyncClient:
@@ -85,14 +82,12 @@ class SyncClient:
         signing_keys: str | None = None,
         metrics: Submissions | None = None,
     ) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="taskserver client", daemon=True)
-        self._thread.start()
+        self._loop = LoopThread("taskserver client")
         try:
             client = _build(url, queue=queue, durability=durability, signing_keys=signing_keys, metrics=metrics)
-            self._client = _run(self._loop, client)
+            self._client = self._loop.run(client)
         except BaseException:
-            self._end_loop()
+            self._loop.close()
             raise
 
     def __enter__(self) -> Self:
@@ -103,9 +98,9 @@ class SyncClient:
 
     def close(self) -> None:
         """Close every connection and end the thread; harmless when repeated."""
-        if not self._loop.is_closed():
-            _run(self._loop, self._client.close())
-            self._end_loop()
+        if not self._loop.closed:
+            self._loop.run(self._client.close())
+            self._loop.close()
 
     @overload
     def submit(
@@ -134,7 +129,7 @@ class SyncClient:
         self, tool: Any, args: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
     ) -> SyncJob[Any]:
         """Hand a tool call to the workers."""
-        return SyncJob(_run(self._loop, self._client.submit(tool, args, **options)), self._loop)
+        return SyncJob(self._loop.run(self._client.submit(tool, args, **options)), self._loop)
 
     def submit_many(
         self,
@@ -142,38 +137,19 @@ class SyncClient:
         **options: Unpack[SubmitOptions],
     ) -> list[SyncJob[Any]]:
         """Submit many calls in as few round trips as their size allows."""
-        jobs = _run(self._loop, self._client.submit_many(calls, **options))
+        jobs = self._loop.run(self._client.submit_many(calls, **options))
         return [SyncJob(job, self._loop) for job in jobs]
 
     def send(self, message: BaseMessage, **options: Unpack[SubmitOptions]) -> SyncJob[Any]:
         """Hand a message of any type to the workers."""
-        return SyncJob(_run(self._loop, self._client.send(message, **options)), self._loop)
+        return SyncJob(self._loop.run(self._client.send(message, **options)), self._loop)
 
     def job(self, job_id: str, returns: Any = Any) -> SyncJob[Any]:
         """The handle of a job by its id."""
         return SyncJob(self._client.job(job_id, returns), self._loop)
-
-    def _end_loop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
 
 async def _build(url: str | None, **options: Any) -> Client:
     client = Client(url, **options)
     await client.connect()
     return client
-
-
-async def _next(events: AsyncIterator[Event]) -> Event | None:
-    return await anext(events, None)
-
-
-def _run(loop: asyncio.AbstractEventLoop, call: Coroutine[Any, Any, T]) -> T:
-    """Run the coroutine in the client's thread and wait; an interrupt from the keyboard cancels it there."""
-    future = asyncio.run_coroutine_threadsafe(call, loop)
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise

@@ -6,6 +6,10 @@ from enum import StrEnum
 
 import msgspec
 
+from taskserver.errors import ConfigError
+
+MAX_REPLICAS = 1000
+"""Replicas of one supervisor."""
 RUNNING_LISTED = 20
 """Running jobs that a worker tells of, the oldest first: heartbeats must stay small."""
 
@@ -90,3 +94,14 @@ class FleetCommand(msgspec.Struct, frozen=True, kw_only=True):
     action: Action
     whom: str
     replicas: int = 0
+
+
+def check_replicas(replicas: int) -> int:
+    """Return ``replicas`` if a supervisor can keep so many.
+
+    Raises:
+        ConfigError: if not.
+    """
+    if not 1 <= replicas <= MAX_REPLICAS:
+        raise ConfigError(f"replicas must be 1 to {MAX_REPLICAS}, not {replicas}")
+    return replicas

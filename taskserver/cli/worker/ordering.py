@@ -15,9 +15,8 @@ from taskserver.cli.options import Duration
 from taskserver.cli.screen import note, show_text
 from taskserver.cli.worker.choosing import Choice, choice_options
 from taskserver.client.client import Client
-from taskserver.domain.fleet import Action, FleetCommand
+from taskserver.domain.fleet import Action, FleetCommand, check_replicas
 from taskserver.errors import ConfigError, WorkersUnchanged
-from taskserver.fleet.supervisor.supervisor import check_replicas
 from taskserver.observability.phrases import count
 from taskserver.store.broker.connection import Broker
 from taskserver.store.queries.workers import WorkerInfo, give, list_workers

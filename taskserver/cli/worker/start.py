@@ -17,11 +17,11 @@ from taskserver.cli.options import Duration, Size, WeightedQueue, broker_option,
 from taskserver.cli.screen import note
 from taskserver.cli.worker.declared import declared, queue_names, queue_shares
 from taskserver.config.settings import LEAST_RSS, Settings, settings
+from taskserver.domain.fleet import check_replicas
 from taskserver.fleet.assignment import Assignment
 from taskserver.fleet.runtime import serve
 from taskserver.fleet.supervisor.daemon import Daemon, launch
 from taskserver.fleet.supervisor.process import Fleet, supervise
-from taskserver.fleet.supervisor.supervisor import check_replicas
 from taskserver.observability.discovery import write_targets
 from taskserver.observability.logging import FORMATS, LEVELS
 from taskserver.worker.config import WorkerConfig

@@ -9,7 +9,7 @@ from collections import deque
 from contextlib import suppress
 
 from taskserver.aio import cancel_and_wait
-from taskserver.domain.fleet import Action, FleetCommand
+from taskserver.domain.fleet import MAX_REPLICAS, Action, FleetCommand, check_replicas
 from taskserver.errors import ConfigError
 from taskserver.fleet.assignment import Assignment
 from taskserver.fleet.link import Begin, Ready, Refused
@@ -19,7 +19,6 @@ from taskserver.fleet.supervisor.replica_slot import ReplicaSlot
 from taskserver.worker.identity import HOST
 
 REMEMBERED_ORDERS = 100
-MAX_REPLICAS = 1000
 
 log = logging.getLogger("taskserver.supervisor")
 
@@ -236,14 +235,3 @@ class Supervisor:
             seat.stop(hurry=True)
         if self._keeping:
             await asyncio.wait(self._keeping)
-
-
-def check_replicas(replicas: int) -> int:
-    """Return ``replicas`` if there can be so many.
-
-    Raises:
-        ConfigError: if not.
-    """
-    if not 1 <= replicas <= MAX_REPLICAS:
-        raise ConfigError(f"replicas must be 1 to {MAX_REPLICAS}, not {replicas}")
-    return replicas

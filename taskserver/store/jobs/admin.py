@@ -7,9 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from taskserver.domain.ids import job_id
 from taskserver.domain.job import State
 from taskserver.domain.signing import Keyring
-from taskserver.errors import SignatureInvalid
+from taskserver.errors import JobConflict, JobNotFound, SignatureInvalid
 from taskserver.store.broker.connection import Broker
 from taskserver.store.replies import text
 
@@ -21,6 +22,12 @@ SPENT = "spent"
 UNSIGNED = "unsigned"
 """In place of a state: the job does not bear a signature that may be renewed."""
 
+_REFUSALS = {
+    UNSIGNED: "job {id} is not signed with a key that is known here, and what somebody else wrote is not signed for "
+    "them: submit the job anew",
+    SPENT: "job {id} has succeeded, and its message was not kept: submit the job anew, or have workers keep the "
+    "messages of such jobs (keep_messages)",
+}
 _STATES = {state.encode(): state for state in State}
 
 
@@ -32,6 +39,38 @@ async def cancel(broker: Broker, queue: str, keys: Sequence[str]) -> list[State 
     """
     answer = [word for batch in _batches(keys, BATCH) for word in await broker.run("cancel", queue, *batch)]
     return [_STATES.get(word) for word in answer]
+
+
+async def cancel_one(broker: Broker, queue: str, key: str) -> State:
+    """Cancel one job; its state afterwards.
+
+    Raises:
+        JobNotFound: if the id is unknown, or the record has expired.
+    """
+    (state,) = await cancel(broker, queue, [key])
+    if state is None:
+        raise JobNotFound(job_id(queue, key))
+    return state
+
+
+async def run_again(broker: Broker, queue: str, key: str, keyring: Keyring | None) -> None:
+    """Run one ended job again; as ``requeue``.
+
+    Raises:
+        JobNotFound: if the id is unknown, or the record has expired.
+        JobConflict: if it has not ended, its message was not kept, or its signature may not be renewed.
+    """
+    (reply,) = await requeue(broker, queue, [key], keyring)
+    id_ = job_id(queue, key)
+    if reply == "gone":
+        raise JobNotFound(id_)
+    if reply:
+        raise JobConflict(
+            id_,
+            _REFUSALS.get(reply, "job {id} is {state}: only a job that has ended can be run again").format(
+                id=id_, state=reply
+            ),
+        )
 
 
 async def requeue(broker: Broker, queue: str, keys: Sequence[str], keyring: Keyring | None = None) -> list[str]:
