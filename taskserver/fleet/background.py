@@ -18,9 +18,9 @@ import msgspec
 
 from taskserver.aio import cancel_and_wait
 from taskserver.errors import ConfigError, TaskServerError
+from taskserver.fleet.interpreter import interpreter
 from taskserver.fleet.link import Ready, Refused, pack, receive
 from taskserver.fleet.replica import take_standard_input
-from taskserver.fleet.supervisor.child import interpreter
 from taskserver.worker.process_exit import EXIT_BROKEN
 
 T = TypeVar("T", bound=msgspec.Struct)

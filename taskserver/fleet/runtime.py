@@ -12,12 +12,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from taskserver.aio import cancel_and_wait
-from taskserver.client.client import Client
 from taskserver.config.settings import settings
+from taskserver.embedded import EmbeddedBroker
 from taskserver.fleet.assignment import Assignment
 from taskserver.fleet.monitor import Monitor
 from taskserver.fleet.service_manager import notify_service_manager
 from taskserver.observability.logging import configure
+from taskserver.store.broker.opening import open_broker
 from taskserver.tools import Toolbox, load_some
 from taskserver.worker.identity import WorkerIdentity
 from taskserver.worker.process_exit import EXIT_RECYCLE
@@ -64,10 +65,8 @@ async def work(
         BrokerError: if the broker will not do.
     """
     with _monitor(assignment) as monitor:  # first: a port in use is told before anything is begun
-        async with Client(assignment.broker_url) as client:
-            worker = Worker(
-                await client.connect(), toolbox, assignment.worker, post or WorkerIdentity(assignment.task_server)
-            )
+        async with open_broker(assignment.broker_url, EmbeddedBroker.acquire) as broker:
+            worker = Worker(broker, toolbox, assignment.worker, post or WorkerIdentity(assignment.task_server))
             if monitor is not None:
                 monitor.observe(worker)
             await _run(worker, beside)

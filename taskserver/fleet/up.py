@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from taskserver.aio import cancel_and_wait
-from taskserver.client.client import Client
 from taskserver.embedded import EmbeddedBroker
 from taskserver.fleet.planning import Plan
 from taskserver.fleet.runtime import handling
@@ -24,6 +23,7 @@ from taskserver.fleet.supervisor.targets import tell_targets
 from taskserver.fleet.up_state import ServerState, UpFolder, UpState
 from taskserver.observability.discovery import remove_targets, write_targets
 from taskserver.store.broker.health import check_fit
+from taskserver.store.broker.opening import open_broker
 from taskserver.store.broker.urls import without_secrets
 
 LOOK_SECONDS = 0.5
@@ -104,12 +104,12 @@ class Up:
         for plan in {(plan.broker, plan.url, plan.home): plan for plan in self._plans}.values():
             name = f"broker {plan.broker}" if plan.broker else "broker"
             if plan.home is not None:
-                broker = await asyncio.to_thread(EmbeddedBroker.acquire, plan.home)
-                stack.callback(broker.release)
+                held = await asyncio.to_thread(EmbeddedBroker.acquire, plan.home)
+                stack.callback(held.release)
                 self._tell(f"{name}: embedded, in {plan.home}")
             else:
-                async with Client(plan.url, signing_keys="") as client:
-                    await check_fit(await client.connect())
+                async with open_broker(plan.url, EmbeddedBroker.acquire) as broker:
+                    await check_fit(broker)
                 self._tell(f"{name}: {without_secrets(plan.url or '')}")
 
     async def _serve(self) -> None:

@@ -6,13 +6,12 @@ import asyncio
 import logging
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from taskserver.domain.fleet import FleetCommand
+from taskserver.fleet.interpreter import interpreter
 from taskserver.fleet.link import Begin, Down, Heard, Ready, Refused, Reopen, Stop, Stopping, Up, pack, read
 from taskserver.fleet.supervisor.reaper import children
 
@@ -132,14 +131,6 @@ class Child:
         log.warning("replica %d (pid %d) does not end: it is killed", self.number, self.pid)
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGKILL)
-
-
-def interpreter() -> list[str]:
-    """How to start a fresh interpreter that has what this one has."""
-    # ``-m`` looks into the current folder first, where a module of the user's may have the name of one that is
-    # needed before the tools are loaded. It must look there only if this package itself is there.
-    here = Path(__file__).resolve().parents[3] == Path.cwd()
-    return [sys.executable] if here else [sys.executable, "-P"]
 
 
 def _command(begin: Begin) -> list[str]:
