@@ -30,6 +30,7 @@ from benchmarks.scaling_report import markdown, publish
 from benchmarks.worker import WorkerProcess
 from taskserver import Client
 from taskserver.store.jobs import admin
+from taskserver.store.maintenance.partitioning import grow
 from taskserver.store.queries import partitions, queues
 
 QUEUE = "bench"
@@ -137,8 +138,8 @@ async def measure(setting: Setting, jobs: int, binary: str | None) -> Measured:
     """Fill a queue, start the workers, and drain it."""
     async with Masters(binary, setting.masters) as masters, AsyncExitStack() as workers:
         broker = masters.broker
-        await partitions.grow(broker, QUEUE, setting.partitions)
-        parts = await partitions.of(broker, QUEUE)
+        await grow(broker, QUEUE, setting.partitions)
+        parts = await partitions.expand(broker, QUEUE)
         empty, before = await masters.memory(), await masters.work()
         async with Client(broker.url, queue=QUEUE) as client:
             await client.submit_many([(setting.tool, {"number": number}) for number in range(jobs)])

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from taskserver.aio import cancel_and_wait
 from taskserver.cli.options import broker_option
 from taskserver.client.client import Client
-from taskserver.store.broker.health import reach
 
 T = TypeVar("T")
 
@@ -31,7 +30,7 @@ async def open_client(url: str | None, *, answering: bool = True) -> AsyncIterat
     """
     async with Client(url) as client:
         if answering:
-            await reach(await client.connect())
+            await (await client.connect()).check_schema()
         yield client
 
 

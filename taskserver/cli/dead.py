@@ -27,7 +27,7 @@ from taskserver.observability.printable import json_text
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import admin
 from taskserver.store.queries import partitions
-from taskserver.store.queries.search import Wanted, count_dead, dead_letters
+from taskserver.store.queries.search import JobFilter, count_dead, dead_letters
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -137,7 +137,7 @@ async def purge(
     chosen = await _chosen(client, ids, all_, filters)
     gone = 0
     if chosen and confirmed(f"delete {count(len(chosen), 'dead letter')} for good", yes):
-        gone = await _in_batches(await client.connect(), chosen, admin.bury_for_good)
+        gone = await _in_batches(await client.connect(), chosen, admin.delete_dead)
     show_json({"purged": gone}) if as_json else show_text(f"{count(gone, 'dead letter')} deleted")
 
 
@@ -158,13 +158,13 @@ async def _chosen(client: Client, ids: tuple[str, ...], all_: bool, filters: dic
 async def _letters(
     client: Client, queue: str | None = None, tool: str | None = None, error: str | None = None
 ) -> AsyncIterator[JobStatus]:
-    wanted = Wanted(State.DEAD, tool=tool, error=error)
+    wanted = JobFilter(State.DEAD, tool=tool, error=error)
     async for letter in dead_letters(await client.connect(), await _places(client, queue), wanted):
         yield letter
 
 
 async def _places(client: Client, queue: str | None) -> list[str]:
-    return await partitions.of(await client.connect(), *([queue] if queue else []))
+    return await partitions.expand(await client.connect(), *([queue] if queue else []))
 
 
 async def _letter(client: Client, job_id: str) -> JobStatus:

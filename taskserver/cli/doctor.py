@@ -11,7 +11,7 @@ from taskserver.cli.progress import Tell, shown_progress
 from taskserver.cli.screen import Styled, show_card, show_json
 from taskserver.errors import BrokerDenied, BrokerError
 from taskserver.store.broker.connection import Broker
-from taskserver.store.broker.health import Finding, examine, examine_schema
+from taskserver.store.broker.health import Finding, examine_schema, examine_servers
 from taskserver.store.maintenance import doctor as checkup
 
 _MARKS = {
@@ -43,7 +43,7 @@ async def _examine(url: str | None, fix: bool) -> tuple[list[Finding], int]:
     try:
         async with open_client(url, answering=False) as client:
             broker = await client.connect()
-            findings = await examine(broker) + await examine_schema(broker, repair=fix)
+            findings = await examine_servers(broker) + await examine_schema(broker, repair=fix)
             if findings[-1].level != "error":  # else nothing is looked at: it may mean something else
                 with shown_progress() as tell:
                     repaired = await _repair(broker, tell) if fix else []
@@ -54,16 +54,16 @@ async def _examine(url: str | None, fix: bool) -> tuple[list[Finding], int]:
 
 
 async def _look(broker: Broker, tell: Tell) -> list[Finding]:
-    found = await checkup.look_over_list(broker)
-    for queue in await checkup.known(broker):
-        found += await checkup.look_over(broker, queue, tell)
+    found = await checkup.examine_registry(broker)
+    for queue in await checkup.queue_names(broker):
+        found += await checkup.examine_queue(broker, queue, tell)
     return found
 
 
 async def _repair(broker: Broker, tell: Tell) -> list[Finding]:
-    done = await checkup.repair_list(broker)
-    for queue in await checkup.known(broker):
-        done += await checkup.repair(broker, queue, tell)
+    done = await checkup.repair_registry(broker)
+    for queue in await checkup.queue_names(broker):
+        done += await checkup.repair_queue(broker, queue, tell)
     return done
 
 

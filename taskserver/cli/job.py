@@ -16,7 +16,7 @@ from taskserver.client.client import Client
 from taskserver.domain.job import State
 from taskserver.errors import JobConflict
 from taskserver.store.queries import partitions
-from taskserver.store.queries.search import Wanted, newest_jobs
+from taskserver.store.queries.search import JobFilter, newest_jobs
 
 job_argument = click.argument("job_id", metavar="ID")
 
@@ -115,8 +115,8 @@ async def list_(
 ) -> None:
     """The newest jobs that there are a record of."""
     broker = await client.connect()
-    wanted = Wanted(State(state) if state else None, tool, session_id, tag)
-    found = await newest_jobs(broker, await partitions.of(broker, *([queue] if queue else [])), wanted, limit)
+    wanted = JobFilter(State(state) if state else None, tool, session_id, tag)
+    found = await newest_jobs(broker, await partitions.expand(broker, *([queue] if queue else [])), wanted, limit)
     if as_json:
         show_json([job_data(each) for each in found])
     else:

@@ -18,6 +18,7 @@ from taskserver.errors import ConfigError
 from taskserver.observability.phrases import count, duration
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import admin
+from taskserver.store.maintenance.partitioning import set_count
 from taskserver.store.queries import partitions, queues
 from taskserver.store.queries.queues import QueueInfo
 
@@ -100,7 +101,7 @@ async def partitions_(client: Client, *, name: str, number: int | None, as_json:
     """
     broker = await client.connect()
     if number is not None:
-        await partitions.set_count(broker, check_queue_name(name), number)
+        await set_count(broker, check_queue_name(name), number)
     has = len(await _parts(broker, name))
     show_json({"name": name, "partitions": has}) if as_json else show_text(
         f"queue {name} has {count(has, 'partition')}"
@@ -108,7 +109,7 @@ async def partitions_(client: Client, *, name: str, number: int | None, as_json:
 
 
 async def _found(broker: Broker, *, each: bool) -> list[QueueInfo]:
-    known = await partitions.all_of(broker)
+    known = await partitions.by_queue(broker)
     if each:
         return [await queues.info(broker, part) for parts in known.values() for part in parts]
     return [await queues.overall(broker, name, parts) for name, parts in known.items()]
@@ -129,7 +130,7 @@ def _row(info: QueueInfo, lanes: list[str], several: bool) -> list[object]:
 
 async def _parts(broker: Broker, name: str) -> list[str]:
     """The partitions of a queue that is there; a pause of one that nobody uses would go unnoticed."""
-    known = await partitions.all_of(broker)
+    known = await partitions.by_queue(broker)
     if name not in known:
         raise ConfigError(f"no queue {name!r} at this broker{did_you_mean(name, known)}")
     return known[name]

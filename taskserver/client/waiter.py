@@ -23,7 +23,7 @@ from taskserver.domain.job import Outcome
 from taskserver.domain.retry import backoff
 from taskserver.errors import BrokerDenied, BrokerError, JobNotFound, TaskServerError
 from taskserver.store.broker.connection import Broker
-from taskserver.store.broker.subscription import Listener
+from taskserver.store.broker.subscription import Subscription
 from taskserver.store.jobs import notifications
 from taskserver.store.queries import jobs as job_queries
 
@@ -73,7 +73,7 @@ class Waiter:
         self._unseen: set[Place] = set()
         self._run_again: set[Place] = set()
         self._wake = asyncio.Event()
-        self._listener = Listener(broker)
+        self._listener = Subscription(broker)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def outcome(self, queue: str, key: str) -> Outcome:
@@ -132,7 +132,7 @@ class Waiter:
         while True:
             try:
                 await self._listener.subscribe(self._channels)
-                async for channel, message in self._listener.news():
+                async for channel, message in self._listener.messages():
                     failures = 0
                     self._note(channel, message)
             except BrokerError as error:
@@ -145,13 +145,13 @@ class Waiter:
             self._look_at(*(place for place in self._interests if self._channel(place) == channel))
             return
         queue = channel.partition("{")[2].partition("}")[0]
-        for key, outcome in notifications.ended(message):
+        for key, outcome in notifications.ended_jobs(message):
             place = (queue, key)
             if outcome is not None and place not in self._run_again:
                 self._tell(place, outcome)
             elif place in self._interests:
                 self._look_at(place)
-        for key in notifications.stirred(message):
+        for key in notifications.jobs_with_events(message):
             if interest := self._interests.get((queue, key)):
                 interest.stir()
 

@@ -21,7 +21,7 @@ from taskserver.domain.ids import parse
 from taskserver.domain.job import JobStatus, State
 from taskserver.errors import JobCancelled, JobFailed, TaskServerError
 from taskserver.observability import phrases
-from taskserver.store.queries.search import Wanted, dead_letters
+from taskserver.store.queries.search import JobFilter, dead_letters
 
 ACT_SECONDS = 60.0
 """How long an act may take before it counts as failed."""
@@ -173,7 +173,7 @@ async def give_up(stage: Stage) -> Outcome:
     seconds = time.monotonic() - began
     status = await job.status()
     _show_history(stage, status)
-    letters = dead_letters(await stage.client.connect(), [status.queue], Wanted())
+    letters = dead_letters(await stage.client.connect(), [status.queue], JobFilter())
     dead = [parse(letter.id)[1] async for letter in letters]
     checks.died(status, attempts=3, error="FileNotFoundError", dead_letters=dead)
     return Outcome(1, status.attempt, seconds, "a dead letter, with its 3 errors")

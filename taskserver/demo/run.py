@@ -17,7 +17,7 @@ from taskserver.demo.place import Place, forget_queue, make_place
 from taskserver.demo.play import FAILURES, Stage, play, reason
 from taskserver.demo.show import Outcome, Show
 from taskserver.observability.phrases import count, size
-from taskserver.store.broker.health import check_fit
+from taskserver.store.broker.health import check_suitable
 
 EXIT_FAILED = 1
 
@@ -52,7 +52,7 @@ async def _perform(place: Place, folder: Path, files: list[Path], show: Show) ->
     with listening() as heard:
         async with Client(place.url, queue=place.queue) as client:
             broker = await client.connect()
-            await check_fit(broker)
+            await check_suitable(broker)
             try:
                 async with Fleet(place) as fleet:
                     show.opening(_facts(place, folder, files, fleet))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from taskserver.config.references import Reference, pieces
 from taskserver.config.resources import BrokerResource
 from taskserver.errors import ConfigError
-from taskserver.store.broker.urls import check_url
+from taskserver.store.broker.urls import parse_url
 
 _HERE = re.compile(r"^(localhost|127\.[0-9.]+|\[::1\]|::1)(:|$)")
 _PORT = re.compile(r":(\d+)$")
@@ -50,7 +50,7 @@ def reach(broker: BrokerResource) -> Reach:
         raise ConfigError("is on this machine only: write the broker's address as pods reach it")
     if "\0" in hosts:
         return Reach(url, [_SERVERS], "the address of broker {} is in a Secret")
-    check_url(bare.replace("\0", "x"))
+    parse_url(bare.replace("\0", "x"))
     default = _SENTINELS if scheme.endswith("+sentinel") else _SERVERS
     ports = [int(found[1]) if (found := _PORT.search(host)) else default for host in hosts.split(",")]
     if default == _SENTINELS:

@@ -15,7 +15,7 @@ from taskserver.embedded import Home
 from taskserver.embedded.home import HOME_VARIABLE
 from taskserver.errors import ConfigError, ConfigFileInvalid, Problem
 from taskserver.fleet.assignment import Assignment
-from taskserver.store.broker.urls import check_url
+from taskserver.store.broker.urls import parse_url
 from taskserver.worker.config import WorkerConfig
 from taskserver.worker.slots import QueueShare
 
@@ -134,7 +134,7 @@ def url_of(config: Config, broker: BrokerResource | None) -> str | None:
         rest = login + rest.rpartition("@")[2]
     url = f"{scheme}{separator}{rest}"
     try:
-        check_url(url)
+        parse_url(url)
     except ConfigError as error:
         raise config.refusal(("broker", config.brokers.index(broker), "url"), str(error)) from None
     return url

@@ -22,7 +22,7 @@ from taskserver.fleet.supervisor.reaper import inherits_orphans, reap_orphans
 from taskserver.fleet.supervisor.targets import tell_targets
 from taskserver.fleet.up_state import ServerState, UpFolder, UpState
 from taskserver.observability.discovery import remove_targets, write_targets
-from taskserver.store.broker.health import check_fit
+from taskserver.store.broker.health import check_suitable
 from taskserver.store.broker.opening import open_broker
 from taskserver.store.broker.urls import without_secrets
 
@@ -109,7 +109,7 @@ class Up:
                 self._tell(f"{name}: embedded, in {plan.home}")
             else:
                 async with open_broker(plan.url, EmbeddedBroker.acquire) as broker:
-                    await check_fit(broker)
+                    await check_suitable(broker)
                 self._tell(f"{name}: {without_secrets(plan.url or '')}")
 
     async def _serve(self) -> None:

@@ -14,12 +14,12 @@ def grouped(flat: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:
     return zip(*[values] * size, strict=True)
 
 
-def text_pairs(flat: Sequence[bytes]) -> Iterator[tuple[str, str]]:
+def decode_pairs(flat: Sequence[bytes]) -> Iterator[tuple[str, str]]:
     """The same for pairs of texts. What is not UTF-8, since somebody wrote it by hand, is shown as escapes."""
-    return ((text(first), text(second)) for first, second in grouped(flat, 2))
+    return ((decode(first), decode(second)) for first, second in grouped(flat, 2))
 
 
-def text(raw: bytes) -> str:
+def decode(raw: bytes) -> str:
     """Bytes from the broker as text that can be shown."""
     return raw.decode("utf-8", "backslashreplace")
 
@@ -29,12 +29,12 @@ def milliseconds_of(stream_id: bytes) -> int:
     return int(stream_id.partition(b"-")[0])
 
 
-def or_nothing(answers: Sequence[Any]) -> list[Any]:
+def none_if_missing(answers: Sequence[Any]) -> list[Any]:
     """The answers of a pipeline; None where a key or group is missing or of another type. Raises other errors."""
-    return [_or_nothing(answer) for answer in answers]
+    return [_none_if_missing(answer) for answer in answers]
 
 
-def _or_nothing(answer: Any) -> Any:
+def _none_if_missing(answer: Any) -> Any:
     if not isinstance(answer, Exception):
         return answer
     reason = str(answer)

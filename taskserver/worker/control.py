@@ -15,7 +15,7 @@ from taskserver.aio import cancel_and_wait
 from taskserver.domain.fleet import FleetCommand
 from taskserver.errors import BrokerError
 from taskserver.store.broker.connection import Broker
-from taskserver.store.broker.subscription import Listener
+from taskserver.store.broker.subscription import Subscription
 from taskserver.worker.service import LoopService, log
 
 
@@ -32,13 +32,13 @@ class Control(LoopService):
     def __init__(self, broker: Broker, handlers: Mapping[str, Mapping[str, Callable[[str], None]]]) -> None:
         super().__init__()
         self._broker = broker
-        self._listener = Listener(broker)
+        self._listener = Subscription(broker)
         self._handlers = {broker.keys(queue).control: words for queue, words in handlers.items()}
 
     async def turn(self) -> None:
         """Listen until the connection breaks."""
         await self._listener.subscribe(self._handlers)
-        async for channel, message in self._listener.news():
+        async for channel, message in self._listener.messages():
             if self.stopping:
                 return
             word, _, rest = message.decode("utf-8", "replace").partition(" ")

@@ -8,7 +8,7 @@ import logging
 from taskserver.domain.lanes import LaneShare
 from taskserver.errors import BrokerError
 from taskserver.store.broker.connection import Broker, GroupMissing
-from taskserver.store.jobs.claim import Entry, WakeUp, claim
+from taskserver.store.jobs.claim import BlockingReader, StreamEntry, claim
 from taskserver.store.jobs.recover import recall
 from taskserver.worker.attempt import Attempt
 from taskserver.worker.executor import Executor
@@ -61,8 +61,8 @@ class Fetcher(LoopService):
         self._janitor = janitor
         self._attempts_cap = attempts_cap
         self._share = LaneShare()
-        self._wake_up = WakeUp(broker, queue, worker)
-        self._read: list[Entry] = []
+        self._wake_up = BlockingReader(broker, queue, worker)
+        self._read: list[StreamEntry] = []
         self._unanswered = False
         self._word = asyncio.Event()
 

@@ -36,10 +36,11 @@ from taskserver.domain.signing import Keyring
 from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable, BrokerUnsuitable
 from taskserver.observability.tally import Tally, counting
 from taskserver.store.broker.connection import Broker
-from taskserver.store.broker.health import check_fit
+from taskserver.store.broker.control import GROWN
+from taskserver.store.broker.health import check_suitable
 from taskserver.store.jobs.lease import announce
 from taskserver.store.jobs.recover import leave
-from taskserver.store.queries.partitions import GROWN, grow
+from taskserver.store.maintenance.partitioning import grow
 from taskserver.tools import Toolbox
 from taskserver.tools.processes import ProcessPool, processes
 from taskserver.version import VERSION
@@ -289,7 +290,7 @@ class Worker:
         failures = 0
         while not self._stop.is_set():
             try:
-                await check_fit(self._broker)
+                await check_suitable(self._broker)
                 await self._open_queues()
                 return True
             except (BrokerUnavailable, BrokerFull) as error:

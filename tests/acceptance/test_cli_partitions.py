@@ -56,7 +56,7 @@ def test_what_cannot_be_is_said(cli: Cli) -> None:
     refused = cli.run("submit", "add", "a=1", "--queue", "mail~1")
     assert (refused.code, "'mail~1' cannot name a queue" in refused.err) == (2, True)
     refused = cli.run("queue", "partitions", "mail", "2")
-    assert (refused.code, "queue 'mail' has 3 partitions, and they cannot become fewer" in refused.err) == (2, True)
+    assert (refused.code, "queue 'mail' has 3 partitions and cannot shrink" in refused.err) == (2, True)
     assert cli.run("queue", "partitions", "mail", "257").code == 2
     assert cli.run("queue", "pause", "mail~1").code == 2
     refused = cli.run("queue", "partitions", "male")

@@ -75,8 +75,8 @@ async def test_any_node_of_the_url_will_do_and_every_master_is_examined(binary: 
     with cluster(binary) as nodes:
         nodes_of_url = nodes.url.replace("redis+cluster://", "redis+cluster://127.0.0.1:1,")
         broker = Broker(nodes_of_url)
-        await health.check_fit(broker)
-        servers = [finding.text for finding in await health.examine(broker) if finding.subject == "server"]
+        await health.check_suitable(broker)
+        servers = [finding.text for finding in await health.examine_servers(broker) if finding.subject == "server"]
         await broker.close()
         assert len(servers) == len(nodes.masters)
 

@@ -24,13 +24,13 @@ async def test_damage_on_every_node(binary: str) -> None:
                     server.set(broker.keys(name).lane("normal"), "what is this")
             await broker.ask(QUEUES, lambda client: client.delete(QUEUES))
             await broker.ask(QUEUES, lambda client: client.set(QUEUES, "what is this"))
-            told = [finding.text for finding in await doctor.look_over_list(broker)]
+            told = [finding.text for finding in await doctor.examine_registry(broker)]
             assert told[0] == "their list is of the wrong type"
             assert told[1].startswith("3 queues not on the list of queues: ")
-            await doctor.repair_list(broker)
-            assert await doctor.known(broker) == names
+            await doctor.repair_registry(broker)
+            assert await doctor.queue_names(broker) == names
             for name in names:
-                await doctor.repair(broker, name, quietly)
-                found = await doctor.look_over(broker, name, quietly)
+                await doctor.repair_queue(broker, name, quietly)
+                found = await doctor.examine_queue(broker, name, quietly)
                 assert [finding.text for finding in found if finding.level == "warning"] == ["1 job and no live worker"]
                 assert [finding.text for finding in found if finding.level == "error"] == []

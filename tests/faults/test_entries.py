@@ -6,7 +6,7 @@ import pytest
 
 from taskserver.domain.job import State
 from taskserver.store.jobs import admin, claim, recover
-from taskserver.store.jobs.claim import WakeUp
+from taskserver.store.jobs.claim import BlockingReader
 from taskserver.store.keys import GROUP
 from taskserver.store.maintenance import audit
 from taskserver.store.queries import jobs as job_queries
@@ -63,7 +63,7 @@ async def test_what_was_skipped_and_is_nobodys_goes(queue: Queue) -> None:
         await queue.redis.xadd(lane, {"x": "y"})
     await queue.redis.xgroup_setid(lane, GROUP, "$")
     key = await queue.submit()
-    await audit.tidy(queue.broker, QUEUE)
+    await audit.remove_gone_workers(queue.broker, QUEUE)
     assert await queue.entries() == 6  # a pending entry is in front of them
     for held in await queue.claim():
         assert held.key == key
@@ -71,7 +71,7 @@ async def test_what_was_skipped_and_is_nobodys_goes(queue: Queue) -> None:
     await queue.settle(succeed(first))
     await queue.reclaim()
     await queue.cancel(*[key async for page in job_queries.scan(queue.broker, QUEUE) for key in page])
-    await audit.tidy(queue.broker, QUEUE)
+    await audit.remove_gone_workers(queue.broker, QUEUE)
     assert await queue.entries() == 0
 
 
@@ -80,7 +80,7 @@ async def test_what_a_rewound_group_will_deliver_stays(queue: Queue) -> None:
     await queue.claim(slots=2)
     await queue.redis.xack(queue.keys.lane("normal"), GROUP, (await queue.entry(keys[0]))[1])
     await queue.redis.xgroup_setid(queue.keys.lane("normal"), GROUP, "0")
-    await audit.tidy(queue.broker, QUEUE)
+    await audit.remove_gone_workers(queue.broker, QUEUE)
     assert await queue.entries() == 3
     assert [job.key for job in await queue.claim(slots=5)] == keys[2:]
 
@@ -96,12 +96,12 @@ async def forge(queue: Queue, key: str, lane: str = "high") -> str:
 async def test_a_leftover_that_a_lost_worker_had_read_takes_no_job_from_a_live_one(queue: Queue) -> None:
     job = await queue.running(worker="w1")
     await forge(queue, job.key)
-    await WakeUp(queue.broker, QUEUE, "w2").read()
+    await BlockingReader(queue.broker, QUEUE, "w2").read()
     before = await queue.record(job.key)
     assert await queue.reclaim() == {job.key: "w1"}  # by its own entry: both leases were over
     (job,) = await queue.claim(worker="w1")
     await forge(queue, job.key)
-    await WakeUp(queue.broker, QUEUE, "w2").read()
+    await BlockingReader(queue.broker, QUEUE, "w2").read()
     lane, id_ = await queue.entry(job.key)
     await queue.redis.xack(queue.keys.lane(lane), GROUP, id_)
     assert await queue.reclaim() == {}
@@ -111,7 +111,7 @@ async def test_a_leftover_that_a_lost_worker_had_read_takes_no_job_from_a_live_o
 
 async def test_a_purge_leaves_a_job_to_the_worker_that_has_read_its_entry(queue: Queue) -> None:
     key = await queue.submit()
-    entries = await WakeUp(queue.broker, QUEUE, "w1").read()
+    entries = await BlockingReader(queue.broker, QUEUE, "w1").read()
     await forge(queue, key)
     assert await admin.purge(queue.broker, QUEUE) == 0
     assert [job.key for job in await queue.claim(entries=entries)] == [key]
@@ -120,7 +120,7 @@ async def test_a_purge_leaves_a_job_to_the_worker_that_has_read_its_entry(queue:
 async def test_a_leftover_is_recalled_without_its_job(queue: Queue) -> None:
     job = await queue.running(worker="w1")
     await forge(queue, job.key)
-    await WakeUp(queue.broker, QUEUE, "w1").read()
+    await BlockingReader(queue.broker, QUEUE, "w1").read()
     lane, id_ = await queue.entry(job.key)
     await queue.redis.xack(queue.keys.lane(lane), GROUP, id_)
     assert await recover.recall(queue.broker, QUEUE, "w1", []) == []
@@ -131,14 +131,14 @@ async def test_a_leftover_that_finds_no_slot_does_not_bring_its_job_forward(queu
     key = await queue.submit(lane="low")
     await forge(queue, key)
     before = await queue.entry(key)
-    (entry,) = [entry for entry in await WakeUp(queue.broker, QUEUE, "w1").read() if entry.lane == "high"]
+    (entry,) = [entry for entry in await BlockingReader(queue.broker, QUEUE, "w1").read() if entry.lane == "high"]
     await claim.claim(queue.broker, QUEUE, "w1", (0, 0, 0), 10, [entry])
     assert await queue.entry(key) == before
 
 
 async def test_garbage_that_finds_no_slot_is_thrown_away(queue: Queue) -> None:
     await forge(queue, "unknown")
-    entries = await WakeUp(queue.broker, QUEUE, "w1").read()
+    entries = await BlockingReader(queue.broker, QUEUE, "w1").read()
     assert (await claim.claim(queue.broker, QUEUE, "w1", (0, 0, 0), 10, entries)).jobs == []
     assert (await queue.entries(), await queue.pending()) == (0, 0)
 
@@ -175,7 +175,7 @@ async def test_an_entry_from_a_backup_is_recalled_without_its_job(queue: Queue, 
 async def test_what_another_worker_runs_is_not_recalled(queue: Queue) -> None:
     job = await queue.running(worker="w1")
     await queue.redis.xgroup_setid(queue.keys.lane("normal"), GROUP, "0")
-    await WakeUp(queue.broker, QUEUE, "w2").read()  # the entry is pending for w2 now
+    await BlockingReader(queue.broker, QUEUE, "w2").read()  # the entry is pending for w2 now
     assert await recover.recall(queue.broker, QUEUE, "w2", []) == []
     assert await queue.settle(succeed(job)) == []
 

@@ -20,7 +20,7 @@ from taskserver.store.broker.connection import Broker
 from taskserver.store.keys import GROUP
 from taskserver.store.queries import jobs as job_queries
 from taskserver.store.queries import queues
-from taskserver.store.queries.search import Wanted, dead_letters, newest_jobs
+from taskserver.store.queries.search import JobFilter, dead_letters, newest_jobs
 from taskserver.store.queries.untrusted import RECORD_BYTES
 from tests.acceptance.cli import Cli
 from tests.conftest import RunWorker
@@ -110,8 +110,8 @@ async def looked_at(client: Client, broker: Broker, job: Job[Any]) -> None:
         await job.result(timeout=5)
     assert len(str(caught.value)) < 100_000
     assert [event.text async for event in job.events()][:2] == ["half", "said"]
-    assert [found.id for found in await newest_jobs(broker, ["default"], Wanted(), 10)] == [job.id]
-    assert [found.id async for found in dead_letters(broker, ["default"], Wanted())] == [job.id]
+    assert [found.id for found in await newest_jobs(broker, ["default"], JobFilter(), 10)] == [job.id]
+    assert [found.id async for found in dead_letters(broker, ["default"], JobFilter())] == [job.id]
     assert (await queues.info(broker, "default")).dead == 1
 
 
@@ -153,8 +153,8 @@ async def test_names_that_are_none_are_passed_over(client: Client, broker: Broke
     await raw.xgroup_createconsumer(keys.lane("normal"), GROUP, b"\xff")
     assert await queues.names(broker) == ["default"]
     assert (await queues.info(broker, "default")).workers == ["\\xff"]
-    assert [found.id async for found in dead_letters(broker, ["default"], Wanted())] == [ended.id]
-    assert [found.id for found in await newest_jobs(broker, ["default"], Wanted(), 10)] == [ended.id]
+    assert [found.id async for found in dead_letters(broker, ["default"], JobFilter())] == [ended.id]
+    assert [found.id for found in await newest_jobs(broker, ["default"], JobFilter(), 10)] == [ended.id]
 
 
 async def test_a_result_that_nobody_could_have_given_is_one_clear_error(

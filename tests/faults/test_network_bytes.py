@@ -88,7 +88,7 @@ async def test_of_a_finish_there_is_one_end(proxy: Proxy, far: Broker, queue: Qu
     assert all(fault.struck for fault in faults)
     assert {outcome.state for outcome in await outcomes(queue, jobs)} == {State.SUCCEEDED}
     told = [await listener.get_message(timeout=5) for _ in jobs]
-    assert sorted(key for each in told if each for key, _ in notifications.ended(each["data"])) == sorted(
+    assert sorted(key for each in told if each for key, _ in notifications.ended_jobs(each["data"])) == sorted(
         job.key for job in jobs
     )
     assert await listener.get_message(timeout=0) is None

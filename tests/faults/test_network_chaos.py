@@ -92,7 +92,7 @@ class Ends:
         await self._news.psubscribe(self._pattern)
         async for message in self._news.listen():
             if message["type"] == "pmessage":
-                self.counts.update(key for key, _ in notifications.ended(message["data"]))
+                self.counts.update(key for key, _ in notifications.ended_jobs(message["data"]))
 
     async def close(self) -> None:
         await self._news.aclose()

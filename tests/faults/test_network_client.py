@@ -187,14 +187,14 @@ async def examine(at: Place) -> tuple[Question, Right]:
     async def right(findings: Any) -> bool:
         return not [finding for finding in findings if finding.level == "error"]
 
-    return lambda: health.examine(at.far), right
+    return lambda: health.examine_servers(at.far), right
 
 
 async def list_jobs(at: Place) -> tuple[Question, Right]:
     key = await at.queued()
 
     async def look() -> list[str]:
-        return [job.id for job in await search.newest_jobs(at.far, [at.queue], search.Wanted(), 10)]
+        return [job.id for job in await search.newest_jobs(at.far, [at.queue], search.JobFilter(), 10)]
 
     return look, _equals([f"{at.queue}-{key}"])
 
@@ -203,7 +203,7 @@ async def list_dead(at: Place) -> tuple[Question, Right]:
     key = await at.dead()
 
     async def look() -> list[str]:
-        return [job.id async for job in search.dead_letters(at.far, [at.queue], search.Wanted())]
+        return [job.id async for job in search.dead_letters(at.far, [at.queue], search.JobFilter())]
 
     return look, _equals([f"{at.queue}-{key}"])
 
@@ -223,7 +223,7 @@ async def bury_dead(at: Place) -> tuple[Question, Right]:
     async def right(count: Any) -> bool:
         return count == 2 and await at.states() == []
 
-    return lambda: admin.bury_for_good(at.far, at.queue, keys), right
+    return lambda: admin.delete_dead(at.far, at.queue, keys), right
 
 
 def _equals(wanted: Any, of: Callable[[Any], Any] = lambda answer: answer) -> Right:

@@ -8,6 +8,7 @@ from taskserver import Client, Context, Toolbox, Worker, WorkerConfig, tool
 from taskserver.domain.ids import key_for, parse
 from taskserver.domain.partitions import number_for, partition, partitions
 from taskserver.store.broker.connection import Broker
+from taskserver.store.maintenance.partitioning import grow
 from taskserver.store.queries import partitions as stored
 from taskserver.store.queries import queues
 from tests.conftest import Eventually
@@ -21,7 +22,7 @@ COUNT = 6
 async def spread(nodes: Cluster) -> dict[TcpServer, list[str]]:
     """Let the queue grow; which of its partitions each master has."""
     broker = Broker(nodes.url)
-    assert await stored.grow(broker, QUEUE, COUNT) == COUNT
+    assert await grow(broker, QUEUE, COUNT) == COUNT
     await broker.close()
     where: dict[TcpServer, list[str]] = {master: [] for master in nodes.masters}
     for name in partitions(QUEUE, COUNT):
@@ -43,7 +44,7 @@ async def test_one_queue_on_three_masters(binary: str) -> None:
         assert load.refused == []
         assert places(load) == set(partitions(QUEUE, COUNT))
         broker = Broker(nodes.url)
-        assert await stored.all_of(broker) == {QUEUE: partitions(QUEUE, COUNT)}
+        assert await stored.by_queue(broker) == {QUEUE: partitions(QUEUE, COUNT)}
         info = await queues.overall(broker, QUEUE, partitions(QUEUE, COUNT))
         assert (sum(info.ready.values()), info.running) == (0, 0)
         await broker.close()

@@ -88,7 +88,7 @@ async def ends(url: str) -> AsyncIterator[Counter[str]]:
 
     async def listen(subscription: Any) -> None:
         async for message in subscription.listen():
-            count.update(key for key, _ in notifications.ended(message["data"]) if message["type"] == "pmessage")
+            count.update(key for key, _ in notifications.ended_jobs(message["data"]) if message["type"] == "pmessage")
 
     async with redis.asyncio.Redis.from_url(url, socket_timeout=None) as client, client.pubsub() as subscription:
         await subscription.psubscribe("ts:*:done:*")
@@ -108,7 +108,7 @@ async def looking_at(url: str) -> AsyncIterator[Broker]:
 
 async def damage(broker: Broker) -> list[str]:
     """What the doctor finds, other than what the dead have left."""
-    found = await doctor.look_over(broker, "default", lambda *_: None)
+    found = await doctor.examine_queue(broker, "default", lambda *_: None)
     return [finding.text for finding in found if finding.level == "error"]
 
 

@@ -70,7 +70,7 @@ async def test_a_sentinel_may_be_gone(binary: str) -> None:
 async def test_the_doctor_names_the_master_behind_the_sentinels(binary: str) -> None:
     with watched(binary) as servers:
         broker = Broker(servers.url)
-        found = {finding.subject: finding.text for finding in await health.examine(broker)}
+        found = {finding.subject: finding.text for finding in await health.examine_servers(broker)}
         await broker.close()
     assert found["server"].endswith(f"{HOST}:{servers.servers[0].port}/0")
     assert found["replication"] == "1 replicas"
@@ -86,7 +86,7 @@ async def test_the_doctor_names_the_master_behind_the_sentinels(binary: str) -> 
 async def test_when_nobody_can_say_the_error_does(url: str, why: str) -> None:
     broker = Broker(url, patience=0.1)
     with pytest.raises(BrokerUnavailable, match=why) as caught:
-        await health.reach(broker)
+        await broker.check_schema()
     await broker.close()
     assert "secret" not in str(caught.value)
 
@@ -95,5 +95,5 @@ async def test_a_master_that_no_sentinel_knows(binary: str) -> None:
     with watched(binary) as servers:
         broker = Broker(servers.url.replace(f"/{SERVICE}", "/other"), patience=0.1)
         with pytest.raises(BrokerUnavailable, match="'other'"):
-            await health.reach(broker)
+            await broker.check_schema()
         await broker.close()

@@ -13,7 +13,7 @@ from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.errors import BrokerError
 from taskserver.store.broker.connection import Broker, GroupMissing
 from taskserver.store.jobs import recover
-from taskserver.store.jobs.claim import WakeUp
+from taskserver.store.jobs.claim import BlockingReader
 from taskserver.store.keys import GROUP, SCHEMA
 from taskserver.store.maintenance import audit
 from taskserver.store.queries import jobs as job_queries
@@ -65,7 +65,7 @@ async def test_a_structure_of_the_wrong_type_is_made_anew(queue: Queue, name: st
     await (queue.redis.hset(key, "x", "x") if name in ("sweeper", "janitor") else queue.redis.set(key, "x"))
     await walk(queue)
     await audit.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
-    await audit.tidy(queue.broker, QUEUE)
+    await audit.remove_gone_workers(queue.broker, QUEUE)
     assert (await queues.info(queue.broker, QUEUE)).delayed == 1
     assert await queue.redis.zrange(queue.keys.dead, 0, -1) == [dead.key.encode()]
     await works(queue)
@@ -226,7 +226,7 @@ async def test_a_missing_group_loses_no_job(queue: Queue) -> None:
     key = await queue.submit()
     await queue.destroy_groups()
     with pytest.raises(GroupMissing):
-        await WakeUp(queue.broker, QUEUE, "w1").read()
+        await BlockingReader(queue.broker, QUEUE, "w1").read()
     assert [job.key for job in await queue.claim()] == [key]
 
 

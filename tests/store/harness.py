@@ -19,7 +19,7 @@ from taskserver.store.jobs import admin, claim, lease, recover, settle
 from taskserver.store.jobs import submit as submitting
 from taskserver.store.keys import GROUP, Keys
 from taskserver.store.queries import jobs as job_queries
-from taskserver.store.queries.search import Wanted, dead_letters
+from taskserver.store.queries.search import JobFilter, dead_letters
 
 QUEUE = "q"
 PATIENT = DeferLimits(total_ms=60_000)
@@ -173,7 +173,7 @@ class Queue:
 
     async def dead(self) -> list[str]:
         """Keys of the dead letters, newest first."""
-        letters = dead_letters(self.broker, [QUEUE], Wanted())
+        letters = dead_letters(self.broker, [QUEUE], JobFilter())
         return [ids.parse(letter.id)[1] async for letter in letters]
 
     async def status(self, key: str) -> JobStatus:

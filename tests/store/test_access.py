@@ -17,17 +17,19 @@ from taskserver.errors import BrokerDenied
 from taskserver.store.broker import health
 from taskserver.store.broker.access import ROLES
 from taskserver.store.broker.connection import Broker
+from taskserver.store.broker.control import send_command
 from taskserver.store.broker.schema import OURS
 from taskserver.store.jobs import admin, recover
 from taskserver.store.jobs.claim import claim
 from taskserver.store.jobs.lease import LeaseKeeper
 from taskserver.store.keys import SCHEMA
 from taskserver.store.maintenance import audit, registry
-from taskserver.store.maintenance.audit import around
-from taskserver.store.maintenance.doctor import look_over
+from taskserver.store.maintenance.audit import audit_queue
+from taskserver.store.maintenance.doctor import examine_queue
+from taskserver.store.maintenance.partitioning import grow
 from taskserver.store.queries import partitions, queues
-from taskserver.store.queries.search import Wanted, dead_letters, newest_jobs
-from taskserver.store.queries.workers import give, list_workers
+from taskserver.store.queries.search import JobFilter, dead_letters, newest_jobs
+from taskserver.store.queries.workers import list_workers
 from tests.brokers import Server, kinds
 from tests.conftest import Eventually
 
@@ -173,30 +175,32 @@ async def keep_house(broker: Broker) -> None:
     assert await recover.recall(broker, "left", "gone", [])
     assert await audit.take_turn(broker, "left", "w", 1_000)
     assert await audit.take_turn(broker, "left", "w", 1_000)
-    while "gone" not in await audit.tidy(broker, "left"):  # what it said of itself holds for a millisecond
+    while "gone" not in await audit.remove_gone_workers(
+        broker, "left"
+    ):  # what it said of itself holds for a millisecond
         await asyncio.sleep(0)
-    async with aclosing(around(broker, "left", repair=True)) as steps:
+    async with aclosing(audit_queue(broker, "left", repair=True)) as steps:
         assert [step async for step in steps]
-    assert await registry.idle(broker, mark=True) == []
+    assert await registry.find_unused(broker, mark=True) == []
     await recover.leave(broker, "left", "gone")
-    await health.examine(broker)
+    await health.examine_servers(broker)
 
 
 async def look_after(broker: Broker, client: Client, ended: str) -> None:
     """What an operator sees and does; there are two dead letters, and eight jobs wait."""
     assert [event.text async for event in client.job(ended).events()] == ["half", "said"]
     assert await client.job(ended).result(timeout=20)
-    await health.reach(broker)
-    assert await health.examine(broker)
-    assert await look_over(broker, "default", lambda *_: None)
-    assert await partitions.all_of(broker) == {"default": ["default"], "left": ["left"]}
+    await broker.check_schema()
+    assert await health.examine_servers(broker)
+    assert await examine_queue(broker, "default", lambda *_: None)
+    assert await partitions.by_queue(broker) == {"default": ["default"], "left": ["left"]}
     assert (await queues.info(broker, "default")).dead == 2
-    assert len(await newest_jobs(broker, ["default"], Wanted(), 50)) > 5
-    first, second = [letter.id[-24:] async for letter in dead_letters(broker, ["default"], Wanted())]
+    assert len(await newest_jobs(broker, ["default"], JobFilter(), 50)) > 5
+    first, second = [letter.id[-24:] async for letter in dead_letters(broker, ["default"], JobFilter())]
     await admin.pause(broker, "default")
     assert await admin.requeue(broker, "default", [first]) == [""]
     assert await admin.cancel(broker, "default", [first]) == [State.CANCELLED]
-    assert await admin.bury_for_good(broker, "default", [second]) == 1
+    assert await admin.delete_dead(broker, "default", [second]) == 1
     assert await admin.purge(broker, "default") == 8
     await admin.resume(broker, "default")
 
@@ -294,7 +298,7 @@ async def test_a_dashboard_sees_workers_and_may_tell_them_to_stop(town: Town, br
     await asyncio.wait_for(hired.ready.wait(), 20)
     (seen,) = await list_workers(brokers["dashboard"])
     assert (seen.name, seen.tools, seen.supervisor) == (hired.name, ["work"], None)
-    await give(brokers["dashboard"], seen, FleetCommand(id="1", action=Action.STOP, whom=seen.name))
+    await send_command(brokers["dashboard"], seen.queues[0], FleetCommand(id="1", action=Action.STOP, whom=seen.name))
     await asyncio.wait_for(life, 20)
     assert await list_workers(brokers["dashboard"]) == []
     await hired._broker.close()
@@ -325,7 +329,7 @@ async def test_a_team_may_be_kept_to_a_queue_of_its_own(town: Town) -> None:
     life = asyncio.create_task(hired.run())
     async with Client(town.urls["producer"], queue="theirs") as client:
         assert await (await client.submit(work, {"what": "x"})).result(timeout=20) == "x" * 200
-        assert await partitions.grow(broker, "theirs", 2) == 2
+        assert await grow(broker, "theirs", 2) == 2
         assert town.denied() == []
         with pytest.raises(BrokerDenied):
             await client.submit(work, queue="ours")
@@ -338,7 +342,7 @@ async def test_a_role_that_lacks_a_right_is_told_which(town: Town) -> None:
     town.admin.execute_command("ACL", "SETUSER", "worker", "-info")
     broker = Broker(town.urls["worker"], patience=0.2)
     with pytest.raises(BrokerDenied, match=r"the user in the broker URL .* may not do this: .*info"):
-        await health.check_fit(broker)
+        await health.check_suitable(broker)
     await broker.close()
 
 

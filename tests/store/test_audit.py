@@ -39,7 +39,7 @@ async def test_a_number_that_is_none_does_not_hold_the_round_up(queue: Queue) ->
     assert await queue.ttl(queue.keys.job(job.key)) > 0
     await queue.redis.hset(queue.keys.meta, "idle", "x")
     await queue.redis.delete(*(queue.keys.job(job.key), queue.keys.message(job.key)))
-    assert await registry.idle(queue.broker, mark=False) == []
+    assert await registry.find_unused(queue.broker, mark=False) == []
 
 
 async def test_what_was_set_aside_has_an_end(queue: Queue) -> None:
@@ -95,7 +95,7 @@ async def test_a_queue_whose_groups_are_gone_is_forgotten_all_the_same(queue: Qu
 
 
 async def test_a_queue_is_marked_only_when_asked_to(queue: Queue) -> None:
-    assert await registry.idle(queue.broker, mark=False) == []
+    assert await registry.find_unused(queue.broker, mark=False) == []
     assert not await queue.redis.exists(queue.keys.meta)
 
 
@@ -109,7 +109,7 @@ async def test_a_queue_that_was_used_of_late_is_not_forgotten(queue: Queue) -> N
 
 async def test_looking_whether_a_queue_is_unused_forgets_nothing(queue: Queue) -> None:
     await use_long_ago(queue)
-    assert await registry.idle(queue.broker, mark=False) == [QUEUE]
+    assert await registry.find_unused(queue.broker, mark=False) == [QUEUE]
     assert await queue.redis.exists(queue.keys.lane("normal"))
 
 
@@ -151,7 +151,7 @@ async def test_the_progress_ends_at_all(queue: Queue) -> None:
     for _ in range(20):
         await queue.submit()
     shown: list[tuple[str, int, int]] = []
-    await doctor.look_over(queue.broker, QUEUE, lambda *told: shown.append(told))
+    await doctor.examine_queue(queue.broker, QUEUE, lambda *told: shown.append(told))
     assert shown[-1][0] == QUEUE
     assert shown[-1][1] == shown[-1][2] >= 60  # records, messages and entries
     assert [done for _, done, _ in shown] == sorted(done for _, done, _ in shown)

@@ -78,4 +78,4 @@ async def test_any_number_of_jobs_can_be_cancelled_run_again_and_deleted(queue: 
     keys = [await queue.submit() for _ in range(1200)]
     assert await queue.cancel(*keys, "unknown") == [State.CANCELLED] * 1200 + [None]
     assert await queue.requeue(*keys) == [""] * 1200
-    assert await admin.bury_for_good(queue.broker, QUEUE, keys) == 0
+    assert await admin.delete_dead(queue.broker, QUEUE, keys) == 0

@@ -12,12 +12,12 @@ from taskserver.domain.lanes import LaneShare
 from taskserver.store.broker.connection import GroupMissing
 from taskserver.store.jobs import admin
 from taskserver.store.jobs import claim as claiming
-from taskserver.store.jobs.claim import Entry, WakeUp
+from taskserver.store.jobs.claim import BlockingReader, StreamEntry
 from taskserver.store.jobs.submit import submit
 from tests.store.harness import LONG_MS, PAYLOAD, QUEUE, Queue, release, retry, succeed
 
 
-async def claim(queue: Queue, quotas: tuple[int, int, int], entries: list[Entry] | None = None) -> claiming.Claim:
+async def claim(queue: Queue, quotas: tuple[int, int, int], entries: list[StreamEntry] | None = None) -> claiming.Claim:
     return await claiming.claim(queue.broker, QUEUE, "w1", quotas, 10, entries or [])
 
 
@@ -185,7 +185,7 @@ async def test_garbage_is_thrown_away_and_stops_nothing(queue: Queue, fields: di
 
 @pytest.mark.parametrize("fields", GARBAGE, ids=range(len(GARBAGE)))
 async def test_garbage_that_wakes_a_worker_is_thrown_away(queue: Queue, fields: dict[Any, Any]) -> None:
-    wake_up = WakeUp(queue.broker, QUEUE, "w1")
+    wake_up = BlockingReader(queue.broker, QUEUE, "w1")
     await queue.redis.xadd(queue.keys.lane("high"), fields)
     claimed = await claim(queue, (1, 0, 0), await wake_up.read())
     assert (claimed.jobs, len(claimed.refused)) == ([], 1)
@@ -245,7 +245,7 @@ async def test_workers_are_told_that_the_queue_goes_on(queue: Queue) -> None:
 
 
 async def test_a_waiting_read_wakes_up_with_the_job(queue: Queue) -> None:
-    wake_up = WakeUp(queue.broker, QUEUE, "w1")
+    wake_up = BlockingReader(queue.broker, QUEUE, "w1")
     reading = asyncio.create_task(wake_up.read())
     key = await queue.submit()
     entries = await asyncio.wait_for(reading, 4)
@@ -256,7 +256,7 @@ async def test_a_waiting_read_wakes_up_with_the_job(queue: Queue) -> None:
 @pytest.mark.parametrize("paused", [True, False])
 async def test_an_entry_that_cannot_begin_here_goes_back_to_the_others(queue: Queue, paused: bool) -> None:
     key = await queue.submit()
-    entries = await WakeUp(queue.broker, QUEUE, "w1").read()
+    entries = await BlockingReader(queue.broker, QUEUE, "w1").read()
     if paused:
         await admin.pause(queue.broker, QUEUE)
     assert (await claim(queue, (int(paused), 0, 0), entries)).jobs == []
@@ -268,7 +268,7 @@ async def test_an_entry_that_cannot_begin_here_goes_back_to_the_others(queue: Qu
 
 async def test_an_entry_whose_job_ended_meanwhile_is_thrown_away(queue: Queue) -> None:
     key = await queue.submit()
-    entries = await WakeUp(queue.broker, QUEUE, "w1").read()
+    entries = await BlockingReader(queue.broker, QUEUE, "w1").read()
     await queue.cancel(key)
     assert (await claim(queue, (1, 0, 0), entries)).jobs == []
     assert (await claim(queue, (0, 0, 0), entries)).jobs == []
@@ -276,7 +276,7 @@ async def test_an_entry_whose_job_ended_meanwhile_is_thrown_away(queue: Queue) -
 
 
 async def test_a_read_is_interrupted_even_before_it_waits(queue: Queue) -> None:
-    wake_up = WakeUp(queue.broker, QUEUE, "w1")
+    wake_up = BlockingReader(queue.broker, QUEUE, "w1")
     await wake_up.interrupt()  # harmless when nothing is read
     reading = asyncio.create_task(wake_up.read())
     await asyncio.sleep(0)
@@ -285,7 +285,7 @@ async def test_a_read_is_interrupted_even_before_it_waits(queue: Queue) -> None:
 
 
 async def test_a_waiting_read_is_interrupted(queue: Queue, eventually: Any) -> None:
-    wake_up = WakeUp(queue.broker, QUEUE, "w1")
+    wake_up = BlockingReader(queue.broker, QUEUE, "w1")
     reading = asyncio.create_task(wake_up.read())
 
     async def blocked() -> bool:
@@ -298,7 +298,7 @@ async def test_a_waiting_read_is_interrupted(queue: Queue, eventually: Any) -> N
 
 
 async def test_a_stream_deleted_under_a_waiting_read_is_told_as_such(queue: Queue, eventually: Any) -> None:
-    wake_up = WakeUp(queue.broker, QUEUE, "w1")
+    wake_up = BlockingReader(queue.broker, QUEUE, "w1")
     reading = asyncio.create_task(wake_up.read())
 
     async def blocked() -> bool:
@@ -342,7 +342,7 @@ async def test_a_worker_without_a_slot_does_not_drop_the_entry_of_a_running_job(
     job = await queue.running(worker="w1")
     await queue.destroy_groups()
     await queue.broker.prepare(QUEUE, again=True)
-    entries = await WakeUp(queue.broker, QUEUE, "w2").read()
+    entries = await BlockingReader(queue.broker, QUEUE, "w2").read()
     assert [entry.key for entry in entries] == [job.key]
     assert (await claim(queue, (0, 0, 0), entries)).jobs == []
     assert await queue.reclaim() == {job.key: "w1"}

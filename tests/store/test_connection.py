@@ -13,8 +13,8 @@ from taskserver.domain.job import State
 from taskserver.domain.settlement import Finish
 from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, ConfigError
 from taskserver.store.broker.connection import Broker, GroupMissing
-from taskserver.store.broker.subscription import Listener
-from taskserver.store.broker.urls import check_url, without_secrets
+from taskserver.store.broker.subscription import Subscription
+from taskserver.store.broker.urls import parse_url, without_secrets
 from taskserver.store.jobs import admin, recover, settle
 from taskserver.store.jobs import submit as submitting
 from taskserver.store.jobs.lease import LeaseKeeper
@@ -50,7 +50,7 @@ from tests.store.harness import (
     ],
 )
 def test_urls_of_a_broker(url: str, used: str) -> None:
-    assert check_url(url).url == used
+    assert parse_url(url).url == used
     assert Broker(url).url == used
 
 
@@ -88,14 +88,14 @@ def test_urls_of_no_broker_are_refused_without_telling_secrets(url: str, says: s
 
 
 def test_a_url_of_sentinels_is_taken_apart() -> None:
-    url = check_url("valkeys+sentinel://app:p%40ss@a:1,b/jobs/2?ssl_ca_certs=ca&sentinel_password=s%2F")
+    url = parse_url("valkeys+sentinel://app:p%40ss@a:1,b/jobs/2?ssl_ca_certs=ca&sentinel_password=s%2F")
     assert (url.kind, url.service) == ("sentinel", "jobs")
     assert url.server("::1", 6379) == "rediss://app:p%40ss@[::1]:6379/2?ssl_ca_certs=ca"
     assert url.sentinels() == ["rediss://:s%2F@a:1/?ssl_ca_certs=ca", "rediss://:s%2F@b:26379/?ssl_ca_certs=ca"]
 
 
 def test_a_url_of_a_cluster_is_taken_apart() -> None:
-    url = check_url("redis+cluster://app:secret@a:7000,[::1]:7001")
+    url = parse_url("redis+cluster://app:secret@a:7000,[::1]:7001")
     assert (url.kind, url.hosts) == ("cluster", (("a", 7000), ("::1", 7001)))
     assert url.server("a", 7000) == "redis://app:secret@a:7000/0"
 
@@ -360,7 +360,7 @@ async def test_a_lease_keeper_is_told_when_the_server_is_down(tmp_path: Path) ->
 
 async def test_listening_in_vain_piles_nothing_up(tmp_path: Path) -> None:
     broker = Broker(f"unix://{tmp_path}/none")
-    listener = Listener(broker)
+    listener = Subscription(broker)
     for _ in range(3):
         with pytest.raises(BrokerUnavailable):
             await listener.subscribe(["news"])

@@ -13,8 +13,8 @@ import pytest
 from taskserver.domain.job import State
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.keys import PARTITIONS, QUEUES, SCHEMA
-from taskserver.store.maintenance import doctor, registry
-from taskserver.store.maintenance.damage import WORDS, Damage
+from taskserver.store.maintenance import doctor, partitioning, registry
+from taskserver.store.maintenance.damage import DESCRIPTIONS, Damage
 from taskserver.store.queries import partitions
 from tests.store.harness import LARGE_ERROR, LONG_MS, QUEUE, Queue, fail, retry, says, succeed
 
@@ -27,12 +27,12 @@ def quietly(*_: object) -> None:
 
 async def told(queue: Queue) -> list[str]:
     """What the doctor says of the queue, but for the line of its counts."""
-    found = await doctor.look_over(queue.broker, QUEUE, quietly)
+    found = await doctor.examine_queue(queue.broker, QUEUE, quietly)
     return [f"{finding.level}: {finding.text}" for finding in found if finding.level != "ok"]
 
 
 async def repaired(queue: Queue) -> list[str]:
-    done = await doctor.repair(queue.broker, QUEUE, quietly)
+    done = await doctor.repair_queue(queue.broker, QUEUE, quietly)
     assert {finding.level for finding in done} <= {"repaired"}
     return [finding.text for finding in done]
 
@@ -270,7 +270,7 @@ async def test_else_it_is_left_to_the_sweeper_of_a_live_one_which_knows_the_leas
     monkeypatch.setattr("taskserver.store.maintenance.doctor.ABANDONED_MS", 0)
     job = await queue.running(worker="slow")
     await queue.renew(worker="alive")
-    (held,) = [f for f in await doctor.look_over(queue.broker, QUEUE, quietly) if "held by" in f.text]
+    (held,) = [f for f in await doctor.examine_queue(queue.broker, QUEUE, quietly) if "held by" in f.text]
     assert "a live worker takes them back" in held.advice
     assert await repaired(queue) == []
     assert await queue.settle(succeed(job)) == []
@@ -285,7 +285,7 @@ async def test_jobs_without_a_worker_are_told(queue: Queue) -> None:
 
 async def test_a_pause_is_told_with_the_command_that_ends_it(queue: Queue) -> None:
     await queue.redis.hset(queue.keys.meta, "paused", "1")
-    (_, paused) = await doctor.look_over(queue.broker, QUEUE, quietly)
+    (_, paused) = await doctor.examine_queue(queue.broker, QUEUE, quietly)
     assert (paused.level, paused.advice) == ("warning", f"taskserver queue resume {QUEUE}")
 
 
@@ -300,14 +300,14 @@ async def test_keys_that_are_not_ours_are_told_and_left_alone(queue: Queue) -> N
 
 
 def test_every_trouble_has_its_words() -> None:
-    assert set(WORDS) == set(Damage)
+    assert set(DESCRIPTIONS) == set(Damage)
 
 
 # The list of queues.
 
 
 async def listed(queue: Queue) -> list[str]:
-    return [f"{finding.level}: {finding.text}" for finding in await doctor.look_over_list(queue.broker)]
+    return [f"{finding.level}: {finding.text}" for finding in await doctor.examine_registry(queue.broker)]
 
 
 @pytest.mark.parametrize("damage", ["deleted", "overwritten"])
@@ -317,18 +317,18 @@ async def test_the_list_of_queues_is_made_anew(queue: Queue, damage: str) -> Non
     if damage == "overwritten":
         await queue.redis.set(QUEUES, "what is this")
     assert f"warning: 1 queue not on the list of queues: {QUEUE}" in await listed(queue)
-    assert await doctor.known(queue.broker) == []
-    assert [done.text for done in await doctor.repair_list(queue.broker)] == [f"1 queue listed again: {QUEUE}"]
+    assert await doctor.queue_names(queue.broker) == []
+    assert [done.text for done in await doctor.repair_registry(queue.broker)] == [f"1 queue listed again: {QUEUE}"]
     assert await listed(queue) == []
-    assert await doctor.known(queue.broker) == [QUEUE]
+    assert await doctor.queue_names(queue.broker) == [QUEUE]
 
 
 async def test_the_list_is_made_anew_although_the_queues_are_damaged_too(queue: Queue) -> None:
     await queue.redis.delete(QUEUES)
     for name in (queue.keys.lane("low"), queue.keys.meta):
         await queue.redis.set(name, "what is this")
-    await doctor.repair_list(queue.broker)
-    assert await doctor.known(queue.broker) == [QUEUE]
+    await doctor.repair_registry(queue.broker)
+    assert await doctor.queue_names(queue.broker) == [QUEUE]
     await repaired(queue)
     assert await told(queue) == await listed(queue) == []
 
@@ -345,7 +345,7 @@ async def use_long_ago(queue: Queue) -> None:
 async def test_a_queue_that_is_empty_and_unused_for_long_is_forgotten(queue: Queue) -> None:
     await use_long_ago(queue)
     assert await listed(queue) == [f"warning: 1 queue empty and unused for 30 days: {QUEUE}"]
-    assert [done.text for done in await doctor.repair_list(queue.broker)] == [f"1 queue forgotten: {QUEUE}"]
+    assert [done.text for done in await doctor.repair_registry(queue.broker)] == [f"1 queue forgotten: {QUEUE}"]
     assert await queue.redis.keys("*") == [SCHEMA.encode()]
 
 
@@ -374,15 +374,15 @@ async def test_one_that_is_used_in_any_way_is_not(queue: Queue, use: Callable[[Q
     if use in (paused, served):
         await use_long_ago(queue)
     await use(queue)
-    assert await doctor.repair_list(queue.broker) == []
-    assert await doctor.known(queue.broker) == [QUEUE]
+    assert await doctor.repair_registry(queue.broker) == []
+    assert await doctor.queue_names(queue.broker) == [QUEUE]
 
 
 async def test_one_that_never_had_a_job_is_given_as_long(queue: Queue) -> None:
-    assert await registry.idle(queue.broker, mark=True) == []
+    assert await registry.find_unused(queue.broker, mark=True) == []
     assert await queue.redis.hexists(queue.keys.meta, "idle")
     await queue.redis.hset(queue.keys.meta, "idle", "1")
-    assert await registry.idle(queue.broker, mark=True) == [QUEUE]
+    assert await registry.find_unused(queue.broker, mark=True) == [QUEUE]
     assert await registry.forget(queue.broker, QUEUE)
 
 
@@ -391,25 +391,25 @@ async def test_a_job_that_comes_after_all_runs(queue: Queue) -> None:
     assert await registry.forget(queue.broker, QUEUE)
     key = await queue.submit()
     assert [job.key for job in await queue.claim()] == [key]
-    assert await doctor.known(queue.broker) == [QUEUE]
+    assert await doctor.queue_names(queue.broker) == [QUEUE]
 
 
 async def test_partitions_that_are_not_counted_any_more(queue: Queue) -> None:
-    await partitions.grow(queue.broker, "q", 3)
-    assert await doctor.look_over_list(queue.broker) == []
+    await partitioning.grow(queue.broker, "q", 3)
+    assert await doctor.examine_registry(queue.broker) == []
     await queue.redis.delete(PARTITIONS)
     await queue.redis.set(PARTITIONS, "what is this")
-    (found,) = await doctor.look_over_list(queue.broker)
+    (found,) = await doctor.examine_registry(queue.broker)
     assert found.text == "1 queue with fewer partitions counted than are listed: q"
-    (done,) = await doctor.repair_list(queue.broker)
+    (done,) = await doctor.repair_registry(queue.broker)
     assert done.text == "partitions of 1 queue counted anew: q"
     assert await partitions.counts(queue.broker) == {"q": 3}
-    assert await doctor.look_over_list(queue.broker) == []
+    assert await doctor.examine_registry(queue.broker) == []
 
 
 async def test_a_queue_is_forgotten_with_all_its_partitions(queue: Queue) -> None:
-    await partitions.grow(queue.broker, "q", 2)
+    await partitioning.grow(queue.broker, "q", 2)
     for left, name in ((2, "q~1"), (0, "q")):
         await queue.redis.srem(QUEUES, name)
-        await partitions.forget(queue.broker, "q")
+        await partitioning.forget_count(queue.broker, "q")
         assert (await partitions.counts(queue.broker)).get("q", 0) == left

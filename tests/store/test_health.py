@@ -24,12 +24,12 @@ async def server(queue: Queue) -> AsyncIterator[Any]:
 
 
 async def finding(broker: Broker, subject: str) -> health.Finding:
-    return next(found for found in await health.examine(broker) if found.subject == subject)
+    return next(found for found in await health.examine_servers(broker) if found.subject == subject)
 
 
 async def test_a_plain_server_fits(queue: Queue) -> None:
-    await health.check_fit(queue.broker)
-    found = {finding.subject: finding.level for finding in await health.examine(queue.broker)}
+    await health.check_suitable(queue.broker)
+    found = {finding.subject: finding.level for finding in await health.examine_servers(queue.broker)}
     assert found == {
         "server": "ok",
         "commands": "ok",
@@ -45,13 +45,13 @@ async def test_a_plain_server_fits(queue: Queue) -> None:
 async def test_a_server_that_would_evict_jobs_is_refused_with_the_fix(queue: Queue, server: Any, policy: str) -> None:
     await server.config_set("maxmemory-policy", policy)
     with pytest.raises(BrokerUnsuitable, match=f"{policy}.*CONFIG SET maxmemory-policy noeviction"):
-        await health.check_fit(queue.broker)
+        await health.check_suitable(queue.broker)
     assert (await finding(queue.broker, "eviction")).level == "error"
 
 
 async def test_a_server_out_of_memory_fits_so_that_workers_can_empty_it(queue: Queue, server: Any) -> None:
     await server.config_set("maxmemory", 1)
-    await health.check_fit(queue.broker)
+    await health.check_suitable(queue.broker)
     assert (await finding(queue.broker, "memory")).level == "warning"
 
 
@@ -60,7 +60,7 @@ async def test_a_server_that_lacks_a_command_is_refused(
 ) -> None:
     monkeypatch.setattr(health, "NEEDED_COMMANDS", ("XADD", "XCOMMANDOFTHEFUTURE"))
     with pytest.raises(BrokerUnsuitable, match=r"lacks XCOMMANDOFTHEFUTURE.*Redis 7.0 or newer, or Valkey 8"):
-        await health.check_fit(queue.broker)
+        await health.check_suitable(queue.broker)
 
 
 async def test_a_server_that_does_not_know_script_flags_is_refused(
@@ -71,7 +71,7 @@ async def test_a_server_that_does_not_know_script_flags_is_refused(
 
     monkeypatch.setattr(queue.redis, "eval", old_eval)
     with pytest.raises(BrokerUnsuitable, match="script flags"):
-        await health.check_fit(queue.broker)
+        await health.check_suitable(queue.broker)
 
 
 async def test_persistence_is_told(queue: Queue, server: Any, eventually: Any) -> None:
@@ -93,7 +93,7 @@ async def test_clocks_that_differ_are_told(queue: Queue, monkeypatch: pytest.Mon
 
 async def test_a_server_that_is_down_cannot_be_examined(tmp_path: Path) -> None:
     broker = Broker(f"unix://{tmp_path}/none")
-    for probe in (health.check_fit, health.examine, health.reach):
+    for probe in (health.check_suitable, health.examine_servers, Broker.check_schema):
         with pytest.raises(BrokerUnavailable):
             await probe(broker)
     await broker.close()

@@ -9,7 +9,7 @@ import pytest
 from taskserver.domain.job import State
 from taskserver.store.jobs import admin, recover
 from taskserver.store.jobs.admin import BATCH
-from taskserver.store.jobs.claim import WakeUp
+from taskserver.store.jobs.claim import BlockingReader
 from tests.store.harness import LONG_MS, QUEUE, Queue, fail, says, succeed
 
 
@@ -50,7 +50,7 @@ async def test_a_purge_takes_a_batch_at_a_time(queue: Queue) -> None:
 
 async def test_an_entry_that_a_worker_holds_is_left_to_it(queue: Queue) -> None:
     key = await queue.submit()
-    entries = await WakeUp(queue.broker, QUEUE, "w1").read()
+    entries = await BlockingReader(queue.broker, QUEUE, "w1").read()
     assert await purge(queue) == 0
     assert [job.key for job in await queue.claim(entries=entries)] == [key]
 
@@ -118,7 +118,7 @@ async def test_leaving_twice_or_without_having_come_is_harmless(queue: Queue) ->
 
 
 async def bury(queue: Queue, *keys: str) -> int:
-    return await admin.bury_for_good(queue.broker, QUEUE, keys)
+    return await admin.delete_dead(queue.broker, QUEUE, keys)
 
 
 async def test_a_dead_letter_is_deleted_with_all_that_is_kept_of_it(queue: Queue) -> None:

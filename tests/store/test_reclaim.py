@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taskserver.domain.job import ClaimedJob, State
 from taskserver.store.jobs import recover
-from taskserver.store.jobs.claim import WakeUp
+from taskserver.store.jobs.claim import BlockingReader
 from taskserver.store.jobs.recover import BATCH
 from taskserver.store.keys import GROUP
 from tests.store.harness import LONG_MS, QUEUE, Queue, succeed
@@ -28,7 +28,7 @@ async def test_a_lease_that_is_not_over_is_left_alone(queue: Queue) -> None:
 
 async def test_an_entry_that_was_read_but_never_begun_costs_no_attempt(queue: Queue) -> None:
     key = await queue.submit()
-    assert len(await WakeUp(queue.broker, QUEUE, "w1").read()) == 1
+    assert len(await BlockingReader(queue.broker, QUEUE, "w1").read()) == 1
     assert await queue.reclaim() == {key: ""}
     (job,) = await queue.claim(worker="w2")
     assert (job.key, job.attempt) == (key, 1)
@@ -173,7 +173,7 @@ async def test_recalling_leaves_nothing_behind(queue: Queue) -> None:
     key = await queue.submit()
     await queue.redis.xadd(queue.keys.lane("normal"), {"x": "y"})
     job = await queue.submit()
-    await WakeUp(queue.broker, QUEUE, "w1").read()
+    await BlockingReader(queue.broker, QUEUE, "w1").read()
     await queue.redis.xreadgroup("workers", "w1", {queue.keys.lane("normal"): ">"})
     assert await recall(queue) == [key, job]
     assert (await queue.entries(), await queue.pending()) == (2, 0)

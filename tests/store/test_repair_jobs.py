@@ -14,8 +14,8 @@ from tests.store.harness import LONG_MS, QUEUE, Queue, new_job, retry, succeed
 
 async def walk(queue: Queue, *, repair: bool = True) -> list[str]:
     """One round: the jobs that were woken, or would be."""
-    steps = [step async for step in audit.around(queue.broker, QUEUE, repair=repair)]
-    return [found.name for step in steps for found in step.found if found.trouble is Damage.ASLEEP]
+    steps = [step async for step in audit.audit_queue(queue.broker, QUEUE, repair=repair)]
+    return [found.name for step in steps for found in step.found if found.damage is Damage.STRANDED]
 
 
 @pytest.mark.parametrize("lane", ["high", "normal", "low"])
@@ -76,7 +76,7 @@ async def test_consumers_of_workers_that_are_gone_leave_unless_something_is_pend
         await queue.settle(succeed(await queue.running(worker=worker)))
     await queue.renew(worker="alive")
     await queue.running(worker="lost")
-    assert "gone" in await audit.tidy(queue.broker, QUEUE)
+    assert "gone" in await audit.remove_gone_workers(queue.broker, QUEUE)
     left = await queue.redis.xinfo_consumers(queue.keys.lane("normal"), "workers")
     assert {consumer["name"] for consumer in left} == {b"alive", b"lost"}
 

@@ -130,7 +130,7 @@ async def test_whoever_waits_is_told_on_the_channel_of_the_submitter(queue: Queu
         await client.get_message(timeout=5)
         await queue.settle(succeed(job), succeed(other, LARGE_RESULT), fail(third, State.FAILED, SMALL_ERROR))
         message = (await client.get_message(timeout=5))["data"]
-        assert list(notifications.ended(message)) == [
+        assert list(notifications.ended_jobs(message)) == [
             (job.key, Outcome(State.SUCCEEDED, SMALL_RESULT)),
             (other.key, None),  # too long to be told
             (third.key, Outcome(State.FAILED, SMALL_ERROR)),
@@ -143,7 +143,7 @@ async def test_an_end_without_an_outcome_tells_where_to_look(queue: Queue) -> No
         await client.subscribe(queue.keys.done("000000"))
         await client.get_message(timeout=5)
         await queue.cancel(job)
-        assert list(notifications.ended((await client.get_message(timeout=5))["data"])) == [(job, None)]
+        assert list(notifications.ended_jobs((await client.get_message(timeout=5))["data"])) == [(job, None)]
 
 
 # Retry

@@ -79,16 +79,16 @@ async def test_a_broker_that_was_away_for_long_is_listened_to_again(
 ) -> None:
     monkeypatch.setattr(waiter, "LOOK_SECONDS", 0)
     failures = 0
-    listen = waiter.Listener.subscribe
+    listen = waiter.Subscription.subscribe
 
-    async def fail_first(self: waiter.Listener, channels: object) -> None:
+    async def fail_first(self: waiter.Subscription, channels: object) -> None:
         nonlocal failures
         failures += 1
         if failures <= 1_100:
             raise BrokerUnavailable("away")
         await listen(self, channels)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(waiter.Listener, "subscribe", fail_first)
+    monkeypatch.setattr(waiter.Subscription, "subscribe", fail_first)
     job = await client.submit(answer)
     waiting = asyncio.create_task(job.result(timeout=20))
     await eventually(lambda: _heard(broker))

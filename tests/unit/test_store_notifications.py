@@ -15,13 +15,13 @@ def test_every_state_that_a_job_may_end_in_has_a_letter_of_its_own() -> None:
 
 def test_an_end_with_its_outcome() -> None:
     message = b"d" + KEY.encode() + b"s\x02ok" + KEY.encode() + b"f\xff"
-    assert list(notifications.ended(message)) == [(KEY, Outcome(State.SUCCEEDED, b"ok")), (KEY, None)]
-    assert list(notifications.stirred(message)) == []
+    assert list(notifications.ended_jobs(message)) == [(KEY, Outcome(State.SUCCEEDED, b"ok")), (KEY, None)]
+    assert list(notifications.jobs_with_events(message)) == []
 
 
 def test_new_events() -> None:
-    assert list(notifications.stirred(b"e" + KEY.encode() * 2)) == [KEY, KEY]
-    assert list(notifications.ended(b"e" + KEY.encode() * 2)) == []
+    assert list(notifications.jobs_with_events(b"e" + KEY.encode() * 2)) == [KEY, KEY]
+    assert list(notifications.ended_jobs(b"e" + KEY.encode() * 2)) == []
 
 
 @pytest.mark.parametrize(
@@ -36,14 +36,17 @@ def test_new_events() -> None:
     ],
 )
 def test_what_cannot_be_read_tells_nothing(message: bytes) -> None:
-    assert list(notifications.ended(message)) == []
+    assert list(notifications.ended_jobs(message)) == []
 
 
 def test_a_state_that_is_none_tells_only_where_to_look() -> None:
-    assert list(notifications.ended(b"d" + KEY.encode() + b"?\x00")) == [(KEY, None)]
+    assert list(notifications.ended_jobs(b"d" + KEY.encode() + b"?\x00")) == [(KEY, None)]
 
 
 def test_earlier_workers_tell_only_where_to_look() -> None:
-    assert list(notifications.ended(b"d" + KEY.encode())) == [(KEY, None)]
+    assert list(notifications.ended_jobs(b"d" + KEY.encode())) == [(KEY, None)]
     for second in (KEY, key_for("any"), KeyMaker(new_route())()):
-        assert list(notifications.ended(b"d" + (KEY + second * 3).encode())) == [(KEY, None), *[(second, None)] * 3]
+        assert list(notifications.ended_jobs(b"d" + (KEY + second * 3).encode())) == [
+            (KEY, None),
+            *[(second, None)] * 3,
+        ]

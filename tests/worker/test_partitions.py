@@ -12,6 +12,7 @@ from taskserver import Client, Context, State, tool
 from taskserver.client import router
 from taskserver.domain.partitions import partitions, queue_of
 from taskserver.store.jobs import admin
+from taskserver.store.maintenance.partitioning import grow
 from taskserver.store.queries import partitions as stored
 from taskserver.store.queries import queues
 from taskserver.store.queries.workers import list_workers
@@ -36,14 +37,14 @@ async def fail() -> None:
 
 async def grown(url: str, count: int, queue: str = "mail") -> None:
     async with Client(url) as client:
-        assert await stored.grow(await client.connect(), queue, count) == count
+        assert await grow(await client.connect(), queue, count) == count
 
 
 async def test_jobs_run_wherever_they_are(hire: Hire, broker_url: str) -> None:
     await hire(double, queues=("mail",), shares=(QueueShare("mail", partitions=3),))
     async with Client(broker_url, queue="mail") as client:
         broker = await client.connect()
-        while len(await stored.of(broker, "mail")) < 3:
+        while len(await stored.expand(broker, "mail")) < 3:
             await asyncio.sleep(0.01)
         jobs = [await client.submit(double, {"number": i}) for i in range(12)]
         assert [await job.result(timeout=10) for job in jobs] == [2 * i for i in range(12)]
@@ -124,7 +125,7 @@ async def test_a_queue_that_is_paused_grows_by_paused_partitions(hire: Hire, bro
         broker = await client.connect()
         await client.submit(double, {"number": 1})
         await admin.pause(broker, "mail")
-        await stored.grow(broker, "mail", 3)
+        await grow(broker, "mail", 3)
         assert {(await queues.info(broker, name)).paused for name in partitions("mail", 3)} == {True}
 
 

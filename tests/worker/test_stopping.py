@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from taskserver import Client, Context, State, tool
-from taskserver.store.jobs.claim import Entry
+from taskserver.store.jobs.claim import StreamEntry
 from taskserver.store.keys import Keys
 from tests.brokers import Server, kinds
 from tests.conftest import Eventually
@@ -96,7 +96,7 @@ async def test_what_a_blocking_read_brings_at_the_last_moment_goes_back(
     fetcher = first.worker._works["default"].fetcher
     read = fetcher._wake_up.read
 
-    async def read_and_stop() -> list[Entry]:
+    async def read_and_stop() -> list[StreamEntry]:
         entries = await read()
         if entries:
             first.worker.stop()

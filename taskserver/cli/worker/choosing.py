@@ -42,7 +42,7 @@ class Choice(NamedTuple):
 
     def _means(self, worker: WorkerInfo) -> bool:
         return (
-            (not self.names or any(map(worker.called, self.names)))
+            (not self.names or any(map(worker.matches, self.names)))
             and self.host in (None, worker.host)
             and (self.queue is None or self.queue in worker.queues)
         )

@@ -19,7 +19,8 @@ from taskserver.domain.fleet import Action, FleetCommand, check_replicas
 from taskserver.errors import ConfigError, WorkersUnchanged
 from taskserver.observability.phrases import count
 from taskserver.store.broker.connection import Broker
-from taskserver.store.queries.workers import WorkerInfo, give, list_workers
+from taskserver.store.broker.control import send_command
+from taskserver.store.queries.workers import WorkerInfo, list_workers
 
 LOOK_SECONDS = 0.2
 REPEAT_SECONDS = 2.0
@@ -104,7 +105,7 @@ async def scale(client: Client, *, replicas: int, name: str | None, **given: Any
     names = (name,) if name else ()
     chosen = await _chosen(broker, names, {"everyone": True, **given})
     _require_supervisors(chosen, "add to")
-    supervisors = sorted({each.ordered_as for each in chosen})
+    supervisors = sorted({each.command_target for each in chosen})
     if len(supervisors) > 1:
         raise ConfigError(f"there are {len(supervisors)} supervisors: name one of {', '.join(supervisors)}")
     before = {each.name for each in await list_workers(broker) if each.supervisor == supervisors[0]}
@@ -138,7 +139,7 @@ def _orders(
     action: Action, chosen: list[WorkerInfo], names: tuple[str, ...], given: dict[str, Any]
 ) -> list[FleetCommand]:
     """One order for each supervisor, or for each worker that is named itself or has none."""
-    whom = {each.name if each.name in names else each.ordered_as: None for each in chosen}
+    whom = {each.name if each.name in names else each.command_target: None for each in chosen}
     return [FleetCommand(id=secrets.token_hex(8), action=action, whom=each) for each in whom]
 
 
@@ -174,4 +175,4 @@ async def _carry_out(
 async def _say(broker: Broker, chosen: list[WorkerInfo], orders: list[FleetCommand]) -> None:
     for order in orders:
         through = next(each for each in chosen if order.whom in (each.name, each.supervisor))
-        await give(broker, through, order)
+        await send_command(broker, through.queues[0], order)

@@ -28,7 +28,7 @@ from taskserver.store.broker import schema
 from taskserver.store.broker.nodes import nodes_of
 from taskserver.store.broker.script_connection import ScriptConnection
 from taskserver.store.broker.sockets import ours
-from taskserver.store.broker.urls import BrokerURL, check_url, refusal, without_secrets
+from taskserver.store.broker.urls import BrokerURL, parse_url, refusal, without_secrets
 from taskserver.store.keys import QUEUES, SCHEMA, Keys
 from taskserver.store.scripts import Script, script
 
@@ -80,7 +80,7 @@ class Broker:
     def __init__(
         self, url: str, *, patience: float = 5.0, connections: int = 8, durability: Durability = IN_MEMORY
     ) -> None:
-        place = check_url(url)
+        place = parse_url(url)
         self.url = place.url
         self.shown = without_secrets(url)
         self.patience = patience

@@ -32,7 +32,7 @@ class Finding(NamedTuple):
     advice: str = ""
 
 
-async def check_fit(broker: Broker) -> None:
+async def check_suitable(broker: Broker) -> None:
     """Refuse a broker that cannot run our scripts, would throw jobs away, or holds keys that we do not know.
 
     Raises:
@@ -49,16 +49,7 @@ async def check_fit(broker: Broker) -> None:
     await broker.check_schema()
 
 
-async def reach(broker: Broker) -> None:
-    """Make sure that the broker answers, lets us in and holds keys that we know.
-
-    Raises:
-        BrokerUnavailable, BrokerDenied, BrokerUnsuitable: if not.
-    """
-    await broker.check_schema()
-
-
-async def examine(broker: Broker) -> list[Finding]:
+async def examine_servers(broker: Broker) -> list[Finding]:
     """Look at everything about the servers that matters for jobs; the queues are in ``doctor.py``.
 
     Raises:

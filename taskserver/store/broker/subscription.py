@@ -16,7 +16,7 @@ SILENCE_SECONDS = 5.0
 """After this long without news the connection is pinged; after as long again without an answer it is given up."""
 
 
-class Listener:
+class Subscription:
     """Subscribes to channels and yields what is said on them.
 
     News may be lost (the connection breaks, the server fails over), so they only say when to look; who listens
@@ -35,7 +35,7 @@ class Listener:
         """Listen to more channels.
 
         Raises:
-            BrokerUnavailable: if the broker does not answer; ``news`` subscribes to them as soon as it does.
+            BrokerUnavailable: if the broker does not answer; ``messages`` subscribes to them as soon as it does.
         """
         new = [channel for channel in channels if channel not in self._channels]
         self._channels.update(dict.fromkeys(new))
@@ -48,7 +48,7 @@ class Listener:
                     await self._pubsub.subscribe(*new)
                 self._unheard = False
 
-    async def news(self) -> AsyncIterator[tuple[str, bytes]]:
+    async def messages(self) -> AsyncIterator[tuple[str, bytes]]:
         """Channel and message, one after the other; an empty message each time a subscription has taken effect.
 
         Raises:

@@ -65,7 +65,7 @@ class BrokerURL(NamedTuple):
         return self.url.partition("://")[0].partition("+")[0]
 
 
-def check_url(url: str) -> BrokerURL:
+def parse_url(url: str) -> BrokerURL:
     """Take a broker's URL apart.
 
     Raises:

@@ -11,8 +11,9 @@ from taskserver.domain.ids import job_id
 from taskserver.domain.job import State
 from taskserver.domain.signing import Keyring
 from taskserver.errors import JobConflict, JobNotFound, SignatureInvalid
+from taskserver.store.broker import control
 from taskserver.store.broker.connection import Broker
-from taskserver.store.replies import text
+from taskserver.store.replies import decode
 
 BATCH = 500
 SIGNED_BATCH = 20
@@ -91,7 +92,7 @@ async def requeue(broker: Broker, queue: str, keys: Sequence[str], keyring: Keyr
         seals = [b""] * len(batch) if keyring is None else await _seals(broker, queue, batch, keyring)
         ready = [word for pair in zip(batch, seals, strict=True) if pair[1] is not None for word in pair]
         answers = iter(await _run_once(broker, "requeue", queue, *ready) if ready else ())
-        replies += [UNSIGNED if seal is None else text(next(answers)) for seal in seals]
+        replies += [UNSIGNED if seal is None else decode(next(answers)) for seal in seals]
     return replies
 
 
@@ -120,7 +121,7 @@ async def resume(broker: Broker, queue: str) -> None:
     """Let workers claim again, at once."""
     keys = broker.keys(queue)
     await broker.ask(keys.prefix, lambda client: client.hdel(keys.meta, "paused"))
-    await broker.ask(keys.prefix, lambda client: client.publish(keys.control, "resume"))
+    await control.publish(broker, queue, control.RESUME)
 
 
 async def purge(broker: Broker, queue: str) -> int:
@@ -136,7 +137,7 @@ async def purge(broker: Broker, queue: str) -> int:
     return total
 
 
-async def bury_for_good(broker: Broker, queue: str, keys: Sequence[str]) -> int:
+async def delete_dead(broker: Broker, queue: str, keys: Sequence[str]) -> int:
     """Delete dead letters with everything that is kept of them; jobs that are none any more are left alone.
 
     Returns:

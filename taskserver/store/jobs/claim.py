@@ -11,12 +11,12 @@ from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.broker.connection import BLOCK_SECONDS, Broker
 from taskserver.store.broker.script_connection import ScriptConnection
 from taskserver.store.keys import GROUP
-from taskserver.store.replies import grouped, text, text_pairs
+from taskserver.store.replies import decode, decode_pairs, grouped
 
 ASK_AGAIN_SECONDS = 0.01
 
 
-class Entry(NamedTuple):
+class StreamEntry(NamedTuple):
     """A stream entry that a blocking read brought; its job has not begun. ``key`` is empty if it names none."""
 
     lane: str
@@ -38,7 +38,7 @@ async def claim(
     worker: str,
     quotas: tuple[int, int, int],
     attempts_cap: int,
-    entries: Sequence[Entry] = (),
+    entries: Sequence[StreamEntry] = (),
 ) -> Claim:
     """Begin attempts for as many jobs as the lanes' quotas add up to, those of ``entries`` first.
 
@@ -58,13 +58,13 @@ async def claim(
         args += entry
     gate, flat, refused = await broker.run("claim", queue, *args, once=True)
     jobs = [
-        ClaimedJob(queue, text(key), attempt, fence, int(limit) if limit else None, payload, entry)
+        ClaimedJob(queue, decode(key), attempt, fence, int(limit) if limit else None, payload, entry)
         for key, attempt, fence, limit, payload, entry in grouped(flat, 6)
     ]
-    return Claim(jobs, gate == b"paused", list(text_pairs(refused)))
+    return Claim(jobs, gate == b"paused", list(decode_pairs(refused)))
 
 
-class WakeUp:
+class BlockingReader:
     """Waits at the broker until a queue has a job: one blocking read at a time, on a connection of its own.
 
     A read in flight is never cancelled, for the entries in its answer would be pending and unseen. To stop one
@@ -82,7 +82,7 @@ class WakeUp:
         self._connection_id = 0
         self._reading = False
 
-    async def read(self) -> list[Entry]:
+    async def read(self) -> list[StreamEntry]:
         """Up to one entry a lane, as soon as there is one; nothing after ``BLOCK_SECONDS`` or an interrupt.
 
         Raises:
@@ -99,7 +99,7 @@ class WakeUp:
         finally:
             self._reading = False
         return [
-            Entry(text(stream).rpartition(":")[2], text(id_), _job_in(fields))
+            StreamEntry(decode(stream).rpartition(":")[2], decode(id_), _job_in(fields))
             for stream, items in answer or ()
             for id_, fields in items
         ]
@@ -135,4 +135,4 @@ class WakeUp:
 def _job_in(fields: Sequence[bytes] | None) -> str:
     """The job that a stream entry names; '' if it names none, or was deleted."""
     pairs = fields or ()
-    return text(dict(zip(pairs[::2], pairs[1::2], strict=False)).get(b"job", b""))
+    return decode(dict(zip(pairs[::2], pairs[1::2], strict=False)).get(b"job", b""))

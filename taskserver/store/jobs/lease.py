@@ -9,7 +9,7 @@ import redis
 
 from taskserver.errors import BrokerUnavailable
 from taskserver.store.broker.connection import ANSWER_SECONDS, Broker, call_in_thread
-from taskserver.store.replies import text_pairs
+from taskserver.store.replies import decode_pairs
 from taskserver.store.scripts import script
 
 
@@ -64,7 +64,7 @@ class LeaseKeeper:
         except BrokerUnavailable:
             self._silent.add(server)
             raise
-        return [Attention(key, reason) for key, reason in text_pairs(answer)]
+        return [Attention(key, reason) for key, reason in decode_pairs(answer)]
 
     def close(self) -> None:
         """Close the connections."""

@@ -19,7 +19,7 @@ _STATES = {ord(state.value[0]): state for state in ENDED}
 _LETTERS = [bytes((letter,)) for letter in _STATES]
 
 
-def ended(message: bytes) -> Iterator[tuple[str, Outcome | None]]:
+def ended_jobs(message: bytes) -> Iterator[tuple[str, Outcome | None]]:
     """The jobs that have ended, each with its outcome if it is told; none in other news, or in what cannot be read."""
     at, end = 1, len(message) if message[:1] == b"d" else 0
     if message[at + LENGTH : at + LENGTH + 1] not in _LETTERS:  # the end, or another id: none begins with such a letter
@@ -37,7 +37,7 @@ def ended(message: bytes) -> Iterator[tuple[str, Outcome | None]]:
         at = after
 
 
-def stirred(message: bytes) -> Iterator[str]:
+def jobs_with_events(message: bytes) -> Iterator[str]:
     """The jobs with new events."""
     if message[:1] == b"e":
         yield from _keys(message)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from taskserver.store.broker.connection import Broker
-from taskserver.store.replies import text, text_pairs
+from taskserver.store.replies import decode, decode_pairs
 
 BATCH = 100
 RECALLED = 10_000
@@ -42,7 +42,7 @@ async def reclaim(broker: Broker, queue: str, worker: str, lease_ms: int, hold_m
     answer = await broker.run("reclaim", queue, worker, lease_ms, hold_ms, BATCH)
     if answer is None:
         return None
-    return [Lost(key, loser) for key, loser in text_pairs(answer)]
+    return [Lost(key, loser) for key, loser in decode_pairs(answer)]
 
 
 async def recall(broker: Broker, queue: str, worker: str, running: Sequence[str]) -> list[str]:
@@ -57,7 +57,7 @@ async def recall(broker: Broker, queue: str, worker: str, running: Sequence[str]
     Returns:
         The keys of the jobs that are queued again, no attempt spent.
     """
-    return [text(key) for key in await broker.run("recall", queue, worker, RECALLED, *running)]
+    return [decode(key) for key in await broker.run("recall", queue, worker, RECALLED, *running)]
 
 
 async def promote(broker: Broker, queue: str) -> Due:

@@ -9,7 +9,7 @@ from typing import Any
 from taskserver.domain.settlement import Defer, DeferLimits, Finish, PackedReport, Refusal, Release, Retry, Settlement
 from taskserver.store.broker.connection import Broker, call
 from taskserver.store.broker.script_connection import ScriptConnection
-from taskserver.store.replies import text_pairs
+from taskserver.store.replies import decode_pairs
 from taskserver.store.scripts import Script, script
 
 EVENTS_KEPT = 2_000
@@ -40,7 +40,7 @@ async def settle(
         Refusal(key, reason)
         for (called, _), answer in zip(calls, answers, strict=True)
         if called.name != "report"
-        for key, reason in text_pairs(answer)
+        for key, reason in decode_pairs(answer)
         if reason != "done"
     ]
 

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.broker.connection import Broker
 from taskserver.store.keys import GROUP, Keys
-from taskserver.store.maintenance.damage import Damage, Found
-from taskserver.store.replies import or_nothing, text, text_pairs
+from taskserver.store.maintenance.damage import Damage, DamageFinding
+from taskserver.store.replies import decode, decode_pairs, none_if_missing
 
 QUICK_PAGE = 500
 PAGE = 250
@@ -40,7 +40,7 @@ class Step(NamedTuple):
     """
 
     seen: int
-    found: list[Found]
+    found: list[DamageFinding]
     records: int = 0
     workers: tuple[str, ...] = ()
 
@@ -56,12 +56,12 @@ async def size(broker: Broker, queue: str) -> int:
                 pipe.zcard(name)
             for lane in _LANES:
                 pipe.xlen(keys.lane(lane))
-            return sum(number or 0 for number in or_nothing(await pipe.execute(raise_on_error=False)))
+            return sum(number or 0 for number in none_if_missing(await pipe.execute(raise_on_error=False)))
 
     return await broker.ask(keys.prefix, count)
 
 
-async def around(broker: Broker, queue: str, *, repair: bool, thorough: bool = True) -> AsyncGenerator[Step, None]:
+async def audit_queue(broker: Broker, queue: str, *, repair: bool, thorough: bool = True) -> AsyncGenerator[Step, None]:
     """One round, step by step.
 
     Without ``repair`` nothing is changed, and where a structure is of the wrong type there is less to look at. What
@@ -69,14 +69,14 @@ async def around(broker: Broker, queue: str, *, repair: bool, thorough: bool = T
     """
     structures = await _structures(broker, queue, repair)
     yield structures
-    readable = repair or not any(found.trouble is Damage.TYPE for found in structures.found)
+    readable = repair or not any(found.damage is Damage.TYPE for found in structures.found)
     async for names in _names(broker, queue, b"" if thorough else b"job:"):
         jobs = [name[4:] for name in names if name.startswith(b"job:")] if readable else []
         found = await _wake(broker, queue, jobs, repair)
         if thorough:
             found += await _keep(broker, queue, [name for name in names if name not in _STRUCTURES], repair)
         records = sum(name.startswith(_RECORDS) for name in names)
-        workers = tuple(text(name[7:]) for name in names if name.startswith(b"worker:"))
+        workers = tuple(decode(name[7:]) for name in names if name.startswith(b"worker:"))
         yield Step(PAGE, found, records, workers)
     if not readable:
         return
@@ -95,7 +95,7 @@ async def _structures(broker: Broker, queue: str, repair: bool) -> Step:
     missing = await _without_group(broker, broker.keys(queue))
     if missing and repair:
         await broker.prepare(queue, again=True)
-    return Step(0, found + [Found(Damage.GROUP, lane) for lane in missing])
+    return Step(0, found + [DamageFinding(Damage.GROUP, lane) for lane in missing])
 
 
 async def _without_group(broker: Broker, keys: Keys) -> list[str]:
@@ -103,7 +103,7 @@ async def _without_group(broker: Broker, keys: Keys) -> list[str]:
         async with client.pipeline(transaction=False) as pipe:
             for lane in _LANES:
                 pipe.xinfo_groups(keys.lane(lane))
-            answers = or_nothing(await pipe.execute(raise_on_error=False))
+            answers = none_if_missing(await pipe.execute(raise_on_error=False))
         return [lane for lane, groups in zip(_LANES, answers, strict=True) if not _has_group(groups)]
 
     return await broker.ask(keys.prefix, look)
@@ -124,14 +124,14 @@ async def _names(broker: Broker, queue: str, kind: bytes) -> AsyncGenerator[list
         yield [name[len(prefix) :] for name in found]
 
 
-async def _wake(broker: Broker, queue: str, jobs: Sequence[bytes], repair: bool) -> list[Found]:
+async def _wake(broker: Broker, queue: str, jobs: Sequence[bytes], repair: bool) -> list[DamageFinding]:
     asleep = await broker.run("repair_jobs" if repair else "find_stranded", queue, *jobs) if jobs else []
-    return [Found(Damage.ASLEEP, text(key)) for key in asleep]
+    return [DamageFinding(Damage.STRANDED, decode(key)) for key in asleep]
 
 
-async def _keep(broker: Broker, queue: str, names: Sequence[bytes], repair: bool) -> list[Found]:
+async def _keep(broker: Broker, queue: str, names: Sequence[bytes], repair: bool) -> list[DamageFinding]:
     answer = await broker.run("check_keys", queue, _mode(repair), *names) if names else []
-    return [Found(Damage(what), name) for name, what in text_pairs(answer)]
+    return [DamageFinding(Damage(what), name) for name, what in decode_pairs(answer)]
 
 
 async def _set(broker: Broker, queue: str, set_: str, repair: bool) -> AsyncGenerator[Step, None]:
@@ -142,7 +142,7 @@ async def _set(broker: Broker, queue: str, set_: str, repair: bool) -> AsyncGene
         begun = True
         for page in _pages([key for key, _ in members]):
             gone = await broker.run("prune", queue, _mode(repair), set_, *page)
-            yield Step(len(page), [Found(Damage.MEMBER, f"{set_}: {text(key)}") for key in gone])
+            yield Step(len(page), [DamageFinding(Damage.MEMBER, f"{set_}: {decode(key)}") for key in gone])
 
 
 async def _lane(broker: Broker, queue: str, lane: str, repair: bool) -> AsyncGenerator[Step, None]:
@@ -150,15 +150,17 @@ async def _lane(broker: Broker, queue: str, lane: str, repair: bool) -> AsyncGen
     while seen == PAGE:
         seen, last, gone = await broker.run("check_entries", queue, _mode(repair), lane, last, PAGE)
         if seen:
-            yield Step(seen, [Found(Damage.ENTRY, f"{lane}: {text(id_)}") for id_ in gone])
+            yield Step(seen, [DamageFinding(Damage.ENTRY, f"{lane}: {decode(id_)}") for id_ in gone])
 
 
 async def _consumers(broker: Broker, queue: str, repair: bool) -> Step:
     keys = broker.keys(queue)
     pending = await broker.ask(keys.prefix, lambda client: _left_behind(client, keys))
-    found = [Found(Damage.HELD if held else Damage.CONSUMER, worker, held or 1) for worker, held in pending.items()]
+    found = [
+        DamageFinding(Damage.HELD if held else Damage.CONSUMER, worker, held or 1) for worker, held in pending.items()
+    ]
     if repair and found:
-        await tidy(broker, queue)
+        await remove_gone_workers(broker, queue)
     return Step(0, found)
 
 
@@ -167,11 +169,11 @@ async def _left_behind(client: Any, keys: Keys) -> dict[str, int]:
     async with client.pipeline(transaction=False) as pipe:
         for lane in _LANES:
             pipe.xinfo_consumers(keys.lane(lane), GROUP)
-        answers = or_nothing(await pipe.execute(raise_on_error=False))
+        answers = none_if_missing(await pipe.execute(raise_on_error=False))
     pending: dict[str, int] = {}
     for consumers in answers:
         for consumer in consumers or ():
-            worker = text(consumer["name"])
+            worker = decode(consumer["name"])
             pending[worker] = pending.get(worker, 0) + consumer["pending"]
     gone = [worker for worker in pending if worker != "sweeper" and not await client.exists(keys.worker(worker))]
     return {worker: pending[worker] for worker in gone}
@@ -201,6 +203,6 @@ async def take_turn(broker: Broker, queue: str, worker: str, hold_ms: int) -> bo
     return bool(await broker.run("take_turn", queue, worker, hold_ms))
 
 
-async def tidy(broker: Broker, queue: str) -> list[str]:
+async def remove_gone_workers(broker: Broker, queue: str) -> list[str]:
     """Take consumers of workers that are gone out of the groups; returns those workers."""
-    return [text(name) for name in await broker.run("remove_worker", queue)]
+    return [decode(name) for name in await broker.run("remove_worker", queue)]

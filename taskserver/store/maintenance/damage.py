@@ -13,7 +13,7 @@ class Damage(StrEnum):
     """A key holds something else than it should, and no script can use it."""
     GROUP = "group"
     """A lane's stream or consumer group is missing."""
-    ASLEEP = "asleep"
+    STRANDED = "stranded"
     """A job whose stream entry, or place in the set of delayed, expiring or dead jobs, is gone: nothing would wake,
     end or list it."""
     ENDING = "ending"
@@ -34,15 +34,15 @@ class Damage(StrEnum):
     """A key under the queue's prefix that is none of ours, without a time to live."""
 
 
-class Found(NamedTuple):
+class DamageFinding(NamedTuple):
     """One trouble: its name (of a key, job, entry or worker), and how many jobs it is about."""
 
-    trouble: Damage
+    damage: Damage
     name: str
     times: int = 1
 
 
-class Words(NamedTuple):
+class Description(NamedTuple):
     """How a trouble is told: ``2 lanes without a stream or consumer group: made anew``.
 
     Attributes:
@@ -59,18 +59,24 @@ class Words(NamedTuple):
     done: str
 
 
-WORDS = {
-    Damage.TYPE: Words(
+DESCRIPTIONS = {
+    Damage.TYPE: Description(
         "error", "key", "keys", "of the wrong type or unreadable", "set aside for 30 days, and made anew"
     ),
-    Damage.GROUP: Words("error", "lane", "lanes", "without a stream or consumer group", "made anew"),
-    Damage.ASLEEP: Words("error", "job", "jobs", "that nothing would wake, end or list", "queued or listed again"),
-    Damage.ENDING: Words("error", "key", "keys", "of live jobs that would expire", "kept as long as the job lives"),
-    Damage.ENDLESS: Words("warning", "key", "keys", "without a time to live", "given one"),
-    Damage.ORPHAN: Words("warning", "key", "keys", "left of jobs whose record is gone", "given a day to live"),
-    Damage.MEMBER: Words("warning", "place", "places", "in a set of jobs, without such a job", "taken out"),
-    Damage.ENTRY: Words("warning", "stream entry", "stream entries", "without a job", "thrown away"),
-    Damage.CONSUMER: Words("warning", "consumer", "consumers", "of workers that are gone", "taken out of the groups"),
-    Damage.HELD: Words("warning", "job", "jobs", "held by workers that are gone", "queued again"),
-    Damage.FOREIGN: Words("warning", "key", "keys", "that taskserver does not know", ""),
+    Damage.GROUP: Description("error", "lane", "lanes", "without a stream or consumer group", "made anew"),
+    Damage.STRANDED: Description(
+        "error", "job", "jobs", "that nothing would wake, end or list", "queued or listed again"
+    ),
+    Damage.ENDING: Description(
+        "error", "key", "keys", "of live jobs that would expire", "kept as long as the job lives"
+    ),
+    Damage.ENDLESS: Description("warning", "key", "keys", "without a time to live", "given one"),
+    Damage.ORPHAN: Description("warning", "key", "keys", "left of jobs whose record is gone", "given a day to live"),
+    Damage.MEMBER: Description("warning", "place", "places", "in a set of jobs, without such a job", "taken out"),
+    Damage.ENTRY: Description("warning", "stream entry", "stream entries", "without a job", "thrown away"),
+    Damage.CONSUMER: Description(
+        "warning", "consumer", "consumers", "of workers that are gone", "taken out of the groups"
+    ),
+    Damage.HELD: Description("warning", "job", "jobs", "held by workers that are gone", "queued again"),
+    Damage.FOREIGN: Description("warning", "key", "keys", "that taskserver does not know", ""),
 }

@@ -13,10 +13,10 @@ from taskserver.store.broker.health import Finding
 from taskserver.store.jobs.recover import reclaim
 from taskserver.store.keys import Keys
 from taskserver.store.maintenance import registry
-from taskserver.store.maintenance.audit import around, size, tidy
-from taskserver.store.maintenance.damage import WORDS, Damage, Found
+from taskserver.store.maintenance.audit import audit_queue, remove_gone_workers, size
+from taskserver.store.maintenance.damage import DESCRIPTIONS, Damage, DamageFinding
 from taskserver.store.queries.queues import names
-from taskserver.store.replies import or_nothing
+from taskserver.store.replies import none_if_missing
 
 FIX = "taskserver doctor --fix"
 SHOWN = 3
@@ -54,7 +54,7 @@ class Round(NamedTuple):
     workers: int
 
 
-async def look_over(broker: Broker, queue: str, progress: Progress) -> list[Finding]:
+async def examine_queue(broker: Broker, queue: str, progress: Progress) -> list[Finding]:
     """Everything that is worth telling about a queue; nothing is changed."""
     found = await _round(broker, queue, progress, repair=False)
     subject = f"queue {queue}"
@@ -65,19 +65,20 @@ async def look_over(broker: Broker, queue: str, progress: Progress) -> list[Find
     return [Finding(subject, "ok", _summary(count)), *_state(queue, count), *troubles]
 
 
-async def repair(broker: Broker, queue: str, progress: Progress) -> list[Finding]:
+async def repair_queue(broker: Broker, queue: str, progress: Progress) -> list[Finding]:
     """Repair what can be, and say what was done."""
     found = await _round(broker, queue, progress, repair=True)
     if found.counts[Damage.HELD]:
         # Where a worker is alive, its sweeper takes back what the dead ones held, and knows the lease.
         found.counts[Damage.HELD] = 0 if found.workers else await _take_back(broker, queue)
-    done = [trouble for trouble in Damage if found.counts[trouble] and WORDS[trouble].done]
+    done = [trouble for trouble in Damage if found.counts[trouble] and DESCRIPTIONS[trouble].done]
     return [
-        Finding(f"queue {queue}", "repaired", f"{_told(trouble, found)}: {WORDS[trouble].done}") for trouble in done
+        Finding(f"queue {queue}", "repaired", f"{_told(trouble, found)}: {DESCRIPTIONS[trouble].done}")
+        for trouble in done
     ]
 
 
-async def look_over_list(broker: Broker) -> list[Finding]:
+async def examine_registry(broker: Broker) -> list[Finding]:
     """What is worth telling about the list of queues."""
     findings = []
     if await registry.is_broken(broker):
@@ -90,13 +91,13 @@ async def look_over_list(broker: Broker) -> list[Finding]:
         findings.append(
             Finding("queues", "warning", text, f"{FIX}: counted anew; until then clients do not submit there")
         )
-    if not findings and (unused := await registry.idle(broker, mark=False)):
+    if not findings and (unused := await registry.find_unused(broker, mark=False)):
         text = f"{_number(len(unused), 'queue')} empty and unused for 30 days: {_some(unused)}"
         findings.append(Finding("queues", "warning", text, f"{FIX}: forgotten; workers do so too, in time"))
     return findings
 
 
-async def repair_list(broker: Broker) -> list[Finding]:
+async def repair_registry(broker: Broker) -> list[Finding]:
     """Repair the list of queues, and say what was done."""
     done = []
     broken, missing = await registry.is_broken(broker), await registry.unlisted(broker)
@@ -106,14 +107,16 @@ async def repair_list(broker: Broker) -> list[Finding]:
     if counted := await registry.recount(broker):
         text = f"partitions of {_number(len(counted), 'queue')} counted anew: {_some([*counted])}"
         done.append(Finding("queues", "repaired", text))
-    forgotten = [queue for queue in await registry.idle(broker, mark=True) if await registry.forget(broker, queue)]
+    forgotten = [
+        queue for queue in await registry.find_unused(broker, mark=True) if await registry.forget(broker, queue)
+    ]
     if forgotten:
         text = f"{_number(len(forgotten), 'queue')} forgotten: {_some(forgotten)}"
         done.append(Finding("queues", "repaired", text))
     return done
 
 
-async def known(broker: Broker) -> list[str]:
+async def queue_names(broker: Broker) -> list[str]:
     """The names of all queues; none while their list cannot be read."""
     return [] if await registry.is_broken(broker) else await names(broker)
 
@@ -122,7 +125,7 @@ async def _take_back(broker: Broker, queue: str) -> int:
     taken = 0
     while lost := await reclaim(broker, queue, "doctor", ABANDONED_MS, hold_ms=1):
         taken += len(lost)
-    await tidy(broker, queue)
+    await remove_gone_workers(broker, queue)
     return taken
 
 
@@ -131,7 +134,7 @@ async def _round(broker: Broker, queue: str, progress: Progress, *, repair: bool
     counts: Counter[Damage] = Counter()
     shown: dict[Damage, list[str]] = {}
     workers: set[str] = set()
-    async for step in around(broker, queue, repair=repair):
+    async for step in audit_queue(broker, queue, repair=repair):
         seen += step.seen
         progress(queue, min(seen, total), total)
         workers.update(step.workers)
@@ -140,15 +143,15 @@ async def _round(broker: Broker, queue: str, progress: Progress, *, repair: bool
     return Round(counts, shown, len(workers))
 
 
-def _note(found: Found, counts: Counter[Damage], shown: dict[Damage, list[str]]) -> None:
-    known = shown.setdefault(found.trouble, [])
-    counts[found.trouble] += found.times
+def _note(found: DamageFinding, counts: Counter[Damage], shown: dict[Damage, list[str]]) -> None:
+    known = shown.setdefault(found.damage, [])
+    counts[found.damage] += found.times
     if len(known) <= SHOWN:
         known.append(found.name)
 
 
 def _trouble(subject: str, trouble: Damage, found: Round) -> Finding:
-    words = WORDS[trouble]
+    words = DESCRIPTIONS[trouble]
     if trouble is Damage.HELD and found.workers:
         return Finding(
             subject, words.level, _told(trouble, found), "wait: a live worker takes them back within two leases"
@@ -158,7 +161,7 @@ def _trouble(subject: str, trouble: Damage, found: Round) -> Finding:
 
 
 def _told(trouble: Damage, found: Round) -> str:
-    words = WORDS[trouble]
+    words = DESCRIPTIONS[trouble]
     return f"{_number(found.counts[trouble], words.noun, words.nouns)} {words.about}: {_some(found.names[trouble])}"
 
 
@@ -183,7 +186,7 @@ async def _count(client: Any, keys: Keys, workers: int) -> Count:
             pipe.xlen(keys.lane(lane))
         for lane in lanes:
             pipe.xinfo_groups(keys.lane(lane))
-        answers = or_nothing(await pipe.execute(raise_on_error=False))
+        answers = none_if_missing(await pipe.execute(raise_on_error=False))
     paused, *numbers = [answer or 0 for answer in answers[: 4 + len(lanes)]]
     pending = sum(group["pending"] for groups in answers[4 + len(lanes) :] for group in groups or ())
     delayed, overdue, dead, *entries = numbers

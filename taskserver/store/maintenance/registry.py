@@ -17,10 +17,11 @@ from taskserver.domain.partitions import check_partition_name, number_of, queue_
 from taskserver.errors import ConfigError
 from taskserver.store.broker.connection import Broker
 from taskserver.store.keys import FORGETTER, PARTITIONS, QUEUES
-from taskserver.store.maintenance.audit import around
+from taskserver.store.maintenance.audit import audit_queue
+from taskserver.store.maintenance.partitioning import forget_count
 from taskserver.store.queries import partitions
 from taskserver.store.queries.queues import names
-from taskserver.store.replies import text
+from taskserver.store.replies import decode
 
 UNUSED_MS = 30 * 86_400_000
 """For how long a queue must have been empty and unused to be forgotten."""
@@ -67,7 +68,7 @@ async def relist(broker: Broker, queues: Sequence[str]) -> None:
         await broker.ask(QUEUES, lambda client: client.sadd(QUEUES, *queues))
 
 
-async def idle(broker: Broker, *, mark: bool) -> list[str]:
+async def find_unused(broker: Broker, *, mark: bool) -> list[str]:
     """Queues that look as if they could be forgotten.
 
     Args:
@@ -81,18 +82,18 @@ async def idle(broker: Broker, *, mark: bool) -> list[str]:
 
 async def forget(broker: Broker, queue: str) -> bool:
     """Forget a queue if it has no record of any job, no worker, and has been unused for a month; whether it was."""
-    async with aclosing(around(broker, queue, repair=True)) as steps:
+    async with aclosing(audit_queue(broker, queue, repair=True)) as steps:
         async for step in steps:
             if step.records or step.workers:
                 return False
     if not await _try(broker, queue, "forget"):
         return False
     await broker.ask(QUEUES, lambda client: client.srem(QUEUES, queue))
-    await partitions.forget(broker, queue_of(queue))
+    await forget_count(broker, queue_of(queue))
     return True
 
 
-async def take_turn(broker: Broker, worker: str) -> bool:
+async def take_cleanup_turn(broker: Broker, worker: str) -> bool:
     """Whether this worker is to look for queues to forget: one of all, once an hour."""
     return bool(await broker.ask(FORGETTER, lambda client: client.set(FORGETTER, worker, nx=True, px=TURN_MS)))
 
@@ -104,7 +105,7 @@ async def _having(broker: Broker, what: str) -> set[str]:
         with broker.translated():
             async for name in broker.client(server).scan_iter(match=f"ts:{{*}}:{what}", count=PAGE):
                 with suppress(ConfigError):
-                    found.add(check_partition_name(text(name).partition("{")[2].partition("}")[0]))
+                    found.add(check_partition_name(decode(name).partition("{")[2].partition("}")[0]))
     return found
 
 

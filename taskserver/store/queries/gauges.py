@@ -61,7 +61,7 @@ class GaugeReader:
         """
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
-        known = await partitions.all_of(self._broker)
+        known = await partitions.by_queue(self._broker)
         names = self._only or list(known)
         room = asyncio.Semaphore(AT_ONCE)
 

@@ -26,7 +26,7 @@ from taskserver.domain.partitions import queue_of
 from taskserver.domain.secrets import SecretNames, masked
 from taskserver.store.broker.connection import Broker
 from taskserver.store.queries.untrusted import LAST_MS, fraction, number, unpacked
-from taskserver.store.replies import grouped, milliseconds_of, or_nothing, text
+from taskserver.store.replies import decode, grouped, milliseconds_of, none_if_missing
 
 PAGE = 500
 HISTORY = 50
@@ -70,7 +70,7 @@ async def statuses(broker: Broker, queue: str, keys: Sequence[str]) -> list[JobS
                 pipe.getrange(names.outcome(key), 0, READABLE)
                 pipe.lrange(names.history(key), -HISTORY, -1)
             # A key that somebody overwrote must not hide the other jobs.
-            return or_nothing(await pipe.execute(raise_on_error=False))
+            return none_if_missing(await pipe.execute(raise_on_error=False))
 
     answers = await broker.ask(names.prefix, look)
     return [_status(queue, key, *answers[4 * i : 4 * i + 4]) for i, key in enumerate(keys)]
@@ -83,7 +83,7 @@ async def events(broker: Broker, queue: str, key: str, after: str = "0") -> list
     async def look(client: Any) -> list[Any]:
         async with client.pipeline(transaction=False) as pipe:
             pipe.xrange(name, min=f"({after}", count=PAGE)
-            return or_nothing(await pipe.execute(raise_on_error=False))
+            return none_if_missing(await pipe.execute(raise_on_error=False))
 
     (entries,) = await broker.ask(name, look)
     return [_event(id_, fields or {}) for id_, fields in entries or ()]
@@ -103,18 +103,18 @@ def _event(id_: bytes, fields: dict[bytes, bytes]) -> Event:
 
 async def scan(broker: Broker, queue: str) -> AsyncIterator[list[str]]:
     """The keys of all jobs of a queue, in no order, page by page; SCAN's promises: none that stays is missed."""
-    cursor, keys = await page_of_keys(broker, queue, 0)
+    cursor, keys = await scan_page(broker, queue, 0)
     yield keys
     while cursor:
-        cursor, keys = await page_of_keys(broker, queue, cursor)
+        cursor, keys = await scan_page(broker, queue, cursor)
         yield keys
 
 
-async def page_of_keys(broker: Broker, queue: str, cursor: int) -> tuple[int, list[str]]:
+async def scan_page(broker: Broker, queue: str, cursor: int) -> tuple[int, list[str]]:
     """One page of ``scan`` from ``cursor`` (0 to begin), and where to go on (0: that was the last)."""
     prefix = broker.keys(queue).job("")
     cursor, found = await broker.ask(prefix, lambda client: client.scan(cursor, match=f"{prefix}*", count=PAGE))
-    return cursor, [text(name)[len(prefix) :] for name in found]
+    return cursor, [decode(name)[len(prefix) :] for name in found]
 
 
 def failure(data: bytes) -> Failure:
@@ -144,11 +144,11 @@ def _status(
         max_attempts=number(fields, b"max"),
         progress=fraction(progress),
         progress_text=said,
-        lane=text(fields.get(b"lane", b"normal")[:SHOWN]),
+        lane=decode(fields.get(b"lane", b"normal")[:SHOWN]),
         due_at=_seconds(fields, b"due"),
         started_at=_seconds(fields, b"started"),
         ended_at=_seconds(fields, b"ended"),
-        worker=text(fields.get(b"worker", b"")[:SHOWN]),
+        worker=decode(fields.get(b"worker", b"")[:SHOWN]),
         cancel_requested=b"cancel" in fields,
         error=failure(data) if data and state is not State.SUCCEEDED else None,
         history=[record for line in history or () if (record := unpacked(_records, line))],

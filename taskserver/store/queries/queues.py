@@ -12,7 +12,7 @@ from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.broker.connection import Broker, GroupMissing
 from taskserver.store.keys import GROUP, QUEUES, Keys
 from taskserver.store.queries.untrusted import is_queue_name
-from taskserver.store.replies import milliseconds_of, text
+from taskserver.store.replies import decode, milliseconds_of
 
 
 class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
 async def names(broker: Broker) -> list[str]:
     """The names of all queues, and of all their partitions, sorted."""
     found = await broker.ask(QUEUES, lambda client: client.smembers(QUEUES))
-    return sorted(filter(is_queue_name, map(text, found)))
+    return sorted(filter(is_queue_name, map(decode, found)))
 
 
 async def info(broker: Broker, queue: str) -> QueueInfo:
@@ -122,7 +122,7 @@ async def _look(client: Any, keys: Keys) -> QueueInfo:
         delayed=delayed,
         dead=dead,
         oldest_age=max(0.0, *ages) if ages else None,
-        workers=[text(key)[len(keys.worker("")) :] for key, lives in zip(workers, alive, strict=True) if lives],
+        workers=[decode(key)[len(keys.worker("")) :] for key, lives in zip(workers, alive, strict=True) if lives],
     )
 
 

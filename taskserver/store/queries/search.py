@@ -13,12 +13,12 @@ from taskserver.domain.job import JobStatus, State
 from taskserver.domain.partitions import queue_of
 from taskserver.store.broker.connection import Broker
 from taskserver.store.queries import jobs as job_queries
-from taskserver.store.replies import text
+from taskserver.store.replies import decode
 
 PAGE = 200
 
 
-class Wanted(NamedTuple):
+class JobFilter(NamedTuple):
     """What a job must be to be found; None leaves it open.
 
     Attributes:
@@ -49,7 +49,7 @@ class Wanted(NamedTuple):
         return job.error is not None and str(self.error) in f"{job.error.type}: {job.error.message}"
 
 
-async def newest_jobs(broker: Broker, queues: Iterable[str], wanted: Wanted, limit: int) -> list[JobStatus]:
+async def newest_jobs(broker: Broker, queues: Iterable[str], wanted: JobFilter, limit: int) -> list[JobStatus]:
     """The newest jobs that are wanted, newest first. Looks at every job of the queues, some hundred at a time."""
     newest: list[JobStatus] = []
     for queue in queues:
@@ -59,7 +59,7 @@ async def newest_jobs(broker: Broker, queues: Iterable[str], wanted: Wanted, lim
     return newest
 
 
-async def dead_letters(broker: Broker, queues: Iterable[str], wanted: Wanted) -> AsyncIterator[JobStatus]:
+async def dead_letters(broker: Broker, queues: Iterable[str], wanted: JobFilter) -> AsyncIterator[JobStatus]:
     """The dead letters that are wanted, queue by queue, newest first, whatever their number.
 
     Partitions of one queue that follow each other count as one. Some letters may die, or be requeued or deleted,
@@ -91,7 +91,7 @@ async def _newest_first(sources: list[AsyncGenerator[JobStatus, None]]) -> Async
             await source.aclose()
 
 
-async def _dead_of(broker: Broker, partition: str, wanted: Wanted) -> AsyncGenerator[JobStatus, None]:
+async def _dead_of(broker: Broker, partition: str, wanted: JobFilter) -> AsyncGenerator[JobStatus, None]:
     async for keys in _dead_keys(broker, partition):
         for job in await _statuses(broker, partition, keys, wanted):
             yield job
@@ -108,7 +108,7 @@ async def _dead_keys(broker: Broker, queue: str) -> AsyncIterator[list[str]]:
     name = broker.keys(queue).dead
     oldest, behind = "+inf", 0  # of those that died at the oldest time so far, how many have been seen
     while page := await broker.ask(name, partial(_older, name=name, than=oldest, behind=behind)):
-        yield [text(key) for key, _ in page]
+        yield [decode(key) for key, _ in page]
         last = page[-1][1]
         same = sum(died == last for _, died in page)
         behind = behind + same if repr(last) == oldest else same
@@ -127,7 +127,7 @@ async def _size(client: Any, name: str) -> int:
     return size
 
 
-async def _statuses(broker: Broker, queue: str, keys: Sequence[str], wanted: Wanted) -> list[JobStatus]:
+async def _statuses(broker: Broker, queue: str, keys: Sequence[str], wanted: JobFilter) -> list[JobStatus]:
     found: list[JobStatus] = []
     for start in range(0, len(keys), PAGE):
         statuses = await job_queries.statuses(broker, queue, keys[start : start + PAGE])

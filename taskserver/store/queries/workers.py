@@ -1,4 +1,4 @@
-"""Looking at the workers of all queues, and giving them orders."""
+"""Reading which workers are alive, and what each of them is doing."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from taskserver.domain.fleet import FleetCommand, WorkerSnapshot
+from taskserver.domain.fleet import WorkerSnapshot
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.broker.connection import Broker
 from taskserver.store.keys import GROUP, Keys
 from taskserver.store.queries import queues
-from taskserver.store.replies import or_nothing
+from taskserver.store.replies import none_if_missing
 
 BATCH = 500
 
@@ -81,12 +81,12 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     memory: int
     metrics_port: int | None
 
-    def called(self, name: str) -> bool:
+    def matches(self, name: str) -> bool:
         """Whether ``name`` means this worker, among others: it is its own, its supervisor's or its task server's."""
         return name in (self.name, self.supervisor, self.task_server)
 
     @property
-    def ordered_as(self) -> str:
+    def command_target(self) -> str:
         """Whom to tell what concerns it and all that stand and fall with it."""
         return self.supervisor or self.name
 
@@ -107,13 +107,6 @@ async def list_workers(broker: Broker, only: Iterable[str] | None = None) -> lis
     return sorted(latest.values(), key=lambda each: (each.task_server, each.host, each.replica or 0, each.name))
 
 
-async def give(broker: Broker, worker: WorkerInfo, order: FleetCommand) -> None:
-    """Say an order where the worker listens. It may be lost, so say it again until it is seen to be carried out."""
-    keys = broker.keys(worker.queues[0])
-    text = b"order " + msgspec.json.encode(order)
-    await broker.ask(keys.prefix, lambda client: client.publish(keys.control, text))
-
-
 async def _of_queue(broker: Broker, keys: Keys) -> AsyncIterator[WorkerInfo]:
     names = await broker.ask(keys.prefix, lambda client: _names(client, keys))
     for start in range(0, len(names), BATCH):
@@ -128,7 +121,7 @@ async def _names(client: Any, keys: Keys) -> list[bytes]:
     async with client.pipeline(transaction=False) as pipe:
         for lane in (RETURNED, *LANES):
             pipe.xinfo_consumers(keys.lane(lane), GROUP)
-        answers = or_nothing(await pipe.execute(raise_on_error=False))
+        answers = none_if_missing(await pipe.execute(raise_on_error=False))
     return queues.worker_keys(keys, answers)
 
 

@@ -16,8 +16,8 @@ from contextlib import aclosing
 
 from taskserver.store.broker.connection import Broker
 from taskserver.store.maintenance import registry
-from taskserver.store.maintenance.audit import around, take_turn
-from taskserver.store.maintenance.damage import WORDS, Damage, Found
+from taskserver.store.maintenance.audit import audit_queue, take_turn
+from taskserver.store.maintenance.damage import DESCRIPTIONS, Damage, DamageFinding
 from taskserver.worker.service import LoopService
 
 STEP_SECONDS = 0.2
@@ -73,7 +73,7 @@ class Janitor(LoopService):
         return await take_turn(self._broker, self._queue, self._worker, round(seconds * 1000))
 
     async def _go_around(self, fast: bool, thorough: bool) -> None:
-        async with aclosing(around(self._broker, self._queue, repair=True, thorough=thorough)) as steps:
+        async with aclosing(audit_queue(self._broker, self._queue, repair=True, thorough=thorough)) as steps:
             async for step in steps:
                 for found in step.found:
                     self._tell(found)
@@ -83,17 +83,17 @@ class Janitor(LoopService):
                     await self._hold(HOLD_SECONDS)
                     await self.rest(STEP_SECONDS, until=self._hurry)
 
-    def _tell(self, found: Found) -> None:
-        if found.trouble is Damage.HELD:
+    def _tell(self, found: DamageFinding) -> None:
+        if found.damage is Damage.HELD:
             return  # the sweeper's matter
-        words = WORDS[found.trouble]
+        words = DESCRIPTIONS[found.damage]
         level = logging.WARNING if words.level == "error" else logging.INFO
         log.log(level, "queue %s: %s %s: %s", self._queue, words.noun, words.about, f"{found.name} ({words.done})")
 
     async def _forget_unused(self) -> None:
         """Once an hour one worker of all looks for queues that nobody uses any more: nobody else is there to do it."""
-        if self.stopping or not await registry.take_turn(self._broker, self._worker):
+        if self.stopping or not await registry.take_cleanup_turn(self._broker, self._worker):
             return
-        for queue in await registry.idle(self._broker, mark=True):
+        for queue in await registry.find_unused(self._broker, mark=True):
             if not self.stopping and await registry.forget(self._broker, queue):
                 log.info("queue %s is forgotten: it was empty and unused for 30 days", queue)

@@ -51,10 +51,10 @@ class PartitionWatcher(LoopService):
                 be long, so that is for the beginning.
         """
         if thorough:
-            names = await partitions.of(self._broker, *self._queues)
+            names = await partitions.expand(self._broker, *self._queues)
         else:
             counted = await partitions.counts(self._broker)
-            names = [name for queue in self._queues for name in partitions.joined(queue, (), counted)]
+            names = [name for queue in self._queues for name in partitions.merge(queue, (), counted)]
         return [name for name in names if name not in self._known]
 
     async def turn(self) -> None:

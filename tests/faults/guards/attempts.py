@@ -6,10 +6,10 @@ from tests.faults import test_entries, test_wrong_types
 from tests.faults.guards.guard import Guard, by, edge, guards, of_prelude
 from tests.store import (
     test_claim,
-    test_mend,
     test_plain,
     test_promote_expire,
     test_renew,
+    test_repair_jobs,
     test_report,
     test_settle,
     test_wait_answer,
@@ -216,7 +216,7 @@ ATTEMPTS = [
         "wait",
         ("cancel", "state", CANCEL, "", "a cancelled job waits for ever", edge("wait", "running", "cancelled")),
         ("limit", "state", "if tonumber(limit) > 0 then", "if true then", "a question without a limit expires at once",
-         by(test_mend.test_a_question_without_a_limit_does_not_expire_with_its_job)),
+         by(test_repair_jobs.test_a_question_without_a_limit_does_not_expire_with_its_job)),
     ),
     *guards(
         "defer",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from taskserver.domain.job import State
 from tests.faults import test_damaged_records, test_entries, test_wrong_types
 from tests.faults.guards.guard import by, edge, guards, of_prelude, outside
-from tests.store import test_mend, test_promote_expire, test_purge_leave, test_reclaim, test_settle
+from tests.store import test_promote_expire, test_purge_leave, test_reclaim, test_repair_jobs, test_settle
 
 CANCEL = "if job.cancel then return end_job(key, job, 'cancelled', '', now) end"
 FORGED_TIME = by(test_promote_expire.test_a_forged_time_of_no_job_is_forgotten, key="unknown")
 IDLE = by(test_promote_expire.test_none_comes_early_and_the_scheduler_hears_when_to_look_again)
-OLD = by(test_mend.test_a_dead_letter_that_is_too_old_for_the_list_is_not_listed_again)
-SOUND = by(test_mend.test_a_job_that_lacks_nothing_is_left_alone)
+OLD = by(test_repair_jobs.test_a_dead_letter_that_is_too_old_for_the_list_is_not_listed_again)
+SOUND = by(test_repair_jobs.test_a_job_that_lacks_nothing_is_left_alone)
 
 # fmt: off
 KEEPERS = [
@@ -138,12 +138,12 @@ KEEPERS = [
     *guards(
         "remove_worker",
         ("pending", "wake-up", "if pending == 0 and call", "if call", "jobs of a lost worker are pending for nobody",
-         by(test_mend.test_consumers_of_workers_that_are_gone_leave_unless_something_is_pending_for_them)),
+         by(test_repair_jobs.test_consumers_of_workers_that_are_gone_leave_unless_something_is_pending_for_them)),
         ("alive", "owner", " and call('EXISTS', QUEUE .. 'worker:' .. name) == 0 then", " then",
          "the consumers of live workers come and go",
-         by(test_mend.test_consumers_of_workers_that_are_gone_leave_unless_something_is_pending_for_them)),
+         by(test_repair_jobs.test_consumers_of_workers_that_are_gone_leave_unless_something_is_pending_for_them)),
         ("nothing pending", "record", "if not oldest or before", "if before", "an idle queue stops the janitor",
-         by(test_mend.test_consumers_of_workers_that_are_gone_leave_unless_something_is_pending_for_them)),
+         by(test_repair_jobs.test_consumers_of_workers_that_are_gone_leave_unless_something_is_pending_for_them)),
         ("rewound group", "wake-up", "if not oldest or before(last, oldest) then", "if not oldest then",
          "entries are trimmed that a rewound group would deliver",
          by(test_entries.test_what_a_rewound_group_will_deliver_stays)),
@@ -173,17 +173,17 @@ KEEPERS = [
     *guards(
         "take_turn",
         ("janitor", "owner", "return hold('janitor', ARGV[1], ARGV[2]) and 1 or 0", "return 1",
-         "all workers walk at once", by(test_mend.test_one_worker_at_a_time_walks)),
+         "all workers walk at once", by(test_repair_jobs.test_one_worker_at_a_time_walks)),
     ),
     *of_prelude(
         "ends",
         "take_turn",
         ("holder", "owner", "if holder and holder ~= me then return false end", "", "all workers walk at once",
-         by(test_mend.test_one_worker_at_a_time_walks)),
+         by(test_repair_jobs.test_one_worker_at_a_time_walks)),
         ("itself", "owner", "if holder and holder ~= me then", "if holder then",
-         "the janitor stops in the middle of its walk", by(test_mend.test_one_worker_at_a_time_walks)),
+         "the janitor stops in the middle of its walk", by(test_repair_jobs.test_one_worker_at_a_time_walks)),
         ("nobody", "owner", "if holder and holder ~= me then", "if holder ~= me then", "nobody ever walks",
-         by(test_mend.test_one_worker_at_a_time_walks)),
+         by(test_repair_jobs.test_one_worker_at_a_time_walks)),
         ("lock without an end", "record", "if call('PTTL', lock) == -1 then call('UNLINK', lock) end", "",
          "nobody ever walks again", by(test_wrong_types.test_a_lock_without_an_end_is_nobodys)),
         ("lock of another type", "record", "call_or_reset(lock, 'GET', lock)", "call('GET', lock)",
@@ -194,16 +194,16 @@ KEEPERS = [
         "repair_jobs",
         ("that may expire", "state", "return may and job.expires", "return job.expires",
          "a job that has started in time expires",
-         by(test_mend.test_a_job_that_has_started_in_time_is_not_listed_to_expire)),
+         by(test_repair_jobs.test_a_job_that_has_started_in_time_is_not_listed_to_expire)),
         ("that expires", "record", "return may and job.expires", "return may",
          "a job without a limit stops the janitor", SOUND),
         ("waiting", "wake-up", "local may = job.state == 'waiting' or (", "local may = (",
          "a question that is not answered in time is asked for ever",
-         by(test_mend.test_a_question_that_must_be_answered_in_time_is_listed_again)),
+         by(test_repair_jobs.test_a_question_that_must_be_answered_in_time_is_listed_again)),
         ("not started", "attempts", " and (job.attempt or 0) == 0)", ")", "a job that has started in time expires",
-         by(test_mend.test_a_job_that_has_started_in_time_is_not_listed_to_expire)),
+         by(test_repair_jobs.test_a_job_that_has_started_in_time_is_not_listed_to_expire)),
         ("not ended", "state", "((job.state == 'queued' or job.state == 'delayed') and", "(true and",
-         "an ended job is listed to expire", by(test_mend.test_an_ended_job_is_not_listed_to_expire)),
+         "an ended job is listed to expire", by(test_repair_jobs.test_an_ended_job_is_not_listed_to_expire)),
         ("age that is none", "record", "'ended')) or now", "'ended'))", "a damaged record stops the janitor",
          by(test_damaged_records.test_a_dead_letter_whose_time_of_death_is_none_is_listed, garbage=b"x")),
         ("age", "once", "return ended > now - DEAD_TTL and ended or nil", "return ended",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.faults import test_damaged_records, test_entries, test_wrong_types
 from tests.faults.guards.guard import Check, by, of_prelude
-from tests.store import test_cancel, test_claim, test_mend, test_promote_expire, test_renew, test_settle
+from tests.store import test_cancel, test_claim, test_promote_expire, test_renew, test_repair_jobs, test_settle
 
 
 def number(garbage: bytes, field: str = "ttl") -> Check:
@@ -119,7 +119,7 @@ READING = [
         ("largest id", "wake-up", "return #digits < 20 or (#digits == 20 and digits <= '18446744073709551615') end",
          "return #digits < 20 end", "a job loses its entry behind a forged one",
          by(test_entries.test_a_job_behind_a_forged_id_keeps_its_entry)),
-        ("lease of no entry", "record", "return lane and #own", "return #own", "a heartbeat stops at a damaged record",
+        ("lease of no entry", "record", "return lane and #call_or_reset", "return #call_or_reset", "a heartbeat stops at a damaged record",
          entry(b"x")),
         ("lease", "wake-up", "if lease(job.entry, worker) then return end", "lease(job.entry, worker)",
          "each heartbeat writes another entry", by(test_renew.test_a_heartbeat_writes_no_entry_that_is_not_needed)),
@@ -156,14 +156,14 @@ READING = [
         ("one length", "wake-up",
          "if #one == #other and byte(one, find(other, '-', 1, true)) == 45 then",
          "if #one == #other then", "each walk writes another entry for a job that waits",
-         by(test_mend.test_ids_of_one_length_are_told_apart_by_their_parts)),
+         by(test_repair_jobs.test_ids_of_one_length_are_told_apart_by_their_parts)),
         ("another group", "wake-up", "if group[2] == GROUP then return", "if true then return",
          "somebody else's group decides which jobs are stranded",
-         by(test_mend.test_a_group_of_somebody_else_misleads_nobody)),
+         by(test_repair_jobs.test_a_group_of_somebody_else_misleads_nobody)),
         ("same time", "live entry", "if a == c then a, c = b, d end", "",
          "each walk writes another entry for every job that waits",
-         by(test_mend.test_entries_of_one_millisecond_are_told_apart)),
+         by(test_repair_jobs.test_entries_of_one_millisecond_are_told_apart)),
         ("longer id", "wake-up", "return #a < #c or (#a == #c and a < c)", "return a < c",
-         "a job is stranded behind a longer id", by(test_mend.test_entries_of_one_millisecond_are_told_apart)),
+         "a job is stranded behind a longer id", by(test_repair_jobs.test_entries_of_one_millisecond_are_told_apart)),
     ),
 ]

@@ -101,7 +101,7 @@ class Keepers(Workers):
         self.call("take_turn", audit.take_turn(self.queue.broker, QUEUE, worker, LONG_MS))
         for _ in range(1 + self.model.disturbed):
             self.make_a_round(thorough)
-        self.run(audit.tidy(self.queue.broker, QUEUE))
+        self.run(audit.remove_gone_workers(self.queue.broker, QUEUE))
         self.model.disturbed = self.run(self._is_full())
         self.compare("remove_worker")
 
@@ -121,8 +121,8 @@ class Keepers(Workers):
                 self.model.jobs[key].overdue = False  # another lease has begun
 
     async def _round(self, thorough: bool) -> list[str]:
-        steps = [step async for step in audit.around(self.queue.broker, QUEUE, repair=True, thorough=thorough)]
-        return [found.name for step in steps for found in step.found if found.trouble is Damage.ASLEEP]
+        steps = [step async for step in audit.audit_queue(self.queue.broker, QUEUE, repair=True, thorough=thorough)]
+        return [found.name for step in steps for found in step.found if found.damage is Damage.STRANDED]
 
     @where_a_job_is(State.RUNNING)
     @rule(number=NUMBER, worker=WORKER)

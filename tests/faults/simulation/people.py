@@ -11,7 +11,7 @@ from taskserver.domain.lanes import LANES
 from taskserver.store.jobs import admin
 from taskserver.store.jobs import submit as submitting
 from taskserver.store.queries import jobs as job_queries
-from taskserver.store.replies import text
+from taskserver.store.replies import decode
 from tests.faults.simulation.model import MAX_ATTEMPTS, Job
 from tests.faults.simulation.stage import ENDED, JOBS, NUMBER, where_a_job_is
 from tests.faults.simulation.workers import Workers
@@ -97,7 +97,7 @@ class People(Workers):
     def bury(self, number: int) -> None:
         """Of all jobs, only dead letters are deleted."""
         dead = self.pick(number, State.DEAD)
-        assert self.run(admin.bury_for_good(self.queue.broker, QUEUE, list(self.model.jobs))) >= 1
+        assert self.run(admin.delete_dead(self.queue.broker, QUEUE, list(self.model.jobs))) >= 1
         for job in self.model.in_state(State.DEAD):
             assert not self.run(self.queue.record(job.key))
             del self.model.jobs[job.key]
@@ -122,5 +122,5 @@ class People(Workers):
         statuses = self.call("", job_queries.statuses(self.queue.broker, QUEUE, keys))
         for key, outcome, status in zip(keys, outcomes, statuses, strict=True):
             state = self.model.jobs[key].state
-            assert (outcome and outcome.state) is state, text(key.encode())
+            assert (outcome and outcome.state) is state, decode(key.encode())
             assert (status and status.state) is state

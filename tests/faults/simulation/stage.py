@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition
 
 from taskserver.domain.job import State
 from taskserver.store.broker.connection import Broker
-from taskserver.store.jobs.claim import Entry
+from taskserver.store.jobs.claim import StreamEntry
 from tests.faults.simulation.model import Job, Model
 from tests.faults.simulation.view import View, look
 from tests.store.harness import QUEUE, Queue
@@ -51,7 +51,7 @@ class Stage(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.model = Model()
-        self.unbegun: list[tuple[str, Entry]] = []
+        self.unbegun: list[tuple[str, StreamEntry]] = []
         self.said = 0
         self.backups: dict[str, bytes | None] = {}
         brokers = [Broker(self.url), Broker(self.url)]

@@ -11,9 +11,9 @@ from taskserver.domain.job import ClaimedJob, State
 from taskserver.domain.settlement import Defer, Refusal, Settlement
 from taskserver.store.broker.connection import GroupMissing
 from taskserver.store.jobs import recover
-from taskserver.store.jobs.claim import Entry
+from taskserver.store.jobs.claim import StreamEntry
 from taskserver.store.keys import GROUP
-from taskserver.store.replies import text
+from taskserver.store.replies import decode
 from tests.faults.simulation.model import MAX_ATTEMPTS, Attempt, Job
 from tests.faults.simulation.stage import JOBS, NUMBER, WORKER, Stage, where_a_job_is
 from tests.faults.simulation.view import ALL_LANES
@@ -61,7 +61,7 @@ class Workers(Stage):
         for lane, entries in answer:
             for id_, fields in entries:
                 name = lane.decode().rpartition(":")[2]
-                self.unbegun.append((worker, Entry(name, id_.decode(), text((fields or {}).get(b"job", b"")))))
+                self.unbegun.append((worker, StreamEntry(name, id_.decode(), decode((fields or {}).get(b"job", b"")))))
 
     @where_a_job_is(State.QUEUED)
     @rule(worker=WORKER)

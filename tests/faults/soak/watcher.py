@@ -53,7 +53,7 @@ class Watcher:
             await subscription.psubscribe(QUEUE.done("*"))
             while True:
                 message = await subscription.get_message(ignore_subscribe_messages=True, timeout=1.0)
-                if message and (ended := [key for key, _ in notifications.ended(message["data"])]):
+                if message and (ended := [key for key, _ in notifications.ended_jobs(message["data"])]):
                     await self._look(client, ended)
 
     async def _walk(self, client: Any) -> None:
