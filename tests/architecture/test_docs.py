@@ -1,49 +1,71 @@
-"""What the documents name is there: files, states, transitions and rights."""
+"""What the documents name exists: files, pages, states, transitions and rights."""
 
 from __future__ import annotations
 
 import re
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 from taskserver.domain.job import TRANSITIONS, State
 from taskserver.store.broker.access import ROLES
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+PAGES = ROOT / "docs"
+DOCUMENTS = [*ROOT.glob("*.md"), *PAGES.glob("*.md")]
+WORKED_EXAMPLE = "CONTRIBUTING.md: taskserver/store/lua/park.lua"
+"""The file that a reader of CONTRIBUTING writes."""
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_and_files_that_are_named_exist(document: Path) -> None:
-    text = document.read_text()
-    links = {link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link}
-    named = set(re.findall(r"`((?:tests|taskserver|docs|examples|benchmarks)/[\w./]+\.\w+)`", text))
-    missing = [link for link in links if link and not (document.parent / link).exists()]
-    missing += [name for name in named if not (ROOT / name).exists()]
-    if document.name == "CONTRIBUTING.md":
-        missing.remove("taskserver/store/lua/park.lua")  # the worked example
-    assert missing == []
+def links(document: Path) -> Iterator[str]:
+    """Links to files, and files of the repository in code font."""
+    text = document.read_text("utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        name = link.partition("#")[0]
+        if name and "://" not in link:
+            yield str((document.parent / name).resolve().relative_to(ROOT))
+    yield from re.findall(r"`((?:tests|taskserver|docs|examples|benchmarks)/[\w./]+\.\w+)`", text)
+
+
+def test_files_that_documents_name_exist() -> None:
+    missing = {f"{document.name}: {name}" for document in DOCUMENTS for name in links(document) if not exists(name)}
+    assert missing == {WORKED_EXAMPLE}
+
+
+def exists(name: str) -> bool:
+    return (ROOT / name).exists()
+
+
+def test_the_navigation_has_every_page_once() -> None:
+    navigation = tomllib.loads((ROOT / "zensical.toml").read_text("utf-8"))["project"]["nav"]
+    assert sorted(pages(navigation)) == sorted(path.name for path in PAGES.glob("*.md"))
+
+
+def pages(entries: list[dict[str, Any]]) -> Iterator[str]:
+    for target in (target for entry in entries for target in entry.values()):
+        yield from [target] if isinstance(target, str) else pages(target)
 
 
 def test_the_drawing_shows_every_state_and_every_transition_of_a_single_job() -> None:
-    words = set(re.findall(r"[a-z]+", (ROOT / "docs" / "assets" / "states.svg").read_text()))
-    assert {str(state) for state in State} <= words
-    assert {name for name in TRANSITIONS if name not in ("purge", "repair_jobs")} <= words  # many jobs at once; repairs
+    drawn = set(re.findall(r"[a-z]+", (PAGES / "assets" / "states.svg").read_text("utf-8")))
+    assert {str(state) for state in State} <= drawn
+    assert {name for name in TRANSITIONS if name not in ("purge", "repair_jobs")} <= drawn  # many jobs at once; repairs
 
 
-def test_the_drawing_of_architecture_names_every_service() -> None:
-    text = (ROOT / "ARCHITECTURE.md").read_text()
-    for service in ("heartbeat", "settler", "control", "scheduler", "reclaimer", "janitor", "fetcher"):
-        assert f"`{service}.py`" in text
+def test_architecture_names_every_service() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    folder = ROOT / "taskserver" / "worker"
+    services = [path for path in folder.rglob("*.py") if re.search(r"\((?:Loop)?Service\):", path.read_text("utf-8"))]
+    assert [path.name for path in services if f"`{path.name}`" not in text and path.name != "service.py"] == []
 
 
-def test_the_rights_of_each_role_are_told_as_they_are_given() -> None:
-    text = (ROOT / "docs" / "security.md").read_text().replace("\\|", "|")
-    told = {
+def test_the_page_lists_the_rights_of_each_role() -> None:
+    text = (PAGES / "security.md").read_text("utf-8").replace("\\|", "|")
+    listed = {
         row[0]: set(re.findall(r"`([^`]+)`", row[2]))
         for row in (re.split(r" \| ", line.strip("| ")) for line in text.splitlines() if line.startswith("| "))
         if len(row) == 3
     }
     for role in ROLES.values():
-        assert told["all"] | told[f"`{role.name}`"] == set(role.commands), role.name
+        assert listed["all"] | listed[f"`{role.name}`"] == set(role.commands), role.name
