@@ -211,7 +211,7 @@ from importlib.util import find_spec
 
 from taskserver import tool
 
-VERSION = "new" if find_spec("taskserver.store.broker.schema") else "old"
+VERSION = "new" if find_spec("taskserver.aio") else "old"
 
 
 @tool
