@@ -114,7 +114,7 @@ class Fetcher(LoopService):
             claimed = await claim(
                 self._broker, self._queue, self._worker, self._share.next(wanted), self._attempts_cap, read
             )
-            attempts = self._executor.admit(claimed.jobs)
+            attempts = self._executor.admit(claimed.jobs, self._slots, self._settler)
             for attempt in attempts:
                 self._executor.begin(attempt)
                 started += 1
@@ -130,7 +130,7 @@ class Fetcher(LoopService):
 
     async def _recall(self) -> None:
         """The last claim or read was not answered: it may have brought jobs that nobody runs."""
-        running = [attempt.job.key for attempt in self._executor.running.values() if attempt.job.queue == self._queue]
+        running = [attempt.job.key for attempt in self._executor.running if attempt.job.queue == self._queue]
         returned = await recall(self._broker, self._queue, self._worker, running + self._settler.unsettled)
         if returned:
             log.warning("%d jobs of a claim that was not answered are queued again", len(returned))

@@ -44,7 +44,7 @@ from taskserver.store.maintenance.partitioning import grow
 from taskserver.tools import Toolbox
 from taskserver.tools.processes import ProcessPool, processes
 from taskserver.version import VERSION
-from taskserver.worker.attempt import Attempt, StopReason
+from taskserver.worker.attempt import Attempt
 from taskserver.worker.config import WorkerConfig
 from taskserver.worker.control import Control, read_order
 from taskserver.worker.executor import Executor
@@ -54,10 +54,10 @@ from taskserver.worker.identity import HOST, PYTHON, WorkerIdentity, resident_by
 from taskserver.worker.maintenance.partition_watcher import PartitionWatcher
 from taskserver.worker.maintenance.recycler import Recycler
 from taskserver.worker.maintenance.schema_watcher import SchemaWatcher
+from taskserver.worker.outcome import ResultRules, StopReason
 from taskserver.worker.partition import Partition, PartitionSettings, attempts_cap
 from taskserver.worker.process_exit import EXIT_RECYCLE
 from taskserver.worker.service import Service
-from taskserver.worker.settler import Settler
 from taskserver.worker.slots import Slots
 from taskserver.worker.vitals import Vitals
 
@@ -116,20 +116,16 @@ class Worker:
         patience = DeferLimits(round(config.unknown_tool_wait * 1000))
         self._terms = PartitionSettings(broker, self.name, patience, config.lease, attempts_cap(self.toolbox))
         self._portions = FairSlots(self._slots, config.shares)
-        self._settlers: dict[str, Settler] = {}
         self._works: dict[str, Partition] = {}
         self._partitions: list[str] = []
         self._lookout = SchemaWatcher(broker, self._give_way)
         self._executor = Executor(
             self.toolbox,
             self._slots,
-            self._portions.taken_from,
-            self._settlers,
-            config.max_result_bytes,
+            ResultRules(config.max_result_bytes, config.keep_messages),
             self._keyring,
-            keep_messages=config.keep_messages,
         )
-        pulse = HeartbeatSource(lambda: list(self._executor.running.values()), self._about, self._attend)
+        pulse = HeartbeatSource(lambda: self._executor.running, self._about, self._attend)
         self._heart = Heartbeat(broker, self.name, self._partitions, config.lease, pulse)
         self._control = Control(broker, {})
         self._surveyor = PartitionWatcher(broker, queues, self._works, self._take_up)
@@ -143,7 +139,6 @@ class Worker:
             work.fetcher.share(slots[name])
         for name in new:
             work = self._works[name] = Partition(name, self._terms, slots[name], self._executor)
-            self._settlers[name] = work.settler
             self._partitions.append(name)  # the heart reads it from its thread: the last step
         return [self._works[name] for name in new]
 
@@ -330,12 +325,10 @@ class Worker:
         }
 
     def _cancel(self, queue: str, key: str) -> None:
-        attempt = self._executor.running.get(f"{queue}-{key}")
-        if attempt is not None:
-            self._executor.end(attempt, StopReason.CANCEL)
+        self._executor.cancel(f"{queue}-{key}")
 
     def _attend(self, attempt: Attempt, reason: str) -> None:
-        if self._executor.running.get(attempt.id) is not attempt:  # it has ended meanwhile
+        if not self._executor.holds(attempt):  # it has ended meanwhile
             return
         if reason == "lost":
             log.warning("job %s was taken from this worker: its lease had run out", attempt.id)
@@ -378,7 +371,7 @@ class Worker:
                 busy=self._slots.busy,
                 queues=list(config.queues),
                 tools=sorted(self.toolbox.tools),
-                running=told(list(self._executor.running.values())),
+                running=told(self._executor.running),
                 stopping=self._stop.is_set(),
             )
         )

@@ -10,7 +10,7 @@ from taskserver.worker.deadlines import Deadlines
 
 
 def attempt(key: str) -> Attempt:
-    return Attempt(ClaimedJob("q", key, 1, 1, None, b""), None, 0.0)  # type: ignore[arg-type]
+    return Attempt(ClaimedJob("q", key, 1, 1, None, b""), None, None, 0.0)  # type: ignore[arg-type]
 
 
 async def test_each_is_told_in_the_order_of_their_deadlines_and_those_that_ended_are_not() -> None:

@@ -70,7 +70,7 @@ async def test_an_attempt_that_finds_no_memory_to_be_settled(
     await hired.worker.ready.wait()
     while not reasons:
         await asyncio.sleep(0.001)
-    assert reasons == [f"job {job.id}: memory is out"]
+    assert reasons == [f"job {job.id}: out of memory"]
 
 
 def test_the_process_ends_with_code_70_and_says_why() -> None:

@@ -1,0 +1,253 @@
+"""Every way in which an attempt can end, and what is done about it: one table."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import Any
+
+import msgspec
+import pytest
+
+from taskserver import BaseConsumer, BaseMessage, Context, RetryPolicy, State
+from taskserver.domain.job import ClaimedJob, Failure
+from taskserver.domain.messages import Envelope
+from taskserver.domain.settlement import Defer, Finish, Release, Retry
+from taskserver.errors import MessageInvalid, PermanentError, ToolNotFound
+from taskserver.worker.outcome import (
+    Broken,
+    Decision,
+    Ending,
+    Opened,
+    Raised,
+    ResultRules,
+    Returned,
+    StopReason,
+    Unended,
+    Unknown,
+    Unreadable,
+    UsedUp,
+    decide,
+)
+
+CANCEL, TIMEOUT, LOST, RELEASE = StopReason.CANCEL, StopReason.TIMEOUT, StopReason.LOST, StopReason.RELEASE
+
+
+class Letter(BaseMessage):
+    text: str = ""
+
+
+class Quiet(BaseConsumer[Letter]):
+    retry = RetryPolicy(delay=0.01)
+
+    async def process(self, message: Letter, ctx: Context) -> None: ...
+
+
+class Curious(Quiet):
+    """Wants to hear of successes too."""
+
+    async def on_success(self, result: Any, message: Letter) -> None: ...
+
+
+def opened(consumer: BaseConsumer[Letter] | None = None, max_attempts: int = 3) -> Opened:
+    consumer = consumer or Quiet()
+    message = Letter()
+    envelope = Envelope("Letter", msgspec.Raw(msgspec.msgpack.encode(message)), timeout=2.5)
+    return Opened(envelope, consumer, message, consumer.plan(message), max_attempts)
+
+
+def job(attempt: int = 1) -> ClaimedJob:
+    return ClaimedJob("mail", "0" * 24, attempt, 7, None, b"", b"normal/1-0")
+
+
+def decided(stop: StopReason | None, ending: Ending, attempt: int = 1, rules: ResultRules | None = None) -> Decision:
+    return decide(stop, ending, job(attempt), rules or ResultRules(1_000), lambda: lambda text: text)
+
+
+READ = opened()
+AGAIN, HOPELESS = ValueError("no luck"), PermanentError("no way")
+ENDINGS: dict[str, tuple[Ending, int]] = {
+    "returned": (Returned(READ, 5), 1),
+    "returned what cannot be encoded": (Returned(READ, object()), 1),
+    "raised": (Raised(READ, AGAIN), 1),
+    "raised in the last attempt": (Raised(READ, AGAIN), 3),
+    "raised what no attempt mends": (Raised(READ, HOPELESS), 1),
+    "cancelled by its own code": (Raised(READ, asyncio.CancelledError()), 1),
+    "does not end": (Unended(READ), 1),
+    "does not end in the last attempt": (Unended(READ), 3),
+    "never began": (Unended(None), 1),
+    "no attempt left": (UsedUp(READ), 4),
+    "unknown tool": (Unknown(ToolNotFound("no tool 'x' here")), 1),
+    "unreadable message": (Unreadable(MessageInvalid("noise")), 1),
+    "something around the tool failed": (Broken(KeyError("plan")), 1),
+}
+DECISIONS = {
+    None: {
+        "returned": "succeeded",
+        "returned what cannot be encoded": "failed ResultInvalid",
+        "raised": "retry ValueError",
+        "raised in the last attempt": "dead ValueError",
+        "raised what no attempt mends": "failed PermanentError",
+        "cancelled by its own code": "retry RuntimeError",
+        "does not end": "release",
+        "does not end in the last attempt": "release",
+        "never began": "release",
+        "no attempt left": "dead WorkerLost",
+        "unknown tool": "defer ToolNotFound",
+        "unreadable message": "dead MessageInvalid",
+        "something around the tool failed": "failed KeyError",
+    },
+    TIMEOUT: {
+        **dict.fromkeys(ENDINGS, "retry TimeoutError"),
+        "raised in the last attempt": "dead TimeoutError",
+        "does not end in the last attempt": "dead TimeoutError",
+        # An attempt that has not begun to run cannot have run for too long.
+        **dict.fromkeys(
+            (
+                *("never began", "no attempt left", "unknown tool"),
+                *("unreadable message", "something around the tool failed"),
+            ),
+            "release",
+        ),
+    },
+    CANCEL: dict.fromkeys(ENDINGS, "cancelled"),
+    LOST: dict.fromkeys(ENDINGS, "nothing"),
+    RELEASE: {
+        **dict.fromkeys(ENDINGS, "release"),
+        "returned": "succeeded",
+        "returned what cannot be encoded": "failed ResultInvalid",
+    },
+}
+
+
+def told(decision: Decision) -> str:
+    """A decision in two words: what becomes of the job, and the error's type."""
+    match decision.settlement:
+        case None:
+            return "nothing"
+        case Finish(state=State.SUCCEEDED | State.CANCELLED as state):
+            return str(state)
+        case Finish(state=state, data=error):
+            return f"{state} {_type(error)}"
+        case Retry(error=error):
+            return f"retry {_type(error)}"
+        case Defer(error=error):
+            return f"defer {_type(error)}"
+        case Release():
+            return "release"
+
+
+def _type(error: bytes) -> str:
+    return msgspec.msgpack.decode(error, type=Failure).type
+
+
+@pytest.mark.parametrize("what", ENDINGS)
+@pytest.mark.parametrize("stop", [None, *StopReason])
+def test_what_becomes_of_the_job(stop: StopReason | None, what: str) -> None:
+    ending, attempt = ENDINGS[what]
+    decision = decided(stop, ending, attempt)
+    assert told(decision) == DECISIONS[stop][what]
+    if decision.settlement is not None:
+        assert (decision.settlement.key, decision.settlement.fence) == ("0" * 24, 7)
+
+
+@pytest.mark.parametrize("what", ENDINGS)
+@pytest.mark.parametrize("stop", [None, *StopReason])
+def test_a_consumer_hears_of_failed_and_dead_jobs_that_it_could_read(stop: StopReason | None, what: str) -> None:
+    ending, attempt = ENDINGS[what]
+    decision = decided(stop, ending, attempt)
+    final = isinstance(decision.settlement, Finish) and decision.settlement.state in (State.FAILED, State.DEAD)
+    heard = final and not isinstance(ending, Unreadable | Broken)
+    assert (decision.hook is not None) == heard
+    if isinstance(decision.hook, partial):
+        assert decision.hook.func == READ.consumer.on_failure
+        assert type(decision.hook.args[0]).__name__ == told(decision).split()[1]
+        assert decision.hook.args[1] is READ.message
+
+
+def test_a_consumer_that_wants_to_hears_of_success_with_the_result_as_it_was_returned() -> None:
+    curious = opened(Curious())
+    result = {"a": (1, 2)}
+    hook = decided(None, Returned(curious, result)).hook
+    assert isinstance(hook, partial)
+    assert hook.func == curious.consumer.on_success
+    assert hook.args == (result, curious.message)
+    assert hook.args[0] is result
+    assert decided(TIMEOUT, Returned(curious, result)).hook is None
+
+
+def test_a_result_is_stored_with_what_the_job_is_found_by_or_its_whole_message() -> None:
+    finish = decided(None, Returned(READ, 5), 2).settlement
+    assert isinstance(finish, Finish)
+    assert (finish.data, finish.attempts, finish.entry) == (b"\x05", 2, b"normal/1-0")
+    assert finish.summary
+    whole = decided(None, Returned(READ, 5), rules=ResultRules(1_000, keep_messages=True)).settlement
+    assert isinstance(whole, Finish)
+    assert whole.summary == b""
+
+
+def test_a_result_that_is_too_large_fails_the_job() -> None:
+    assert told(decided(None, Returned(READ, "x" * 2_000))) == "failed ResultInvalid"
+
+
+def test_a_job_whose_attempts_were_used_up_has_spent_those_that_it_had() -> None:
+    finish = decided(None, UsedUp(READ), 4).settlement
+    assert isinstance(finish, Finish)
+    assert finish.attempts == 3
+
+
+def test_the_time_until_the_next_attempt_is_the_policys() -> None:
+    waits = {decided(None, Raised(READ, AGAIN)).settlement.delay_ms for _ in range(50)}  # type: ignore[union-attr]
+    assert waits <= set(range(1, 11))
+
+
+@pytest.mark.parametrize(
+    ("ending", "attempt", "level", "line"),
+    [
+        (Raised(READ, AGAIN), 1, logging.INFO, "attempt 1 failed, retrying in 0.0"),
+        (Raised(READ, AGAIN), 3, logging.WARNING, f"job {job().id} is dead after 3 attempts: ValueError: no luck"),
+        (Raised(READ, HOPELESS), 1, logging.WARNING, "failed after 1 attempt: PermanentError: no way"),
+        (UsedUp(READ), 4, logging.WARNING, "is a dead letter: all 3 attempts are used up"),
+        (Unknown(ToolNotFound("no tool 'x' here")), 1, logging.INFO, "is left for another worker: no tool 'x' here"),
+        (Unreadable(MessageInvalid("noise")), 1, logging.WARNING, "is a dead letter: noise"),
+    ],
+)
+def test_what_is_logged(ending: Ending, attempt: int, level: int, line: str) -> None:
+    decision = decided(None, ending, attempt)
+    assert decision.level == level
+    assert line in decision.line
+
+
+def test_secrets_are_taken_out_of_what_is_stored_and_logged() -> None:
+    def redact(text: str) -> str:
+        return text.replace("hunter2", "***")
+
+    error = ValueError("the password hunter2 is wrong")
+    decision = decide(None, Raised(READ, error), job(3), ResultRules(1_000), lambda: redact)
+    assert isinstance(decision.settlement, Finish)
+    assert b"hunter2" not in decision.settlement.data
+    assert decision.line.endswith("ValueError: the password *** is wrong")
+
+
+def test_a_should_retry_that_raises_leaves_it_to_the_default_rule(caplog: pytest.LogCaptureFixture) -> None:
+    class Careless(Quiet):
+        def should_retry(self, error: BaseException, message: Letter) -> bool:
+            raise KeyError("hook")
+
+    assert told(decided(None, Raised(opened(Careless()), AGAIN))) == "retry ValueError"
+    assert told(decided(None, Raised(opened(Careless()), HOPELESS))) == "failed PermanentError"
+    assert "should_retry failed; the default rule applies" in caplog.text
+
+
+def test_should_retry_is_not_asked_about_an_attempt_that_was_told_to_end_otherwise() -> None:
+    asked = []
+
+    class Asked(Quiet):
+        def should_retry(self, error: BaseException, message: Letter) -> bool:
+            asked.append(type(error))
+            return True
+
+    for stop in (CANCEL, LOST, RELEASE, TIMEOUT):
+        decided(stop, Raised(opened(Asked()), AGAIN))
+    assert asked == [TimeoutError]
