@@ -1,28 +1,44 @@
-"""Ending tasks that talk to the broker, and calling coroutines from code that does not await."""
+"""Helpers for tasks and coroutines, and for calling coroutines from blocking code."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-AGAIN_SECONDS = 0.1
+REPEAT_SECONDS = 0.1
 
 
 async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
     """Cancel tasks and wait until they have ended.
 
-    One cancellation is not enough before Python 3.12: ``asyncio.wait_for`` may swallow one that comes just as what it
+    One cancellation is not enough before Python 3.12: ``asyncio.wait_for`` may swallow one that arrives just as what it
     waits for is done (python/cpython issue 86296).
     """
     left = set(tasks)
     while left:
         for task in left:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=AGAIN_SECONDS)
+        _, left = await asyncio.wait(left, timeout=REPEAT_SECONDS)
+
+
+async def wait_all(calls: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run coroutines at the same time and wait until all of them have ended.
+
+    Raises:
+        Exception: the first error that any of them raised.
+    """
+    pending = list(calls)
+    if len(pending) == 1:  # the usual case, without a task
+        await pending[0]
+        return
+    results = await asyncio.gather(*pending, return_exceptions=True)
+    for error in results:
+        if isinstance(error, BaseException):
+            raise error
 
 
 class LoopThread:
@@ -40,7 +56,7 @@ class LoopThread:
         self._thread.start()
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:
-        """Run the coroutine in the loop and wait for it; an interrupt from the keyboard cancels it there."""
+        """Run the coroutine in the loop and wait for it; Ctrl-C cancels it there."""
         future = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
             return future.result()
@@ -60,7 +76,7 @@ class LoopThread:
         return self._loop.is_closed()
 
     def close(self) -> None:
-        """End the loop and its thread; harmless when repeated."""
+        """Stop the loop and its thread; harmless when repeated."""
         if not self.closed:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()

@@ -1,1 +1,1 @@
-"""What producers use: submit jobs, await results, follow events; asynchronously, or from plain scripts."""
+"""For producers: submit jobs, wait for results and follow events, with or without asyncio."""

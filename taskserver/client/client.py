@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from copy import copy
-from typing import Any, Protocol, Self, TypeVar, Unpack, overload
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, Self, TypeVar, Unpack, overload
 
+from taskserver.aio import wait_all
+from taskserver.client.connected import Connected
 from taskserver.client.job import Job
-from taskserver.client.options import Defaults, SubmitOptions, build, sealed
-from taskserver.client.router import PartitionRouter, all_done
-from taskserver.client.submitter import Submitter
-from taskserver.client.waiter import Waiter
+from taskserver.client.options import Defaults, SubmitOptions, prepare, sealed
 from taskserver.config.keys import keyring
 from taskserver.config.settings import settings
 from taskserver.domain.durability import Durability
-from taskserver.domain.ids import KeyMaker, new_route, parse
+from taskserver.domain.ids import JobRef, KeyMaker, new_route, parse
 from taskserver.domain.job import NewJob
 from taskserver.domain.messages import BaseMessage, ToolExecutionMessage
 from taskserver.domain.names import check_queue_name, check_tool_name
 from taskserver.embedded import EmbeddedBroker
-from taskserver.errors import TaskServerError, ToolInvalid
+from taskserver.errors import ToolInvalid
 from taskserver.observability.tally import Submissions, counting
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import submit as submitting
@@ -32,7 +30,7 @@ Arguments = Mapping[str, Any]
 
 
 class AsyncToolClass(Protocol[T]):
-    """A tool that is a class whose ``run`` is a coroutine function, for type checkers."""
+    """For type checkers: a class tool with an async ``run``."""
 
     @property
     def run(self) -> Callable[..., Coroutine[Any, Any, T]]:
@@ -40,32 +38,49 @@ class AsyncToolClass(Protocol[T]):
 
 
 class SyncToolClass(Protocol[T]):
-    """A tool that is a class whose ``run`` is a plain function, for type checkers."""
+    """For type checkers: a class tool with a sync ``run``."""
 
     @property
     def run(self) -> Callable[..., T]:
         """Does the work."""
 
 
-class Client:
-    """Submits jobs and waits for them, any number over a few connections.
+class _Call(NamedTuple):
+    """A message that a submit sends, what applies to it by default, and the type of its result."""
 
-    Use it as ``async with Client() as client``, or call ``close`` yourself. It connects on first use, and belongs
-    to the event loop that it is used in.
+    message: BaseMessage
+    defaults: Defaults
+    returns: Any
+
+
+class _Prepared(NamedTuple):
+    """A job that is ready to be sent, the name it is counted under, and the type of its result."""
+
+    queue: str
+    job: NewJob
+    name: str
+    returns: Any
+
+
+class Client:
+    """Submits any number of jobs and waits for them, over a few connections.
+
+    Use it as ``async with Client() as client``, or call ``close`` yourself. It connects on first use, and belongs to
+    the event loop in which it is used.
 
     Args:
-        url: The broker; else ``TASKSERVER_BROKER_URL``; else an embedded broker is found or started.
-        queue: The queue for jobs whose options and tool name none.
-        durability: What an acknowledged submit has survived: ``memory`` (of the broker), ``fsync`` (its disk),
-            ``replicas=N``, or ``fsync,replicas=N``; else ``TASKSERVER_DURABILITY``.
-        signing_keys: Where the keys are that sign messages; else ``TASKSERVER_SIGNING_KEYS``.
-        metrics: Counts what it submits; see ``taskserver.observability.metrics``.
+        url: URL of the broker; by default ``TASKSERVER_BROKER_URL``. Without either, an embedded broker is used.
+        queue: Queue for jobs when neither the options nor the tool name one.
+        durability: How durable a job must be before a submit returns: ``memory`` (of the broker), ``fsync`` (on its
+            disk), ``replicas=N`` or ``fsync,replicas=N``; by default ``TASKSERVER_DURABILITY``.
+        signing_keys: Where to find the keys that sign messages; by default ``TASKSERVER_SIGNING_KEYS``.
+        metrics: Counts submitted jobs; see ``taskserver.observability.metrics``.
 
     Attributes:
-        keyring: The keys that sign what is submitted or run again; None if there are none.
+        keyring: The keys that sign messages when jobs are submitted or run again; None if there are none.
 
     Raises:
-        ConfigError: if the URL, the queue's name, the durability or a key cannot work.
+        ConfigError: if the URL, the queue name, the durability or a key is invalid.
     """
 
     def __init__(
@@ -84,17 +99,12 @@ class Client:
         self.keyring = keyring(signing_keys)
         self._settings = known
         self._metrics = metrics
-        self._embedded: EmbeddedBroker | None = None
         self._durability = known.durability if durability is None else Durability.parse(durability)
-        self._broker = self._reach(url) if url is not None else None
-        self._submitter: Submitter | None = None
-        self._spread: PartitionRouter | None = None
-        self._waiter: Waiter | None = None
+        self._configured = None if url is None else self._open(url)
+        self._connected: Connected | None = None
         self._connecting = asyncio.Lock()
-        self._knows_partitions = False
-        self._learning: asyncio.Task[tuple[Broker, PartitionRouter]] | None = None
         self._new_key = KeyMaker(new_route())
-        self._declared: dict[Tool, Defaults] = {}
+        self._defaults: dict[Tool, Defaults] = {}
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -104,20 +114,14 @@ class Client:
         await self.close()
 
     async def connect(self) -> Broker:
-        """Find the broker, or start the embedded one; harmless when repeated. A broker that is down shows on use.
+        """Prepare connections to the broker, or start the embedded one; harmless when repeated.
+
+        Connections are opened on first use, so a broker that is down is noticed only then.
 
         Raises:
             BrokerUnavailable: if there is no URL and the embedded broker cannot be started.
         """
-        async with self._connecting:
-            if self._broker is None:
-                self._embedded = await asyncio.to_thread(EmbeddedBroker.acquire)
-                self._broker = self._reach(self._embedded.url)
-            if self._submitter is None:
-                self._spread = PartitionRouter(self._broker)
-                self._submitter = Submitter(self._broker, self._spread.sent)
-                self._waiter = Waiter(self._broker)
-        return self._broker
+        return (await self._connect()).broker
 
     async def check(self) -> None:
         """Make sure that the broker answers, lets us in and holds keys that this version knows.
@@ -128,18 +132,11 @@ class Client:
         await (await self.connect()).check_schema()
 
     async def close(self) -> None:
-        """Let submits on their way arrive, and close every connection; harmless when repeated."""
-        if self._learning is not None:
-            await asyncio.wait((self._learning,))  # whoever waits for it submits then
-        if self._submitter and self._spread and self._waiter and self._broker:
-            await self._submitter.close()
-            await self._spread.close()
-            await self._waiter.close()
-            await self._broker.close()
-        self._submitter = self._spread = self._waiter = None
-        self._knows_partitions, self._learning = False, None
-        if self._embedded:
-            self._embedded.release()
+        """Let submits that have begun arrive, then close every connection; harmless when repeated."""
+        async with self._connecting:
+            connected, self._connected = self._connected, None
+            if connected is not None:
+                await connected.close()
 
     @overload
     async def submit(
@@ -163,150 +160,144 @@ class Client:
     @overload
     async def submit(self, tool: str, args: Arguments | None = None, **options: Unpack[SubmitOptions]) -> Job[Any]: ...
     async def submit(self, tool: Any, args: Arguments | None = None, **options: Unpack[SubmitOptions]) -> Job[Any]:
-        """Hand a tool call to the workers; returns when the broker has it.
+        """Submit a tool call; return when the broker has the job.
 
         Args:
-            tool: A decorated tool (its arguments are checked here, its result will be typed), or a tool's name.
+            tool: A decorated tool, or a tool's name. With a decorated tool, the arguments are checked before anything
+                is sent, and the result is typed.
             args: The tool's arguments by name.
             **options: See ``SubmitOptions``.
 
         Raises:
-            ArgumentsInvalid: if they do not fit a tool passed as function.
-            ConfigError: for an option that cannot work.
+            ArgumentsInvalid: if the arguments do not match the decorated tool.
+            ConfigError: if an option is unknown or invalid.
             MessageTooLarge: if the arguments are too large.
-            BrokerFull: if the broker refused the job.
-            NotReplicated: if the broker has it, but it is not as durable as ``durability`` asks for.
-            BrokerUnavailable: if it is *unknown* whether the broker has it: submit again with an idempotency key.
+            BrokerFull: if the broker is out of memory; the job was not submitted.
+            NotReplicated: if the broker has the job, but it is not as durable as ``durability`` requires.
+            BrokerUnavailable: if it is *unknown* whether the broker has the job: submit again with an idempotency key.
         """
-        message, defaults, returns = self._call(tool, args or {})
-        return await self._send(message, defaults, returns, options)
+        return await self._send(self._call(tool, args or {}), options)
 
     async def submit_many(
         self,
         calls: Iterable[tuple[Callable[..., Any] | str, Arguments]],
         **options: Unpack[SubmitOptions],
     ) -> list[Job[Any]]:
-        """Submit many calls in as few round trips as their size allows; handles come back in order.
+        """Submit many tool calls in as few round trips as their size allows; return their handles in order.
 
         Args:
             calls: ``(tool, args)`` pairs, each as in ``submit``.
-            **options: For all of them. An ``idempotency_key`` is made unique by each call's position.
+            **options: Options for all of them. An ``idempotency_key`` is made unique by adding each call's position.
 
         Raises:
-            As ``submit``; calls are checked before the first is sent.
+            As ``submit``; all calls are checked before the first is sent.
         """
-        broker, spread = await self._learn_partitions()
+        connected = await self._ready()
         key = options.pop("idempotency_key", None)
-        made: list[NewJob] = []
-        names: list[str] = []
-        types: list[Any] = []
-        by_queue: dict[str, list[int]] = {}
+        prepared: list[_Prepared] = []
         for position, (tool, args) in enumerate(calls):
             if key is not None:
                 options["idempotency_key"] = f"{key}/{position}"
-            message, defaults, returns = self._call(tool, args)
-            queue, new = self._build(message, options, defaults)
-            by_queue.setdefault(queue, []).append(position)
-            made.append(new)
-            names.append(message.tool_name)
-            types.append(returns)
-        places = [""] * len(made)
-        for queue, positions in by_queue.items():
-            chunks = spread.chunks(queue, [made[position] for position in positions])
-            await all_done(
-                self._submit_some(broker, place, [made[positions[i]] for i in chunk]) for place, chunk in chunks
-            )
-            self._count(queue, [names[position] for position in positions])
-            for place, chunk in chunks:
-                for i in chunk:
-                    places[positions[i]] = place
-        return [self._handle(place, new.key, returns) for place, new, returns in zip(places, made, types, strict=True)]
+            prepared.append(self._prepare(self._call(tool, args), options))
+        routes = connected.router.route_many([(each.queue, each.job) for each in prepared])
+        batches: dict[str, list[_Prepared]] = {}
+        for partition, each in zip(routes, prepared, strict=True):
+            batches.setdefault(partition, []).append(each)
+        await wait_all(self._submit_batch(connected.broker, *batch) for batch in batches.items())
+        return [
+            self._handle(connected, JobRef(partition, each.job.key), each.returns)
+            for partition, each in zip(routes, prepared, strict=True)
+        ]
 
-    async def _submit_some(self, broker: Broker, place: str, jobs: list[NewJob]) -> None:
-        keys = self.keyring
-        await submitting.submit(broker, place, jobs if keys is None else [sealed(keys, place, job) for job in jobs])
+    async def _submit_batch(self, broker: Broker, partition: str, batch: Sequence[_Prepared]) -> None:
+        await submitting.submit(broker, partition, [self._sealed(partition, each.job) for each in batch])
+        for each in batch:
+            self._count(each)
 
     async def send(self, message: BaseMessage, **options: Unpack[SubmitOptions]) -> Job[Any]:
-        """Hand a message of any type to the workers; a consumer of its type processes it.
+        """Submit a message of any type; a worker with a consumer for that type processes it.
 
         Raises:
             As ``submit``.
         """
-        return await self._send(message, Defaults(self.queue, secrets=secret_fields(type(message))), Any, options)
+        defaults = Defaults(self.queue, secrets=secret_fields(type(message)))
+        return await self._send(_Call(message, defaults, Any), options)
 
     def job(self, job_id: str, returns: Any = Any) -> Job[Any]:
-        """The handle of a job by its id, from any process.
+        """The handle of a job with this id, whichever process submitted it.
 
         Args:
             job_id: The id.
-            returns: Type to decode the result to.
+            returns: Type to decode the result to; plain data by default.
 
         Raises:
-            ConfigError: if ``job_id`` does not have the form of an id.
+            ConfigError: if ``job_id`` is not a job id.
+            RuntimeError: if the client is not connected.
         """
-        if self._broker is None or self._waiter is None:
+        if self._connected is None:
             raise RuntimeError("connect first: use `async with Client() as client`, or await client.connect()")
-        return self._handle(*parse(job_id), returns)
+        return self._handle(self._connected, parse(job_id), returns)
 
-    async def _send(self, message: BaseMessage, defaults: Defaults, returns: Any, options: SubmitOptions) -> Job[Any]:
-        queue, new = self._build(message, options, defaults)
-        if not self._knows_partitions:
-            await self._learn_partitions()
-        assert self._spread is not None and self._submitter is not None  # noqa: PT018, S101 - they are there by now
-        place = self._spread.place(queue, new)
-        await self._submitter.submit(place, new if self.keyring is None else sealed(self.keyring, place, new))
-        name = message.tool_name if isinstance(message, ToolExecutionMessage) else message.message_type
-        self._count(queue, (name,))
-        return self._handle(place, new.key, returns)
+    async def _send(self, call: _Call, options: SubmitOptions) -> Job[Any]:
+        prepared = self._prepare(call, options)
+        connected = self._connected
+        if connected is None or not connected.router.ready:
+            connected = await self._ready()
+        partition = connected.router.route(prepared.queue, prepared.job)
+        await connected.submitter.submit(partition, self._sealed(partition, prepared.job))
+        self._count(prepared)
+        return self._handle(connected, JobRef(partition, prepared.job.key), prepared.returns)
 
-    def _handle(self, queue: str, key: str, returns: Any) -> Job[Any]:
-        assert self._broker is not None  # noqa: S101 - whoever calls has connected
-        assert self._waiter is not None  # noqa: S101
-        return Job(self._broker, self._waiter, queue, key, returns, self.keyring)
+    def _handle(self, connected: Connected, job: JobRef, returns: Any) -> Job[Any]:
+        return Job(connected.broker, connected.waiter, job, returns, self.keyring)
 
-    async def _learn_partitions(self) -> tuple[Broker, PartitionRouter]:
-        """Connect, and ask how many partitions queues have: once, for later this is looked after in the background."""
-        if self._learning is None:
-            self._learning = asyncio.create_task(self._learn(), name="learn partitions")
-        try:
-            return await asyncio.shield(self._learning)
-        except TaskServerError as error:
-            raise copy(error) from None  # others wait for the same answer
+    async def _connect(self) -> Connected:
+        async with self._connecting:
+            if self._connected is None:
+                embedded, broker = None, self._configured
+                if broker is None:
+                    embedded = await asyncio.to_thread(EmbeddedBroker.acquire)
+                    broker = self._open(embedded.url)
+                self._connected = Connected.to(broker, embedded)
+            return self._connected
 
-    async def _learn(self) -> tuple[Broker, PartitionRouter]:
-        try:
-            broker = await self.connect()
-            assert self._spread is not None  # noqa: S101 - connect made it
-            await self._spread.learn()
-            self._knows_partitions = True
-        finally:
-            if not self._knows_partitions:
-                self._learning = None  # the next submit asks again
-        return broker, self._spread
+    async def _ready(self) -> Connected:
+        """Connect, and wait until the router knows how many partitions queues have; only the first submits wait."""
+        connected = await self._connect()
+        if not connected.router.ready:
+            await connected.router.learn()
+        return connected
 
-    def _count(self, queue: str, tools: Iterable[str]) -> None:
+    def _open(self, url: str) -> Broker:
+        return Broker(url, patience=self._settings.patience, durability=self._durability)
+
+    def _count(self, prepared: _Prepared) -> None:
         counts = self._metrics or counting.get()
         if counts is not None:
-            for tool in tools:
-                counts.add(queue, tool)
+            counts.add(prepared.queue, prepared.name)
 
-    def _build(self, message: BaseMessage, options: SubmitOptions, defaults: Defaults) -> tuple[str, NewJob]:
-        return build(message, options, defaults, self._new_key, self._settings.max_message_bytes)
+    def _prepare(self, call: _Call, options: SubmitOptions) -> _Prepared:
+        message = call.message
+        queue, job = prepare(message, options, call.defaults, self._new_key, self._settings.max_message_bytes)
+        name = message.tool_name if isinstance(message, ToolExecutionMessage) else message.message_type
+        return _Prepared(queue, job, name, call.returns)
 
-    def _call(self, tool: Any, args: Arguments) -> tuple[ToolExecutionMessage, Defaults, Any]:
+    def _sealed(self, partition: str, job: NewJob) -> NewJob:
+        return job if self.keyring is None else sealed(self.keyring, partition, job)
+
+    def _call(self, tool: Any, args: Arguments) -> _Call:
         if isinstance(tool, str):
             message = ToolExecutionMessage(tool_name=check_tool_name(tool), tool_args=dict(args))
-            return message, Defaults(self.queue), Any
-        known: Tool | None = tool_of(tool)
-        if known is None:
-            raise ToolInvalid(f"{getattr(tool, '__name__', tool)!r} is not a tool: put @tool in front of it")
-        check_arguments(known, args)
-        message = ToolExecutionMessage(tool_name=known.name, tool_args=dict(args))
-        return message, self._declared.get(known) or self._declare(known), known.returns
+            return _Call(message, Defaults(self.queue), Any)
+        declared: Tool | None = tool_of(tool)
+        if declared is None:
+            raise ToolInvalid(f"{getattr(tool, '__name__', tool)!r} is not a tool: decorate it with @tool")
+        check_arguments(declared, args)
+        message = ToolExecutionMessage(tool_name=declared.name, tool_args=dict(args))
+        return _Call(message, self._defaults_of(declared), declared.returns)
 
-    def _declare(self, tool: Tool) -> Defaults:
-        defaults = Defaults(tool.queue or self.queue, tool.lane, tool.secret_fields)
-        return self._declared.setdefault(tool, defaults)
-
-    def _reach(self, url: str) -> Broker:
-        return Broker(url, patience=self._settings.patience, durability=self._durability)
+    def _defaults_of(self, tool: Tool) -> Defaults:
+        defaults = self._defaults.get(tool)
+        if defaults is None:
+            defaults = self._defaults[tool] = Defaults(tool.queue or self.queue, tool.lane, tool.secret_fields)
+        return defaults

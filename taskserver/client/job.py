@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from taskserver.client.waiter import Waiter
 from taskserver.domain.events import Event
-from taskserver.domain.ids import job_id
+from taskserver.domain.ids import JobRef
 from taskserver.domain.job import JobStatus, Outcome, State
 from taskserver.domain.signing import Keyring
 from taskserver.errors import (
@@ -28,26 +28,24 @@ T = TypeVar("T")
 
 
 class Job(Generic[T]):
-    """A job's handle. Cheap: it holds an id and the way to the broker, and asks for everything else.
+    """A job's handle. It is cheap: it holds the id and a connection, and asks the broker for everything else.
 
     Attributes:
-        id: The job's id; ``Client.job(id)`` makes the same handle elsewhere, another day.
+        id: The job's id. ``Client.job(id)`` makes the same handle in another process, at any time.
     """
 
-    __slots__ = ("_broker", "_key", "_keyring", "_queue", "_returns", "_waiter", "id")
+    __slots__ = ("_broker", "_keyring", "_ref", "_returns", "_waiter", "id")
 
     def __init__(
         self,
         broker: Broker,
         waiter: Waiter,
-        queue: str,
-        key: str,
+        ref: JobRef,
         returns: Any = Any,
         keyring: Keyring | None = None,
     ) -> None:
-        self._queue = queue
-        self._key = key
-        self.id = job_id(queue, key)
+        self._ref = ref
+        self.id = ref.id
         self._broker = broker
         self._waiter = waiter
         self._returns = returns
@@ -57,13 +55,13 @@ class Job(Generic[T]):
         return f"Job({self.id!r})"
 
     async def status(self) -> JobStatus:
-        """Everything that is known of the job now.
+        """Everything that is known about the job now.
 
         Raises:
             JobNotFound: if the id is unknown, or the record has expired.
-            BrokerError: if the broker cannot be asked.
+            BrokerError: if the broker cannot be reached or refuses.
         """
-        (status,) = await job_queries.statuses(self._broker, self._queue, [self._key])
+        (status,) = await job_queries.statuses(self._broker, self._ref.queue, [self._ref.key])
         if status is None:
             raise JobNotFound(self.id)
         return status
@@ -71,20 +69,20 @@ class Job(Generic[T]):
     async def result(self, timeout: float | None = None) -> T:
         """Wait until the job has ended and return its result.
 
-        The result is decoded to the return type of the tool that was submitted as a function, otherwise to plain data.
+        The result is decoded to the tool's return type if a function was submitted, otherwise to plain data.
 
         Args:
-            timeout: Seconds to wait at most; the job goes on when they are over.
+            timeout: Maximum time to wait, in seconds. The job keeps running afterwards.
 
         Raises:
-            ResultTimeout: if it has not ended by then.
+            ResultTimeout: if the job has not ended by then.
             JobFailed: if it failed or is a dead letter.
-            JobCancelled, JobExpired: if it ended so.
+            JobCancelled, JobExpired: if it was cancelled or has expired.
             JobNotFound: if the id is unknown, or the record has expired.
             ResultInvalid: if the result does not fit the return type.
         """
         try:
-            outcome = await asyncio.wait_for(self._waiter.outcome(self._queue, self._key), timeout)
+            outcome = await asyncio.wait_for(self._waiter.outcome(self._ref), timeout)
         except TimeoutError:
             raise ResultTimeout(self.id, timeout or 0) from None
         return self._unwrap(outcome)
@@ -103,56 +101,59 @@ class Job(Generic[T]):
                 raise JobFailed(self.id, failure.type, failure.message, failure.traceback)
 
     async def events(self, after: str = "0") -> AsyncIterator[Event]:
-        """Follow the job's progress and output until it has ended; begins with what has been said already.
+        """Follow the job's progress and output until it has ended, starting with the events so far.
 
         Args:
-            after: The ``cursor`` of the last event that was seen; goes on behind it, across processes and restarts.
+            after: The ``cursor`` of the last event seen; continues after it, also in another process.
 
         Raises:
             JobNotFound: if the id is unknown, or the record has expired.
         """
-        grown = asyncio.Event()
-        with self._waiter.interest(self._queue, self._key) as interest:
-            interest.stirred.add(grown)
+        more = asyncio.Event()
+        with self._waiter.watch(self._ref) as watch:
+            watch.followers.add(more)
             try:
                 while True:
-                    grown.clear()
-                    ended = interest.outcome.done()
-                    if interest.outcome.cancelled():  # the client was closed
+                    more.clear()
+                    ended = watch.outcome.done()
+                    if watch.outcome.cancelled():  # the client was closed
                         raise asyncio.CancelledError
                     try:
-                        page = await job_queries.events(self._broker, self._queue, self._key, after)
-                    except BrokerUnavailable:  # it may come back: those who wait are stirred once a second
-                        await grown.wait()
+                        page = await job_queries.events(self._broker, self._ref.queue, self._ref.key, after)
+                    except BrokerUnavailable:  # it may come back: followers are woken once a second
+                        await more.wait()
                         continue
                     for event in page:
                         yield event
                         after = event.cursor
                     if ended and not page:
-                        interest.outcome.result()
+                        watch.outcome.result()
                         return
                     if not page:
-                        await grown.wait()
+                        await more.wait()
             finally:
-                interest.stirred.discard(grown)
+                watch.followers.discard(more)
 
     async def cancel(self) -> State:
-        """Ask for the job's end: at once if it has not begun, else its worker ends it within half a second.
+        """Cancel the job: at once if it has not started, otherwise its worker stops it within half a second.
 
         Returns:
-            The state now: ``cancelled``, or ``running`` while the worker ends it, or how it had ended before.
+            The state now: ``cancelled``, ``running`` while the worker is stopping it, or how it had ended before.
 
         Raises:
             JobNotFound: if the id is unknown, or the record has expired.
         """
-        return await admin.cancel_one(self._broker, self._queue, self._key)
+        return await admin.cancel_one(self._broker, self._ref.queue, self._ref.key)
 
     async def retry(self) -> None:
-        """Run an ended job again under the same id: attempts from zero, its history kept; signed anew if need be.
+        """Run an ended job again under the same id. Attempts start from zero; the history is kept.
+
+        A signed message is signed again.
 
         Raises:
             JobNotFound: if the id is unknown, or the record has expired.
-            JobConflict: if it has not ended; or if this client signs, and the job is not signed with one of its keys.
+            JobConflict: if it has not ended, if its message was not kept, or if this client signs messages and the
+                job is not signed with one of its keys.
         """
-        self._waiter.run_again(self._queue, self._key)
-        await admin.run_again(self._broker, self._queue, self._key, self._keyring)
+        self._waiter.retried(self._ref)
+        await admin.run_again(self._broker, self._ref.queue, self._ref.key, self._keyring)

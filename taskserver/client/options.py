@@ -1,4 +1,4 @@
-"""What may be said with a submit, checked and turned into what the broker stores."""
+"""The options of a submit: checked, and turned into the job that the broker stores."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class SubmitOptions(TypedDict, total=False):
     """Options of ``submit``, ``submit_many`` and ``send``. Durations are seconds or a ``timedelta``.
 
     Attributes:
-        queue: Where the job goes; else the tool's queue, else the client's.
-        priority: 1 (most urgent) to 10, or ``high``, ``normal``, ``low``.
-        delay: Start no sooner than this from now.
-        at: Start no sooner than this moment: an aware ``datetime``, or seconds since 1970.
-        idempotency_key: The same key in the same queue is the same job, while its record is kept.
-        timeout: How long one attempt may take.
-        max_retries: Attempts after the first.
-        expires: If no worker has started it within this, it ends as ``expired``.
-        result_ttl: How long its record and result are kept after it ended; a day unless said otherwise.
-        session_id: Yours to find related jobs by.
-        tags: The same.
+        queue: The job's queue; by default the tool's, or else the client's.
+        priority: 1 (most urgent) to 10, or ``high``, ``normal`` or ``low``.
+        delay: Time to wait before the job may start.
+        at: Earliest time at which the job may start: a ``datetime`` with a time zone, or seconds since 1970.
+        idempotency_key: The same key in the same queue means the same job, for as long as its record is kept.
+        timeout: Maximum time for one attempt.
+        max_retries: Maximum number of attempts after the first.
+        expires: The job ends as ``expired`` if no worker starts it within this time.
+        result_ttl: How long the record and result are kept after the job has ended; one day by default.
+        session_id: A label of your own for grouping related jobs.
+        tags: More labels of your own.
     """
 
     queue: str
@@ -50,11 +50,14 @@ class SubmitOptions(TypedDict, total=False):
 
 
 class Defaults(NamedTuple):
-    """What holds where the options are silent: the tool's own declaration, or the client's settings.
+    """What applies where no option is given: from the tool's declaration, or the client's settings.
 
-    How often it is tried is not among them: that says the worker's declaration of the tool.
+    Retries and timeout are not among them: the worker takes those from its own declaration of the tool.
 
-    ``secrets`` are the names of the message's fields that are declared so.
+    Attributes:
+        queue: The queue.
+        lane: The lane; None for ``normal``.
+        secrets: Names of the message's fields that are declared secret.
     """
 
     queue: str
@@ -62,14 +65,21 @@ class Defaults(NamedTuple):
     secrets: frozenset[str] = frozenset()
 
 
-def build(
+class PreparedJob(NamedTuple):
+    """The queue that a submit goes to, and the job that it writes there."""
+
+    queue: str
+    job: NewJob
+
+
+def prepare(
     message: BaseMessage,
     options: Mapping[str, Any],
     defaults: Defaults,
     new_key: Callable[[], str],
     max_bytes: int,
-) -> tuple[str, NewJob]:
-    """The queue and the job that a submit writes.
+) -> PreparedJob:
+    """Check the options of a submit, and make the job that it writes.
 
     Raises:
         ConfigError: for an option that is unknown or cannot work.
@@ -79,34 +89,34 @@ def build(
     now_ms = time.time_ns() // 1_000_000
     if not options:
         payload = pack(Envelope.of(message, body, submitted_ms=now_ms, secrets=secrets), max_bytes)
-        return defaults.queue, NewJob(new_key(), payload, defaults.lane or "normal")
-    said = _checked(options)
-    key = said.get("idempotency_key")
+        return PreparedJob(defaults.queue, NewJob(new_key(), payload, defaults.lane or "normal"))
+    given = _checked(options)
+    key = given.get("idempotency_key")
     envelope = Envelope.of(
         message,
         body,
         submitted_ms=now_ms,
-        timeout=said.get("timeout"),
+        timeout=given.get("timeout"),
         idempotency_key=key,
-        session_id=said.get("session_id"),
-        tags=said.get("tags", ()),
+        session_id=given.get("session_id"),
+        tags=given.get("tags", ()),
         secrets=secrets,
     )
     job = NewJob(
         key=new_key() if key is None else key_for(key),
         payload=pack(envelope, max_bytes),
-        lane=said.get("priority") or defaults.lane or "normal",
-        max_attempts=said.get("max_retries"),
-        delay_ms=_milliseconds(said.get("delay")),
-        due_ms=_milliseconds(said.get("at")),
-        expires_ms=_milliseconds(said.get("expires")),
-        result_ttl_ms=_milliseconds(said.get("result_ttl")),
+        lane=given.get("priority") or defaults.lane or "normal",
+        max_attempts=given.get("max_retries"),
+        delay_ms=_milliseconds(given.get("delay")),
+        due_ms=_milliseconds(given.get("at")),
+        expires_ms=_milliseconds(given.get("expires")),
+        result_ttl_ms=_milliseconds(given.get("result_ttl")),
     )
-    return said.get("queue", defaults.queue), job
+    return PreparedJob(given.get("queue", defaults.queue), job)
 
 
 def sealed(keyring: Keyring, partition: str, job: NewJob) -> NewJob:
-    """The job with its message signed, for the partition that it goes to and no other."""
+    """The job with its message signed; the signature is valid in this partition only."""
     start_ms = max(time.time_ns() // 1_000_000 + job.delay_ms, job.due_ms)
     seal = keyring.seal(partition, job.key, job.payload, start_ms)
     return msgspec.structs.replace(job, payload=seal + job.payload)
@@ -122,49 +132,49 @@ def _body(message: BaseMessage, declared: frozenset[str]) -> tuple[bytes, tuple[
 
 
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Each option in the form it is stored in; None counts as not said."""
-    said = {}
+    """Each option in the form in which it is stored; None counts as not given."""
+    given = {}
     for name, value in options.items():
         check = _CHECKS.get(name)
         if check is None:
-            raise ConfigError(f"there is no option {name!r}{did_you_mean(name, _CHECKS)}")
+            raise ConfigError(f"unknown option {name!r}{did_you_mean(name, _CHECKS)}")
         if value is not None:
-            said[name] = check(name, value)
-    if "delay" in said and "at" in said:
-        raise ConfigError("say either delay or at, not both")
-    return said
+            given[name] = check(name, value)
+    if "delay" in given and "at" in given:
+        raise ConfigError("use either delay or at, not both")
+    return given
 
 
 def _seconds(name: str, value: Any, least: float = 0.001) -> float:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not least <= seconds < 10**10:
-        raise ConfigError(f"{name} must be a number of seconds or a timedelta, at least {least:g}, not {value!r}")
+        raise ConfigError(f"{name} must be a number of seconds or a timedelta of at least {least:g} s, not {value!r}")
     return float(seconds)
 
 
 def _moment(name: str, value: Any) -> float:
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            raise ConfigError(f"{name} has no time zone: use datetime.now(UTC), or seconds since 1970")
+            raise ConfigError(f"{name} has no time zone: pass a datetime with one, such as datetime.now(UTC)")
         value = value.timestamp()
     return _seconds(name, value)
 
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ConfigError(f"{name} must be a text of at least one character, not {value!r}")
+        raise ConfigError(f"{name} must be a non-empty string, not {value!r}")
     return value
 
 
 def _tags(name: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise ConfigError(f"{name} must be several texts, not {value!r}")
+        raise ConfigError(f"{name} must be a list of strings, not {value!r}")
     return tuple(_text(name, tag) for tag in value)
 
 
 def _attempts(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 1000:
-        raise ConfigError(f"{name} must be a whole number from 0 to 1000, not {value!r}")
+        raise ConfigError(f"{name} must be an integer between 0 and 1000, not {value!r}")
     return value + 1
 
 

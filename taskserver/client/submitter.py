@@ -1,7 +1,7 @@
 """Concurrent submits share round trips.
 
-What is submitted in one turn of the event loop, or while an earlier batch is on its way, goes out as one script
-call. Nobody waits for a batch to fill.
+What is submitted in one turn of the event loop, or while an earlier batch is being sent, goes out as one script call.
+No submit waits for a batch to fill up.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from taskserver.store.jobs import submit as submitting
 
 
 class Submitter:
-    """Gathers jobs per partition and submits them in batches.
+    """Collects jobs for each partition and submits them in batches.
 
     Args:
-        broker: Where.
-        sent: Told of each partition to which a batch is on its way.
+        broker: The broker.
+        sent: Called with the partition whenever a batch is sent.
     """
 
     def __init__(self, broker: Broker, sent: Callable[[str], None]) -> None:
@@ -29,32 +29,32 @@ class Submitter:
         self._waiting: dict[str, list[tuple[NewJob, asyncio.Future[None]]]] = {}
         self._flushes: dict[str, asyncio.Task[None]] = {}
 
-    async def submit(self, queue: str, job: NewJob) -> None:
-        """Submit one job, together with whatever else is being submitted; return when the broker has it.
+    async def submit(self, partition: str, job: NewJob) -> None:
+        """Submit one job, together with others that are being submitted; return when the broker has it.
 
         Raises:
-            BrokerError: as ``store.submitting.submit``.
+            BrokerError: as ``store.jobs.submit.submit``.
         """
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(queue, []).append((job, written))
-        if queue not in self._flushes:
-            self._flushes[queue] = asyncio.create_task(self._flush(queue), name=f"submit to {queue}")
+        self._waiting.setdefault(partition, []).append((job, written))
+        if partition not in self._flushes:
+            self._flushes[partition] = asyncio.create_task(self._flush(partition), name=f"submit to {partition}")
         await written
 
-    async def _flush(self, queue: str) -> None:
+    async def _flush(self, partition: str) -> None:
         try:
-            while batch := self._waiting.pop(queue, None):
-                self._sent(queue)
-                await self._send(queue, batch)
+            while batch := self._waiting.pop(partition, None):
+                self._sent(partition)
+                await self._send(partition, batch)
         finally:
-            del self._flushes[queue]
+            del self._flushes[partition]
 
-    async def _send(self, queue: str, batch: list[tuple[NewJob, asyncio.Future[None]]]) -> None:
+    async def _send(self, partition: str, batch: list[tuple[NewJob, asyncio.Future[None]]]) -> None:
         try:
-            await submitting.submit(self._broker, queue, [job for job, _ in batch])
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting
+            await submitting.submit(self._broker, partition, [job for job, _ in batch])
+        except Exception as error:  # noqa: BLE001 - whatever it is, no caller may be left waiting
             for _, written in batch:
-                if not written.done():  # each gets an error of its own: they add their own tracebacks to it
+                if not written.done():  # each caller gets its own error, and adds its own traceback
                     written.set_exception(copy(error))
         else:
             for _, written in batch:
@@ -62,5 +62,5 @@ class Submitter:
                     written.set_result(None)
 
     async def close(self) -> None:
-        """Let the batches on their way arrive."""
+        """Wait until the batches that are being sent have arrived."""
         await asyncio.gather(*self._flushes.values(), return_exceptions=True)

@@ -1,7 +1,7 @@
 """The client for scripts and notebooks: the same calls without ``await``, from any thread.
 
-An event loop runs in a thread of its own; each call hands a coroutine to it and waits. So it also works where a
-loop is already running in the caller's thread, as in notebooks.
+An event loop runs in a thread of its own; each call hands it a coroutine and waits. So this also works where a loop is
+already running in the caller's thread, as in notebooks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class SyncJob(Generic[T]):
-    """A job's handle whose calls wait; see ``Job`` for what each does and raises."""
+    """A job's handle with blocking calls; see ``Job`` for what each does and raises."""
 
     def __init__(self, job: Job[T], loop: LoopThread) -> None:
         self._job = job
@@ -37,15 +37,15 @@ class SyncJob(Generic[T]):
         return f"SyncJob({self.id!r})"
 
     def status(self) -> JobStatus:
-        """Everything that is known of the job now."""
+        """Everything that is known about the job now."""
         return self._loop.run(self._job.status())
 
     def result(self, timeout: float | None = None) -> T:
-        """Wait until the job has ended, at most ``timeout`` seconds, and return its result."""
+        """Wait until the job has ended, for at most ``timeout`` seconds, and return its result."""
         return self._loop.run(self._job.result(timeout))
 
     def cancel(self) -> State:
-        """Ask for the job's end."""
+        """Cancel the job."""
         return self._loop.run(self._job.cancel())
 
     def retry(self) -> None:
@@ -53,12 +53,12 @@ class SyncJob(Generic[T]):
         self._loop.run(self._job.retry())
 
     def events(self, after: str = "0") -> Iterator[Event]:
-        """Follow the job's progress and output until it has ended."""
+        """Follow the job's progress and output until it has ended, starting with the events so far."""
         return self._loop.iterate(self._job.events(after))
 
 
 class SyncClient:
-    """A client whose calls wait; see ``Client`` for what each does and raises.
+    """A client with blocking calls; see ``Client`` for what each does and raises.
 
     ::
 
@@ -66,11 +66,11 @@ class SyncClient:
             print(client.submit("summarize", {"url": url}).result())
 
     Args:
-        url: The broker; else ``TASKSERVER_BROKER_URL``; else an embedded broker is found or started.
-        queue: The queue for jobs whose options and tool name none.
-        durability: What an acknowledged submit has survived; see ``Client``.
-        signing_keys: Where the keys are that sign messages; see ``Client``.
-        metrics: Counts what it submits; see ``Client``.
+        url: URL of the broker; see ``Client``.
+        queue: Default queue; see ``Client``.
+        durability: How durable a job must be before a submit returns; see ``Client``.
+        signing_keys: Where to find the keys that sign messages; see ``Client``.
+        metrics: Counts submitted jobs; see ``Client``.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class SyncClient:
         self.close()
 
     def close(self) -> None:
-        """Close every connection and end the thread; harmless when repeated."""
+        """Close every connection and stop the thread; harmless when repeated."""
         if not self._loop.closed:
             self._loop.run(self._client.close())
             self._loop.close()
@@ -128,7 +128,7 @@ class SyncClient:
     def submit(
         self, tool: Any, args: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
     ) -> SyncJob[Any]:
-        """Hand a tool call to the workers."""
+        """Submit a tool call."""
         return SyncJob(self._loop.run(self._client.submit(tool, args, **options)), self._loop)
 
     def submit_many(
@@ -136,16 +136,16 @@ class SyncClient:
         calls: Iterable[tuple[Callable[..., Any] | str, Mapping[str, Any]]],
         **options: Unpack[SubmitOptions],
     ) -> list[SyncJob[Any]]:
-        """Submit many calls in as few round trips as their size allows."""
+        """Submit many tool calls in as few round trips as their size allows."""
         jobs = self._loop.run(self._client.submit_many(calls, **options))
         return [SyncJob(job, self._loop) for job in jobs]
 
     def send(self, message: BaseMessage, **options: Unpack[SubmitOptions]) -> SyncJob[Any]:
-        """Hand a message of any type to the workers."""
+        """Submit a message of any type."""
         return SyncJob(self._loop.run(self._client.send(message, **options)), self._loop)
 
     def job(self, job_id: str, returns: Any = Any) -> SyncJob[Any]:
-        """The handle of a job by its id."""
+        """The handle of a job with this id."""
         return SyncJob(self._client.job(job_id, returns), self._loop)
 
 

@@ -1,11 +1,11 @@
 """Any number of awaited jobs over one subscription.
 
-A job's id holds its submitter's *route*; the scripts that end a job, or add to its events, tell the channel of
-that route. So a client needs one subscription for all jobs it submitted itself, and finds the right channel of
-anybody else's from the id alone.
+A job's id contains its submitter's *route*. The scripts that end a job, or add to its events, publish a notification on
+the channel of that route. So a client needs one subscription for all jobs that it submitted itself, and the id of any
+other job tells it the right channel.
 
-News tell short outcomes; for longer ones they only say where to look, and those are read in batches. And since news
-can be lost, everything awaited is looked at once a second anyway.
+Notifications carry short outcomes; longer ones are read in batches. Since notifications can be lost, every awaited job
+is checked once a second anyway.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from taskserver.aio import cancel_and_wait
-from taskserver.domain.ids import job_id, route_of
+from taskserver.aio import cancel_and_wait, wait_all
+from taskserver.domain.ids import JobRef, route_of
 from taskserver.domain.job import Outcome
 from taskserver.domain.retry import backoff
 from taskserver.errors import BrokerDenied, BrokerError, JobNotFound, TaskServerError
@@ -27,192 +27,191 @@ from taskserver.store.broker.subscription import Subscription
 from taskserver.store.jobs import notifications
 from taskserver.store.queries import jobs as job_queries
 
-LOOK_SECONDS = 1.0
-"""A lost notification costs at most this."""
-BATCH = 500
+CHECK_SECONDS = 1.0
+"""How often every awaited job is checked: a lost notification costs no more than this."""
+BATCH_JOBS = 500
 
 log = logging.getLogger("taskserver.client")
 
-Place = tuple[str, str]
-"""A job: its queue and its key."""
-
 
 class JobWatch:
-    """What those who wait for one job share: its outcome, and a signal that its events have grown."""
+    """What all callers that wait for one job share.
 
-    __slots__ = ("count", "outcome", "stirred")
+    Attributes:
+        users: How many callers there are.
+        outcome: Completes when the job has ended.
+        followers: Events to set when the job may have new events.
+    """
+
+    __slots__ = ("followers", "outcome", "users")
 
     def __init__(self) -> None:
-        self.count = 0
+        self.users = 0
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.stirred: set[asyncio.Event] = set()
+        self.followers: set[asyncio.Event] = set()
 
-    def stir(self) -> None:
-        """Wake those who follow the job's events."""
-        for event in self.stirred:
+    def wake(self) -> None:
+        """Wake callers that follow the job's events."""
+        for event in self.followers:
             event.set()
 
     def end(self, outcome: Outcome | TaskServerError) -> None:
-        """Tell everybody how the job ended, or that it cannot be known."""
+        """Complete with the outcome, or with an error if it cannot be known."""
         if not self.outcome.done():
             if isinstance(outcome, TaskServerError):
                 self.outcome.set_exception(outcome)
-                self.outcome.exception()  # seen: those who left must not be reminded of it
+                self.outcome.exception()  # retrieved: asyncio must not warn when all callers have left
             else:
                 self.outcome.set_result(outcome)
-        self.stir()
+        self.wake()
 
 
 class Waiter:
-    """Waits for jobs on behalf of a whole client."""
+    """Waits for any number of jobs of one client."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._interests: dict[Place, JobWatch] = {}
+        self._watches: dict[JobRef, JobWatch] = {}
         self._channels: set[str] = set()
-        self._unseen: set[Place] = set()
-        self._run_again: set[Place] = set()
+        self._unchecked: set[JobRef] = set()
+        self._retried: set[JobRef] = set()
         self._wake = asyncio.Event()
-        self._listener = Subscription(broker)
+        self._subscription = Subscription(broker)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def outcome(self, queue: str, key: str) -> Outcome:
+    async def outcome(self, job: JobRef) -> Outcome:
         """Wait until the job has ended.
 
         Raises:
             JobNotFound: if there is no record of it.
-            BrokerDenied: if the broker does not let us look.
+            BrokerDenied: if this user may not read it.
         """
-        with self.interest(queue, key) as interest:
-            return await asyncio.shield(interest.outcome)
+        with self.watch(job) as watch:
+            return await asyncio.shield(watch.outcome)
 
-    def run_again(self, queue: str, key: str) -> None:
-        """The job has ended before: news of that may still be on the way, so those of its end are not believed."""
-        self._run_again.add((queue, key))
+    def retried(self, job: JobRef) -> None:
+        """The job is being run again: notifications of its earlier end may still arrive, and are not believed."""
+        self._retried.add(job)
 
     @contextmanager
-    def interest(self, queue: str, key: str) -> Iterator[JobWatch]:
-        """Take part in waiting for one job, for as long as the block lasts."""
-        place = (queue, key)
-        interest = self._interests.get(place)
-        if interest is None:
-            interest = self._interests[place] = JobWatch()
-            self._listen(self._channel(place))
-        interest.count += 1
-        self._look_at(place)
+    def watch(self, job: JobRef) -> Iterator[JobWatch]:
+        """Watch one job inside the block."""
+        watch = self._watches.get(job)
+        if watch is None:
+            watch = self._watches[job] = JobWatch()
+            self._listen(self._channel(job))
+        watch.users += 1
+        self._check(job)
         try:
-            yield interest
+            yield watch
         finally:
-            interest.count -= 1
-            if not interest.count:
-                del self._interests[place]
+            watch.users -= 1
+            if not watch.users:
+                del self._watches[job]
 
-    def _channel(self, place: Place) -> str:
-        queue, key = place
-        return self._broker.keys(queue).done(route_of(key))
+    def _channel(self, job: JobRef) -> str:
+        return self._broker.keys(job.queue).done(route_of(job.key))
 
     def _listen(self, channel: str) -> None:
-        """Hear a channel from now on. It is kept when nobody waits any more: the next job often uses the same."""
+        """Listen to a channel. It is kept when nobody waits any more: the next job often uses the same."""
         if channel in self._channels:
             return
         self._channels.add(channel)
         if not self._tasks:
-            self._tasks = {asyncio.create_task(self._look()), asyncio.create_task(self._hear())}
+            self._tasks = {asyncio.create_task(self._check_forever()), asyncio.create_task(self._receive())}
         else:
             task = asyncio.create_task(self._subscribe(channel))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _subscribe(self, channel: str) -> None:
-        with suppress(BrokerError):  # whoever hears connects and subscribes to everything anew
-            await self._listener.subscribe([channel])
+        with suppress(BrokerError):  # the receiving task reconnects and subscribes to everything again
+            await self._subscription.subscribe([channel])
 
-    async def _hear(self) -> None:
+    async def _receive(self) -> None:
         failures = 0
         while True:
             try:
-                await self._listener.subscribe(self._channels)
-                async for channel, message in self._listener.messages():
+                await self._subscription.subscribe(self._channels)
+                async for channel, message in self._subscription.messages():
                     failures = 0
-                    self._note(channel, message)
+                    self._handle(channel, message)
             except BrokerError as error:
-                log.debug("news interrupted: %s", error)
+                log.debug("notifications interrupted: %s", error)
                 failures += 1
-                await asyncio.sleep(backoff(failures, last=LOOK_SECONDS))
+                await asyncio.sleep(backoff(failures, last=CHECK_SECONDS))
 
-    def _note(self, channel: str, message: bytes) -> None:
-        if not message:  # a subscription has just taken effect: what happened before was not heard
-            self._look_at(*(place for place in self._interests if self._channel(place) == channel))
+    def _handle(self, channel: str, message: bytes) -> None:
+        if not message:  # a subscription has just taken effect: earlier notifications were missed
+            self._check(*(job for job in self._watches if self._channel(job) == channel))
             return
         queue = channel.partition("{")[2].partition("}")[0]
         for key, outcome in notifications.ended_jobs(message):
-            place = (queue, key)
-            if outcome is not None and place not in self._run_again:
-                self._tell(place, outcome)
-            elif place in self._interests:
-                self._look_at(place)
+            job = JobRef(queue, key)
+            if outcome is not None and job not in self._retried:
+                self._end(job, outcome)
+            elif job in self._watches:
+                self._check(job)
         for key in notifications.jobs_with_events(message):
-            if interest := self._interests.get((queue, key)):
-                interest.stir()
+            if watch := self._watches.get(JobRef(queue, key)):
+                watch.wake()
 
-    def _look_at(self, *places: Place) -> None:
-        self._unseen.update(places)
-        if self._unseen:
+    def _check(self, *jobs: JobRef) -> None:
+        self._unchecked.update(jobs)
+        if self._unchecked:
             self._wake.set()
 
-    async def _look(self) -> None:
-        """Look where news say, and at everything once a second, however many news there are."""
+    async def _check_forever(self) -> None:
+        """Check jobs when notifications say so, and all of them once a second, however many notifications come."""
         due = 0.0
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), max(0.0, due - time.monotonic()))
             self._wake.clear()
             if time.monotonic() >= due:
-                due = time.monotonic() + LOOK_SECONDS * random.uniform(0.75, 1.0)  # noqa: S311 - jitter
-                self._unseen.update(self._interests)
-                for interest in self._interests.values():
-                    interest.stir()
-            places = [place for place in self._unseen if place in self._interests]
-            self._unseen.clear()
-            by_queue: dict[str, list[Place]] = {}
-            for place in places:
-                by_queue.setdefault(place[0], []).append(place)
-            if len(by_queue) == 1:
-                await self._look_into(places)
-            elif by_queue:  # at once: what does not answer must not hide what others do
-                await asyncio.gather(*map(self._look_into, by_queue.values()))
+                due = time.monotonic() + CHECK_SECONDS * random.uniform(0.75, 1.0)  # noqa: S311 - jitter
+                self._unchecked.update(self._watches)
+                for watch in self._watches.values():
+                    watch.wake()
+            by_queue: dict[str, list[str]] = {}
+            for job in self._unchecked:
+                if job in self._watches:
+                    by_queue.setdefault(job.queue, []).append(job.key)
+            self._unchecked.clear()
+            # At the same time: a server that does not answer must not delay results from the others.
+            await wait_all(self._check_queue(queue, keys) for queue, keys in by_queue.items())
 
-    async def _look_into(self, places: list[Place]) -> None:
+    async def _check_queue(self, queue: str, keys: list[str]) -> None:
         try:
-            await self._read(places)
+            await self._read(queue, list(keys))
         except BrokerDenied as error:
-            for place in places:
-                self._tell(place, BrokerDenied(*error.args))
+            for key in keys:
+                self._end(JobRef(queue, key), BrokerDenied(*error.args))
         except Exception as error:
             if not isinstance(error, BrokerError):
-                log.exception("cannot look at results")
-            log.debug("cannot look at results: %s", error)
-            await asyncio.sleep(backoff(1, LOOK_SECONDS / 2))  # then everything is looked at again when it is due
+                log.exception("could not read results")
+            log.debug("could not read results: %s", error)
+            await asyncio.sleep(backoff(1, CHECK_SECONDS / 2))  # then every job is checked again when it is due
 
-    async def _read(self, places: list[Place]) -> None:
-        queue, keys = places[0][0], [key for _, key in places]
+    async def _read(self, queue: str, keys: list[str]) -> None:
         while keys:
-            found = await job_queries.outcomes(self._broker, queue, keys[:BATCH])
+            found = await job_queries.outcomes(self._broker, queue, keys[:BATCH_JOBS])
             for key, outcome in zip(keys, found, strict=False):
+                job = JobRef(queue, key)
                 if outcome is None:
-                    self._tell((queue, key), JobNotFound(job_id(queue, key)))
+                    self._end(job, JobNotFound(job.id))
                 elif outcome.state.ended:
-                    self._tell((queue, key), outcome)
+                    self._end(job, outcome)
             del keys[: len(found)]
 
-    def _tell(self, place: Place, outcome: Outcome | TaskServerError) -> None:
-        if interest := self._interests.get(place):
-            interest.end(outcome)
+    def _end(self, job: JobRef, outcome: Outcome | TaskServerError) -> None:
+        if watch := self._watches.get(job):
+            watch.end(outcome)
 
     async def close(self) -> None:
-        """Stop waiting; those who still await a job are cancelled."""
-        for interest in self._interests.values():
-            interest.outcome.cancel()
-            interest.stir()
+        """Stop waiting; callers that still wait are cancelled."""
+        for watch in self._watches.values():
+            watch.outcome.cancel()
+            watch.wake()
         await cancel_and_wait(*self._tasks)
-        await self._listener.close()
+        await self._subscription.close()

@@ -5,7 +5,7 @@
 
 =========  ============================================================================
 first 10   milliseconds since 1970 by the submitter's clock (50 bits), so ids sort by time
-next 6     the submitter's *route*: where it listens for news of its jobs
+next 6     the submitter's *route*: the channel on which it is notified of its jobs
 last 8     random
 =========  ============================================================================
 
@@ -20,6 +20,7 @@ import os
 import time
 from base64 import b32hexencode
 from functools import lru_cache
+from typing import NamedTuple
 
 from taskserver.domain.partitions import check_partition_name
 from taskserver.errors import ConfigError
@@ -29,21 +30,33 @@ AT_ONCE = 64
 ROUTE = slice(10, 16)
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 _LETTERS = (_ALPHABET * 8).encode()
-"""The letter that each of the 256 bytes stands for where all that counts is that letters are random."""
+"""The letter for each of the 256 bytes, for random letters."""
+
+
+class JobRef(NamedTuple):
+    """A job: its queue, or the queue's partition, and its key, which is the id without the queue."""
+
+    queue: str
+    key: str
+
+    @property
+    def id(self) -> str:
+        """The whole id."""
+        return job_id(self.queue, self.key)
 
 
 def new_route() -> str:
-    """A random route: the 6 characters by which news of a submitter's jobs find their way back to it."""
+    """A random route: 6 characters that lead notifications of a submitter's jobs back to it."""
     return _random(6)
 
 
 class KeyMaker:
-    """Makes fresh ids: 24 characters that start with the time and hold ``route``.
+    """Makes new keys: 24 characters that start with the time and contain ``route``.
 
-    The randomness of several is fetched at once: for one it costs more than all else about it.
+    Random characters are fetched for many keys at a time: for a single key they cost more than all the rest.
 
     Attributes:
-        route: In all of them.
+        route: The route in each key.
     """
 
     __slots__ = ("_head", "_now", "_owner", "_spare", "route")
@@ -56,9 +69,9 @@ class KeyMaker:
         self._owner = 0
 
     def __call__(self) -> str:
-        """A fresh id without its queue."""
+        """A new key."""
         spare = self._spare
-        if not spare or self._owner != os.getpid():  # a process that was forked must not use what its parent has left
+        if not spare or self._owner != os.getpid():  # a forked process must not use its parent's characters
             self._owner = os.getpid()
             letters = _random(8 * AT_ONCE)
             spare = self._spare = [letters[start : start + 8] for start in range(0, 8 * AT_ONCE, 8)]
@@ -69,30 +82,30 @@ class KeyMaker:
 
 
 def key_for(idempotency_key: str) -> str:
-    """The id without its queue that stands for ``idempotency_key``: the same key, the same 24 characters."""
+    """The key of the job with this idempotency key: the same idempotency key gives the same 24 characters."""
     digest = hashlib.blake2b(idempotency_key.encode("utf-8", "surrogatepass"), digest_size=15).digest()
     return "k" + _encode(digest)[1:]
 
 
 def job_id(queue: str, key: str) -> str:
-    """The whole id of the job that is named ``key`` inside ``queue``."""
+    """The whole id of the job with this key in this queue."""
     return f"{queue}-{key}"
 
 
-def parse(job_id: str) -> tuple[str, str]:
-    """Split a whole id into its queue, or the queue's partition, and its 24 characters.
+def parse(job_id: str) -> JobRef:
+    """Split a whole id into its queue, or the queue's partition, and its key.
 
     Raises:
         ConfigError: if ``job_id`` does not have the form of a job id.
     """
     queue, dash, key = job_id.rpartition("-")
     if not dash or len(key) != LENGTH or not key.isalnum() or not key.isascii():
-        raise ConfigError(f"{job_id!r} is not a job id: expected a queue's name, '-' and {LENGTH} characters")
-    return check_partition_name(queue), key
+        raise ConfigError(f"{job_id!r} is not a job id: expected a queue name, '-' and {LENGTH} letters or digits")
+    return JobRef(check_partition_name(queue), key)
 
 
 def route_of(key: str) -> str:
-    """The route inside a 24-character id."""
+    """The route inside a key."""
     return key[ROUTE]
 
 

@@ -151,7 +151,7 @@ async def test_running_a_job_again_does_not_sign_what_somebody_else_wrote(
     async with run_worker(pay, signing_keys=keys["ours"]):
         forged = await client.submit(pay, {"cents": 1})
         await refused(forged, "not signed")
-        with pytest.raises(JobConflict, match=r"not signed with a key that is known here, .* submit the job anew"):
+        with pytest.raises(JobConflict, match=r"not signed with any of this client's keys, .* submit the job again"):
             await signing.job(forged.id).retry()
         assert (await forged.status()).state is State.DEAD
         await forged.retry()  # without a key nothing is signed, so nothing is lost by letting it

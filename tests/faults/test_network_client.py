@@ -32,8 +32,8 @@ class Place:
 
     @property
     def far(self) -> Broker:
-        assert self.client._broker is not None
-        return self.client._broker
+        assert self.client._connected is not None
+        return self.client._connected.broker
 
     async def queued(self) -> str:
         job = new_job()

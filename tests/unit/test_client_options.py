@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from taskserver import BaseMessage, Client, ConfigError, State, tool
-from taskserver.client.options import Defaults, build
+from taskserver.client.options import Defaults, PreparedJob, prepare
 from taskserver.domain.job import NewJob
 from taskserver.domain.messages import unpack
 from taskserver.errors import ArgumentsInvalid, MessageInvalid, MessageTooLarge, ToolInvalid
@@ -21,45 +21,45 @@ class Note(BaseMessage):
     text: Any = ""
 
 
-def _built(message: BaseMessage | None = None, max_bytes: int = 10_000, **options: Any) -> tuple[str, NewJob]:
-    return build(message or Note(), options, Defaults("default"), lambda: KEY, max_bytes)
+def _prepared(message: BaseMessage | None = None, max_bytes: int = 10_000, **options: Any) -> PreparedJob:
+    return prepare(message or Note(), options, Defaults("default"), lambda: KEY, max_bytes)
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"prority": 1}, "there is no option 'prority'; did you mean 'priority'?"),
-        ({"colour": 1}, "there is no option 'colour'"),
+        ({"prority": 1}, "unknown option 'prority'; did you mean 'priority'?"),
+        ({"colour": 1}, "unknown option 'colour'"),
         ({"priority": 11}, "priority 11 is neither 1 (most urgent) to 10 nor one of high, normal, low"),
         ({"priority": True}, "priority True is neither"),
-        ({"delay": "soon"}, "delay must be a number of seconds or a timedelta, at least 0, not 'soon'"),
+        ({"delay": "soon"}, "delay must be a number of seconds or a timedelta of at least 0 s, not 'soon'"),
         ({"delay": -1}, "delay must be a number of seconds"),
         ({"delay": float("nan")}, "delay must be a number of seconds"),
-        ({"delay": 1, "at": time.time()}, "say either delay or at, not both"),
-        ({"at": datetime(2030, 1, 1)}, "at has no time zone: use datetime.now(UTC), or seconds since 1970"),
-        ({"timeout": 0}, "timeout must be a number of seconds or a timedelta, at least 0.001, not 0"),
+        ({"delay": 1, "at": time.time()}, "use either delay or at, not both"),
+        ({"at": datetime(2030, 1, 1)}, "at has no time zone: pass a datetime with one, such as datetime.now(UTC)"),
+        ({"timeout": 0}, "timeout must be a number of seconds or a timedelta of at least 0.001 s, not 0"),
         ({"timeout": True}, "timeout must be a number"),
-        ({"max_retries": 1.5}, "max_retries must be a whole number from 0 to 1000, not 1.5"),
-        ({"max_retries": -1}, "max_retries must be a whole number"),
+        ({"max_retries": 1.5}, "max_retries must be an integer between 0 and 1000, not 1.5"),
+        ({"max_retries": -1}, "max_retries must be an integer"),
         ({"queue": "no spaces"}, "'no spaces' cannot name a queue: use 1 to 64 letters"),
-        ({"queue": 5}, "queue must be a text of at least one character, not 5"),
-        ({"idempotency_key": ""}, "idempotency_key must be a text of at least one character"),
-        ({"tags": "red"}, "tags must be several texts, not 'red'"),
-        ({"tags": [1]}, "tags must be a text"),
-        ({"session_id": 7}, "session_id must be a text"),
+        ({"queue": 5}, "queue must be a non-empty string, not 5"),
+        ({"idempotency_key": ""}, "idempotency_key must be a non-empty string"),
+        ({"tags": "red"}, "tags must be a list of strings, not 'red'"),
+        ({"tags": [1]}, "tags must be a non-empty string"),
+        ({"session_id": 7}, "session_id must be a non-empty string"),
         ({"expires": timedelta(0)}, "expires must be a number of seconds"),
         ({"result_ttl": "1d"}, "result_ttl must be a number of seconds"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_remedy(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        _built(**options)
+        _prepared(**options)
     assert sentence in str(caught.value)
 
 
 def test_options_become_what_the_broker_stores() -> None:
     moment = datetime(2030, 1, 1, tzinfo=UTC)
-    queue, job = _built(
+    queue, job = _prepared(
         queue="other", priority=1, at=moment, max_retries=2, expires=timedelta(minutes=1), result_ttl=3600,
         timeout=1.5, session_id="s", tags=["a", "b"], idempotency_key="k",
     )  # fmt: skip
@@ -73,28 +73,28 @@ def test_options_become_what_the_broker_stores() -> None:
 
 
 def test_none_counts_as_not_said() -> None:
-    assert NewJob(KEY, b"") == replace(_built(priority=None, delay=None)[1], key=KEY, payload=b"")
+    assert NewJob(KEY, b"") == replace(_prepared(priority=None, delay=None)[1], key=KEY, payload=b"")
 
 
 @pytest.mark.parametrize("options", [{"delay": 0}, {"delay": timedelta(0)}])
 def test_no_delay_is_no_delay(options: dict[str, Any]) -> None:
-    assert _built(**options)[1].delay_ms == 0
+    assert _prepared(**options)[1].delay_ms == 0
 
 
 def test_the_same_key_is_the_same_job() -> None:
-    assert _built(idempotency_key="k")[1].key == _built(idempotency_key="k")[1].key
-    assert _built(idempotency_key="k")[1].key != _built(idempotency_key="l")[1].key
+    assert _prepared(idempotency_key="k")[1].key == _prepared(idempotency_key="k")[1].key
+    assert _prepared(idempotency_key="k")[1].key != _prepared(idempotency_key="l")[1].key
 
 
 def test_a_message_that_is_too_large_is_refused_with_the_remedy() -> None:
     with pytest.raises(MessageTooLarge, match="at most 10,000 are allowed: pass a path or URL instead"):
-        _built(Note(text="x" * 20_000))
+        _prepared(Note(text="x" * 20_000))
 
 
 @pytest.mark.parametrize("text", [object(), 2**70, "\ud800"])
 def test_a_message_that_cannot_be_sent_is_refused(text: object) -> None:
     with pytest.raises(MessageInvalid):
-        _built(Note(text=text))
+        _prepared(Note(text=text))
 
 
 @tool
@@ -119,7 +119,7 @@ async def test_arguments_are_checked_before_anything_is_sent(client: Client) -> 
 
 
 async def test_a_function_that_is_no_tool_is_refused_with_the_remedy(client: Client) -> None:
-    with pytest.raises(ToolInvalid, match="'plain' is not a tool: put @tool in front of it"):
+    with pytest.raises(ToolInvalid, match="'plain' is not a tool: decorate it with @tool"):
         await client.submit(plain)
 
 

@@ -77,7 +77,7 @@ async def test_the_subscription_is_made_anew_when_its_connection_is_killed(
 async def test_a_broker_that_was_away_for_long_is_listened_to_again(
     client: Client, broker: Broker, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
-    monkeypatch.setattr(waiter, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(waiter, "CHECK_SECONDS", 0)
     failures = 0
     listen = waiter.Subscription.subscribe
 

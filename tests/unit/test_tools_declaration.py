@@ -196,7 +196,7 @@ def test_what_is_not_decorated_is_no_tool():
         ({"timeout": float("inf")}, "timeout must be seconds"),
         ({"timeout": True}, "timeout must be seconds"),
         ({"max_retries": -1}, "max_retries must be a whole number from 0, not -1"),
-        ({"max_retries": 1.5}, "max_retries must be a whole number"),
+        ({"max_retries": 1.5}, "max_retries must be an integer"),
         ({"retry_delay": -1}, "retry_delay must be seconds from 0"),
         ({"retry_cap": "5"}, "retry_cap must be seconds from 0"),
         ({"name": "no spaces"}, "'no spaces' cannot name a tool"),

@@ -100,7 +100,7 @@ async def test_signed_messages_are_for_their_partition(
 async def test_a_worker_and_a_client_notice_that_a_queue_grows(
     hire: Hire, broker_url: str, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
-    monkeypatch.setattr(router, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(router, "REFRESH_SECONDS", 0.0)
     hired = await hire(double, queues=("mail",), concurrency=2)
     async with Client(broker_url, queue="mail") as client:
         assert place(await client.submit(double, {"number": 1})) == "mail"

@@ -24,10 +24,10 @@ UNSIGNED = "unsigned"
 """In place of a state: the job does not bear a signature that may be renewed."""
 
 _REFUSALS = {
-    UNSIGNED: "job {id} is not signed with a key that is known here, and what somebody else wrote is not signed for "
-    "them: submit the job anew",
-    SPENT: "job {id} has succeeded, and its message was not kept: submit the job anew, or have workers keep the "
-    "messages of such jobs (keep_messages)",
+    UNSIGNED: "job {id} is not signed with any of this client's keys, so it cannot be signed again: "
+    "submit the job again",
+    SPENT: "job {id} succeeded, and its message was not kept: submit the job again, or set keep_messages for the "
+    "workers to keep messages from now on",
 }
 _STATES = {state.encode(): state for state in State}
 
