@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from taskserver.domain.messages import JobSummary
-from taskserver.store.broker.connection import Broker, call_in_thread
+from taskserver.store.broker.connection import Broker
+from taskserver.store.broker.script_connection import run_in_thread
 from taskserver.store.scripts import script
 
 KEPT = msgspec.msgpack.encode(JobSummary("noop", 1_700_000_000_000))
@@ -18,16 +19,16 @@ def drain_floor(
     broker: Broker, queue: str, jobs: int, at_a_time: int, ran: Callable[[int], object] = lambda _: None
 ) -> None:
     """Claim jobs and finish them with an empty result until all are done; ``ran`` hears of each batch."""
-    client = broker.threaded(broker.url)
+    client = broker.connections.threaded(broker.url)
     prefix = broker.keys(queue).prefix
     claim, finish = script("claim"), script("finish")
     share = [at_a_time * part // 10 for part in (6, 3, 1)]
     while jobs > 0:
-        _, claimed, _ = call_in_thread(client, claim, prefix, ["floor", at_a_time, *share, 4])
+        _, claimed, _ = run_in_thread(client, claim, prefix, ["floor", at_a_time, *share, 4])
         args: list[Any] = []
         for i in range(0, len(claimed), 6):
             args += (claimed[i], claimed[i + 2], claimed[i + 1], "succeeded", b"\xc0", claimed[i + 5], KEPT)
         ran(len(claimed) // 6)
-        call_in_thread(client, finish, prefix, args)
+        run_in_thread(client, finish, prefix, args)
         jobs -= len(claimed) // 6
     client.close()

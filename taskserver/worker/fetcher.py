@@ -7,7 +7,8 @@ import logging
 
 from taskserver.domain.lanes import LaneShare
 from taskserver.errors import BrokerError
-from taskserver.store.broker.connection import Broker, GroupMissing
+from taskserver.store.broker.connection import Broker
+from taskserver.store.broker.translation import GroupMissing
 from taskserver.store.jobs.claim import BlockingReader, StreamEntry, claim
 from taskserver.store.jobs.recover import recall
 from taskserver.worker.attempt import Attempt
@@ -124,9 +125,9 @@ class Fetcher(LoopService):
         if started:
             self.claims += 1
             self.claimed += started
-        for entry, reason in claimed.refused:
+        for entry, reason in claimed.discarded:
             log.warning("queue %s: threw away stream entry %s: %s", self._queue, entry, reason)
-        return claimed.paused, len(claimed.jobs) < wanted and not claimed.refused
+        return claimed.paused, len(claimed.jobs) < wanted and not claimed.discarded
 
     async def _recall(self) -> None:
         """The last claim or read was not answered: it may have brought jobs that nobody runs."""

@@ -7,7 +7,7 @@ from importlib import resources
 
 import pytest
 
-from taskserver.store.broker import connection, subscription
+from taskserver.store.broker import connections, subscription
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import claim
 from taskserver.store.scripts import script
@@ -42,7 +42,7 @@ async def proxy(broker: Broker) -> AsyncIterator[Proxy]:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is noticed after five seconds otherwise, is noticed after half a second."""
-    monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.6)
-    monkeypatch.setattr(connection, "BLOCK_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "ANSWER_SECONDS", 0.6)
+    monkeypatch.setattr(connections, "BLOCK_SECONDS", 0.3)
     monkeypatch.setattr(claim, "BLOCK_SECONDS", 0.3)
     monkeypatch.setattr(subscription, "SILENCE_SECONDS", 0.3)

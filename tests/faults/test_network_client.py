@@ -11,7 +11,7 @@ import pytest
 
 from taskserver import BaseMessage, BrokerUnavailable, Client, State
 from taskserver.domain.job import ClaimedJob
-from taskserver.store.broker import connection, health
+from taskserver.store.broker import connections, health
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import admin, claim, settle
 from taskserver.store.jobs import submit as submitting
@@ -381,7 +381,7 @@ async def _until_answered(question: Question) -> Any:
 async def test_connections_that_died_while_they_were_idle(proxy: Proxy, hasty: None, place: MakePlace) -> None:
     """A firewall has forgotten them. As by default, patience is no longer than an answer may take."""
     proxy, at = await place("q")
-    at.far.patience = connection.ANSWER_SECONDS
+    at.far.patience = connections.ANSWER_SECONDS
     job = at.client.job(f"q-{await at.queued()}")
     await asyncio.gather(*(job.status() for _ in range(8)))
     assert len(proxy.links) > 1

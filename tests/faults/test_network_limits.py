@@ -12,7 +12,7 @@ import pytest
 
 from taskserver import BrokerUnavailable, Client, Context, State, Toolbox, Worker, WorkerConfig, tool
 from taskserver.errors import BrokerDenied
-from taskserver.store.broker import connection
+from taskserver.store.broker import connections
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import submit as submitting
 from taskserver.store.scripts import script
@@ -124,7 +124,7 @@ async def test_heartbeats_flow_while_the_pool_is_exhausted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The worker's one connection for commands hangs for longer than a lease, and another worker would take its job."""
-    monkeypatch.setattr(connection, "ANSWER_SECONDS", 3.0)
+    monkeypatch.setattr(connections, "ANSWER_SECONDS", 3.0)
     far = Broker(proxy.url, connections=1)
     worker = Worker(far, Toolbox.of(ledger.work), WorkerConfig(lease=1.2))
     life = asyncio.create_task(worker.run())

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from taskserver import Client, Context, State, Toolbox, Worker, WorkerConfig, tool
-from taskserver.store.broker import connection
+from taskserver.store.broker import connections
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import admin, claim
 from taskserver.store.scripts import script
@@ -249,7 +249,7 @@ async def test_a_worker_stops_at_once_although_its_reader_was_hung_up_on_meanwhi
     proxy: Proxy, site: MakeSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While all slots are busy nobody reads, and the server may close the idle connection."""
-    for module in (claim, connection):
+    for module in (claim, connections):
         monkeypatch.setattr(module, "BLOCK_SECONDS", 3600)
     at = await site("q", concurrency=1)
     await at.works("a first read was made")

@@ -11,7 +11,8 @@ import pytest
 from taskserver.domain.job import State
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.errors import BrokerError
-from taskserver.store.broker.connection import Broker, GroupMissing
+from taskserver.store.broker.connection import Broker
+from taskserver.store.broker.translation import GroupMissing
 from taskserver.store.jobs import recover
 from taskserver.store.jobs.claim import BlockingReader
 from taskserver.store.keys import GROUP, SCHEMA

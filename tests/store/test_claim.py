@@ -9,7 +9,7 @@ import pytest
 
 from taskserver.domain.job import NewJob, State
 from taskserver.domain.lanes import LaneShare
-from taskserver.store.broker.connection import GroupMissing
+from taskserver.store.broker.translation import GroupMissing
 from taskserver.store.jobs import admin
 from taskserver.store.jobs import claim as claiming
 from taskserver.store.jobs.claim import BlockingReader, StreamEntry
@@ -179,7 +179,7 @@ async def test_garbage_is_thrown_away_and_stops_nothing(queue: Queue, fields: di
     key = await queue.submit(lane="low")
     first = await claim(queue, (2, 0, 0))
     assert [job.key for job in first.jobs] == [key]
-    assert [entry for entry, _ in first.refused] == [f"{lane}/{id_}"]
+    assert [entry for entry, _ in first.discarded] == [f"{lane}/{id_}"]
     assert (await queue.entries(), await queue.pending()) == (1, 1)
 
 
@@ -188,7 +188,7 @@ async def test_garbage_that_wakes_a_worker_is_thrown_away(queue: Queue, fields: 
     wake_up = BlockingReader(queue.broker, QUEUE, "w1")
     await queue.redis.xadd(queue.keys.lane("high"), fields)
     claimed = await claim(queue, (1, 0, 0), await wake_up.read())
-    assert (claimed.jobs, len(claimed.refused)) == ([], 1)
+    assert (claimed.jobs, len(claimed.discarded)) == ([], 1)
     assert await queue.entries() == 0
 
 
@@ -198,7 +198,7 @@ async def test_a_second_entry_of_a_job_starts_nothing(queue: Queue) -> None:
     claimed = await claim(queue, (2, 0, 0))
     (job,) = claimed.jobs
     assert job.key == key
-    assert "not the live entry" in claimed.refused[0][1]
+    assert "not the live entry" in claimed.discarded[0][1]
     await queue.redis.xadd(queue.keys.lane("high"), {"job": key})
     assert (await claim(queue, (2, 0, 0))).jobs == []
     assert int((await queue.record(key))[b"fence"]) == job.fence
@@ -209,7 +209,7 @@ async def test_an_entry_of_another_lane_with_the_same_id_starts_nothing(queue: Q
     _, id_ = await queue.entry(key)
     await queue.redis.xadd(queue.keys.lane("high"), {"job": key}, id=id_)
     claimed = await claim(queue, (2, 0, 0))
-    assert [entry for entry, _ in claimed.refused] == [f"high/{id_}"]
+    assert [entry for entry, _ in claimed.discarded] == [f"high/{id_}"]
     assert await queue.entry(key) == ("normal", id_)
 
 
@@ -219,7 +219,7 @@ async def test_a_job_key_of_the_wrong_type_is_an_unknown_job(queue: Queue) -> No
     await queue.redis.set(queue.keys.job(key), "not a hash")
     claimed = await claim(queue, (2, 0, 0))
     assert [job.key for job in claimed.jobs] == [sound]
-    assert "unknown job" in claimed.refused[0][1]
+    assert "unknown job" in claimed.discarded[0][1]
 
 
 # Pausing

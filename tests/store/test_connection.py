@@ -12,8 +12,9 @@ import pytest
 from taskserver.domain.job import State
 from taskserver.domain.settlement import Finish
 from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, ConfigError
-from taskserver.store.broker.connection import Broker, GroupMissing
+from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.subscription import Subscription
+from taskserver.store.broker.translation import GroupMissing
 from taskserver.store.broker.urls import parse_url, without_secrets
 from taskserver.store.jobs import admin, recover, settle
 from taskserver.store.jobs import submit as submitting
@@ -66,7 +67,7 @@ def test_urls_of_a_broker(url: str, used: str) -> None:
         ("redis://:sec/secret@host", "port must be a number"),
         ("unix://", "/path/to/socket"),
         ("redis://:secret@host/one", "database number"),
-        ("redis://:secret@host?db=x", "options cannot be"),
+        ("redis://:secret@host?db=x", "options is not valid"),
         ("redis://:secret@host?colour=red", "colour"),
         ("redis://:secret@host?socket_timeout=1", "leave out socket_timeout"),
         ("redis+sentinel://:secret@host:26379", "name of the master"),
@@ -345,7 +346,7 @@ async def test_idle_connections_are_kept_alive(broker: Broker) -> None:
 
 async def test_closing_twice_is_harmless(broker_url: str) -> None:
     broker = Broker(broker_url)
-    broker.reader(broker.url)
+    broker.connections.reader(broker.url)
     await broker.prepare(QUEUE)
     await broker.close()
     await broker.close()
@@ -364,5 +365,5 @@ async def test_listening_in_vain_piles_nothing_up(tmp_path: Path) -> None:
     for _ in range(3):
         with pytest.raises(BrokerUnavailable):
             await listener.subscribe(["news"])
-    assert not broker._readers
+    assert not broker.connections._readers
     await broker.close()

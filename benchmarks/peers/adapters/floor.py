@@ -17,7 +17,8 @@ from benchmarks.floor import drain_floor
 from benchmarks.peers.adapters import tasks
 from benchmarks.peers.adapters.protocol import CONCURRENCY, URL, Producer, serve
 from taskserver.domain.ids import KeyMaker, new_route
-from taskserver.store.broker.connection import Broker, call_in_thread
+from taskserver.store.broker.connection import Broker
+from taskserver.store.broker.script_connection import run_in_thread
 from taskserver.store.scripts import script
 
 QUEUE = "bench"
@@ -33,7 +34,7 @@ class Floor(Producer):
         """Connect; makes the consumer groups."""
         self.broker = Broker(URL, patience=10)
         await self.broker.prepare(QUEUE)
-        self.client = self.broker.threaded(URL)
+        self.client = self.broker.connections.threaded(URL)
         self.new_key = KeyMaker(new_route())
 
     async def close(self) -> None:
@@ -55,7 +56,7 @@ class Floor(Producer):
         args: list[Any] = []
         for value in values:
             args += (self.new_key(), msgspec.msgpack.encode({"value": value}), b"")
-        call_in_thread(self.client, script("submit"), self.broker.keys(QUEUE).prefix, args)
+        run_in_thread(self.client, script("submit"), self.broker.keys(QUEUE).prefix, args)
 
 
 def work() -> None:

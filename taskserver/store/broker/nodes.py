@@ -17,7 +17,7 @@ from bisect import bisect_right
 from typing import Any
 
 import redis
-from redis import exceptions as redis_said
+from redis import exceptions as redis_errors
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
@@ -123,14 +123,14 @@ class NamedBySentinels(Nodes):
             try:
                 with _server(sentinel) as client:
                     address = client.sentinel_get_master_addr_by_name(self._url.service)
-            except (redis_said.RedisError, OSError) as error:
+            except (redis_errors.RedisError, OSError) as error:
                 failures.append(error)
                 continue
             if address:
                 self._sentinels.insert(0, self._sentinels.pop(position))  # it answers: next time it is asked first
                 return self._url.server(address[0], int(address[1]))
-            failures.append(redis_said.ConnectionError(f"no master is known as {self._url.service!r}"))
-        raise redis_said.ConnectionError(f"no Sentinel names a master: {failures[0]}") from failures[0]
+            failures.append(redis_errors.ConnectionError(f"no master is known as {self._url.service!r}"))
+        raise redis_errors.ConnectionError(f"no Sentinel names a master: {failures[0]}") from failures[0]
 
 
 class InCluster(Nodes):
@@ -154,7 +154,7 @@ class InCluster(Nodes):
             owner = _owner(self._owners, key)
             if owner is None:
                 self._owners = []
-                raise redis_said.ConnectionError("no node of the cluster owns the slot of this queue now")
+                raise redis_errors.ConnectionError("no node of the cluster owns the slot of this queue now")
             return owner
 
     def masters(self) -> list[str]:
@@ -171,14 +171,14 @@ class InCluster(Nodes):
         for server in self._nodes:
             try:
                 owners = self._slots(server)
-            except (redis_said.RedisError, OSError) as error:
+            except (redis_errors.RedisError, OSError) as error:
                 failures.append(error)
                 continue
             # Those it told of are asked first next time: the nodes that the URL names may be gone by then.
             named = [self._url.server(*address) for address in self._url.hosts]
             self._nodes = list(dict.fromkeys((server, *(owner for _, _, owner in owners), *named)))
             return owners
-        raise redis_said.ConnectionError(f"no node of the cluster answers: {failures[0]}") from failures[0]
+        raise redis_errors.ConnectionError(f"no node of the cluster answers: {failures[0]}") from failures[0]
 
     def _slots(self, server: str) -> list[tuple[int, int, str]]:
         with _server(server) as client:

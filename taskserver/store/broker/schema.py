@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from redis import exceptions as redis_said
+from redis import exceptions as redis_errors
 
 from taskserver.errors import BrokerUnsuitable
 from taskserver.store.keys import SCHEMA
@@ -69,9 +69,9 @@ async def check(command: Command, shown: str) -> None:
         stamp = await command("GETRANGE", SCHEMA, 0, LENGTH)  # which every role may do, other than GET
         if not stamp:
             # Whoever may not write, or cannot just now, leaves it to others: what is missing is of the first layout.
-            with suppress(redis_said.ResponseError):
+            with suppress(redis_errors.ResponseError):
                 stamp = await command("SET", SCHEMA, str(OURS), "NX", "GET")
-    except redis_said.ResponseError as error:
+    except redis_errors.ResponseError as error:
         if not str(error).startswith("WRONGTYPE"):
             raise
         raise SchemaDamaged(_damaged(shown, "something that is no text")) from None

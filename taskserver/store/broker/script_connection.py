@@ -1,31 +1,35 @@
-"""The line to one server on which scripts are called: any number at once over one connection, answered in order.
+"""Calling scripts on one server: any number of calls at once over one connection, answered in order.
 
-Calling a script is what everything fast here does, and in the client library a call costs more than the server takes
-for it: a connection is borrowed and returned, retries are wrapped around it, the answer is looked up in tables. Here it
-is one write and one future. The library still connects (TLS, login, database); then its transport is taken over.
+In the client library a call costs more than the server takes for it: a connection is borrowed and returned, retries are
+wrapped around it, the answer is looked up in tables. Here it is one write and one future. The library still connects
+(TLS, login, database); then its transport is taken over.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
 import hiredis
-from redis import exceptions as redis_said
+import redis
+from redis import exceptions as redis_errors
+
+from taskserver.store.scripts import Script
 
 SECOND_LOOK_SECONDS = 0.1
-"""After a blocked event loop a timer may fire before answers are read that have long been there."""
+"""After the event loop was blocked, a timer may fire before answers are read that arrived long ago."""
 _NOTHING = object()
 
 
 class ScriptConnection:
-    """Calls to one server. It connects when it is needed, and again when the connection broke.
+    """Calls to one server. It connects for the first call, and again after the connection broke. It never retries.
 
     Args:
         pool: The library's pool of the server: it knows how to connect.
-        patience: Seconds within which a call must be answered; else the connection is given up with all that wait.
+        patience: Seconds within which a call must be answered; else the connection is closed, and all calls fail.
     """
 
     def __init__(self, pool: Any, patience: float) -> None:
@@ -46,8 +50,19 @@ class ScriptConnection:
             wire = await self._connect()
         return await wire.send(hiredis.pack_command(command))
 
+    async def run(self, script: Script, prefix: str, *args: Any) -> Any:
+        """Call a script on the queue with this prefix: by its hash, with its text if the server does not have it yet.
+
+        Raises:
+            redis.exceptions.RedisError: as the library's clients do.
+        """
+        try:
+            return await self.call(b"EVALSHA", script.sha, 1, prefix, *args)
+        except redis_errors.NoScriptError:
+            return await self.call(b"EVAL", script.text, 1, prefix, *args)
+
     async def _connect(self) -> _Wire:
-        """Connect, once for all who wait for it: where that takes long and fails, they must not try one by one."""
+        """Connect, once for all calls that wait: if that takes long and fails, they must not each try again."""
         failure = self._failure
         async with self._connecting:
             if self._wire is not None and not self._wire.broken:
@@ -65,20 +80,28 @@ class ScriptConnection:
 
     @property
     def broken(self) -> bool:
-        """Whether the next call has to connect first."""
+        """Whether the next call must connect first."""
         return self._wire is None or self._wire.broken
 
     def close(self) -> None:
-        """End the connection; harmless when repeated."""
+        """Close the connection; harmless when repeated."""
         if self._wire is not None:
-            self._wire.give_up(redis_said.ConnectionError("the connection was closed"))
+            self._wire.give_up(redis_errors.ConnectionError("the connection was closed"))
+
+
+def run_in_thread(client: redis.Redis, script: Script, prefix: str, args: Sequence[Any]) -> Any:
+    """``ScriptConnection.run`` for a thread, with a client of its own."""
+    try:
+        return client.evalsha(script.sha, 1, prefix, *args)
+    except redis_errors.NoScriptError:
+        return client.eval(script.text, 1, prefix, *args)
 
 
 class _Wire(asyncio.Protocol):
     """One connection, from when it is made until it breaks.
 
     Attributes:
-        broken: Whether it is of no more use.
+        broken: Whether it cannot be used any more.
     """
 
     def __init__(self, connection: Any, patience: float) -> None:
@@ -89,7 +112,7 @@ class _Wire(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._reader = hiredis.Reader(
             replyError=connection._parser.parse_error,
-            protocolError=redis_said.InvalidResponse,
+            protocolError=redis_errors.InvalidResponse,
             notEnoughData=_NOTHING,
         )
         # Connection and writer close their transport when they are collected: the one loses it, the other is kept.
@@ -98,35 +121,35 @@ class _Wire(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     def send(self, command: bytes) -> asyncio.Future[Any]:
-        """Write a command; its answer comes."""
+        """Write a command; the future gets its answer."""
         answer: asyncio.Future[Any] = self._loop.create_future()
         self._waiting.append((answer, self._loop.time()))
         self._transport.write(command)
         if self._timer is None:
-            self._timer = self._loop.call_later(self._patience, self._look)
+            self._timer = self._loop.call_later(self._patience, self._check_oldest)
         return answer
 
     def data_received(self, data: bytes) -> None:
-        """Give answers to those who wait, in the order in which they asked."""
+        """Give each call its answer, in the order of the calls."""
         try:
             self._reader.feed(data)
             while (answer := self._reader.gets()) is not _NOTHING:
                 waiting, _ = self._waiting.popleft()
-                if waiting.done():  # whoever asked was cancelled
+                if waiting.done():  # the call was cancelled
                     continue
                 if isinstance(answer, Exception):
                     waiting.set_exception(answer)
                 else:
                     waiting.set_result(answer)
-        except (redis_said.InvalidResponse, IndexError) as error:
-            self.give_up(redis_said.ConnectionError(f"it answered what is no answer: {error}"))
+        except (redis_errors.InvalidResponse, IndexError) as error:
+            self.give_up(redis_errors.ConnectionError(f"invalid answer: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Whoever waits is told that the connection broke."""
-        self.give_up(redis_said.ConnectionError(str(exc or "the connection was closed by the server")))
+        """Fail all calls: the connection broke."""
+        self.give_up(redis_errors.ConnectionError(str(exc or "the connection was closed by the server")))
 
     def give_up(self, why: Exception) -> None:
-        """Close the connection; whoever waits gets ``why``."""
+        """Close the connection; calls that wait fail with ``why``."""
         self.broken = True
         self._transport.abort()
         if self._timer is not None:
@@ -134,17 +157,17 @@ class _Wire(asyncio.Protocol):
         while self._waiting:
             waiting, _ = self._waiting.popleft()
             if not waiting.done():
-                waiting.set_exception(type(why)(*why.args))  # each one's own: tracebacks are added to it
+                waiting.set_exception(type(why)(*why.args))  # one each: tracebacks are added to it
 
-    def _look(self, *, again: bool = False) -> None:
+    def _check_oldest(self, *, again: bool = False) -> None:
         """Give up if the oldest call has waited too long."""
         self._timer = None
         if not self._waiting:
             return
         left = self._waiting[0][1] + self._patience - self._loop.time()
         if left > 0:
-            self._timer = self._loop.call_later(left, self._look)
+            self._timer = self._loop.call_later(left, self._check_oldest)
         elif not again:
-            self._timer = self._loop.call_later(SECOND_LOOK_SECONDS, lambda: self._look(again=True))
+            self._timer = self._loop.call_later(SECOND_LOOK_SECONDS, lambda: self._check_oldest(again=True))
         else:
-            self.give_up(redis_said.TimeoutError("no answer in time"))
+            self.give_up(redis_errors.TimeoutError("no answer in time"))

@@ -1,4 +1,4 @@
-"""The client library's connections, with two things done our way.
+"""The client library's connections, with two changes.
 
 *Packing.* A batch has hundreds of arguments; packing them in Python costs more than anything else that a worker does.
 The library has hiredis' packer, but uses it for its blocking connections only.
@@ -14,20 +14,20 @@ from functools import cache
 from typing import Any
 
 import hiredis
-from redis import exceptions as redis_said
+from redis import exceptions as redis_errors
 
 
 @cache
-def ours(connection_class: Any) -> Any:
-    """The connection class with both."""
+def patched(connection_class: Any) -> Any:
+    """The connection class with both changes."""
     name = connection_class.__name__
     return type(name, (connection_class,), {"pack_command": _pack, "send_packed_command": _send})
 
 
 def _pack(_: Any, *args: Any) -> list[bytes]:
     name, *rest = args
-    words = name.encode().split() if isinstance(name, str) else name.split()
-    return [hiredis.pack_command((*words, *rest))]
+    command = name.encode().split() if isinstance(name, str) else name.split()
+    return [hiredis.pack_command((*command, *rest))]
 
 
 async def _send(self: Any, command: Any, check_health: bool = True) -> None:
@@ -39,7 +39,7 @@ async def _send(self: Any, command: Any, check_health: bool = True) -> None:
             await self._writer.drain()
     except TimeoutError:
         await self.disconnect(nowait=True)
-        raise redis_said.TimeoutError("a command could not be sent in time") from None
+        raise redis_errors.TimeoutError("a command could not be sent in time") from None
     except BaseException:
         # What was sent so far cannot be taken back, so the connection is of no more use.
         await self.disconnect(nowait=True)

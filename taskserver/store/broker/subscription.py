@@ -79,12 +79,12 @@ class Subscription:
         """
         async with self._connecting:
             if self._pubsub is None:
-                client = self._broker.reader(await self._broker.server(next(iter(self._channels))))
+                client = self._broker.connections.reader(await self._broker.server(next(iter(self._channels))))
                 pubsub = client.pubsub()
                 try:
                     await pubsub.subscribe(*self._channels)
                 except BaseException:
-                    await self._broker.discard(client)  # each try has one of its own
+                    await self._broker.connections.discard(client)  # each try has one of its own
                     raise
                 self._client, self._pubsub, self._unheard = client, pubsub, False
 
@@ -95,4 +95,4 @@ class Subscription:
             with suppress(RedisError, OSError):
                 await pubsub.aclose()
         if client is not None:
-            await self._broker.discard(client)
+            await self._broker.connections.discard(client)

@@ -74,12 +74,12 @@ def parse_url(url: str) -> BrokerURL:
     scheme, _, rest = url.partition("://")
     base, _, kind = scheme.partition("+")
     if base not in SCHEMES or kind not in ("", "sentinel", "cluster") or (base == "unix" and kind):
-        raise refusal(url, "it must start with one of " + ", ".join(f"{each}://" for each in (*SCHEMES, *KINDS)))
+        raise invalid_url(url, "it must start with one of " + ", ".join(f"{each}://" for each in (*SCHEMES, *KINDS)))
     whole = url.replace("valkey", "redis", 1) if base.startswith("valkey") else url
     place, _, query = rest.partition("?")
     options = parse_qsl(query)
     if fixed := [name for name, _ in options if name in OURS]:
-        raise refusal(url, f"leave out {', '.join(fixed)}: taskserver sets it")
+        raise invalid_url(url, f"leave out {', '.join(fixed)}: taskserver sets it")
     if not kind:
         _check_server(url)
         return BrokerURL("", whole)
@@ -88,11 +88,11 @@ def parse_url(url: str) -> BrokerURL:
     hosts = tuple(_host_and_port(url, name, 26379 if kind == "sentinel" else 6379) for name in names.split(","))
     if kind == "cluster":
         if path not in ("", "0"):
-            raise refusal(url, "a cluster has no other database than 0: leave out what stands behind the hosts")
+            raise invalid_url(url, "a cluster has no other database than 0: leave out what stands behind the hosts")
         return BrokerURL("cluster", whole, hosts, login=login + at, tail=_tail("0", options))
     service, _, database = path.partition("/")
     if not service or not (database or "0").isdigit():
-        raise refusal(
+        raise invalid_url(
             url, "behind the hosts stands the name of the master, as in redis+sentinel://host:26379/mymaster/0"
         )
     return BrokerURL(
@@ -105,12 +105,14 @@ def _check_server(url: str) -> None:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        raise refusal(url, "the port must be a number, and characters such as '?' in a password be escaped") from None
+        raise invalid_url(
+            url, "the port must be a number, and characters such as '?' in a password be escaped"
+        ) from None
     if parts.scheme == "unix":
         if not parts.path:
-            raise refusal(url, "write unix:///path/to/socket")
+            raise invalid_url(url, "write unix:///path/to/socket")
     elif parts.path.strip("/") and not parts.path.strip("/").isdigit():
-        raise refusal(url, "behind the host stands a database number, such as /0, or nothing")
+        raise invalid_url(url, "behind the host stands a database number, such as /0, or nothing")
 
 
 def _host_and_port(url: str, name: str, default: int) -> tuple[str, int]:
@@ -120,7 +122,7 @@ def _host_and_port(url: str, name: str, default: int) -> tuple[str, int]:
             raise ValueError("no host")
         return parts.hostname, parts.port or default
     except ValueError:
-        raise refusal(
+        raise invalid_url(
             url, "write the servers as host:port,host:port, and escape special characters in a password"
         ) from None
 
@@ -140,7 +142,7 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def refusal(url: str, why: str) -> ConfigError:
+def invalid_url(url: str, why: str) -> ConfigError:
     """The error for a URL that cannot be one of a broker."""
     return ConfigError(f"{without_secrets(url)!r} is not a broker URL: {why}")
 

@@ -8,28 +8,42 @@ from typing import Any, NamedTuple
 
 from taskserver.domain.job import ClaimedJob
 from taskserver.domain.lanes import LANES, RETURNED
-from taskserver.store.broker.connection import BLOCK_SECONDS, Broker
+from taskserver.store.broker.connection import Broker
+from taskserver.store.broker.connections import BLOCK_SECONDS
 from taskserver.store.broker.script_connection import ScriptConnection
 from taskserver.store.keys import GROUP
 from taskserver.store.replies import decode, decode_pairs, grouped
 
-ASK_AGAIN_SECONDS = 0.01
+RETRY_SECONDS = 0.01
 
 
 class StreamEntry(NamedTuple):
-    """A stream entry that a blocking read brought; its job has not begun. ``key`` is empty if it names none."""
+    """A stream entry that a blocking read returned; its job has not begun. ``key`` is empty if it names no job."""
 
     lane: str
     id: str
     key: str
 
 
+class DiscardedEntry(NamedTuple):
+    """A stream entry that was deleted because no job can be begun by it, and why."""
+
+    entry: str
+    reason: str
+
+
 class Claim(NamedTuple):
-    """What a claim gave: jobs that have begun, whether the queue is paused, and entries that were thrown away."""
+    """The answer to a claim.
+
+    Attributes:
+        jobs: Jobs whose attempts have begun.
+        paused: Whether the queue is paused.
+        discarded: Stream entries that were deleted.
+    """
 
     jobs: list[ClaimedJob]
     paused: bool
-    refused: list[tuple[str, str]]
+    discarded: list[DiscardedEntry]
 
 
 async def claim(
@@ -61,7 +75,7 @@ async def claim(
         ClaimedJob(queue, decode(key), attempt, fence, int(limit) if limit else None, payload, entry)
         for key, attempt, fence, limit, payload, entry in grouped(flat, 6)
     ]
-    return Claim(jobs, gate == b"paused", list(decode_pairs(refused)))
+    return Claim(jobs, gate == b"paused", [DiscardedEntry(*pair) for pair in decode_pairs(refused)])
 
 
 class BlockingReader:
@@ -78,7 +92,7 @@ class BlockingReader:
         options = ("COUNT", 1, "BLOCK", int(BLOCK_SECONDS * 1000))
         self._command = ["XREADGROUP", "GROUP", GROUP, worker, *options, "STREAMS", *lanes, *(">" for _ in lanes)]
         self._server = ""
-        self._line: ScriptConnection | None = None
+        self._connection: ScriptConnection | None = None
         self._connection_id = 0
         self._reading = False
 
@@ -91,8 +105,8 @@ class BlockingReader:
         self._reading = True
         try:
             with self._broker.translated():
-                line = await self._connect()
-                answer = await line.call(*self._command)
+                connection = await self._connect()
+                answer = await connection.call(*self._command)
         except BaseException:
             self._disconnect()  # the queue may be on another server by now
             raise
@@ -106,18 +120,18 @@ class BlockingReader:
 
     async def _connect(self) -> ScriptConnection:
         server = await self._broker.server(self._keys.prefix)
-        if self._line is None or self._line.broken or server != self._server:
+        if self._connection is None or self._connection.broken or server != self._server:
             self._disconnect()
-            line = self._broker.waiting_line(server)
-            self._connection_id = int(await line.call("CLIENT", "ID"))
-            self._line, self._server = line, server
-        return self._line
+            connection = self._broker.connections.blocking(server)
+            self._connection_id = int(await connection.call("CLIENT", "ID"))
+            self._connection, self._server = connection, server
+        return self._connection
 
     def _disconnect(self) -> None:
         self._connection_id = 0
-        if self._line is not None:
-            self._broker.hang_up(self._line)
-            self._line = None
+        if self._connection is not None:
+            self._broker.connections.release(self._connection)
+            self._connection = None
 
     async def interrupt(self) -> None:
         """Make a read that is under way return; harmless when there is none.
@@ -129,7 +143,7 @@ class BlockingReader:
                 with self._broker.translated():
                     if await self._broker.client(self._server).client_unblock(self._connection_id):
                         return
-            await asyncio.sleep(ASK_AGAIN_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 def _job_in(fields: Sequence[bytes] | None) -> str:

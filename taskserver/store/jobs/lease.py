@@ -8,7 +8,9 @@ from typing import NamedTuple
 import redis
 
 from taskserver.errors import BrokerUnavailable
-from taskserver.store.broker.connection import ANSWER_SECONDS, Broker, call_in_thread
+from taskserver.store.broker.connection import Broker
+from taskserver.store.broker.connections import ANSWER_SECONDS
+from taskserver.store.broker.script_connection import run_in_thread
 from taskserver.store.replies import decode_pairs
 from taskserver.store.scripts import script
 
@@ -60,7 +62,7 @@ class LeaseKeeper:
             raise BrokerUnavailable(f"the broker at {self._broker.shown} does not answer")
         try:
             with self._broker.translated():
-                answer = call_in_thread(self._client(server), script("renew"), prefix, args)
+                answer = run_in_thread(self._client(server), script("renew"), prefix, args)
         except BrokerUnavailable:
             self._silent.add(server)
             raise
@@ -73,7 +75,7 @@ class LeaseKeeper:
 
     def _client(self, server: str) -> redis.Redis:
         if server not in self._clients:
-            self._clients[server] = self._broker.threaded(server, self._answer_seconds)
+            self._clients[server] = self._broker.connections.threaded(server, self._answer_seconds)
         return self._clients[server]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from taskserver.domain.settlement import Defer, DeferLimits, Finish, PackedReport, Refusal, Release, Retry, Settlement
-from taskserver.store.broker.connection import Broker, call
+from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.script_connection import ScriptConnection
 from taskserver.store.replies import decode_pairs
 from taskserver.store.scripts import Script, script
@@ -35,7 +35,7 @@ async def settle(
     """
     calls = _calls(reports, settlements, patience)
     prefix = broker.keys(queue).prefix
-    answers = await broker.call(prefix, lambda line: _send(line, prefix, calls), once=True)
+    answers = await broker.call(prefix, lambda scripts: _send(scripts, prefix, calls), once=True)
     return [
         Refusal(key, reason)
         for (called, _), answer in zip(calls, answers, strict=True)
@@ -71,11 +71,11 @@ def _calls(reports: Sequence[PackedReport], settlements: Sequence[Settlement], p
     return calls
 
 
-async def _send(line: ScriptConnection, prefix: str, calls: list[Call]) -> list[Any]:
+async def _send(scripts: ScriptConnection, prefix: str, calls: list[Call]) -> list[Any]:
     """Settlements share a round trip.
 
     Reports go before it, alone: overtaken by the end of their jobs, they would be refused.
     """
     first = calls[:1] if len(calls) < 2 or calls[0][0].name == "report" else []
-    answers = [await call(line, called, prefix, args) for called, args in first]
-    return answers + await asyncio.gather(*(call(line, called, prefix, args) for called, args in calls[len(first) :]))
+    answers = [await scripts.run(called, prefix, *args) for called, args in first]
+    return answers + await asyncio.gather(*(scripts.run(called, prefix, *args) for called, args in calls[len(first) :]))

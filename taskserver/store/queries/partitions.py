@@ -20,7 +20,7 @@ from taskserver.store.replies import decode, grouped
 async def counts(broker: Broker) -> dict[str, int]:
     """The number of partitions of each queue that has several. What somebody else wrote there is passed over."""
     try:
-        found = await broker.call(PARTITIONS, lambda line: line.call("ZRANGE", PARTITIONS, 0, -1, "WITHSCORES"))
+        found = await broker.call(PARTITIONS, lambda scripts: scripts.call("ZRANGE", PARTITIONS, 0, -1, "WITHSCORES"))
     except BrokerError as error:
         if "WRONGTYPE" in str(error):  # the doctor tells of it
             return {}

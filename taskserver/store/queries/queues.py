@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from taskserver.domain.lanes import LANES, RETURNED
-from taskserver.store.broker.connection import Broker, GroupMissing
+from taskserver.store.broker.connection import Broker
+from taskserver.store.broker.translation import GroupMissing
 from taskserver.store.keys import GROUP, QUEUES, Keys
 from taskserver.store.queries.untrusted import is_queue_name
 from taskserver.store.replies import decode, milliseconds_of

@@ -57,7 +57,7 @@ class Stage(RuleBasedStateMachine):
         brokers = [Broker(self.url), Broker(self.url)]
         self.clients = [Queue(broker) for broker in brokers]
         self.queue = self.clients[0]
-        self.looker = self.queue.broker.threaded(self.queue.broker.url)
+        self.looker = self.queue.broker.connections.threaded(self.queue.broker.url)
         self.run(self._begin())
 
     async def _begin(self) -> None:

@@ -9,7 +9,7 @@ from hypothesis.stateful import precondition, rule
 
 from taskserver.domain.job import ClaimedJob, State
 from taskserver.domain.settlement import Defer, Refusal, Settlement
-from taskserver.store.broker.connection import GroupMissing
+from taskserver.store.broker.translation import GroupMissing
 from taskserver.store.jobs import recover
 from taskserver.store.jobs.claim import StreamEntry
 from taskserver.store.keys import GROUP

@@ -1,0 +1,140 @@
+"""One process's connections to the servers of a broker, by the server's URL. Nothing connects before it is used.
+
+The client library's own retries are switched off: ``retry.py`` decides what is sent again.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis import exceptions as redis_errors
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from taskserver.store.broker.script_connection import ScriptConnection
+from taskserver.store.broker.sockets import patched
+
+ANSWER_SECONDS = 5.0
+"""Maximum time to wait for the answer to a command."""
+BLOCK_SECONDS = 5.0
+"""How long a blocking read waits at the server; its socket allows ``ANSWER_SECONDS`` more."""
+
+KEEP_ALIVE = {
+    getattr(socket, name): value
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)
+}
+"""Firewalls do not drop connections that are idle, and dead ones are noticed within a minute."""
+
+
+class Connections:
+    """Clients and script connections, at most one of each for commands to a server.
+
+    Args:
+        pool_size: Maximum number of connections for commands to each server; blocking reads, script calls and
+            subscriptions have their own.
+    """
+
+    def __init__(self, pool_size: int) -> None:
+        self._pool_size = pool_size
+        self._clients: dict[str, Any] = {}
+        self._scripts: dict[str, ScriptConnection] = {}
+        self._blocking: set[ScriptConnection] = set()
+        self._readers: set[Any] = set()
+
+    def check_options(self, server: str) -> None:
+        """Try the options in a server's URL, without connecting.
+
+        Raises:
+            TypeError, ValueError, redis.RedisError: if one of them is not valid.
+        """
+        pool = self.client(server).connection_pool
+        pool.connection_class(**pool.connection_kwargs)
+
+    def client(self, server: str) -> Any:
+        """The client for commands to one server; any number of tasks may use it."""
+        # Any: the client library types every answer as bytes or str or more; ours are bytes.
+        client = self._clients.get(server)
+        if client is None:
+            pool: Any = redis.asyncio.BlockingConnectionPool.from_url(
+                server,
+                max_connections=self._pool_size,
+                timeout=ANSWER_SECONDS,
+                **_options(server, ANSWER_SECONDS, AsyncRetry),
+            )
+            pool.connection_class = patched(pool.connection_class)
+            client = self._clients[server] = redis.asyncio.Redis(connection_pool=pool)
+        return client
+
+    def scripts(self, server: str) -> ScriptConnection:
+        """The connection for script calls to one server."""
+        connection = self._scripts.get(server)
+        if connection is None:
+            pool = self.client(server).connection_pool
+            connection = self._scripts[server] = ScriptConnection(pool, ANSWER_SECONDS)
+        return connection
+
+    def blocking(self, server: str) -> ScriptConnection:
+        """A new connection for blocking reads, which outlasts them. Close it with ``release``."""
+        connection = ScriptConnection(self.client(server).connection_pool, ANSWER_SECONDS + BLOCK_SECONDS)
+        self._blocking.add(connection)
+        return connection
+
+    def release(self, blocking: ScriptConnection) -> None:
+        """Close a connection for blocking reads; harmless when repeated."""
+        self._blocking.discard(blocking)
+        blocking.close()
+
+    def reader(self, server: str) -> Any:
+        """A new client for a subscription: its socket outlasts silence. Close it with ``discard``."""
+        options = _options(server, ANSWER_SECONDS + BLOCK_SECONDS, AsyncRetry)
+        client: Any = redis.asyncio.Redis.from_url(server, max_connections=2, **options)
+        client.connection_pool.connection_class = patched(client.connection_pool.connection_class)
+        self._readers.add(client)
+        return client
+
+    async def discard(self, reader: Any) -> None:
+        """Close a subscription's client; harmless when repeated."""
+        self._readers.discard(reader)
+        with suppress(redis_errors.RedisError, OSError):
+            await reader.aclose(close_connection_pool=True)
+
+    def threaded(self, server: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis:
+        """A new client for a thread, with a connection of its own.
+
+        Args:
+            server: Its URL.
+            answer_seconds: Maximum time to wait for an answer, if that is less than for other calls.
+        """
+        options = _options(server, min(ANSWER_SECONDS, answer_seconds), Retry)
+        options["socket_connect_timeout"] = options["socket_timeout"]
+        return redis.Redis.from_url(server, max_connections=1, **options)
+
+    async def close(self) -> None:
+        """Close every connection but those of threads; harmless when repeated."""
+        for reader in list(self._readers):
+            await self.discard(reader)
+        for connection in (*self._scripts.values(), *self._blocking):
+            connection.close()
+        for client in self._clients.values():
+            await client.aclose(close_connection_pool=True)
+
+
+def _options(server: str, socket_timeout: float, retry: type[Any]) -> dict[str, Any]:
+    keep_alive = (
+        {} if server.startswith("unix:") else {"socket_keepalive": True, "socket_keepalive_options": KEEP_ALIVE}
+    )
+    return {
+        **keep_alive,
+        "socket_timeout": socket_timeout,
+        "socket_connect_timeout": ANSWER_SECONDS,
+        "retry": retry(NoBackoff(), 0),
+        "retry_on_timeout": False,
+        "health_check_interval": 0,
+        "protocol": 2,
+    }

@@ -1,0 +1,32 @@
+"""Preparing queues: creating their streams and consumer groups, and adding them to the list of queues."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from taskserver.errors import BrokerFull
+from taskserver.store.broker.script_connection import ScriptConnection
+from taskserver.store.keys import QUEUES
+from taskserver.store.scripts import script
+
+Call = Callable[[str, Callable[[ScriptConnection], Awaitable[Any]]], Awaitable[Any]]
+"""``Broker.call``."""
+
+
+class QueuePreparer:
+    """Prepares each queue once in the life of a process."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._prepared: set[str] = set()
+
+    async def prepare(self, queue: str, prefix: str, *, again: bool = False) -> None:
+        """Create what is missing of a queue; as ``Broker.prepare``."""
+        if queue in self._prepared and not again:
+            return
+        await self._call(prefix, lambda scripts: scripts.run(script("prepare"), prefix))
+        with suppress(BrokerFull):
+            await self._call(QUEUES, lambda scripts: scripts.call("SADD", QUEUES, queue))
+            self._prepared.add(queue)
