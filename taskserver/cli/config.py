@@ -1,4 +1,4 @@
-"""``taskserver config``: check a configuration file, show what it says and where that comes from, and its schema."""
+"""``taskserver config``: check a configuration file, show its values and their sources, and print its schema."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 from taskserver.cli.failures import USAGE
 from taskserver.cli.lazy import SuggestingGroup
-from taskserver.cli.options import json_option
+from taskserver.cli.options import config_file_option, json_option
 from taskserver.cli.screen import Column, show_json, show_table, show_text
 from taskserver.cli.sources import values
 from taskserver.config.file import Config, load
@@ -15,27 +15,25 @@ from taskserver.errors import ConfigFileInvalid
 from taskserver.fleet.planning import check_brokers
 from taskserver.observability.phrases import count
 
-file_argument = click.argument("file", metavar="FILE")
-
 
 @click.group(cls=SuggestingGroup)
 def config() -> None:
-    """Check a configuration file, and show what it says.
+    """Check a configuration file, and show its values.
 
-    taskserver up --config-file brings up what it declares; taskserver worker --config runs one of its workers.
+    taskserver up starts everything that it declares; taskserver worker --config-file runs one of its task servers.
     """
 
 
 @config.command()
-@file_argument
+@config_file_option(required=True)
 @json_option
-def check(file: str, as_json: bool) -> None:
-    """Tell all that is wrong in a file, with lines.
+def check(config_file: str, as_json: bool) -> None:
+    """List every error of a configuration file, with its line.
 
     Nothing is started or imported.
     """
     try:
-        found = load(file)
+        found = load(config_file)
         check_brokers(found)
     except ConfigFileInvalid as error:
         if not as_json:
@@ -45,18 +43,18 @@ def check(file: str, as_json: bool) -> None:
     if as_json:
         show_json([])
     else:
-        show_text(f"{file} is ok: {_summary(found)}")
+        show_text(f"{config_file} is ok: {_summary(found)}")
 
 
 @config.command()
-@file_argument
+@config_file_option(required=True)
 @json_option
-def show(file: str, as_json: bool) -> None:
-    """Show every value that counts, and where it comes from.
+def show(config_file: str, as_json: bool) -> None:
+    """Show every value that applies, and its source.
 
-    That is a line of the file, the environment or a default. Secrets are not shown.
+    A source is a line of the file, the environment or a default. Secrets are not shown.
     """
-    found = load(file)
+    found = load(config_file)
     check_brokers(found)
     rows = list(values(found))
     if as_json:
@@ -68,7 +66,7 @@ def show(file: str, as_json: bool) -> None:
 
 @config.command()
 def schema() -> None:
-    """Print the JSON Schema of the file, for editors."""
+    """Print the JSON Schema of configuration files, for editors."""
     show_json(schema_of_the_file())
 
 

@@ -9,8 +9,9 @@ from taskserver.cli.connecting import connected
 from taskserver.cli.following import print_events
 from taskserver.cli.jobview import job_data, show_job, show_jobs
 from taskserver.cli.lazy import SuggestingGroup
-from taskserver.cli.options import Duration, json_option, limit_option, queue_filter, tool_filter
+from taskserver.cli.options import json_option, limit_option, queue_filter, tool_filter
 from taskserver.cli.outcome import show_result, told_as_data
+from taskserver.cli.param_types import Duration
 from taskserver.cli.screen import show_json, show_text
 from taskserver.client.client import Client
 from taskserver.domain.job import State

@@ -16,10 +16,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
 from taskserver.cli.connecting import open_client, run_async
-from taskserver.cli.options import broker_option
+from taskserver.cli.declared import Declared, find_declared
+from taskserver.cli.options import broker_option, config_file_option, task_server_option
 from taskserver.cli.screen import note, show_text
-from taskserver.config.file import load
-from taskserver.config.settings import settings
+from taskserver.config.settings import settings, variable
 from taskserver.domain.names import check_queue_name
 from taskserver.embedded.home import HOME_VARIABLE
 from taskserver.errors import BrokerError
@@ -43,8 +43,8 @@ log = logging.getLogger("taskserver.metrics")
 
 @click.command("metrics")
 @broker_option
-@click.option("--config", "config_file", metavar="FILE", help="A configuration file whose broker it is; --broker wins.")
-@click.option("--task-server", metavar="NAME", help="The one of the configuration file whose broker it is.")
+@config_file_option()
+@task_server_option
 @click.option("--port", type=click.IntRange(0, 65_535), default=PORT, show_default=True, help="0 for any free port.")
 @click.option("--host", metavar="HOST", help="Address to serve on. [default: 127.0.0.1; env: TASKSERVER_METRICS_HOST]")
 @click.option("--queue", "-q", "names", multiple=True, metavar="NAME", help="Only this queue; repeatable.")
@@ -64,10 +64,8 @@ def metrics_(
     """
     for name in names:
         check_queue_name(name)
-    if config_file is not None:
-        broker_url = broker_url or _declared(config_file, task_server)
-    elif task_server is not None:
-        raise click.UsageError("--task-server names one of a configuration file: add --config FILE")
+    if (declared := find_declared(config_file, task_server)) is not None and broker_url is None:
+        broker_url = _url_of(declared)
     if once:
         run_async(_print(broker_url, names))
     else:
@@ -75,13 +73,12 @@ def metrics_(
         run_async(_serve(broker_url, host or settings().metrics_host, port, names))
 
 
-def _declared(file: str, task_server: str | None) -> str | None:
-    """The URL of the broker that a task server of the file uses; None if it is embedded, and this process's then."""
-    config = load(file)
-    broker = config.broker_of(config.task_server(task_server))
-    url = url_of(config, broker)
+def _url_of(declared: Declared) -> str | None:
+    """The URL of the task server's broker; None if that is the embedded one, which becomes this process's own."""
+    broker = declared.config.broker_of(declared.server)
+    url = url_of(declared.config, broker)
     if broker is not None and url is None:  # an empty variable counts as none
-        os.environ |= {"TASKSERVER_BROKER_URL": "", HOME_VARIABLE: str(home_of(config, broker))}
+        os.environ |= {variable("broker_url"): "", HOME_VARIABLE: str(home_of(declared.config, broker))}
         settings.cache_clear()
     return url
 

@@ -7,7 +7,7 @@ import subprocess
 import click
 
 from taskserver.cli.manifests import write_folder
-from taskserver.cli.options import tools_option
+from taskserver.cli.options import config_file_option, tools_option
 from taskserver.cli.screen import note, show_text
 from taskserver.deploy import Rendered, as_yaml, load_kept, render
 from taskserver.deploy.naming import check_namespace
@@ -16,7 +16,7 @@ from taskserver.errors import ConfigError, TaskServerError
 
 
 @click.command()
-@click.option("--config-file", "-f", "file", required=True, metavar="FILE", help="The configuration file, config.yaml.")
+@config_file_option(required=True)
 @click.option("--cluster-name", metavar="CONTEXT", help="The cluster for --apply: a context of kubectl.")
 @click.option("--namespace", "-n", metavar="NAME", help="Where all of it is. [default: the context's namespace]")
 @click.option("--apply", "apply_", is_flag=True, help="Hand the manifests to kubectl; it takes --cluster-name.")
@@ -24,7 +24,7 @@ from taskserver.errors import ConfigError, TaskServerError
 @click.option("--image", metavar="IMAGE", help="The container image for task servers that name none.")
 @tools_option
 def setup(
-    file: str,
+    config_file: str,
     cluster_name: str | None,
     namespace: str | None,
     apply_: bool,
@@ -43,7 +43,7 @@ def setup(
         raise click.UsageError("say which cluster: --cluster-name CONTEXT (kubectl config get-contexts lists them)")
     if namespace is not None:
         check_namespace(namespace)
-    rendered = render(load_kept(file), image=image, modules=tuple(filter(None, modules)), namespace=namespace)
+    rendered = render(load_kept(config_file), image=image, modules=tuple(filter(None, modules)), namespace=namespace)
     text = as_yaml(*rendered.manifests)
     if output is not None:
         for said in write_folder(output, rendered.groups, namespace):

@@ -11,28 +11,19 @@ from pydantic import BaseModel
 from taskserver.config.checks import is_secret
 from taskserver.config.document import Path
 from taskserver.config.file import Config
-from taskserver.config.settings import settings
+from taskserver.config.resources import TaskServer
+from taskserver.config.settings import settings, variable
+from taskserver.config.worker_settings import WorkerSettings
 from taskserver.domain.durability import Durability
 from taskserver.domain.secrets import MASK, looks_secret
 from taskserver.store.broker.urls import without_secrets
 
-FROM_SETTINGS = {
-    "concurrency_per_replica": "concurrency",
-    "lease": "lease",
-    "grace_period": "grace_period",
-    "unknown_tool_wait": "unknown_tool_wait",
-    "max_message_bytes": "max_message_bytes",
-    "loglevel": "loglevel",
-    "log_format": "log_format",
-    "metrics_port": "metrics_port",
-    "metrics_host": "metrics_host",
-    "max_jobs": "max_jobs",
-    "max_rss": "max_rss",
-    "keep_messages": "keep_messages",
+FROM_SETTINGS = {name: name for name in WorkerSettings.model_fields if name != "metrics_targets"} | {
     "queues": "queue",
     "durability": "durability",
 }
-"""What a file leaves open is the setting of this name, from the environment or by default."""
+"""What a file leaves out is the setting of this name, from the environment or by default. The file of
+TASKSERVER_METRICS_TARGETS is not among them: several task servers cannot share it."""
 
 
 class Shown(NamedTuple):
@@ -60,7 +51,10 @@ def values(config: Config) -> Iterator[Shown]:
 def _values(config: Config, part: BaseModel, path: Path) -> Iterator[Shown]:
     for name, field in type(part).model_fields.items():
         place = (*path, field.alias or name)
-        if config.name_of(place) != config.name_of(path) or name in ("name", "module"):
+        if isinstance(part, TaskServer) and name in WorkerSettings.model_fields and config.where(place) is None:
+            if name not in part.overrides:  # else it is there under its alias
+                yield from _left_open(config, place, name)
+        elif config.name_of(place) != config.name_of(path) or name in ("name", "module"):
             yield from _value(config, getattr(part, name), place)
         # else a bare name stands there, and the rest of the model is not worth a line
 
@@ -104,6 +98,5 @@ def _shown(config: Config, place: Path, value: Any) -> Shown:
 
 def _from_settings(config: Config, place: Path, setting: str) -> Shown:
     value = getattr(settings(), setting)
-    variable = f"TASKSERVER_{setting.upper()}"
-    source = f"environment variable {variable}" if os.environ.get(variable) else "default"
+    source = f"environment variable {variable(setting)}" if os.environ.get(variable(setting)) else "default"
     return Shown(config.name_of(place), str(value) if isinstance(value, Durability) else value, source)

@@ -8,8 +8,9 @@ import click
 
 from taskserver.cli.connecting import connected
 from taskserver.cli.following import follow
-from taskserver.cli.options import Duration, json_option, load_tools, tools_option
+from taskserver.cli.options import json_option, load_tools, tools_option
 from taskserver.cli.outcome import show_result, told_as_data
+from taskserver.cli.param_types import Duration
 from taskserver.cli.screen import note, show_json, show_text
 from taskserver.client.client import Client
 from taskserver.client.job import Job

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from taskserver.cli.options import json_option, tools_option
+from taskserver.cli.options import config_file_option, json_option, tools_option
 from taskserver.cli.screen import Column, Styled, note, show_json, show_table
 from taskserver.config.file import load
 from taskserver.fleet.detached import keep_up, launch
@@ -14,49 +14,45 @@ from taskserver.fleet.planning import plans
 from taskserver.fleet.up_state import UpFolder, UpState
 from taskserver.observability.phrases import age
 
-file_option = click.option(
-    "--config-file", "-f", "file", required=True, metavar="FILE", help="The configuration file, config.yaml."
-)
-
 
 @click.command()
-@file_option
+@config_file_option(required=True)
 @tools_option
 @click.option("--detach", "-d", is_flag=True, help="Return when all is ready; taskserver down ends it.")
-def up(file: str, modules: tuple[str, ...], detach: bool) -> None:
+def up(config_file: str, modules: tuple[str, ...], detach: bool) -> None:
     """Bring up all that a configuration file declares on this machine: brokers and task servers.
 
     An embedded broker runs as long as they do. Ctrl-C lets running jobs end, a second one hands them back to other
     workers; SIGHUP replaces the replicas one by one. --tools is for task servers that name no tools.
     """
     if not detach:
-        keep_up(file, modules, note)
+        keep_up(config_file, modules, note)
         return
-    plans(load(file), modules)  # what is wrong there is told at once
-    place = UpFolder.of(file)
+    plans(load(config_file), modules)  # what is wrong there is told at once
+    place = UpFolder.of(config_file)
     if place.state() is not None:
-        raise place.is_up(file)
-    log = launch(file, modules)
+        raise place.is_up(config_file)
+    log = launch(config_file, modules)
     for each in state.servers if (state := place.state()) else []:
         note(f"task server {each.task_server}: {each.ready} of {each.wanted} ready, on {', '.join(each.queues)}")
-    note(f"{file} is up; it logs to {log}")
+    note(f"{config_file} is up; it logs to {log}")
 
 
 @click.command()
-@file_option
+@config_file_option(required=True)
 @click.option("--now", is_flag=True, help="Do not let running jobs end: hand them back to other workers.")
-def down(file: str, now: bool) -> None:
+def down(config_file: str, now: bool) -> None:
     """End what taskserver up has brought up, and return when it is gone."""
-    ended = UpFolder.of(file).end(hurry=now)
-    note(f"{file} is down" if ended else f"{file} is not up")
+    ended = UpFolder.of(config_file).end(hurry=now)
+    note(f"{config_file} is down" if ended else f"{config_file} is not up")
 
 
 @click.command()
-@click.option("--config-file", "-f", "file", metavar="FILE", help="Only of this file; else all of this project.")
+@config_file_option()
 @json_option
-def ps(file: str | None, as_json: bool) -> None:
+def ps(config_file: str | None, as_json: bool) -> None:
     """Show which task servers are up on this machine by taskserver up."""
-    places = UpFolder.all() if file is None else [UpFolder.of(file)]
+    places = UpFolder.all() if config_file is None else [UpFolder.of(config_file)]
     states = [state for place in places if (state := place.state()) is not None]
     if as_json:
         show_json([row for state in states for row in _objects(state)])

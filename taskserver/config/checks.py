@@ -10,6 +10,7 @@ from typing import Any
 
 from taskserver.config.document import Path
 from taskserver.config.references import HOW, Reference, Text, holds_password, pieces
+from taskserver.config.resources import ALIASES
 from taskserver.domain.names import did_you_mean
 from taskserver.domain.secrets import looks_secret, words
 
@@ -46,6 +47,7 @@ def findings(data: dict[str, Any]) -> Iterator[Finding]:
         yield from _broker(path, broker)
     names = [_text(broker.get("name", "redis")) for _, broker in brokers]
     for path, server in servers:
+        yield from _aliases(path, server)
         yield from _broker_of(path, server, names)
         yield from _queues(path, server)
         yield from _tools(path, server)
@@ -89,10 +91,14 @@ def _broker(path: Path, broker: dict[str, Any]) -> Iterator[Finding]:
         yield (*path, "username"), "needs a password: write password: ${NAME} or ${file:/path/to/it}"
 
 
+def _aliases(path: Path, server: dict[str, Any]) -> Iterator[Finding]:
+    for alias, key in ALIASES.items():
+        if alias in server and key in server:
+            yield (*path, alias), f"means the same as {key}: leave one of them out"
+
+
 def _broker_of(path: Path, server: dict[str, Any], names: list[str]) -> Iterator[Finding]:
     said = [key for key in ("broker_resource_name", "broker_name") if key in server]
-    if len(said) == 2:
-        yield (*path, "broker_name"), "means the same as broker_resource_name: leave one of them out"
     if not names:
         return
     known = ", ".join(filter(None, names))

@@ -1,4 +1,7 @@
-"""The resources that a configuration file declares: brokers and task servers, with every key that it may have."""
+"""The configuration file: every key of its brokers and task servers.
+
+The docstrings of the fields are the reference in docs/configuration.md and the descriptions in the JSON Schema.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from taskserver.config.references import Text
-from taskserver.config.settings import as_durability
+from taskserver.config.values import AS_TEXT, DURABILITY, WHOLE, Slots, explained
+from taskserver.config.worker_settings import WorkerSettings
 from taskserver.domain.durability import Durability
-from taskserver.domain.durations import seconds
-from taskserver.domain.limits import MAX_BYTES
 from taskserver.domain.names import check_queue_name, check_tool_name
 from taskserver.domain.partitions import MOST_PARTITIONS
-from taskserver.domain.sizes import parse_size
-from taskserver.errors import ConfigError
 
 _NAME = r"^[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?$"
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
@@ -23,63 +22,27 @@ _OBJECT = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
-def _whole(value: Any) -> Any:
-    """What came out of a reference is text, also where a number is meant."""
-    return int(value) if isinstance(value, Text) and value.strip().isdecimal() else value
-
-
-def _flag(value: Any) -> Any:
-    """The same for true and false."""
-    return {"true": True, "false": False}.get(value.strip().lower(), value) if isinstance(value, Text) else value
-
-
-def _explained(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Pydantic takes a ValueError's text for what is wrong."""
-
-    def checked(value: Any) -> Any:
-        try:
-            return check(value)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-
-    return checked
-
-
 def _as_mapping(key: str) -> Callable[[Any], Any]:
-    """A bare text is short for a mapping with this one key."""
+    """Take a bare string as a mapping with this one key."""
     return lambda value: {key: value} if isinstance(value, str) else value
 
 
 def _as_list(value: Any) -> Any:
-    """One is short for a list of one."""
+    """Take a single value as a list of one."""
     return value if value is None or isinstance(value, list) else [value]
 
 
-def _as_text(value: Any) -> Any:
-    return str(value) if type(value) in (int, float) else value
-
-
-def _seconds(value: Any) -> Any:
-    return seconds(value) if isinstance(value, str) else value
-
-
-def _bytes(value: Any) -> Any:
-    return parse_size(value) if isinstance(value, str) else value
-
-
-WHOLE = BeforeValidator(_whole)
-FLAG = BeforeValidator(_flag)
-SECONDS = BeforeValidator(_explained(_seconds), json_schema_input_type=float | str)
-BYTES = BeforeValidator(_explained(_bytes), json_schema_input_type=int | str)
 Name = Annotated[str, Field(pattern=_NAME)]
-Value = Annotated[str, BeforeValidator(_as_text, json_schema_input_type=str | float)]
-Quantity = Annotated[str, Field(pattern=_QUANTITY), BeforeValidator(_as_text, json_schema_input_type=str | float)]
-
+Value = Annotated[str, AS_TEXT]
+Quantity = Annotated[str, Field(pattern=_QUANTITY), AS_TEXT]
 Port = Annotated[int, Field(ge=1, le=65_535), WHOLE]
+
+ALIASES = {"concurrency_per_replica": "concurrency", "broker_name": "broker_resource_name"}
+"""Keys of a task server with the same meaning as another, for files of the system that this one replaces."""
 
 
 class Resource(BaseModel):
-    """What all parts of the file have in common: no key that is not known, no value of another type than was meant."""
+    """A part of the file: unknown keys and values of another type are refused."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
@@ -90,47 +53,47 @@ class BrokerResource(Resource):
     """A Redis-compatible server. Without a URL it is an embedded one, which runs as long as it is used."""
 
     name: Name = "redis"
-    """By which task servers refer to it."""
+    """Name by which task servers refer to it."""
     type: Literal["redis", "valkey"] = "redis"
-    """What it is; both are the same to taskserver."""
+    """Kind of server; taskserver treats both alike."""
     url: str | None = None
-    """Where it is: redis://, rediss://, redis+sentinel://, redis+cluster:// or unix://. Passwords by reference only."""
+    """Address: redis://, rediss://, redis+sentinel://, redis+cluster:// or unix://. Passwords by reference only."""
     username: str | None = None
-    """The user; put into the URL."""
+    """User name; it is put into the URL."""
     password: str | None = None
-    """The password, by reference: ${NAME} or ${file:/path}; put into the URL."""
+    """Password, by reference: ${NAME} or ${file:/path}; it is put into the URL."""
     data: str | None = None
-    """Folder of the embedded broker, from the file's own folder on. By default the project's .taskserver."""
-    durability: Annotated[Durability, BeforeValidator(as_durability, json_schema_input_type=str)] | None = None
+    """Folder of the embedded broker, relative to the file. By default the project's .taskserver."""
+    durability: Annotated[Durability, DURABILITY] | None = None
     """What a submit from a tool has survived: memory, fsync, replicas=N or fsync,replicas=N."""
 
 
 class QueueShare(Resource):
-    """A queue, and its part in the slots of each replica."""
+    """A queue and its share of the slots of each replica."""
 
-    name: Annotated[str, AfterValidator(_explained(check_queue_name))]
-    """The queue."""
+    name: Annotated[str, AfterValidator(explained(check_queue_name))]
+    """Name of the queue."""
     weight: Annotated[int, Field(ge=1, le=1000), WHOLE] = 1
     """While several queues have jobs waiting, each gets slots in proportion to its weight."""
-    concurrency: Annotated[int, Field(ge=1, le=10_000), WHOLE] | None = None
-    """Jobs of it that run at once in each replica. By default as many as there are slots."""
+    concurrency: Slots | None = None
+    """Jobs of this queue that run at once in each replica. By default as many as there are slots."""
     partitions: Annotated[int, Field(ge=1, le=MOST_PARTITIONS), WHOLE] | None = None
-    """Parts, each with a hash slot of its own, that it shall have at least. By default as many as it has, or one."""
+    """Minimum number of partitions, each with its own hash slot. By default as many as it has, or one."""
 
 
 class ToolSource(Resource):
-    """Where tools are: all of a module, or one class of it."""
+    """Where to find tools: all of a module, or one class."""
 
     module: Annotated[str, Field(min_length=1)]
-    """The module, my_agent.tools, or a file with .py at its end, from the file's own folder on."""
-    class_: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = Field(default=None, alias="class")
-    """One class or function of it, and no other. It need not be decorated with @tool."""
-    name: Annotated[str, AfterValidator(_explained(check_tool_name))] | None = None
-    """By which agents call that class. By default the name that it was declared with."""
+    """Module, such as my_agent.tools, or path of a .py file, relative to the configuration file."""
+    class_: Annotated[str, Field(pattern=_VARIABLE)] | None = Field(default=None, alias="class")
+    """Load only this class or function. It does not need the @tool decorator."""
+    name: Annotated[str, AfterValidator(explained(check_tool_name))] | None = None
+    """Name by which agents call that class. By default the name that it was declared with."""
 
 
 class Amounts(Resource):
-    """Amounts of computing resources, as Kubernetes writes them."""
+    """Amounts of compute resources."""
 
     cpu: Quantity | None = None
     """Processor: 500m is half a core."""
@@ -139,47 +102,46 @@ class Amounts(Resource):
 
 
 class ComputeResources(Resource):
-    """What a replica asks for and may use in Kubernetes."""
+    """Compute resources of each replica in Kubernetes."""
 
     requests: Amounts = Amounts(cpu="500m", memory="512Mi")
-    """What is set aside for it."""
+    """Amounts reserved for it."""
     limits: Amounts = Amounts(cpu="1000m", memory="1024Mi")
-    """What it may use at most."""
+    """Amounts that it cannot exceed."""
 
 
 class Autoscaling(Resource):
-    """How the number of replicas follows the jobs that wait, in Kubernetes."""
+    """How the number of replicas follows the waiting jobs, in Kubernetes."""
 
     scaler: Literal["hpa", "keda"] = "hpa"
-    """Who scales: a HorizontalPodAutoscaler, which needs the Prometheus adapter, or KEDA."""
-
+    """Autoscaler: a HorizontalPodAutoscaler, which needs the Prometheus adapter, or KEDA."""
     min: Annotated[int, Field(ge=0, le=10_000), WHOLE] = 1
-    """Replicas at least."""
+    """Minimum number of replicas."""
     max: Annotated[int, Field(ge=1, le=10_000), WHOLE]
-    """Replicas at most."""
+    """Maximum number of replicas."""
     lag: Annotated[int, Field(ge=1), WHOLE] = 10
-    """Waiting jobs per replica above which another is started."""
+    """Waiting jobs per replica above which another one is started."""
     prometheus: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
-    """Address of Prometheus, as KEDA reaches it: http://prometheus-operated.monitoring:9090."""
+    """Address at which KEDA reaches Prometheus: http://prometheus-operated.monitoring:9090."""
 
 
 class Kubernetes(Resource):
-    """What only counts when the task server is rendered for Kubernetes."""
+    """Settings that only apply when the task server is rendered for Kubernetes."""
 
     image: Annotated[str, Field(min_length=1)] | None = None
-    """The container image with taskserver and your tools."""
+    """Container image with taskserver and your tools."""
     resources: ComputeResources = ComputeResources()
-    """What each replica asks for and may use."""
+    """Compute resources of each replica."""
     autoscaling: Autoscaling | None = None
-    """Bounds for the number of replicas; without it, it is fixed."""
+    """Bounds for the number of replicas; without it, the number is fixed."""
     service_monitor: bool = True
-    """Whether the Prometheus operator is told of the metrics, by ServiceMonitors."""
+    """Create ServiceMonitors, by which the Prometheus operator finds the metrics."""
     egress: Literal["broker", "any"] = "broker"
-    """What the pods may reach: their broker, DNS and egress_ports, or anything."""
+    """What the pods can connect to: only their broker, DNS and egress_ports, or anything."""
     egress_ports: Annotated[list[Port], BeforeValidator(_as_list, json_schema_input_type=list[Port] | Port)] = []
-    """TCP ports that the pods may reach besides, such as 443 for tools that call others."""
+    """More TCP ports that the pods can connect to, such as 443 for tools that call APIs."""
     service_account: Annotated[str, Field(pattern=_OBJECT)] | None = None
-    """The service account of the pods. By default the namespace's own, without a token."""
+    """Service account of the pods. By default that of the namespace, without a token."""
     image_pull_secrets: Annotated[
         list[Annotated[str, Field(pattern=_OBJECT)]],
         BeforeValidator(_as_list, json_schema_input_type=list[str] | str),
@@ -189,21 +151,21 @@ class Kubernetes(Resource):
     """Labels that a node must have."""
 
 
-class TaskServer(Resource):
-    """A number of equal worker processes. What it does not say comes from the environment, else from the defaults."""
+class _Essentials(Resource):
+    """The keys that most files have, listed before the settings."""
 
     type: Literal["redis-streams"] = "redis-streams"
-    """How jobs are queued; redis-streams is the only one."""
+    """How jobs are queued; redis-streams is the only type."""
     name: Name = "task_server"
-    """Its name, by which commands refer to it; no two in a file are alike."""
+    """Name of the task server, unique in the file; commands refer to it."""
     replicas: Annotated[int, Field(ge=1, le=1000), WHOLE] = 1
-    """Worker processes."""
-    concurrency_per_replica: Annotated[int, Field(ge=1, le=10_000), WHOLE] | None = None
-    """Slots in each of them: jobs that run at once."""
+    """Number of worker processes."""
     broker_resource_name: Name | None = None
-    """The name of its broker. It may be left out where the file has one broker."""
+    """Name of its broker. It may be left out if the file declares only one."""
     broker_name: Name | None = None
-    """Another name of the key broker_resource_name."""
+    """Alias of broker_resource_name."""
+    concurrency_per_replica: Slots | None = None
+    """Alias of concurrency."""
     queues: (
         Annotated[
             list[Annotated[QueueShare, BeforeValidator(_as_mapping("name"), json_schema_input_type=QueueShare | str)]],
@@ -212,7 +174,7 @@ class TaskServer(Resource):
         ]
         | None
     ) = None
-    """The queues it works on: names, or names with weight and concurrency."""
+    """Queues to consume: names, or names with weight, concurrency and partitions."""
     tools: (
         Annotated[
             list[
@@ -223,21 +185,15 @@ class TaskServer(Resource):
         ]
         | None
     ) = None
-    """The tools it runs: modules, or single classes. By default those of TASKSERVER_TOOLS."""
-    lease: Annotated[float, Field(ge=0.3, le=3600), SECONDS] | None = None
-    """Seconds after which a job whose worker fell silent runs elsewhere."""
-    grace_period: Annotated[float, Field(ge=0, le=86_400), SECONDS] | None = None
-    """Seconds that running jobs may go on when a worker stops."""
-    unknown_tool_wait: Annotated[float, Field(ge=0), SECONDS] | None = None
-    """Seconds that a job waits for a worker that knows its tool."""
-    max_message_bytes: Annotated[int, Field(ge=1024, le=MAX_BYTES), BYTES] | None = None
-    """The largest result that is kept, and the largest message that its tools submit."""
-    max_jobs: Annotated[int, Field(ge=1), WHOLE] | None = None
-    """Attempts after which a worker takes no more, lets them end, and is replaced by a fresh one."""
-    max_rss: Annotated[int, Field(ge=1), BYTES] | None = None
-    """Memory of a worker's process beyond which the same happens."""
-    keep_messages: Annotated[bool, FLAG] | None = None
-    """Keep the whole messages of jobs that succeed, to run them again and to show their arguments."""
+    """Tools to run: modules, or single classes. By default those of TASKSERVER_TOOLS."""
+
+
+class TaskServer(WorkerSettings, _Essentials):
+    """A number of identical worker processes.
+
+    A setting that the file leaves out comes from the environment, else it has its default.
+    """
+
     signing_keys: (
         Annotated[
             list[Annotated[str, Field(pattern=r"^(file:.+|env:[A-Za-z_][A-Za-z0-9_]*)$")]],
@@ -245,26 +201,28 @@ class TaskServer(Resource):
         ]
         | None
     ) = None
-    """Where the keys are with which messages must be signed: file:/path or env:NAME. An empty list takes all."""
-    loglevel: Literal["debug", "info", "warning", "error"] | None = None
-    """What is logged."""
-    log_format: Literal["text", "json"] | None = None
-    """How it is logged."""
-    metrics_port: Annotated[int, Field(ge=0, le=65_535), WHOLE] | None = None
-    """Where metrics are served; 0 for any free port. By default nowhere."""
-    metrics_host: Annotated[str, Field(min_length=1)] | None = None
-    """The address on which they are."""
-    metrics_targets: Annotated[str, Field(min_length=1)] | None = None
-    """File that tells Prometheus the replicas' ports, from the file's own folder on; on this machine."""
+    """Where to find the keys that messages must be signed with: file:/path or env:NAME. An empty list accepts all."""
     env: dict[Annotated[str, Field(pattern=_VARIABLE)], Value] = Field(default_factory=dict)
     """Environment variables for its processes; secrets by reference."""
     kubernetes: Kubernetes = Kubernetes()
-    """What only counts in Kubernetes."""
+    """Settings that only apply in Kubernetes."""
 
     @property
     def broker(self) -> str | None:
-        """The name of its broker, under whichever key it stands."""
+        """The name of its broker, under either key."""
         return self.broker_resource_name or self.broker_name
+
+    @property
+    def slots(self) -> int:
+        """Its concurrency, under either key."""
+        return self.concurrency_per_replica or self.concurrency
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The worker settings that the file states, by name."""
+        stated = {ALIASES.get(key, key) for key in self.model_fields_set}
+        values = dict(self) | {"concurrency": self.slots}
+        return {name: values[name] for name in WorkerSettings.model_fields if name in stated}
 
 
 class File(Resource):
@@ -274,10 +232,10 @@ class File(Resource):
         list[BrokerResource],
         BeforeValidator(_as_list, json_schema_input_type=BrokerResource | list[BrokerResource]),
     ] = Field(default_factory=list)
-    """One broker, or a list. Without any, task servers use that of TASKSERVER_BROKER_URL, else an embedded one."""
+    """A broker, or a list. Without one, task servers use that of TASKSERVER_BROKER_URL, else an embedded one."""
     task_server: Annotated[
         list[TaskServer],
         BeforeValidator(_as_list, json_schema_input_type=TaskServer | list[TaskServer]),
         Field(min_length=1),
     ]
-    """One task server, or a list."""
+    """A task server, or a list."""

@@ -10,7 +10,7 @@ _REFERENCE = {"type": "string", "pattern": r"\$\{"}
 
 
 def schema() -> dict[str, Any]:
-    """The schema, made from the models: every key, its description, its bounds and its default."""
+    """The schema of the models: every key with its description, bounds and default."""
     made = File.model_json_schema(by_alias=True)
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "taskserver configuration"}
     tidied = _tidied(made)
@@ -18,7 +18,7 @@ def schema() -> dict[str, Any]:
 
 
 def _tidied(node: Any, *, names: bool = False) -> Any:
-    """Without what a file may not hold (no value), and with references where numbers are meant."""
+    """The schema without what a file cannot contain (null), and with references allowed in place of numbers."""
     if isinstance(node, list):
         return [_tidied(each) for each in node]
     if not isinstance(node, dict):
@@ -28,7 +28,7 @@ def _tidied(node: Any, *, names: bool = False) -> Any:
     kept = {
         key: _tidied(value, names=key in ("properties", "$defs"))
         for key, value in node.items()
-        if not (key == "default" and (value is None or key in node.get("required", ()))) and key != "title"
+        if not (key == "default" and value in (None, "")) and key != "title"
     }
     if "anyOf" in kept:
         options = [option for option in kept.pop("anyOf") if option != {"type": "null"}]

@@ -155,7 +155,7 @@ class _Rendering:
         unit = Unit(
             name=name,
             component="worker",
-            arguments=["worker", "--config", CONFIG],
+            arguments=["worker", "--config-file", CONFIG],
             config=as_yaml({"broker": broker.config, "task_server": config}),
             port=config["metrics_port"],
             image=image,
@@ -163,7 +163,7 @@ class _Rendering:
             resources=server.kubernetes.resources,
             needed=[*broker.needed, *secrets.needed],
             broker_ports=broker.reach.ports,
-            grace=math.ceil(_or_default(server.grace_period, "grace_period")) + HAND_BACK,
+            grace=math.ceil(server.grace_period) + HAND_BACK,
             replicas=None if bounds else server.replicas,
             namespace=self._namespace,
         )
@@ -172,14 +172,15 @@ class _Rendering:
         self._put(name, [config_map(unit), *self._around(unit, broker.resource.name)], (*path, "name"))
         if bounds:
             queues = [queue.name for queue in server.queues or ()] or [str(Settings.model_fields["queue"].default)]
-            slots = int(_or_default(server.concurrency_per_replica, "concurrency"))
-            self._result.groups[name].append(autoscaler(unit, bounds, broker.resource.name, queues, slots))
+            scaler = autoscaler(unit, bounds, broker.resource.name, queues, server.slots)
+            self._result.groups[name].append(scaler)
         if server.kubernetes.service_monitor:
             self._monitored.setdefault(broker.resource.name, _metrics_of(unit, broker, server))
 
     def _worker(self, server: TaskServer, path: Path, secrets: Secrets) -> dict[str, Any]:
         """What the file of its pods says of it."""
-        if server.metrics_host not in (None, EVERYWHERE, "::"):
+        host = server.overrides.get("metrics_host", EVERYWHERE)
+        if host not in (EVERYWHERE, "::"):
             self._refuse((*path, "metrics_host"), f"must be {EVERYWHERE} in pods, or Prometheus cannot reach them")
         said = said_by(server)
         for key in ("kubernetes", "metrics_targets"):
@@ -196,7 +197,7 @@ class _Rendering:
             how = "write tools: [{module: my_agent.tools}], or name the module by --tools or TASKSERVER_TOOLS"
             self._refuse((*path, "tools"), f"is missing: {how}")
         made |= {"name": server.name, "replicas": 1, "metrics_port": server.metrics_port or WORKER_PORT}
-        return made | {"metrics_host": server.metrics_host or EVERYWHERE}
+        return made | {"metrics_host": host}
 
     def _check_tool(self, tool: ToolSource, path: Path) -> None:
         if (tool.module.endswith(".py") or "/" in tool.module) and not tool.module.startswith("/"):
@@ -230,7 +231,7 @@ class _Rendering:
 
 def _metrics_of(unit: Unit, broker: _Broker, server: TaskServer) -> Unit:
     """The process that serves the metrics of all queues and workers of a broker."""
-    arguments = ["metrics", "--config", CONFIG, "--host", EVERYWHERE, "--port", str(METRICS_PORT)]
+    arguments = ["metrics", "--config-file", CONFIG, "--host", EVERYWHERE, "--port", str(METRICS_PORT)]
     return unit._replace(
         name=broker.name,
         component="metrics",
@@ -242,7 +243,3 @@ def _metrics_of(unit: Unit, broker: _Broker, server: TaskServer) -> Unit:
         grace=HAND_BACK,
         replicas=1,
     )
-
-
-def _or_default(value: float | None, setting: str) -> float:
-    return float(Settings.model_fields[setting].default if value is None else value)

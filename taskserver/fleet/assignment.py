@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
+from taskserver.config.worker_settings import WorkerSettings
 from taskserver.worker.config import WorkerConfig
 
 
@@ -31,3 +35,10 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None
+
+    def with_settings(self, given: Mapping[str, Any]) -> Assignment:
+        """A copy with these worker settings, each under the name that it has everywhere; other names are ignored."""
+        known = {name: given[name] for name in WorkerSettings.model_fields if name in given}
+        worker = {name: value for name, value in known.items() if name in WorkerConfig._fields}
+        process = {name: value for name, value in known.items() if name in self.__struct_fields__}
+        return msgspec.structs.replace(self, worker=self.worker._replace(**worker), **process)

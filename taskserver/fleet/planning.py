@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+import msgspec
+
 from taskserver.config.document import Path as Place
 from taskserver.config.file import Config
 from taskserver.config.problems import invalid
@@ -70,21 +72,19 @@ def plan(config: Config, server: TaskServer, modules: tuple[str, ...] = (), *, a
             environment[HOME_VARIABLE] = str(home)
         if broker.durability is not None:
             environment["TASKSERVER_DURABILITY"] = str(broker.durability)
-    if server.max_message_bytes is not None:
+    if "max_message_bytes" in server.overrides:  # it holds for what tools submit, too
         environment["TASKSERVER_MAX_MESSAGE_BYTES"] = str(server.max_message_bytes)
     targets = _targets(config, server)
-    port = settings().metrics_port if server.metrics_port is None else server.metrics_port
     assignment = Assignment(
         modules=_modules(config, server, modules),
         worker=_worker(server),
         task_server=server.name,
         broker_url=url if broker is not None else None,
-        loglevel=server.loglevel or settings().loglevel,
-        log_format=server.log_format or settings().log_format,
-        metrics_host=server.metrics_host or settings().metrics_host,
-        metrics_port=0 if port is None and targets else port,
         environment=environment,
     )
+    assignment = assignment.with_settings(dict(settings()) | server.overrides)
+    if targets and assignment.metrics_port is None:
+        assignment = msgspec.structs.replace(assignment, metrics_port=0)
     return Plan(assignment, server.replicas, broker.name if broker else "", url, home, targets)
 
 
@@ -157,29 +157,16 @@ def _targets(config: Config, server: TaskServer) -> str:
 
 
 def _worker(server: TaskServer) -> WorkerConfig:
-    known = settings()
-
-    def said(name: str, setting: str) -> float:
-        value = getattr(server, name)
-        return getattr(known, setting) if value is None else value  # type: ignore[no-any-return]
-
+    """What is a list in the file: queues and signing keys. The settings come on top."""
     queues = server.queues or []
     return WorkerConfig(
-        queues=tuple(queue.name for queue in queues) or (known.queue,),
+        queues=tuple(queue.name for queue in queues) or (settings().queue,),
         shares=tuple(
             QueueShare(queue.name, queue.weight, queue.concurrency, queue.partitions)
             for queue in queues
             if (queue.weight, queue.concurrency, queue.partitions) != (1, None, None)
         ),
-        concurrency=int(said("concurrency_per_replica", "concurrency")),
-        lease=said("lease", "lease"),
-        grace_period=said("grace_period", "grace_period"),
-        unknown_tool_wait=said("unknown_tool_wait", "unknown_tool_wait"),
-        max_result_bytes=int(said("max_message_bytes", "max_message_bytes")),
-        keep_messages=known.keep_messages if server.keep_messages is None else server.keep_messages,
         signing_keys=None if server.signing_keys is None else " ".join(server.signing_keys),
-        max_jobs=known.max_jobs if server.max_jobs is None else server.max_jobs,
-        max_rss_bytes=known.max_rss if server.max_rss is None else server.max_rss,
     )
 
 

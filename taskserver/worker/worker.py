@@ -111,8 +111,8 @@ class Worker:
     def _build(self) -> None:
         config, broker, queues = self.config, self._broker, self.config.queues
         self._slots = Slots(config.concurrency, config.max_jobs)
-        self._processes = ProcessPool(config.concurrency, self.toolbox.tools.values(), config.max_result_bytes)
-        self._recycler = Recycler(self._slots, config.max_rss_bytes, self._replace_me)
+        self._processes = ProcessPool(config.concurrency, self.toolbox.tools.values(), config.max_message_bytes)
+        self._recycler = Recycler(self._slots, config.max_rss, self._replace_me)
         patience = DeferLimits(round(config.unknown_tool_wait * 1000))
         self._terms = PartitionSettings(broker, self.name, patience, config.lease, attempts_cap(self.toolbox))
         self._portions = FairSlots(self._slots, config.shares)
@@ -122,7 +122,7 @@ class Worker:
         self._executor = Executor(
             self.toolbox,
             self._slots,
-            ResultRules(config.max_result_bytes, config.keep_messages),
+            ResultRules(config.max_message_bytes, config.keep_messages),
             self._keyring,
         )
         pulse = HeartbeatSource(lambda: self._executor.running, self._about, self._attend)

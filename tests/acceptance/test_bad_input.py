@@ -61,7 +61,11 @@ def test_what_the_file_has_wrong(cli: Cli, server: str, said: str) -> None:
 
 def test_every_command_that_reads_the_file_says_so(cli: Cli) -> None:
     file = write(cli, SERVER.replace("name: a", "name: a, replicas: 0"))
-    for command in (("config", "check", file), ("worker", "--config", file), ("up", "--detach", "--config-file", file)):
+    for command in (
+        ("config", "check", "-f", file),
+        ("worker", "--config-file", file),
+        ("up", "--detach", "--config-file", file),
+    ):
         refused(cli.run(*command), "taskserver: file.yaml:2: task_server.replicas: must be at least 1, not 0\n")
     assert not (cli.folder / "home").exists()
 
@@ -69,7 +73,7 @@ def test_every_command_that_reads_the_file_says_so(cli: Cli) -> None:
 def test_a_module_that_cannot_be_imported_shows_its_own_traceback_alone(cli: Cli) -> None:
     (cli.folder / "broken.py").write_text("def give_up():\n    raise ValueError('no such thing')\n\n\ngive_up()\n")
     file = write(cli, SERVER.replace("agent_tools", "broken"))
-    for command in (("worker", "--config", file), *(("up", "--config-file", file, *more) for more in BRINGING)):
+    for command in (("worker", "--config-file", file), *(("up", "--config-file", file, *more) for more in BRINGING)):
         done = cli.run(*command)
         refused(done, "taskserver: module 'broken' failed when it was imported:\nTraceback (most recent call last):\n")
         assert done.err.endswith("ValueError: no such thing\n")
@@ -81,7 +85,9 @@ def test_a_module_that_cannot_be_imported_shows_its_own_traceback_alone(cli: Cli
 def test_a_port_in_use_starts_nothing(cli: Cli) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         file = write(cli, SERVER.replace("name: a", f"name: a, metrics_port: {taken.getsockname()[1]}"))
-        refused(cli.run("worker", "--config", file), "address already in use; name another by --metrics-port, or 0")
+        refused(
+            cli.run("worker", "--config-file", file), "address already in use; name another by --metrics-port, or 0"
+        )
     assert not cli.ok("broker", "status", "--json").json["running"]
 
 
@@ -92,7 +98,10 @@ def test_no_permission_on_the_data_folder(cli: Cli, folder: str) -> None:
     locked.mkdir(parents=True)
     locked.chmod(0o500)
     try:
-        for command in (("worker", "--config", file), *(("up", "--config-file", file, *more) for more in BRINGING)):
+        for command in (
+            ("worker", "--config-file", file),
+            *(("up", "--config-file", file, *more) for more in BRINGING),
+        ):
             done = powerless(cli, *command)
             refused(done, f"in '{cli.folder}/home" if folder == "." and command[0] == "up" else f"'{cli.folder}/home'")
             assert "set TASKSERVER_HOME to a folder that you may write to" in done.err

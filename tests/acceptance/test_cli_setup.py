@@ -183,7 +183,7 @@ def test_up_starts_nothing_where_the_targets_cannot_be_written(cli: Cli) -> None
 
 def test_a_worker_by_the_file_tells_them_too(cli: Cli) -> None:
     write(cli, FILE.replace("  env:", "  metrics_targets: targets.json\n  env:").replace("replicas: 2", "replicas: 1"))
-    worker = cli.start("worker", "--config", "config.yaml", URL=cli.env["TASKSERVER_BROKER_URL"], KEY="secret")
+    worker = cli.start("worker", "--config-file", "config.yaml", URL=cli.env["TASKSERVER_BROKER_URL"], KEY="secret")
     worker.wait_for("is ready")
     eventually(lambda: len(told(cli.folder / "targets.json")) == 1)
 
@@ -192,5 +192,5 @@ def test_metrics_of_the_embedded_broker_of_a_file(cli: Cli) -> None:
     """Not those of the broker that the environment names."""
     write(cli, "broker: {data: mine}\ntask_server: {queues: own}\n")
     cli.submit("add", "a=1")
-    assert "taskserver_queues 0.0" in cli.ok("metrics", "--config", "config.yaml", "--once").out
+    assert "taskserver_queues 0.0" in cli.ok("metrics", "--config-file", "config.yaml", "--once").out
     assert (cli.folder / "mine").is_dir()

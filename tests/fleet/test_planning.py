@@ -50,8 +50,8 @@ def test_all_of_it(loading: Loading, monkeypatch: pytest.MonkeyPatch) -> None:
         "my_tools", f"{config.folder}/tools/more.py", f"{config.folder}/sql.py:Sql", "d=a.b:C"
     )  # fmt: skip
     assert (worker.concurrency, worker.lease, worker.grace_period, worker.unknown_tool_wait) == (2, 20, 60, 9)
-    assert (worker.max_result_bytes, worker.signing_keys) == (1024**2, "env:A file:/b")
-    assert (worker.max_jobs, worker.max_rss_bytes) == (500, 1024**3)
+    assert (worker.max_message_bytes, worker.signing_keys) == (1024**2, "env:A file:/b")
+    assert (worker.max_jobs, worker.max_rss) == (500, 1024**3)
     assert (worker.queues, worker.shares) == (("fast", "slow"), (QueueShare("fast", 3, 1),))
     assert (told.loglevel, told.log_format, told.metrics_port) == ("debug", "json", 0)
     assert told.environment == {

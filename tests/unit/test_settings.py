@@ -1,4 +1,4 @@
-"""Settings come from the environment; what cannot be used is named with its variable."""
+"""Settings come from the environment; a value that is not allowed is named with its variable."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_a_value_that_cannot_be_used_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"TASKSERVER_{name}", value)
-    with pytest.raises(ConfigError, match=f"^the environment variable TASKSERVER_{name} cannot be used: "):
+    with pytest.raises(ConfigError, match=f"^environment variable TASKSERVER_{name}: "):
         settings()
 
 
@@ -56,6 +56,6 @@ def test_the_broker_may_be_told_by_references(monkeypatch: pytest.MonkeyPatch, t
 def test_a_reference_to_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASKSERVER_BROKER_URL", "redis://${NOT_THERE}:6379")
     settings.cache_clear()
-    with pytest.raises(ConfigError, match=r"TASKSERVER_BROKER_URL cannot be used: .*not_there"):
+    with pytest.raises(ConfigError, match=r"TASKSERVER_BROKER_URL: .*NOT_THERE"):
         settings()
     settings.cache_clear()

@@ -105,13 +105,13 @@ async def test_threads_that_do_not_end_hold_half_of_the_slots(
 
 
 async def test_more_memory_than_it_may_hold(hire: Hire) -> None:
-    it = await hire(quick, max_rss_bytes=1_000_000)
+    it = await hire(quick, max_rss=1_000_000)
     await it.life
     assert it.worker.recycle is not None
     assert "of memory, more than the 1 MB of max_rss" in it.worker.recycle
 
 
-@pytest.mark.parametrize("limit", ["max_jobs", "max_rss_bytes"])
+@pytest.mark.parametrize("limit", ["max_jobs", "max_rss"])
 async def test_limits_that_make_no_sense(hire: Hire, limit: str) -> None:
     with pytest.raises(ConfigError, match=f"{limit} must be at least 1, or None for no limit, not 0"):
         await hire(quick, **{limit: 0})

@@ -45,7 +45,7 @@ async def test_a_result_that_cannot_be_sent_fails_its_job_at_once(client: Client
         runs += 1
         return make()
 
-    await hire(give, max_result_bytes=1024)
+    await hire(give, max_message_bytes=1024)
     job = await client.submit(give)
     with pytest.raises(JobFailed, match=sentence) as caught:
         await job.result(timeout=10)

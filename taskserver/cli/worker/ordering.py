@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from taskserver.cli.connecting import connected
-from taskserver.cli.options import Duration
+from taskserver.cli.param_types import Duration
 from taskserver.cli.screen import note, show_text
 from taskserver.cli.worker.choosing import Choice, choice_options
 from taskserver.client.client import Client

@@ -1,0 +1,60 @@
+"""Kinds of values that the environment, the configuration file and the command line have in common.
+
+Each stands in an ``Annotated`` type, behind its bounds. In a file, what comes from a reference is text (``Text``), also
+where a number is meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from taskserver.config.references import Text
+from taskserver.domain.durability import Durability
+from taskserver.domain.durations import seconds
+from taskserver.domain.sizes import parse_size
+from taskserver.errors import ConfigError
+
+
+def explained(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """``check`` for pydantic, which takes the message of a ValueError for what is wrong."""
+
+    def checked(value: Any) -> Any:
+        try:
+            return check(value)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+    return checked
+
+
+def parsed(read: Callable[[str], Any]) -> Callable[[Any], Any]:
+    """``read`` for strings; other values are left to pydantic."""
+    return explained(lambda value: read(value) if isinstance(value, str) else value)
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, Text) and value.strip().isdecimal() else value
+
+
+def _flag(value: Any) -> Any:
+    return {"true": True, "false": False}.get(value.strip().lower(), value) if isinstance(value, Text) else value
+
+
+def _number_as_text(value: Any) -> Any:
+    return str(value) if type(value) in (int, float) else value
+
+
+WHOLE = BeforeValidator(_whole)
+FLAG = BeforeValidator(_flag)
+SECONDS = BeforeValidator(parsed(seconds), json_schema_input_type=float | str)
+"""A number of seconds, or one with a unit: ``90s``."""
+BYTES = BeforeValidator(parsed(parse_size), json_schema_input_type=int | str)
+"""A number of bytes, or one with a unit: ``64 KiB``."""
+DURABILITY = BeforeValidator(parsed(Durability.parse), json_schema_input_type=str)
+AS_TEXT = BeforeValidator(_number_as_text, json_schema_input_type=str | float)
+"""Text; a number may stand without quotes."""
+
+Slots = Annotated[int, Field(ge=1, le=10_000), WHOLE]
