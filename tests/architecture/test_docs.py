@@ -30,7 +30,7 @@ def links(document: Path) -> Iterator[str]:
 
 def test_files_that_documents_name_exist() -> None:
     missing = {f"{document.name}: {name}" for document in DOCUMENTS for name in links(document) if not exists(name)}
-    assert missing == {WORKED_EXAMPLE}
+    assert missing <= {WORKED_EXAMPLE}
 
 
 def exists(name: str) -> bool:
