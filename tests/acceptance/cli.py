@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.forking import Forked
+
 PATIENCE = 40.0
 COMMAND = (sys.executable, "-m", "taskserver")
 REPOSITORY = str(Path(__file__).resolve().parents[2])
@@ -82,14 +84,17 @@ class Done(NamedTuple):
 class Running:
     """A command that runs; its lines are read as they come."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self.pid = process.pid
+    def __init__(self, args: tuple[str, ...], folder: Path, env: dict[str, str], *, new_session: bool) -> None:
+        (out, out_end), (err, err_end) = os.pipe(), os.pipe()
+        with open(os.devnull) as nothing, open(out_end, "wb") as out_file, open(err_end, "wb") as err_file:
+            streams = (nothing.fileno(), out_file.fileno(), err_file.fileno())
+            self.process = Forked(args, folder, env, streams, new_session=new_session)
+        self.pid = self.process.pid
         self.said: dict[str, list[str]] = {"out": [], "err": []}
         self._new: queue.Queue[None] = queue.Queue()
         self._readers = [
-            threading.Thread(target=self._read, args=(name, stream), daemon=True)
-            for name, stream in (("out", process.stdout), ("err", process.stderr))
+            threading.Thread(target=self._read, args=(name, os.fdopen(stream)), daemon=True)
+            for name, stream in (("out", out), ("err", err))
         ]
         for reader in self._readers:
             reader.start()
@@ -120,10 +125,16 @@ class Running:
 
     def end(self) -> Done:
         """Wait until it has ended, and nothing that it started is left."""
+        done = self.done()
+        assert not _group_lives(self.pid), "it left processes behind"
+        return done
+
+    def done(self) -> Done:
+        """Wait until it has ended, and its streams are closed."""
         code = self.process.wait(PATIENCE)
         for reader in self._readers:
             reader.join(PATIENCE)
-        assert not _group_lives(self.pid), "it left processes behind"
+            assert not reader.is_alive(), "somebody holds its streams open"
         return Done(code, "".join(self.said["out"]), "".join(self.said["err"]))
 
 
@@ -140,6 +151,14 @@ class Cli:
 
     def run(self, *args: str, **env: str) -> Done:
         """Run a command to its end, without a terminal."""
+        command = Running(args, self.folder, self.env | env, new_session=False)
+        try:
+            return command.done()
+        finally:
+            command.process.kill()
+
+    def run_fresh(self, *args: str, **env: str) -> Done:
+        """The same, by an interpreter of its own."""
         return self.run_program(*COMMAND, *args, **env)
 
     def run_program(self, *program: str, **env: str) -> Done:
@@ -163,17 +182,8 @@ class Cli:
 
     def start(self, *args: str, **env: str) -> Running:
         """Start a command, and read along."""
-        process = subprocess.Popen(
-            [*COMMAND, *args],
-            cwd=self.folder,
-            env=self.env | {"PYTHONUNBUFFERED": "1"} | env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self._started.append(Running(process))
+        unbuffered = {"PYTHONUNBUFFERED": "1"}
+        self._started.append(Running(args, self.folder, self.env | unbuffered | env, new_session=True))
         return self._started[-1]
 
     def worker(self, *args: str, **env: str) -> Running:
@@ -211,15 +221,8 @@ class Cli:
     def at_terminal(self, *args: str, answer: str = "", **env: str) -> tuple[int, str]:
         """Run a command at a terminal, type ``answer``, and return the exit code and what was to be seen."""
         ours, theirs = pty.openpty()
-        process = subprocess.Popen(
-            [*COMMAND, *args],
-            cwd=self.folder,
-            env=self.env | {"TERM": "xterm", "COLUMNS": "100"} | env,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-        )
+        terminal = {"TERM": "xterm", "COLUMNS": "100"}
+        process = Forked(args, self.folder, self.env | terminal | env, (theirs, theirs, theirs), new_session=True)
         os.close(theirs)
         os.write(ours, answer.encode())
         seen = b""
@@ -243,7 +246,7 @@ class Cli:
         finally:
             self._kill_the_rest()
         for each, done in ended:
-            is_worker = "worker" in each.process.args  # type: ignore[operator]
+            is_worker = "worker" in each.process.args
             assert not is_worker or done.code in (0, -signal.SIGKILL), done
 
     def _kill_the_rest(self) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.acceptance.cli import Cli
+from tests.acceptance.cli import PATIENCE, Cli
 
 FILE = """\
 broker: {name: redis, type: redis}
@@ -35,11 +37,12 @@ def write(cli: Cli, text: str) -> None:
     (cli.folder / "config.yaml").write_text(text)
 
 
-def alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+def until_gone(pid: int) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process, deadline = psutil.Process(pid), time.monotonic() + PATIENCE
+        while process.status() != psutil.STATUS_ZOMBIE:  # which its parent has yet to wait for
+            assert time.monotonic() < deadline, f"{process} is still there"
+            time.sleep(0.01)
 
 
 def test_up_in_the_foreground_and_its_end(embedded_cli: Cli) -> None:
@@ -81,7 +84,8 @@ def test_up_detached_and_down(embedded_cli: Cli) -> None:
     finally:
         down = cli.ok("down", "--config-file", "config.yaml")
     assert down.err == "config.yaml is down\n"
-    assert not any(alive(pid) for row in rows for pid in (row["pid"], *row["replica_pids"]))
+    for pid in [pid for row in rows for pid in (row["pid"], *row["replica_pids"])]:
+        until_gone(pid)
     assert cli.ok("down", "--config-file", "config.yaml").err == "config.yaml is not up\n"
     assert cli.ok("ps", "--json").json == []
 

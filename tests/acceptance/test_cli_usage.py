@@ -117,10 +117,10 @@ def test_an_unexpected_error_is_one_line_and_its_traceback_is_to_be_had(cli: Cli
         "embedded.status = status\n"
     )
     path = os.pathsep.join((str(cli.folder), cli.env["PYTHONPATH"]))
-    done = cli.run("broker", "status", PYTHONPATH=path)
+    done = cli.run_fresh("broker", "status", PYTHONPATH=path)
     assert (done.code, done.out) == (70, "")
     assert done.err == "taskserver: unexpected RuntimeError: a bug (set TASKSERVER_DEBUG=1 for the traceback)\n"
-    assert "Traceback" in cli.run("broker", "status", PYTHONPATH=path, TASKSERVER_DEBUG="1").err
+    assert "Traceback" in cli.run_fresh("broker", "status", PYTHONPATH=path, TASKSERVER_DEBUG="1").err
 
 
 def test_nobody_reading_the_output_is_silent(cli: Cli) -> None:
