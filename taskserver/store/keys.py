@@ -22,6 +22,9 @@ time to live."""
 GROUP = "workers"
 """The consumer group on every lane."""
 
+RECLAIMER = "sweeper"
+"""The consumer that takes over the entries of lost workers. On the broker it keeps its old name."""
+
 
 class Keys:
     """The keys of one queue, as the scripts in ``lua/`` build them too.
@@ -53,7 +56,7 @@ class Keys:
     The janitor (``store/maintenance/audit.py``) holds every key to this table, also when somebody has meddled with it.
     """
 
-    __slots__ = ("dead", "delayed", "expiring", "janitor", "meta", "prefix", "queue", "sweeper")
+    __slots__ = ("dead", "delayed", "expiring", "janitor", "meta", "prefix", "queue", "reclaimer")
 
     def __init__(self, queue: str) -> None:
         self.queue = queue
@@ -63,7 +66,7 @@ class Keys:
         self.dead = f"{self.prefix}dead"
         self.meta = f"{self.prefix}meta"
         self.janitor = f"{self.prefix}janitor"
-        self.sweeper = f"{self.prefix}sweeper"
+        self.reclaimer = f"{self.prefix}sweeper"
 
     def lane(self, lane: str) -> str:
         """Stream of the jobs that wait in one lane; an entry is ``job`` → key."""

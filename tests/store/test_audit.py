@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taskserver.domain.job import State
 from taskserver.store.maintenance import doctor, registry
-from tests.store.harness import QUEUE, Queue, fail, succeed
+from tests.store.harness import LONG_MS, QUEUE, Queue, fail, retry, succeed
 from tests.store.test_doctor import DAY_MS, repaired, told, use_long_ago, waiting_job
 
 
@@ -23,6 +23,14 @@ async def test_a_running_job_without_an_entry_is_left_to_its_worker_while_that_l
     await queue.delete_entry(job.key)
     assert not any("nothing would wake" in line for line in await told(queue))
     await queue.redis.delete(queue.keys.worker("w1"))
+    assert any("nothing would wake" in line for line in await told(queue))
+
+
+async def test_a_job_that_waits_for_its_next_attempt_is_not_left_to_its_last_worker(queue: Queue) -> None:
+    job = await queue.running(worker="w1")
+    await queue.settle(retry(job, delay_ms=LONG_MS))
+    await queue.renew(worker="w1")
+    await queue.redis.delete(queue.keys.delayed)
     assert any("nothing would wake" in line for line in await told(queue))
 
 

@@ -116,7 +116,7 @@ async def orphans(queue: Queue, key: str) -> str:
 
 
 async def locks_without_end(queue: Queue, key: str) -> str:
-    for name in (queue.keys.sweeper, queue.keys.janitor):
+    for name in (queue.keys.reclaimer, queue.keys.janitor):
         await queue.redis.set(name, "a worker that died long ago")
     return "warning: 2 keys without a time to live: "
 

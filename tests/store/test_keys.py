@@ -88,7 +88,7 @@ def named_by_python(keys: Keys, key: str) -> set[str]:
     return {
         *(builder(key) for builder in per_job),
         *(keys.lane(lane) for lane in (RETURNED, *LANES)),
-        *(keys.delayed, keys.expiring, keys.dead, keys.meta, keys.sweeper, keys.worker("w1"), keys.answer("")),
+        *(keys.delayed, keys.expiring, keys.dead, keys.meta, keys.reclaimer, keys.worker("w1"), keys.answer("")),
         *(QUEUES, SCHEMA),
     }
 

@@ -69,14 +69,14 @@ async def test_one_worker_sweeps_at_a_time(queue: Queue) -> None:
     assert await sweep("w1") == []
     assert await sweep("w2") is None
     assert await sweep("w1") == []
-    await queue.redis.unlink(queue.keys.sweeper)  # its time is over
+    await queue.redis.unlink(queue.keys.reclaimer)  # its time is over
     assert await sweep("w2") == []
     assert await sweep("w1") is None
 
 
 async def test_a_sweeper_that_dies_is_followed_by_another(queue: Queue) -> None:
     await recover.reclaim(queue.broker, QUEUE, "w1", 0, hold_ms=5_000)
-    assert 0 < await queue.ttl(queue.keys.sweeper) <= 5_000
+    assert 0 < await queue.ttl(queue.keys.reclaimer) <= 5_000
 
 
 async def test_a_sweep_makes_missing_groups_anew(queue: Queue) -> None:

@@ -172,3 +172,10 @@ async def test_a_group_of_somebody_else_misleads_nobody(queue: Queue) -> None:
     await queue.submit()
     await queue.redis.xgroup_create(queue.keys.lane("normal"), "another", "$")
     assert await walk(queue) == []
+
+
+async def test_a_job_is_put_into_a_set_that_was_of_the_wrong_type(queue: Queue) -> None:
+    key = await queue.submit(delay_ms=LONG_MS)
+    await queue.redis.set(queue.keys.delayed, "x")
+    assert await queue.broker.run("repair_jobs", QUEUE, key) == [key.encode()]
+    assert await queue.redis.zrange(queue.keys.delayed, 0, -1) == [key.encode()]

@@ -13,7 +13,7 @@ for i, key in ipairs(ARGV) do
     states[i] = ''
   elseif job.state == 'running' then
     call('HSET', job_key(key), 'cancel', now)
-    control('cancel', key)
+    publish_control('cancel', key)
     states[i] = 'running'
   elseif ENDED[job.state] then
     states[i] = job.state

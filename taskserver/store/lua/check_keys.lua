@@ -25,13 +25,13 @@ local function set_aside(name)
   return 'type'
 end
 
-local function must_end(name, ttl, what)
+local function ensure_ttl(name, ttl, damage)
   if call('PTTL', QUEUE .. name) ~= -1 then return nil end
   if repair then call('PEXPIRE', QUEUE .. name, ttl) end
-  return what or 'endless'
+  return damage or 'endless'
 end
 
-local function must_stay(name)
+local function ensure_no_ttl(name)
   if call('PTTL', QUEUE .. name) < 0 then return nil end
   if repair then call('PERSIST', QUEUE .. name) end
   return 'ending'
@@ -42,34 +42,34 @@ local function result_ttl(job)
   return job.state == 'dead' and math.max(ttl, DEAD_TTL) or ttl
 end
 
-local function record(name, key)
+local function check_record(name, key)
   local job = read_fields(key, { 'state', 'ttl' })
   if not job then return set_aside(name) end
-  if ENDED[job.state] then return must_end(name, result_ttl(job)) end
-  return must_stay(name)
+  if ENDED[job.state] then return ensure_ttl(name, result_ttl(job)) end
+  return ensure_no_ttl(name)
 end
 
-local function beside(name, key)
+local function check_side_key(name, key)
   local job = read_fields(key, { 'state', 'ttl' })
   if not job then -- or one that cannot be read: that comes first
-    return call('EXISTS', job_key(key)) == 0 and must_end(name, DAY, 'orphan') or nil
+    return call('EXISTS', job_key(key)) == 0 and ensure_ttl(name, DAY, 'orphan') or nil
   end
-  if ENDED[job.state] then return must_end(name, result_ttl(job)) end
-  if sub(name, 1, 4) == 'msg:' then return must_stay(name) end
-  return must_end(name, LIVE_TTL)
+  if ENDED[job.state] then return ensure_ttl(name, result_ttl(job)) end
+  if sub(name, 1, 4) == 'msg:' then return ensure_no_ttl(name) end
+  return ensure_ttl(name, LIVE_TTL)
 end
 
 -- Of a live worker, or a lock in use: the next heartbeat or turn sets it anew.
-local function renewed(name) return must_end(name, MINUTE) end
+local function check_renewed(name) return ensure_ttl(name, MINUTE) end
 
 local RULES = {
-  job = record, msg = beside, out = beside, events = beside, history = beside,
-  worker = renewed, sweeper = renewed, janitor = renewed, answer = renewed,
+  job = check_record, msg = check_side_key, out = check_side_key, events = check_side_key, history = check_side_key,
+  worker = check_renewed, sweeper = check_renewed, janitor = check_renewed, answer = check_renewed,
 }
 
 local function check(name)
   local kind, key = match(name, '^(%l+):?(.*)$')
-  if kind == 'broken' then return must_end(name, DEAD_TTL) end
+  if kind == 'broken' then return ensure_ttl(name, DEAD_TTL) end
   if not TYPES[kind] or (kind == 'lane' and not IS_LANE[key]) then
     return call('PTTL', QUEUE .. name) == -1 and 'foreign' or nil
   end
@@ -81,7 +81,7 @@ end
 
 local found = {}
 for i = 2, #ARGV do
-  local what = check(ARGV[i])
-  if what then found[#found + 1], found[#found + 2] = ARGV[i], what end
+  local damage = check(ARGV[i])
+  if damage then found[#found + 1], found[#found + 2] = ARGV[i], damage end
 end
 return found

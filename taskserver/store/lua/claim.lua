@@ -7,22 +7,22 @@
 -- ARGV[6] attempts at most for a job that does not say so itself
 -- ARGV[7..] entries that the worker's blocking read has brought: lane, entry id, job key ('' if it has none)
 -- Returns { 'paused' or 'open', { per job: key, attempt, fence, max or '', message, entry },
---   { per refused entry: entry, reason } }
+--   { per discarded entry: entry, reason } }
 
 local worker, slots, cap = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[6])
 local now = clock()
-local jobs, refused = {}, {}
+local jobs, discarded = {}, {}
 
-local function refuse(entry, reason)
+local function discard(entry, reason)
   drop_entry(entry)
-  refused[#refused + 1] = entry
-  refused[#refused + 1] = reason
+  discarded[#discarded + 1] = entry
+  discarded[#discarded + 1] = reason
 end
 
-local function bury(key, kind, text)
+local function end_dead(key, kind, text)
   local job = read_job(key)
   local error = cmsgpack.pack({ kind, text, '' }) -- as the domain's Failure is packed
-  remember(key, job.attempt, job.worker, 'dead', error, now)
+  add_history(key, job.attempt, job.worker, 'dead', error, now)
   job.history = true
   end_job(key, job, 'dead', error, now)
 end
@@ -36,15 +36,15 @@ local function run(key, attempt, fence, max, payload, entry)
 end
 
 local function begin(key, job)
-  local payload = read_text(message_key(key))
+  local payload = read_string(message_key(key))
   local attempt = job.attempt or 0
-  if payload == '' then return bury(key, 'MessageLost', 'the message of this job is gone from the broker') end
+  if payload == '' then return end_dead(key, 'MessageLost', 'the message of this job is gone from the broker') end
   if attempt == 0 and job.expires and now > job.expires then
     return end_job(key, read_job(key), 'expired', '', now)
   end
   if attempt >= (job.max or cap) then
     local text = format('all %d attempts are used up, the last by a worker that died or was lost', attempt)
-    return bury(key, 'WorkerLost', text)
+    return end_dead(key, 'WorkerLost', text)
   end
   if job.expires then call_or_reset(EXPIRING, 'ZREM', EXPIRING, key) end
   run(key, attempt + 1, next_fence(job, now), job.max or '', payload, job.entry)
@@ -52,9 +52,9 @@ end
 
 -- The first attempt of most jobs, of which nothing is known but what every job has. Whether it was that.
 local first = next_fence({}, now)
-local function begin_plainly(entry, key)
+local function begin_plain(entry, key)
   if not is_plain(job_key(key), QUEUED, 'entry', entry) then return false end
-  local payload = read_text(message_key(key))
+  local payload = read_string(message_key(key))
   if payload == '' then return false end
   run(key, 1, first, '', payload, entry)
   return true
@@ -69,14 +69,14 @@ local function read_claimable(key)
 end
 
 local function take(entry, key)
-  if begin_plainly(entry, key) then return end
+  if begin_plain(entry, key) then return end
   local job = read_claimable(key)
-  if not job then return refuse(entry, 'it names an unknown job') end
-  if job.entry ~= entry then return refuse(entry, 'it is not the live entry of its job') end
+  if not job then return discard(entry, 'it names an unknown job') end
+  if job.entry ~= entry then return discard(entry, 'it is not the live entry of its job') end
   -- Running with this very entry: the group was rebuilt under a live worker. Its next heartbeat takes the entry
   -- back; if it is dead, the sweeper will.
   if job.state == 'running' then return end
-  if job.state ~= 'queued' then return refuse(entry, 'its job is ' .. job.state) end
+  if job.state ~= 'queued' then return discard(entry, 'its job is ' .. job.state) end
   return begin(key, job)
 end
 
@@ -123,4 +123,4 @@ if not paused then
   end
 end
 flush()
-return { paused and 'paused' or 'open', jobs, refused }
+return { paused and 'paused' or 'open', jobs, discarded }

@@ -16,7 +16,7 @@ return move_attempts(4, 3, function(key, job, error)
   call('HSET', job_key(key), 'attempt', attempt)
   if job.cancel then return end_job(key, job, 'cancelled', '', now) end
   if waited >= patience then
-    remember(key, attempt, job.worker, 'dead', error, now)
+    add_history(key, attempt, job.worker, 'dead', error, now)
     job.history = true
     return end_job(key, job, 'dead', error, now)
   end

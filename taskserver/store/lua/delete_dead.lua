@@ -6,7 +6,7 @@
 -- ARGV[1] the call's name, the same when it is repeated   ARGV[2..] keys
 -- Returns how many were deleted.
 
-return once(ARGV[1], function()
+return answer_once(ARGV[1], function()
   local deleted = 0
   for i = 2, #ARGV do
     local key = ARGV[i]

@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- find_stranded: which jobs would nothing wake, end or list any more? `mend` does something about them.
+-- find_stranded: jobs that nothing would wake, end or list any more; `repair_jobs` repairs them.
 -- Transition: (none)
 -- KEYS[1] queue prefix
 -- ARGV    keys
@@ -7,24 +7,19 @@
 
 local now = clock()
 
-local SLEEPS = {
-  queued = function(_, job) return not is_awake(job) end,
-  -- A live worker's next heartbeat writes another entry.
-  running = function(_, job)
-    return not is_awake(job) and call('EXISTS', QUEUE .. 'worker:' .. (job.worker or '')) == 0
-  end,
-  delayed = function(key) return not call('ZSCORE', DELAYED, key) end,
-  dead = function(key) return dead_since(key, now) and not call('ZSCORE', DEAD, key) end,
-}
-
-local function is_unlisted(key, job)
-  return may_expire(job) and not call('ZSCORE', EXPIRING, key)
+-- A live worker's next heartbeat adds the entry that its job lacks.
+local function is_left_to_worker(job)
+  return job.state == 'running' and call('EXISTS', QUEUE .. 'worker:' .. (job.worker or '')) == 1
 end
 
-local asleep = {}
+local function needs_repair(key, job)
+  if is_stranded(key, job, now) and not is_left_to_worker(job) then return true end
+  return is_never_expiring(key, job)
+end
+
+local stranded = {}
 for _, key in ipairs(ARGV) do
   local job = read_job(key)
-  local sleeps = job and SLEEPS[job.state]
-  if sleeps and sleeps(key, job) or job and is_unlisted(key, job) then asleep[#asleep + 1] = key end
+  if job and needs_repair(key, job) then stranded[#stranded + 1] = key end
 end
-return asleep
+return stranded

@@ -12,7 +12,7 @@ local spent = {}
 
 -- The end of most jobs, in as few commands as can be: of one that succeeded with a short result, and of which nothing is known
 -- but what every running job has. Whether it was that.
-local function end_plainly(key, fence, data, entry, kept)
+local function end_plain(key, fence, data, entry, kept)
   local record = job_key(key)
   if not is_plain(record, RUNNING, 'fence', fence) then return false end
   if kept == '' then
@@ -24,14 +24,14 @@ local function end_plainly(key, fence, data, entry, kept)
   end
   call('PEXPIRE', record, ttl)
   drop_entry(entry)
-  tell_end(key, 'succeeded', data)
+  notify_end(key, 'succeeded', data)
   return true
 end
 
 local function finish(key, job, attempt, state, data, _, kept)
   if job.attempt ~= tonumber(attempt) then call('HSET', job_key(key), 'attempt', attempt) end
   if state ~= 'succeeded' then
-    remember(key, job.attempt, job.worker, state, data, now)
+    add_history(key, job.attempt, job.worker, state, data, now)
     job.history = true
   elseif kept ~= '' then
     call('HSET', job_key(key), 'kept', kept)
@@ -41,7 +41,7 @@ local function finish(key, job, attempt, state, data, _, kept)
 end
 
 local refused = move_attempts(1, 7, finish, function(key, fence, _, state, data, entry, kept)
-  return state == 'succeeded' and #data <= SMALL and end_plainly(key, fence, data, entry, kept)
+  return state == 'succeeded' and #data <= SMALL and end_plain(key, fence, data, entry, kept)
 end)
 if #spent > 0 then call('UNLINK', unpack(spent)) end
 return refused

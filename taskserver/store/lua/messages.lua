@@ -6,5 +6,5 @@
 -- Returns per job its message, '' if there is none.
 
 local messages = {}
-for i, key in ipairs(ARGV) do messages[i] = read_text(message_key(key)) end
+for i, key in ipairs(ARGV) do messages[i] = read_string(message_key(key)) end
 return messages

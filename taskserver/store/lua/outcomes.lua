@@ -12,7 +12,7 @@ local replies = {}
 for i, key in ipairs(ARGV) do
   local job = read_fields(key, { 'state', 'data' })
   local data = ''
-  if job and ENDED[job.state] then data = job.data or read_text(outcome_key(key)) end
+  if job and ENDED[job.state] then data = job.data or read_string(outcome_key(key)) end
   replies[2 * i - 1], replies[2 * i] = job and job.state or '', data
   size = size + #data
   if size > LARGE then break end

@@ -8,7 +8,7 @@
 local now = clock()
 local seen, cancelled = 0, 0
 
-local function drop(key, entry)
+local function cancel_waiting(key, entry)
   local job = read_job(key)
   if not job or job.entry ~= entry then return drop_entry(entry) end
   if job.state == 'queued' or job.state == 'delayed' then
@@ -19,13 +19,13 @@ end
 
 -- Each entry is read as a worker would read it, so the next batch goes on behind it. One that turns out to be a
 -- running job's (its group was rebuilt, or it was mended) stays pending: the next heartbeat takes it back.
-return once(ARGV[1], function()
+return answer_once(ARGV[1], function()
   for _, lane in ipairs(LANES) do
     local left = tonumber(ARGV[2]) - seen
     local reply = left > 0
-      and call_or_reset(lane_key(lane), 'XREADGROUP', 'GROUP', GROUP, SWEEPER, 'COUNT', left, 'STREAMS', lane_key(lane), '>')
+      and call_or_reset(lane_key(lane), 'XREADGROUP', 'GROUP', GROUP, RECLAIMER, 'COUNT', left, 'STREAMS', lane_key(lane), '>')
     for _, item in ipairs(reply and reply[1][2] or {}) do
-      drop(key_in(item), lane .. '/' .. item[1])
+      cancel_waiting(key_in(item), lane .. '/' .. item[1])
       seen = seen + 1
     end
   end
@@ -33,7 +33,7 @@ return once(ARGV[1], function()
   if left > 0 then
     local keys = call_or_reset(DELAYED, 'ZRANGE', DELAYED, 0, left - 1)
     for _, key in ipairs(keys) do
-      drop(key)
+      cancel_waiting(key)
       seen = seen + 1
     end
     if #keys > 0 then call('ZREM', DELAYED, unpack(keys)) end

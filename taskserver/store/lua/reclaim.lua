@@ -7,7 +7,7 @@
 -- ARGV[4] entries looked at per lane
 -- Returns { per job: key, worker that lost it ('' if it had not begun) }, or false where another one sweeps.
 
-local me, lease_ms, hold_ms, count = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local worker, lease_ms, hold_ms, count = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local now = clock()
 local taken = {}
 
@@ -27,7 +27,7 @@ local function was_away()
 end
 
 local away = was_away()
-if not hold('sweeper', me, hold_ms) then return false end
+if not acquire_lock('sweeper', worker, hold_ms) then return false end
 if away then return taken end
 
 local function take_back(entry, key)
@@ -38,7 +38,7 @@ local function take_back(entry, key)
   if not running and job.state ~= 'queued' then return end
   if running then
     call('HSET', job_key(key), 'fence', next_fence(job, now), 'history', 1)
-    remember(key, job.attempt, job.worker, 'lost', '', now)
+    add_history(key, job.attempt, job.worker, 'lost', '', now)
     job.history = true
     if job.cancel then return end_job(key, job, 'cancelled', '', now) end
   end
@@ -48,9 +48,9 @@ end
 
 for _, lane in ipairs(LANES) do
   local name = 'cursor:' .. lane
-  local _, cursor = place(lane .. '/' .. (call_or_reset(META, 'HGET', META, name) or ''))
+  local _, cursor = parse_entry(lane .. '/' .. (call_or_reset(META, 'HGET', META, name) or ''))
   local stream = lane_key(lane)
-  local reply = call_or_reset(stream, 'XAUTOCLAIM', stream, GROUP, SWEEPER, lease_ms, cursor or '0-0', 'COUNT', count)
+  local reply = call_or_reset(stream, 'XAUTOCLAIM', stream, GROUP, RECLAIMER, lease_ms, cursor or '0-0', 'COUNT', count)
   if reply[1] ~= cursor then call('HSET', META, name, reply[1]) end
   for _, item in ipairs(reply[2]) do take_back(lane .. '/' .. item[1], key_in(item)) end
 end

@@ -9,7 +9,7 @@ local now = clock()
 
 return move_attempts(1, 2, function(key, job)
   if job.cancel then return end_job(key, job, 'cancelled', '', now) end
-  remember(key, job.attempt, job.worker, 'released', '', now)
+  add_history(key, job.attempt, job.worker, 'released', '', now)
   drop_entry(job.entry)
   call('HSET', job_key(key), 'state', 'queued', 'entry', enqueue(key, 'returned'), 'attempt',
     unspent(job), 'history', 1)

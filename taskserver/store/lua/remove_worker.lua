@@ -8,10 +8,10 @@
 
 -- Somebody has moved the group past these entries, or acknowledged them by hand. Should one have been a live entry, its job
 -- gets another.
-local function trim(lane, key)
+local function trim_delivered(lane, key)
   local oldest = call('XPENDING', key, GROUP)[2]
   local last = last_delivered(lane)
-  if not oldest or before(last, oldest) then
+  if not oldest or is_before(last, oldest) then
     call('XTRIM', key, 'MINID', last)
     call('XDEL', key, last)
   else
@@ -29,7 +29,7 @@ for _, lane in ipairs(LANES) do
       gone[#gone + 1] = name
     end
   end
-  trim(lane, key)
+  trim_delivered(lane, key)
 end
 for _, set in ipairs({ DELAYED, EXPIRING, DEAD }) do call_or_reset(set, 'ZCARD', set) end -- what is no set goes
 call_or_reset(META, 'HLEN', META)

@@ -1,74 +1,53 @@
 #!lua flags=allow-oom
--- repair_jobs: what stands for a job outside its hash is made anew from it: its stream entry, its lease, its place in the sets of
+-- repair_jobs: restore from the job's hash what belongs to it elsewhere: its stream entry, its lease, its member in the sets of
 -- delayed, expiring and dead jobs. Somebody has deleted, trimmed, overwritten or skipped it. A record that cannot be read
--- any more becomes a dead letter.
+-- becomes a dead letter.
 -- Transition: queued -> queued; running -> running; delayed -> delayed; waiting -> waiting; dead -> dead
 -- KEYS[1] queue prefix
 -- ARGV    keys
--- Returns the keys of the jobs that were mended.
+-- Returns the keys of the jobs that were repaired.
 
 local now = clock()
-local mended = {}
+local repaired = {}
 
--- Puts the job into one of the sets; false if it was there already.
-local function list(set, time, key)
-  return call_or_reset(set, 'ZADD', set, 'NX', time, key) == 1
-end
-
-local MENDERS = {
+local REPAIRS = {
   queued = function(key, job)
-    if is_awake(job) then return false end
-    -- Now, not in the flush: a stream that was deleted begins anew, and may give the same id once more.
-    local place_of, id = place(job.entry)
-    if place_of then call('XDEL', lane_key(place_of), id) end
-    local lane = call('HGET', job_key(key), 'lane') -- a whole stream may be gone: priorities stay
+    -- Now, not in the flush: a stream that was deleted begins again, and may give the same id once more.
+    local old_lane, id = parse_entry(job.entry)
+    if old_lane then call('XDEL', lane_key(old_lane), id) end
+    local lane = call('HGET', job_key(key), 'lane') -- the whole stream may be gone: the priority stays
     call('HSET', job_key(key), 'entry', enqueue(key, lane))
-    return true
   end,
-  -- Its worker's next heartbeat takes the lease; if there is none, it runs out.
-  running = function(key, job)
-    if is_awake(job) then return false end
-    keep_lease(key, job, SWEEPER)
-    return true
-  end,
-  delayed = function(key)
-    local due = number(call('HGET', job_key(key), 'due')) or now
-    if not list(DELAYED, due, key) then return false end
-    delay(key, due)
-    return true
-  end,
-  dead = function(key)
-    local since = dead_since(key, now)
-    return since and list(DEAD, since, key)
-  end,
+  -- Its worker's next heartbeat takes the lease; without a worker, it runs out.
+  running = function(key, job) keep_lease(key, job, RECLAIMER) end,
+  delayed = function(key) delay(key, number(call('HGET', job_key(key), 'due')) or now) end,
+  dead = function(key) call_or_reset(DEAD, 'ZADD', DEAD, dead_since(key, now), key) end,
 }
 
-local function is_relisted(key, job)
-  return may_expire(job) and list(EXPIRING, job.expires, key)
-end
-
-local function bury(key)
+local function make_dead_letter(key)
   if call('EXISTS', job_key(key)) == 0 then return false end -- it has expired meanwhile
   local error = cmsgpack.pack({ 'RecordLost', 'the record of this job was overwritten in the broker', '' })
   local fields = try('HMGET', job_key(key), 'fence', 'entry')
   if fields.err then fields = {} end
   call_or_reset(job_key(key), 'HSET', job_key(key), 'fence', next_fence({ fence = fields[1] }, now), 'history', 1)
   call_or_reset(DELAYED, 'ZREM', DELAYED, key)
-  remember(key, 0, '', 'dead', error, now)
+  add_history(key, 0, '', 'dead', error, now)
   end_job(key, { entry = fields[2], said = true, history = true, expires = true }, 'dead', error, now)
   return true
 end
 
-local function mend(key)
+local function repair(key)
   local job = read_job(key)
-  if not job then return bury(key) end
-  local mender = MENDERS[job.state]
-  local missed = mender and mender(key, job)
-  return is_relisted(key, job) or missed
+  if not job then return make_dead_letter(key) end
+  local is_expiry_lost = is_never_expiring(key, job)
+  if is_expiry_lost then call_or_reset(EXPIRING, 'ZADD', EXPIRING, job.expires, key) end
+  if not is_stranded(key, job, now) then return is_expiry_lost end
+  REPAIRS[job.state](key, job)
+  return true
 end
 
 for _, key in ipairs(ARGV) do
-  if mend(key) then mended[#mended + 1] = key end
+  if repair(key) then repaired[#repaired + 1] = key end
 end
 flush()
-return mended
+return repaired

@@ -19,7 +19,7 @@ for i = 2, #ARGV, 6 do
     call('PEXPIRE', events_key(key), LIVE_TTL)
     call('HSET', job_key(key), 'said', fence .. ' ' .. number)
     if progress ~= '' then call('HSET', job_key(key), 'progress', progress) end
-    tell_events(key)
+    notify_events(key)
   end
 end
 flush()

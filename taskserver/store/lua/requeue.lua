@@ -22,11 +22,11 @@ local function requeue(key, seal)
   call('PERSIST', message_key(key))
   call('UNLINK', outcome_key(key))
   call_or_reset(DEAD, 'ZREM', DEAD, key)
-  remember(key, number(job.attempt), '', 'requeue', '', now)
+  add_history(key, number(job.attempt), '', 'requeue', '', now)
   return ''
 end
 
-return once(ARGV[1], function()
+return answer_once(ARGV[1], function()
   local replies = {}
   for i = 2, #ARGV, 2 do replies[i / 2] = requeue(ARGV[i], ARGV[i + 1]) end
   return replies

@@ -8,7 +8,7 @@
 local now = clock()
 
 return move_attempts(1, 4, function(key, job, wait, error)
-  remember(key, job.attempt, job.worker, 'retry', error, now)
+  add_history(key, job.attempt, job.worker, 'retry', error, now)
   job.history = true
   if job.cancel then return end_job(key, job, 'cancelled', '', now) end
   local due = now + tonumber(wait)

@@ -5,4 +5,4 @@
 -- ARGV[1] worker   ARGV[2] for how long, milliseconds
 -- Returns 1 if it is this worker, else 0.
 
-return hold('janitor', ARGV[1], ARGV[2]) and 1 or 0
+return acquire_lock('janitor', ARGV[1], ARGV[2]) and 1 or 0

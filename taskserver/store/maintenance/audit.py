@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.broker.connection import Broker
-from taskserver.store.keys import GROUP, Keys
+from taskserver.store.keys import GROUP, RECLAIMER, Keys
 from taskserver.store.maintenance.damage import Damage, DamageFinding
 from taskserver.store.replies import decode, decode_pairs, none_if_missing
 
@@ -175,7 +175,7 @@ async def _left_behind(client: Any, keys: Keys) -> dict[str, int]:
         for consumer in consumers or ():
             worker = decode(consumer["name"])
             pending[worker] = pending.get(worker, 0) + consumer["pending"]
-    gone = [worker for worker in pending if worker != "sweeper" and not await client.exists(keys.worker(worker))]
+    gone = [worker for worker in pending if worker != RECLAIMER and not await client.exists(keys.worker(worker))]
     return {worker: pending[worker] for worker in gone}
 
 

@@ -16,7 +16,7 @@ from tests.store import (
     test_wait_answer,
 )
 
-CALL = "return once(ARGV[1], function()"
+CALL = "return answer_once(ARGV[1], function()"
 UNNAMED = "return (function(_, act) return act() end)(ARGV[1], function()"
 TEXTS = by(test_wrong_types.test_a_text_of_the_wrong_type_hides_no_other)
 
@@ -62,11 +62,11 @@ PEOPLE = [
          "a running job is begun a second time", by(test_requeue.test_a_live_job_is_left_alone, state=State.RUNNING)),
         ("repeated call", "once", CALL, UNNAMED, "a repeated requeue answers that the job is queued already",
          by(test_requeue.test_a_requeue_whose_answer_was_lost_answers_the_same)),
-        ("attempts that are none", "record", "remember(key, number(job.attempt)", "remember(key, job.attempt",
+        ("attempts that are none", "record", "add_history(key, number(job.attempt)", "add_history(key, job.attempt",
          "a damaged record leaves a history that nobody can read",
          by(test_damaged_records.test_attempts_that_are_none_leave_a_history_that_can_be_read, garbage=b"x")),
-        ("dead letters of another type", "record", "call_or_reset(DEAD, 'ZREM', DEAD, key)\n  remember",
-         "call('ZREM', DEAD, key)\n  remember", "nothing can be requeued",
+        ("dead letters of another type", "record", "call_or_reset(DEAD, 'ZREM', DEAD, key)\n  add_history",
+         "call('ZREM', DEAD, key)\n  add_history", "nothing can be requeued",
          by(test_wrong_types.test_a_requeue_finds_the_dead_letters_of_the_wrong_type)),
     ),
     *guards(
@@ -124,12 +124,12 @@ PEOPLE = [
          "an unknown job hides the others", by(test_outcomes_status_events.test_outcomes_come_in_the_order_asked_for)),
         ("size", "owner", "if size > LARGE then break end", "", "an answer has no end",
          by(test_outcomes_status_events.test_large_results_come_in_several_answers)),
-        ("outcome of another type", "record", "job.data or read_text(outcome_key(key))",
+        ("outcome of another type", "record", "job.data or read_string(outcome_key(key))",
          "job.data or call('GET', outcome_key(key)) or ''", "one damaged outcome hides the others", TEXTS),
     ),
     *guards(
         "messages",
-        ("message of another type", "record", "read_text(message_key(key))",
+        ("message of another type", "record", "read_string(message_key(key))",
          "call('GET', message_key(key)) or ''", "one damaged message keeps the others from being signed", TEXTS),
     ),
     *of_prelude(
@@ -138,8 +138,8 @@ PEOPLE = [
         ("repeated call", "once", "if known then return cmsgpack.unpack(known) end", "",
          "a repeated purge answers that there was nothing to do",
          by(test_purge_leave.test_a_purge_whose_answer_was_lost_answers_the_same)),
-        ("answer of another type", "record", "call_or_reset(place, 'HMGET', place, 'packed')",
-         "call('HMGET', place, 'packed')",
+        ("answer of another type", "record", "call_or_reset(answer_key, 'HMGET', answer_key, 'packed')",
+         "call('HMGET', answer_key, 'packed')",
          "a call cannot be repeated", by(test_wrong_types.test_an_answer_of_the_wrong_type_is_none)),
     ),
 ]

@@ -1,10 +1,10 @@
 -- prelude, ends: outcomes, history, the end of a job, and who may write for a running one.
 
--- Whether no earlier attempt can have left an outcome; a deferred one does so without being counted.
+-- Whether no earlier attempt can have left an outcome; a deferred attempt leaves one without being counted.
 local function is_first(job) return job.attempt == 1 and not job.unknown end
 
--- A result or error: short ones inside the job's hash (with the other fields to set), longer ones in a string of
--- their own. What an earlier attempt left in the other place goes.
+-- Stores a result or error: a short one in the job's hash (with the other fields to set), a longer one in a string of its
+-- own. An earlier attempt's outcome in the other of the two is deleted.
 local function store_outcome(key, data, first, ttl, ...)
   if #data > SMALL then
     call('SET', outcome_key(key), data, 'PX', ttl)
@@ -16,8 +16,8 @@ local function store_outcome(key, data, first, ttl, ...)
   end
 end
 
--- One line of history, as the domain's AttemptRecord is packed; `packed` is a packed Failure or ''.
-local function remember(key, attempt, worker, event, packed, now)
+-- Appends to the job's history, as the domain's AttemptRecord is packed; `packed` is a packed Failure or ''.
+local function add_history(key, attempt, worker, event, packed, now)
   local record = { attempt or 0, now, worker or '', event }
   local line = cmsgpack.pack(record)
   if packed ~= '' then line = '\149' .. sub(line, 2) .. packed end -- an array of 5 instead of 4
@@ -26,8 +26,8 @@ local function remember(key, attempt, worker, event, packed, now)
   call('PEXPIRE', history_key(key), LIVE_TTL)
 end
 
--- The end of a job, whichever way: outcome, time to live for all its keys, news. `job` is from read_job; `data`
--- is '' where there is no outcome, and then the last attempt's error stays.
+-- Ends a job: outcome, time to live for all its keys, notification. `job` is from read_job; `data` is '' if there is no
+-- outcome, and then the last attempt's error stays.
 local function end_job(key, job, state, data, now)
   local record, ttl = job_key(key), job.ttl or RESULT_TTL
   if state == 'dead' then
@@ -48,24 +48,49 @@ local function end_job(key, job, state, data, now)
   if job.history then call('PEXPIRE', history_key(key), ttl) end
   if job.expires then call_or_reset(EXPIRING, 'ZREM', EXPIRING, key) end
   drop_entry(job.entry)
-  tell_end(key, state, data)
+  notify_end(key, state, data)
 end
 
--- Whether the job ends at its time `expires`: one that must have started by then, as long as no attempt was spent, and one
--- whose question must be answered by then.
+-- Whether the job ends at its time `expires`: one that must start by then, as long as no attempt was spent, or one whose
+-- question must be answered by then.
 local function may_expire(job)
   local may = job.state == 'waiting' or ((job.state == 'queued' or job.state == 'delayed') and (job.attempt or 0) == 0)
   return may and job.expires
 end
 
--- Since when a job is a dead letter; nil if that is so long ago that the next one takes it off the list.
+-- Whether a set lacks this job; a key of another type has no job.
+local function is_missing(set, key)
+  local score = try('ZSCORE', set, key)
+  return is_wrong_type(score) or not score
+end
+
+-- Since when a job is a dead letter; nil if that is so long ago that the next dead letter takes it off the list.
 local function dead_since(key, now)
   local ended = number(call('HGET', job_key(key), 'ended')) or now
   return ended > now - DEAD_TTL and ended or nil
 end
 
--- Why the worker may not write for this attempt: '' when it may, 'done' when this very attempt has already
--- moved the job (a repeated call whose first answer was lost), 'stale' when the job moved on without it.
+-- What should wake a job, or list it as a dead letter, by its state; each returns whether that is missing.
+local IS_STRANDED = {
+  queued = function(_, job) return not is_deliverable(job) end,
+  running = function(_, job) return not is_deliverable(job) end,
+  delayed = function(key) return is_missing(DELAYED, key) end,
+  dead = function(key, _, now) return dead_since(key, now) and is_missing(DEAD, key) end,
+}
+
+-- Whether nothing would wake this job any more, or list it as a dead letter.
+local function is_stranded(key, job, now)
+  local check = IS_STRANDED[job.state]
+  return check and check(key, job, now)
+end
+
+-- Whether nothing would end this job at its time `expires`.
+local function is_never_expiring(key, job)
+  return may_expire(job) and is_missing(EXPIRING, key)
+end
+
+-- Why the worker may not write for this attempt: '' if it may, 'done' if this very attempt has already moved the job (the
+-- first answer was lost, and the call repeated), 'stale' if the job moved on without it, 'gone' if it has no record.
 local function refusal(job, fence)
   if not job then return 'gone' end
   if job.fence ~= fence then return 'stale' end
@@ -73,9 +98,9 @@ local function refusal(job, fence)
   return ''
 end
 
--- What scripts by which a worker moves its attempts have in common: ARGV from `first` on holds, per job, key, fence
--- and what else `move` wants; `width` values in all. `shortcut`, if any, gets them first, and says whether that was all. Returns
--- per job that was refused: key, reason.
+-- Moves attempts of a worker. ARGV from `first` on holds, per job, key, fence and what else `move` takes: `width` values in
+-- all. `shortcut`, if any, gets them first, and returns whether the job is done with. Returns per job that was refused: key,
+-- reason.
 local function move_attempts(first, width, move, shortcut)
   local refused = {}
   for i = first, #ARGV, width do
@@ -94,25 +119,25 @@ local function move_attempts(first, width, move, shortcut)
   return refused
 end
 
--- Whether `me` holds the lock `name` for `ms` from now on. A key there without an end, or of another type, is no lock.
-local function hold(name, me, ms)
+-- Whether `owner` holds the lock `name` for `ms` from now on. A key without a time to live, or of another type, is no lock.
+local function acquire_lock(name, owner, ms)
   local lock = QUEUE .. name
   if call('PTTL', lock) == -1 then call('UNLINK', lock) end
   local holder = call_or_reset(lock, 'GET', lock)
-  if holder and holder ~= me then return false end
-  call('SET', lock, me, 'PX', ms)
+  if holder and holder ~= owner then return false end
+  call('SET', lock, owner, 'PX', ms)
   return true
 end
 
--- What people do to many jobs is answered with what was done, and a repeated call (its first answer was lost) must hear the
--- same instead of what is left to do. So the answer is kept under the call's own name; `act` returns it. In a hash, for people
--- may have no right to SET: they could write messages by it.
-local function once(name, act)
-  local place = QUEUE .. 'answer:' .. name
-  local known = call_or_reset(place, 'HMGET', place, 'packed')[1]
+-- Runs `act` once per call, however often the call is repeated because its answer was lost: the answer is stored under the
+-- call's name, or the repeated call would only be told what was left to do. It is a hash, since people may have no right to
+-- SET: with it they could write messages.
+local function answer_once(name, act)
+  local answer_key = QUEUE .. 'answer:' .. name
+  local known = call_or_reset(answer_key, 'HMGET', answer_key, 'packed')[1]
   if known then return cmsgpack.unpack(known) end
   local answer = act()
-  call('HSET', place, 'packed', cmsgpack.pack(answer))
-  call('PEXPIRE', place, ANSWER_TTL)
+  call('HSET', answer_key, 'packed', cmsgpack.pack(answer))
+  call('PEXPIRE', answer_key, ANSWER_TTL)
   return answer
 end

@@ -1,11 +1,11 @@
--- prelude, keys: the keys of a queue, how long they live, and the clock. The files of the prelude stand in front of every
--- script, in this order: keys, records, entries, ends.
+-- prelude, keys: the keys of a queue, how long they live, and the clock. Every script has what it uses of the prelude in
+-- front, in this order: keys, records, entries, ends.
 --
 -- KEYS[1] of every script is the queue's prefix, "ts:{queue}:". All keys of a queue share its hash tag, so they
--- live in one slot of a cluster and a script may build those that it learns of only as it reads.
+-- live in one slot of a cluster, and a script may build those that it finds out about only as it reads.
 -- Python's names for the same keys are in store/keys.py; a test holds the two together.
 
--- To look up a global costs a tenth of a command; these are called for every job.
+-- Looking up a global costs a tenth of a command; these are called for every job.
 local call = redis.call
 local try = redis.pcall
 local sub = string.sub
@@ -17,15 +17,15 @@ local format = string.format
 
 local QUEUE = KEYS[1]
 local GROUP = 'workers'
-local SWEEPER = 'sweeper' -- the consumer that entries go to which no worker took
+local RECLAIMER = 'sweeper' -- the consumer that takes entries over from lost workers
 local SMALL = 64 -- bytes; a longer field would push the job's hash out of its compact encoding
 local DAY = 86400000
 local RESULT_TTL = DAY -- of an ended job's record, in milliseconds, unless the submitter said otherwise
 local DEAD_TTL = 30 * DAY -- of a dead letter
 local LIVE_TTL = 30 * DAY -- of a live job's side keys (events, history, last error), renewed by each write
-local ANSWER_TTL = DAY / 12 -- of an answer that a repeated call gets again: longer than any client is patient
+local ANSWER_TTL = DAY / 12 -- of an answer that a repeated call gets again: longer than any client's patience
 local HISTORY = 50 -- entries kept of a job's history
-local READABLE = '4194368' -- bytes read of a message or outcome: more than any may have, so that readers see that
+local READABLE = '4194368' -- bytes read of a message or outcome: more than it may have, so that readers notice
 local LANES = { 'returned', 'high', 'normal', 'low' }
 local IS_LANE = { returned = true, high = true, normal = true, low = true }
 -- The states of domain/job.py, and whether a job in it has ended.
@@ -49,11 +49,11 @@ local function clock()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- A whole number as text. What the server makes of a number costs as much as a command, for it writes 17 digits; and those of a
--- batch are often the same.
-local written = {}
+-- A whole number as a string. Letting the server convert a number costs as much as a command, since it writes 17 digits; and
+-- those of a batch are often the same.
+local formatted = {}
 local function digits(n)
-  local text = written[n]
-  if not text then text = format('%d', n); written[n] = text end
+  local text = formatted[n]
+  if not text then text = format('%d', n); formatted[n] = text end
   return text
 end

@@ -1,7 +1,8 @@
--- prelude, records: reading what a job's hash says, whatever somebody may have written there by hand.
+-- prelude, records: reading a job's hash, whatever somebody may have written there by hand.
 
--- A command on a key of ours. What somebody else has put there, of another type, goes; so does a stream that takes no more
--- entries since somebody wrote its last id. The janitor makes anew what is lost with it. Any other error is raised.
+-- A command on a key of ours. If somebody else has stored another type there, it is deleted for good; so is a stream that
+-- accepts no more entries because somebody wrote its last id. A transition must not fail for that, and the janitor restores
+-- what jobs lose by it. (The janitor itself renames such a key and keeps it for 30 days: check_keys.) Any other error is raised.
 local function call_or_reset(key, ...)
   local reply = try(...)
   if type(reply) ~= 'table' or not reply.err then return reply end
@@ -10,36 +11,36 @@ local function call_or_reset(key, ...)
   return call(...)
 end
 
--- Whether an answer says that the key holds something else. Any other error is raised.
-local function is_foreign(reply)
+-- Whether an answer says that the key is of another type. Any other error is raised.
+local function is_wrong_type(reply)
   if type(reply) ~= 'table' or not reply.err then return false end
   if not find(reply.err, '^WRONGTYPE') then error(reply) end
   return true
 end
 
--- What a key holds, as far as it may be long: ours are shorter. '' if there is none, or it holds something else.
-local function read_text(key)
+-- The string at a key, up to READABLE bytes; '' if there is none, or it is of another type.
+local function read_string(key)
   local value = try('GETRANGE', key, '0', READABLE)
-  return is_foreign(value) and '' or value
+  return is_wrong_type(value) and '' or value
 end
 
--- What HMGET has read of a job's hash, 'state' the first; nil where there is no record. A key of another type and a state that
--- is none are no record either; the janitor makes dead letters of them. Any other error must be raised: a live entry would
--- be dropped.
+-- What HMGET has read of a job's hash, 'state' the first; nil if there is no record. A key of another type or an unknown state
+-- is no record either; the janitor makes dead letters of them. Any other error must be raised, or a live entry would be
+-- dropped.
 local function record_of(values)
   if values.err and not find(values.err, '^WRONGTYPE') then error(values) end
   if ENDED[values[1]] == nil then return nil end
   return values
 end
 
--- A number from a job's hash; nil for anything else that somebody may have written there.
+-- A number from a job's hash; nil if somebody has written anything else there.
 local function number(field)
   if not field then return nil end
   local n = tonumber(field)
   return n and n >= 0 and n < 1e15 and n or nil
 end
 
--- The named fields of a job, as they are, in a table; nil if it has no record.
+-- The named fields of a job, unconverted, in a table; nil if it has no record.
 local function read_fields(key, fields)
   local values = record_of(try('HMGET', job_key(key), unpack(fields)))
   if not values then return nil end
@@ -48,17 +49,17 @@ local function read_fields(key, fields)
   return job
 end
 
--- How many fields a record has of which nothing is known but what every job has: state and entry, and once it runs attempt,
--- fence, worker and start. No job in another state has as many and the same entry, or the same fence (tests/store/test_plain.py).
+-- How many fields a plain record has, with nothing but what every job has: state and entry, and once it runs attempt, fence,
+-- worker and start. No job in another state has as many and the same entry, or the same fence (tests/store/test_plain.py).
 local QUEUED, RUNNING = 2, 6
 
--- Whether a record has so many fields, and this value in one of them: then what else it says need not be read. Each field that
--- is read costs half a command.
+-- Whether a record has `size` fields, and this value in one of them: then the others need not be read. Each field that is
+-- read costs half a command.
 local function is_plain(record, size, field, value)
   return try('HLEN', record) == size and call('HGET', record, field) == value
 end
 
--- What scripts must know of a job that they may end.
+-- The fields that scripts need of a job that they may end.
 local function read_job(key)
   local v = record_of(try('HMGET', job_key(key), 'state', 'fence', 'entry', 'attempt', 'ttl', 'said', 'history',
     'expires', 'worker', 'cancel', 'unknown'))
@@ -68,9 +69,9 @@ local function read_job(key)
   }
 end
 
--- A fence is never below the time: when a record has expired and its key comes again, or when a failover took claims back, a
--- worker that is late by all that must not fit.
+-- A fence is never below the time: when a record has expired and its key is used again, or when a failover has undone claims,
+-- a worker from before must still be refused.
 local function next_fence(job, now) return math.max(number(job.fence) or 0, now) + 1 end
 
--- The attempts of a job whose current one is not to count.
+-- The job's attempts without the current one.
 local function unspent(job) return math.max(0, (job.attempt or 0) - 1) end
