@@ -28,7 +28,7 @@ def test_fix_repairs_what_the_doctor_has_told_and_the_jobs_run(cli: Cli) -> None
     told = cli.run("doctor")
     assert told.code == 1
     assert "1 key of the wrong type or unreadable: lane:low" in told.out
-    assert "→ taskserver doctor --fix: set aside for 30 days, and made anew" in told.out
+    assert "→ taskserver doctor --fix: set aside for 30 days, and recreated" in told.out
     assert "2 lanes without a stream or consumer group: high, low" in told.out
     fixed = cli.ok("doctor", "--fix")
     assert "2 jobs that nothing would wake, end or list" in fixed.out

@@ -91,12 +91,12 @@ async def live_record_ends(queue: Queue, key: str) -> str:
 async def places_without_jobs(queue: Queue, key: str) -> str:
     for name in (queue.keys.delayed, queue.keys.expiring, queue.keys.dead):
         await queue.redis.zadd(name, {"0" * 24: 9e15})
-    return "warning: 3 places in a set of jobs, without such a job: "
+    return "warning: 3 members of a set of jobs without such a job: "
 
 
 async def places_of_jobs_in_other_states(queue: Queue, key: str) -> str:
     await queue.redis.zadd(queue.keys.dead, {key: 1})
-    return f"warning: 1 place in a set of jobs, without such a job: dead: {key}"
+    return f"warning: 1 member of a set of jobs without such a job: dead: {key}"
 
 
 async def strange_entries(queue: Queue, key: str) -> str:
@@ -400,9 +400,9 @@ async def test_partitions_that_are_not_counted_any_more(queue: Queue) -> None:
     await queue.redis.delete(PARTITIONS)
     await queue.redis.set(PARTITIONS, "what is this")
     (found,) = await doctor.examine_registry(queue.broker)
-    assert found.text == "1 queue with fewer partitions counted than are listed: q"
+    assert found.text == "1 queue with fewer partitions counted than listed: q"
     (done,) = await doctor.repair_registry(queue.broker)
-    assert done.text == "partitions of 1 queue counted anew: q"
+    assert done.text == "partitions of 1 queue counted again: q"
     assert await partitions.counts(queue.broker) == {"q": 3}
     assert await doctor.examine_registry(queue.broker) == []
 

@@ -1,10 +1,10 @@
-"""A round over everything that a queue has: what is not as it should be is found and, if wanted, repaired.
+"""Auditing a queue: checking every key it has, and repairing them if asked to.
 
-The janitor makes such rounds for ever, the doctor makes one when asked; both walk here. A round goes in small steps, so
-that whoever makes it decides about the pauses and shows how far it is: a script call holds up the whole server. A quick
-round looks only for what keeps jobs from running; a thorough one costs three times as much.
+The janitor audits forever, the doctor when asked. An audit is done in small steps, so that the caller decides about
+pauses and shows its progress: a script call blocks the whole server. A quick audit only looks for what keeps jobs from
+running; a thorough one costs three times as much.
 
-A job's hash is the truth. Everything else about a job can be made anew from it, and what belongs to no hash goes.
+A job's hash is the truth. Everything else about a job can be restored from it, and what belongs to no hash is removed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from taskserver.store.replies import decode, decode_pairs, none_if_missing
 
 QUICK_PAGE = 500
 PAGE = 250
-"""Keys, places or entries looked at in one step: some milliseconds of the server's time."""
+"""Keys, members or entries checked in one step: some milliseconds of the server's time."""
 
 _LANES = (RETURNED, *LANES)
 _SETS = ("delayed", "expiring", "dead")
@@ -30,13 +30,13 @@ _RECORDS = (b"job:", b"msg:", b"out:", b"events:", b"history:")
 
 
 class Step(NamedTuple):
-    """One step of a round.
+    """One step of an audit.
 
     Attributes:
-        seen: Keys, places or entries looked at.
-        found: What was wrong with them.
-        records: How many of the keys are of jobs.
-        workers: Workers that are alive, of those that came by.
+        seen: How many keys, members or entries were checked.
+        found: The damage.
+        records: How many of the keys belong to jobs.
+        workers: Live workers whose keys were among them.
     """
 
     seen: int
@@ -45,8 +45,8 @@ class Step(NamedTuple):
     workers: tuple[str, ...] = ()
 
 
-async def size(broker: Broker, queue: str) -> int:
-    """About how much a round has to look at. SCAN walks over the keys of the whole server, whoever's they are."""
+async def estimate_size(broker: Broker, queue: str) -> int:
+    """About how much an audit has to check. SCAN goes over all keys of the server, including those of others."""
     keys = broker.keys(queue)
 
     async def count(client: Any) -> int:
@@ -62,19 +62,25 @@ async def size(broker: Broker, queue: str) -> int:
 
 
 async def audit_queue(broker: Broker, queue: str, *, repair: bool, thorough: bool = True) -> AsyncGenerator[Step, None]:
-    """One round, step by step.
+    """Audit a queue, step by step.
 
-    Without ``repair`` nothing is changed, and where a structure is of the wrong type there is less to look at. What
-    workers that are gone still hold is only found: when to take it back, those know who know the lease.
+    What workers that are gone still hold is reported, but never taken back here: that takes knowing the lease.
+
+    Args:
+        broker: Where.
+        queue: Which queue.
+        repair: Repair the damage. Otherwise nothing is changed, and jobs are not checked if one of the queue's
+            structures is of the wrong type.
+        thorough: Check everything.
     """
-    structures = await _structures(broker, queue, repair)
+    structures = await _check_structures(broker, queue, repair)
     yield structures
     readable = repair or not any(found.damage is Damage.TYPE for found in structures.found)
     async for names in _names(broker, queue, b"" if thorough else b"job:"):
         jobs = [name[4:] for name in names if name.startswith(b"job:")] if readable else []
-        found = await _wake(broker, queue, jobs, repair)
+        found = await _check_jobs(broker, queue, jobs, repair)
         if thorough:
-            found += await _keep(broker, queue, [name for name in names if name not in _STRUCTURES], repair)
+            found += await _check_keys(broker, queue, [name for name in names if name not in _STRUCTURES], repair)
         records = sum(name.startswith(_RECORDS) for name in names)
         workers = tuple(decode(name[7:]) for name in names if name.startswith(b"worker:"))
         yield Step(PAGE, found, records, workers)
@@ -82,16 +88,16 @@ async def audit_queue(broker: Broker, queue: str, *, repair: bool, thorough: boo
         return
     if thorough:
         for name in _SETS:
-            async for step in _set(broker, queue, name, repair):
+            async for step in _check_set(broker, queue, name, repair):
                 yield step
         for lane in _LANES:
-            async for step in _lane(broker, queue, lane, repair):
+            async for step in _check_lane(broker, queue, lane, repair):
                 yield step
-    yield await _consumers(broker, queue, repair)
+    yield await _check_consumers(broker, queue, repair)
 
 
-async def _structures(broker: Broker, queue: str, repair: bool) -> Step:
-    found = await _keep(broker, queue, sorted(_STRUCTURES), repair)
+async def _check_structures(broker: Broker, queue: str, repair: bool) -> Step:
+    found = await _check_keys(broker, queue, sorted(_STRUCTURES), repair)
     missing = await _without_group(broker, broker.keys(queue))
     if missing and repair:
         await broker.prepare(queue, again=True)
@@ -99,14 +105,14 @@ async def _structures(broker: Broker, queue: str, repair: bool) -> Step:
 
 
 async def _without_group(broker: Broker, keys: Keys) -> list[str]:
-    async def look(client: Any) -> list[str]:
+    async def read(client: Any) -> list[str]:
         async with client.pipeline(transaction=False) as pipe:
             for lane in _LANES:
                 pipe.xinfo_groups(keys.lane(lane))
             answers = none_if_missing(await pipe.execute(raise_on_error=False))
         return [lane for lane, groups in zip(_LANES, answers, strict=True) if not _has_group(groups)]
 
-    return await broker.ask(keys.prefix, look)
+    return await broker.ask(keys.prefix, read)
 
 
 def _has_group(groups: Any) -> bool:
@@ -124,17 +130,17 @@ async def _names(broker: Broker, queue: str, kind: bytes) -> AsyncGenerator[list
         yield [name[len(prefix) :] for name in found]
 
 
-async def _wake(broker: Broker, queue: str, jobs: Sequence[bytes], repair: bool) -> list[DamageFinding]:
-    asleep = await broker.run("repair_jobs" if repair else "find_stranded", queue, *jobs) if jobs else []
-    return [DamageFinding(Damage.STRANDED, decode(key)) for key in asleep]
+async def _check_jobs(broker: Broker, queue: str, jobs: Sequence[bytes], repair: bool) -> list[DamageFinding]:
+    stranded = await broker.run("repair_jobs" if repair else "find_stranded", queue, *jobs) if jobs else []
+    return [DamageFinding(Damage.STRANDED, decode(key)) for key in stranded]
 
 
-async def _keep(broker: Broker, queue: str, names: Sequence[bytes], repair: bool) -> list[DamageFinding]:
+async def _check_keys(broker: Broker, queue: str, names: Sequence[bytes], repair: bool) -> list[DamageFinding]:
     answer = await broker.run("check_keys", queue, _mode(repair), *names) if names else []
-    return [DamageFinding(Damage(what), name) for name, what in decode_pairs(answer)]
+    return [DamageFinding(Damage(kind), name) for name, kind in decode_pairs(answer)]
 
 
-async def _set(broker: Broker, queue: str, set_: str, repair: bool) -> AsyncGenerator[Step, None]:
+async def _check_set(broker: Broker, queue: str, set_: str, repair: bool) -> AsyncGenerator[Step, None]:
     name = broker.keys(queue).prefix + set_
     cursor, begun = 0, False
     while cursor or not begun:
@@ -145,7 +151,7 @@ async def _set(broker: Broker, queue: str, set_: str, repair: bool) -> AsyncGene
             yield Step(len(page), [DamageFinding(Damage.MEMBER, f"{set_}: {decode(key)}") for key in gone])
 
 
-async def _lane(broker: Broker, queue: str, lane: str, repair: bool) -> AsyncGenerator[Step, None]:
+async def _check_lane(broker: Broker, queue: str, lane: str, repair: bool) -> AsyncGenerator[Step, None]:
     seen, last = PAGE, b"0-0"
     while seen == PAGE:
         seen, last, gone = await broker.run("check_entries", queue, _mode(repair), lane, last, PAGE)
@@ -153,9 +159,9 @@ async def _lane(broker: Broker, queue: str, lane: str, repair: bool) -> AsyncGen
             yield Step(seen, [DamageFinding(Damage.ENTRY, f"{lane}: {decode(id_)}") for id_ in gone])
 
 
-async def _consumers(broker: Broker, queue: str, repair: bool) -> Step:
+async def _check_consumers(broker: Broker, queue: str, repair: bool) -> Step:
     keys = broker.keys(queue)
-    pending = await broker.ask(keys.prefix, lambda client: _left_behind(client, keys))
+    pending = await broker.ask(keys.prefix, lambda client: _pending_of_the_gone(client, keys))
     found = [
         DamageFinding(Damage.HELD if held else Damage.CONSUMER, worker, held or 1) for worker, held in pending.items()
     ]
@@ -164,8 +170,8 @@ async def _consumers(broker: Broker, queue: str, repair: bool) -> Step:
     return Step(0, found)
 
 
-async def _left_behind(client: Any, keys: Keys) -> dict[str, int]:
-    """Consumers whose worker is gone, and what is pending for each."""
+async def _pending_of_the_gone(client: Any, keys: Keys) -> dict[str, int]:
+    """Consumers whose worker is gone, and how many entries are pending for each."""
     async with client.pipeline(transaction=False) as pipe:
         for lane in _LANES:
             pipe.xinfo_consumers(keys.lane(lane), GROUP)
@@ -190,7 +196,7 @@ async def _zscan(client: Any, name: str, cursor: int) -> tuple[int, list[tuple[b
 
 
 def _pages(keys: list[bytes]) -> Iterable[list[bytes]]:
-    """A small set is answered whole, whatever the count."""
+    """ZSCAN returns a small set whole, whatever the count."""
     return (keys[start : start + PAGE] for start in range(0, len(keys), PAGE))
 
 
@@ -199,10 +205,10 @@ def _mode(repair: bool) -> str:
 
 
 async def take_turn(broker: Broker, queue: str, worker: str, hold_ms: int) -> bool:
-    """Whether this worker is the janitor; if so it stays it for ``hold_ms``, and others need not walk."""
+    """Become the queue's janitor for ``hold_ms``, unless another worker is; whether this worker is the janitor now."""
     return bool(await broker.run("take_turn", queue, worker, hold_ms))
 
 
 async def remove_gone_workers(broker: Broker, queue: str) -> list[str]:
-    """Take consumers of workers that are gone out of the groups; returns those workers."""
+    """Remove the consumers of workers that are gone from the groups; returns those workers."""
     return [decode(name) for name in await broker.run("remove_worker", queue)]

@@ -1,4 +1,4 @@
-"""What may be wrong with a queue's keys, and what is done about it: one list for the janitor and the doctor."""
+"""What can be wrong with a queue's keys, and what a repair does: one list for the janitor and the doctor."""
 
 from __future__ import annotations
 
@@ -7,63 +7,70 @@ from typing import NamedTuple
 
 
 class Damage(StrEnum):
-    """One kind of damage. The value is the word that scripts answer."""
+    """A kind of damage. ``check_keys.lua`` answers with some of these values."""
 
     TYPE = "type"
-    """A key holds something else than it should, and no script can use it."""
+    """A key of another type than it should have; no script can use it."""
     GROUP = "group"
     """A lane's stream or consumer group is missing."""
     STRANDED = "stranded"
-    """A job whose stream entry, or place in the set of delayed, expiring or dead jobs, is gone: nothing would wake,
+    """A job whose stream entry, or member in the set of delayed, expiring or dead jobs, is missing: nothing would wake,
     end or list it."""
     ENDING = "ending"
-    """A live job's record has a time to live, and would vanish."""
+    """A live job's record has a time to live, and would expire."""
     ENDLESS = "endless"
-    """A key that should have a time to live has none."""
+    """A key has no time to live and should have one."""
     ORPHAN = "orphan"
-    """A message, output or history without a record of its job, and without a time to live."""
+    """A message, outcome or history whose job has no record; it has no time to live."""
     MEMBER = "member"
-    """A place in the set of delayed, expiring or dead jobs whose job is gone or not in that state."""
+    """A member of the set of delayed, expiring or dead jobs whose job is gone or in another state."""
     ENTRY = "entry"
-    """A stream entry that stands for no job."""
+    """A stream entry that is no job's live entry."""
     CONSUMER = "consumer"
     """A consumer of a worker that is gone, with nothing pending."""
     HELD = "held"
     """A consumer of a worker that is gone, with jobs pending."""
     FOREIGN = "foreign"
-    """A key under the queue's prefix that is none of ours, without a time to live."""
+    """A key under the queue's prefix that taskserver does not know, without a time to live."""
 
 
 class DamageFinding(NamedTuple):
-    """One trouble: its name (of a key, job, entry or worker), and how many jobs it is about."""
+    """Damage that was found.
+
+    Attributes:
+        damage: Its kind.
+        name: Of the key, job, entry or worker.
+        affected: How many jobs are affected.
+    """
 
     damage: Damage
     name: str
-    times: int = 1
+    affected: int = 1
 
 
 class Description(NamedTuple):
-    """How a trouble is told: ``2 lanes without a stream or consumer group: made anew``.
+    """A kind of damage in words: ``2 lanes without a stream or consumer group: recreated``.
 
     Attributes:
         level: As of ``health.Finding``.
-        noun, nouns: What is counted, one and several.
-        about: What is the matter with it.
-        done: What a repair does; empty if there is none.
+        noun: What is counted, in the singular.
+        nouns: The same in the plural.
+        problem: What is wrong with it.
+        repair: What a repair has done to it; empty if there is no repair.
     """
 
     level: str
     noun: str
     nouns: str
-    about: str
-    done: str
+    problem: str
+    repair: str
 
 
 DESCRIPTIONS = {
     Damage.TYPE: Description(
-        "error", "key", "keys", "of the wrong type or unreadable", "set aside for 30 days, and made anew"
+        "error", "key", "keys", "of the wrong type or unreadable", "set aside for 30 days, and recreated"
     ),
-    Damage.GROUP: Description("error", "lane", "lanes", "without a stream or consumer group", "made anew"),
+    Damage.GROUP: Description("error", "lane", "lanes", "without a stream or consumer group", "recreated"),
     Damage.STRANDED: Description(
         "error", "job", "jobs", "that nothing would wake, end or list", "queued or listed again"
     ),
@@ -72,10 +79,10 @@ DESCRIPTIONS = {
     ),
     Damage.ENDLESS: Description("warning", "key", "keys", "without a time to live", "given one"),
     Damage.ORPHAN: Description("warning", "key", "keys", "left of jobs whose record is gone", "given a day to live"),
-    Damage.MEMBER: Description("warning", "place", "places", "in a set of jobs, without such a job", "taken out"),
-    Damage.ENTRY: Description("warning", "stream entry", "stream entries", "without a job", "thrown away"),
+    Damage.MEMBER: Description("warning", "member", "members", "of a set of jobs without such a job", "removed"),
+    Damage.ENTRY: Description("warning", "stream entry", "stream entries", "without a job", "discarded"),
     Damage.CONSUMER: Description(
-        "warning", "consumer", "consumers", "of workers that are gone", "taken out of the groups"
+        "warning", "consumer", "consumers", "of workers that are gone", "removed from the groups"
     ),
     Damage.HELD: Description("warning", "job", "jobs", "held by workers that are gone", "queued again"),
     Damage.FOREIGN: Description("warning", "key", "keys", "that taskserver does not know", ""),

@@ -1,4 +1,4 @@
-"""Looking a queue over: what the doctor tells of it, and what his repair does."""
+"""The doctor: reports what is wrong with queues and their list, and repairs it when asked to."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from taskserver.store.broker.health import Finding
 from taskserver.store.jobs.recover import reclaim
 from taskserver.store.keys import Keys
 from taskserver.store.maintenance import registry
-from taskserver.store.maintenance.audit import audit_queue, remove_gone_workers, size
+from taskserver.store.maintenance.audit import audit_queue, estimate_size, remove_gone_workers
 from taskserver.store.maintenance.damage import DESCRIPTIONS, Damage, DamageFinding
 from taskserver.store.queries.queues import names
 from taskserver.store.replies import none_if_missing
 
 FIX = "taskserver doctor --fix"
 SHOWN = 3
-"""Names that are told of each trouble."""
+"""How many names are shown of each kind of damage."""
 OVERDUE_SECONDS = 5.0
 ABANDONED_MS = 5_000
-"""When no worker is alive, what has been pending for so long is taken back; since, one may just have started."""
+"""Without a live worker, jobs are taken back after this time; sooner, they might belong to one that just started."""
 
 Progress = Callable[[str, int, int], object]
-"""Gets the queue, how much was looked at, and of how much."""
+"""Called with the queue, how many keys and entries have been checked, and about how many there are."""
 
 
-class Count(NamedTuple):
-    """What a queue has at the moment, apart from its troubles."""
+class QueueCounts(NamedTuple):
+    """How many jobs and workers a queue has."""
 
     paused: bool
     entries: int
@@ -42,12 +42,18 @@ class Count(NamedTuple):
 
     @property
     def jobs(self) -> int:
-        """Jobs that want a worker."""
+        """Jobs that need a worker."""
         return self.entries + self.delayed
 
 
-class Round(NamedTuple):
-    """What one round has found: by trouble how many, and some names; and how many workers are alive."""
+class AuditSummary(NamedTuple):
+    """What one audit has found.
+
+    Attributes:
+        counts: How often, by kind of damage.
+        names: Some names, by kind of damage.
+        workers: How many workers are alive.
+    """
 
     counts: Counter[Damage]
     names: dict[Damage, list[str]]
@@ -55,69 +61,68 @@ class Round(NamedTuple):
 
 
 async def examine_queue(broker: Broker, queue: str, progress: Progress) -> list[Finding]:
-    """Everything that is worth telling about a queue; nothing is changed."""
-    found = await _round(broker, queue, progress, repair=False)
+    """Report everything about a queue that people should know; nothing is changed."""
+    audit = await _audit(broker, queue, progress, repair=False)
     subject = f"queue {queue}"
-    troubles = [_trouble(subject, trouble, found) for trouble in Damage if found.counts[trouble]]
-    count = await broker.ask(
-        broker.keys(queue).prefix, lambda client: _count(client, broker.keys(queue), found.workers)
+    damage = [_damage_finding(subject, kind, audit) for kind in Damage if audit.counts[kind]]
+    counts = await broker.ask(
+        broker.keys(queue).prefix, lambda client: _count(client, broker.keys(queue), audit.workers)
     )
-    return [Finding(subject, "ok", _summary(count)), *_state(queue, count), *troubles]
+    return [Finding(subject, "ok", _summary(counts)), *_state_findings(queue, counts), *damage]
 
 
 async def repair_queue(broker: Broker, queue: str, progress: Progress) -> list[Finding]:
-    """Repair what can be, and say what was done."""
-    found = await _round(broker, queue, progress, repair=True)
-    if found.counts[Damage.HELD]:
-        # Where a worker is alive, its sweeper takes back what the dead ones held, and knows the lease.
-        found.counts[Damage.HELD] = 0 if found.workers else await _take_back(broker, queue)
-    done = [trouble for trouble in Damage if found.counts[trouble] and DESCRIPTIONS[trouble].done]
+    """Repair what can be repaired, and report what was done."""
+    audit = await _audit(broker, queue, progress, repair=True)
+    if audit.counts[Damage.HELD]:
+        # If a worker is alive, its reclaimer takes back what the dead ones held, and knows the lease.
+        audit.counts[Damage.HELD] = 0 if audit.workers else await _take_back(broker, queue)
+    repaired = [kind for kind in Damage if audit.counts[kind] and DESCRIPTIONS[kind].repair]
     return [
-        Finding(f"queue {queue}", "repaired", f"{_told(trouble, found)}: {DESCRIPTIONS[trouble].done}")
-        for trouble in done
+        Finding(f"queue {queue}", "repaired", f"{_describe(kind, audit)}: {DESCRIPTIONS[kind].repair}")
+        for kind in repaired
     ]
 
 
 async def examine_registry(broker: Broker) -> list[Finding]:
-    """What is worth telling about the list of queues."""
+    """Report what is wrong with the list of queues."""
     findings = []
     if await registry.is_broken(broker):
-        findings.append(Finding("queues", "error", "their list is of the wrong type", f"{FIX}: it is made anew"))
-    if missing := await registry.unlisted(broker):
-        text = f"{_number(len(missing), 'queue')} not on the list of queues: {_some(missing)}"
-        findings.append(Finding("queues", "warning", text, f"{FIX}: put back on the list"))
-    if wrong := await registry.miscounted(broker):
-        text = f"{_number(len(wrong), 'queue')} with fewer partitions counted than are listed: {_some([*wrong])}"
+        findings.append(Finding("queues", "error", "the list of queues is of the wrong type", f"{FIX}: recreated"))
+    if missing := await registry.find_unlisted(broker):
+        text = f"{_plural(len(missing), 'queue')} not on the list of queues: {_some(missing)}"
+        findings.append(Finding("queues", "warning", text, f"{FIX}: listed again"))
+    if wrong := await registry.find_miscounted(broker):
+        text = f"{_plural(len(wrong), 'queue')} with fewer partitions counted than listed: {_some([*wrong])}"
         findings.append(
-            Finding("queues", "warning", text, f"{FIX}: counted anew; until then clients do not submit there")
+            Finding("queues", "warning", text, f"{FIX}: counted again; until then clients do not submit to all of them")
         )
     if not findings and (unused := await registry.find_unused(broker, mark=False)):
-        text = f"{_number(len(unused), 'queue')} empty and unused for 30 days: {_some(unused)}"
-        findings.append(Finding("queues", "warning", text, f"{FIX}: forgotten; workers do so too, in time"))
+        text = f"{_plural(len(unused), 'queue')} empty and unused for 30 days: {_some(unused)}"
+        findings.append(Finding("queues", "warning", text, f"{FIX}: forgotten; workers do this too, once an hour"))
     return findings
 
 
 async def repair_registry(broker: Broker) -> list[Finding]:
-    """Repair the list of queues, and say what was done."""
+    """Repair the list of queues, and report what was done."""
     done = []
-    broken, missing = await registry.is_broken(broker), await registry.unlisted(broker)
+    broken, missing = await registry.is_broken(broker), await registry.find_unlisted(broker)
     if broken or missing:
         await registry.relist(broker, missing)
-        done.append(Finding("queues", "repaired", f"{_number(len(missing), 'queue')} listed again: {_some(missing)}"))
+        done.append(Finding("queues", "repaired", f"{_plural(len(missing), 'queue')} listed again: {_some(missing)}"))
     if counted := await registry.recount(broker):
-        text = f"partitions of {_number(len(counted), 'queue')} counted anew: {_some([*counted])}"
+        text = f"partitions of {_plural(len(counted), 'queue')} counted again: {_some([*counted])}"
         done.append(Finding("queues", "repaired", text))
-    forgotten = [
-        queue for queue in await registry.find_unused(broker, mark=True) if await registry.forget(broker, queue)
-    ]
+    unused = await registry.find_unused(broker, mark=True)
+    forgotten = [queue for queue in unused if await registry.forget(broker, queue)]
     if forgotten:
-        text = f"{_number(len(forgotten), 'queue')} forgotten: {_some(forgotten)}"
+        text = f"{_plural(len(forgotten), 'queue')} forgotten: {_some(forgotten)}"
         done.append(Finding("queues", "repaired", text))
     return done
 
 
 async def queue_names(broker: Broker) -> list[str]:
-    """The names of all queues; none while their list cannot be read."""
+    """The names of all queues; none if their list cannot be read."""
     return [] if await registry.is_broken(broker) else await names(broker)
 
 
@@ -129,51 +134,51 @@ async def _take_back(broker: Broker, queue: str) -> int:
     return taken
 
 
-async def _round(broker: Broker, queue: str, progress: Progress, *, repair: bool) -> Round:
-    total, seen = await size(broker, queue), 0
-    counts: Counter[Damage] = Counter()
-    shown: dict[Damage, list[str]] = {}
+async def _audit(broker: Broker, queue: str, progress: Progress, *, repair: bool) -> AuditSummary:
+    total, seen = await estimate_size(broker, queue), 0
+    summary = AuditSummary(Counter(), {}, 0)
     workers: set[str] = set()
     async for step in audit_queue(broker, queue, repair=repair):
         seen += step.seen
         progress(queue, min(seen, total), total)
         workers.update(step.workers)
-        for found in step.found:
-            _note(found, counts, shown)
-    return Round(counts, shown, len(workers))
+        for finding in step.found:
+            _add(finding, summary)
+    return summary._replace(workers=len(workers))
 
 
-def _note(found: DamageFinding, counts: Counter[Damage], shown: dict[Damage, list[str]]) -> None:
-    known = shown.setdefault(found.damage, [])
-    counts[found.damage] += found.times
-    if len(known) <= SHOWN:
-        known.append(found.name)
+def _add(finding: DamageFinding, summary: AuditSummary) -> None:
+    summary.counts[finding.damage] += finding.affected
+    shown = summary.names.setdefault(finding.damage, [])
+    if len(shown) <= SHOWN:
+        shown.append(finding.name)
 
 
-def _trouble(subject: str, trouble: Damage, found: Round) -> Finding:
-    words = DESCRIPTIONS[trouble]
-    if trouble is Damage.HELD and found.workers:
-        return Finding(
-            subject, words.level, _told(trouble, found), "wait: a live worker takes them back within two leases"
-        )
-    advice = f"{FIX}: {words.done}" if words.done else "look at them, and delete what nobody needs"
-    return Finding(subject, words.level, _told(trouble, found), advice)
+def _damage_finding(subject: str, kind: Damage, audit: AuditSummary) -> Finding:
+    description = DESCRIPTIONS[kind]
+    if kind is Damage.HELD and audit.workers:
+        advice = "wait: a live worker takes them back within two leases"
+    elif description.repair:
+        advice = f"{FIX}: {description.repair}"
+    else:
+        advice = "look at them, and delete what nobody needs"
+    return Finding(subject, description.level, _describe(kind, audit), advice)
 
 
-def _told(trouble: Damage, found: Round) -> str:
-    words = DESCRIPTIONS[trouble]
-    return f"{_number(found.counts[trouble], words.noun, words.nouns)} {words.about}: {_some(found.names[trouble])}"
+def _describe(kind: Damage, audit: AuditSummary) -> str:
+    about = DESCRIPTIONS[kind]
+    return f"{_plural(audit.counts[kind], about.noun, about.nouns)} {about.problem}: {_some(audit.names[kind])}"
 
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
 
 
-def _number(count: int, noun: str, several: str = "") -> str:
-    return f"{count:,} {noun if count == 1 else several or noun + 's'}"
+def _plural(count: int, noun: str, plural: str = "") -> str:
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
-async def _count(client: Any, keys: Keys, workers: int) -> Count:
+async def _count(client: Any, keys: Keys, workers: int) -> QueueCounts:
     seconds, micros = await client.time()
     late = (seconds + micros / 1e6 - OVERDUE_SECONDS) * 1000
     lanes = (RETURNED, *LANES)
@@ -190,30 +195,28 @@ async def _count(client: Any, keys: Keys, workers: int) -> Count:
     paused, *numbers = [answer or 0 for answer in answers[: 4 + len(lanes)]]
     pending = sum(group["pending"] for groups in answers[4 + len(lanes) :] for group in groups or ())
     delayed, overdue, dead, *entries = numbers
-    return Count(bool(paused), sum(entries), pending, delayed, overdue, dead, workers)
+    return QueueCounts(bool(paused), sum(entries), pending, delayed, overdue, dead, workers)
 
 
-def _summary(count: Count) -> str:
-    waiting = max(0, count.entries - count.pending)
-    jobs = f"{waiting:,} waiting, {count.pending:,} running, {count.delayed:,} delayed"
-    return f"{jobs}; {_number(count.workers, 'worker')}"
+def _summary(counts: QueueCounts) -> str:
+    waiting = max(0, counts.entries - counts.pending)
+    jobs = f"{waiting:,} waiting, {counts.pending:,} running, {counts.delayed:,} delayed"
+    return f"{jobs}; {_plural(counts.workers, 'worker')}"
 
 
-def _state(queue: str, count: Count) -> Iterator[Finding]:
-    """What is no damage, but keeps jobs from running or wants somebody's eye."""
+def _state_findings(queue: str, counts: QueueCounts) -> Iterator[Finding]:
+    """What is not damage, but keeps jobs from running or needs attention."""
     subject = f"queue {queue}"
-    if count.paused:
-        text = "paused: workers take no jobs from it"
+    if counts.paused:
+        text = "paused: workers claim no jobs from it"
         yield Finding(subject, "warning", text, f"taskserver queue resume {queue_of(queue)}")
-    if count.jobs and not count.workers:
-        text = f"{_number(count.jobs, 'job')} and no live worker"
+    if counts.jobs and not counts.workers:
+        text = f"{_plural(counts.jobs, 'job')} and no live worker"
         yield Finding(subject, "warning", text, f"start one: taskserver worker --queue {queue_of(queue)}")
-    if count.overdue:
-        advice = (
-            "see the workers' logs: their schedulers fail" if count.workers else "start a worker: it puts them back"
-        )
-        yield Finding(subject, "warning", f"{_number(count.overdue, 'delayed job')} overdue", advice)
-    if count.dead:
+    if counts.overdue:
+        advice = "see the workers' logs: their schedulers fail" if counts.workers else "start a worker: it queues them"
+        yield Finding(subject, "warning", f"{_plural(counts.overdue, 'delayed job')} overdue", advice)
+    if counts.dead:
         yield Finding(
-            subject, "warning", _number(count.dead, "dead letter"), f"taskserver dead list --queue {queue_of(queue)}"
+            subject, "warning", _plural(counts.dead, "dead letter"), f"taskserver dead list --queue {queue_of(queue)}"
         )

@@ -1,8 +1,8 @@
-"""The list of queues: those that are missing on it come back, and those that nobody has used for long go.
+"""The list of queues: adding those that are missing, forgetting those that nobody uses.
 
-Queues are listed by whoever submits to them or works on them. A program that names a queue for each of its sessions
-would fill list and broker without end; so a queue that is empty, not paused and without workers is forgotten a month
-after its last job.
+Clients and workers add a queue to the list when they first use it. A program that names a queue for each of its
+sessions would fill the list and the broker without end; so a queue that is empty, not paused and without workers is
+forgotten 30 days after its last job.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from taskserver.store.queries.queues import names
 from taskserver.store.replies import decode
 
 UNUSED_MS = 30 * 86_400_000
-"""For how long a queue must have been empty and unused to be forgotten."""
+"""How long a queue must have been empty and unused to be forgotten."""
 TURN_MS = 3_600_000
-"""How often one worker of all looks for such queues."""
+"""How often one of all workers looks for such queues."""
 PAGE = 1_000
 
 
 async def is_broken(broker: Broker) -> bool:
-    """Whether somebody has put something else where the list should be."""
-    return await _kind(broker, QUEUES) not in (b"set", b"none")
+    """Whether the list is of the wrong type."""
+    return await _type(broker, QUEUES) not in (b"set", b"none")
 
 
-async def miscounted(broker: Broker) -> dict[str, int]:
-    """Queues that have more partitions on the list than are counted, and how many that makes."""
+async def find_miscounted(broker: Broker) -> dict[str, int]:
+    """Queues with more partitions on the list than are counted, and how many they have by the list."""
     listed = Counter[str]()
     for name in [] if await is_broken(broker) else await names(broker):
         listed[queue_of(name)] = max(listed[queue_of(name)], number_of(name) + 1)
@@ -45,23 +45,23 @@ async def miscounted(broker: Broker) -> dict[str, int]:
 
 
 async def recount(broker: Broker) -> dict[str, int]:
-    """Count partitions by the list; what stood in place of the counts is set aside for 30 days."""
-    if await _kind(broker, PARTITIONS) not in (b"zset", b"none"):
+    """Count partitions by the list; a key of the wrong type in place of the counts is set aside for 30 days."""
+    if await _type(broker, PARTITIONS) not in (b"zset", b"none"):
         await broker.ask(PARTITIONS, partial(_set_aside, name=PARTITIONS))
-    wrong = await miscounted(broker)
+    wrong = await find_miscounted(broker)
     if wrong:
         await broker.ask(PARTITIONS, lambda client: client.zadd(PARTITIONS, wrong, gt=True))
     return wrong
 
 
-async def unlisted(broker: Broker) -> list[str]:
-    """Queues that have lanes but are not on the list. Looks at every key of every server."""
+async def find_unlisted(broker: Broker) -> list[str]:
+    """Queues that have lanes but are not on the list. Scans all keys of every server."""
     known = set() if await is_broken(broker) else set(await names(broker))
-    return sorted(await _having(broker, "lane:*") - known)
+    return sorted(await _queues_with(broker, "lane:*") - known)
 
 
 async def relist(broker: Broker, queues: Sequence[str]) -> None:
-    """Put queues on the list; what is there and is no list is set aside for 30 days."""
+    """Add queues to the list; a key of the wrong type in its place is set aside for 30 days."""
     if await is_broken(broker):
         await broker.ask(QUEUES, partial(_set_aside, name=QUEUES))
     if queues:
@@ -69,24 +69,24 @@ async def relist(broker: Broker, queues: Sequence[str]) -> None:
 
 
 async def find_unused(broker: Broker, *, mark: bool) -> list[str]:
-    """Queues that look as if they could be forgotten.
+    """Queues that are probably unused; ``forget`` checks again.
 
     Args:
         broker: Where.
-        mark: Whether to note on queues that never had a job that they are unused from now on.
+        mark: Record for queues that never had a job that they are unused from now on.
     """
-    unused = [queue for queue in await names(broker) if await _try(broker, queue, "mark" if mark else "look")]
-    served = await _having(broker, "worker:*") if unused else set()
+    unused = [queue for queue in await names(broker) if await _run_forget(broker, queue, "mark" if mark else "look")]
+    served = await _queues_with(broker, "worker:*") if unused else set()
     return [queue for queue in unused if queue not in served]
 
 
 async def forget(broker: Broker, queue: str) -> bool:
-    """Forget a queue if it has no record of any job, no worker, and has been unused for a month; whether it was."""
+    """Forget a queue if it has no job, no worker, and has been unused for 30 days; returns whether it was forgotten."""
     async with aclosing(audit_queue(broker, queue, repair=True)) as steps:
         async for step in steps:
             if step.records or step.workers:
                 return False
-    if not await _try(broker, queue, "forget"):
+    if not await _run_forget(broker, queue, "forget"):
         return False
     await broker.ask(QUEUES, lambda client: client.srem(QUEUES, queue))
     await forget_count(broker, queue_of(queue))
@@ -94,28 +94,28 @@ async def forget(broker: Broker, queue: str) -> bool:
 
 
 async def take_cleanup_turn(broker: Broker, worker: str) -> bool:
-    """Whether this worker is to look for queues to forget: one of all, once an hour."""
+    """Whether this worker is the one that looks for unused queues now: one of all workers, once an hour."""
     return bool(await broker.ask(FORGETTER, lambda client: client.set(FORGETTER, worker, nx=True, px=TURN_MS)))
 
 
-async def _having(broker: Broker, what: str) -> set[str]:
-    """The queues that have such keys."""
+async def _queues_with(broker: Broker, key: str) -> set[str]:
+    """The queues with a key that matches."""
     found: set[str] = set()
     for server in await broker.masters():
         with broker.translated():
-            async for name in broker.client(server).scan_iter(match=f"ts:{{*}}:{what}", count=PAGE):
+            async for name in broker.client(server).scan_iter(match=f"ts:{{*}}:{key}", count=PAGE):
                 with suppress(ConfigError):
                     found.add(check_partition_name(decode(name).partition("{")[2].partition("}")[0]))
     return found
 
 
-async def _try(broker: Broker, queue: str, mode: str) -> bool:
+async def _run_forget(broker: Broker, queue: str, mode: str) -> bool:
     return bool(await broker.run("forget", queue, mode, UNUSED_MS))
 
 
-async def _kind(broker: Broker, name: str) -> bytes:
-    kind: bytes = await broker.ask(name, lambda client: client.type(name))
-    return kind
+async def _type(broker: Broker, name: str) -> bytes:
+    type_: bytes = await broker.ask(name, lambda client: client.type(name))
+    return type_
 
 
 async def _set_aside(client: Any, name: str) -> None:

@@ -88,7 +88,7 @@ class Janitor(LoopService):
             return  # the sweeper's matter
         words = DESCRIPTIONS[found.damage]
         level = logging.WARNING if words.level == "error" else logging.INFO
-        log.log(level, "queue %s: %s %s: %s", self._queue, words.noun, words.about, f"{found.name} ({words.done})")
+        log.log(level, "queue %s: %s %s: %s", self._queue, words.noun, words.problem, f"{found.name} ({words.repair})")
 
     async def _forget_unused(self) -> None:
         """Once an hour one worker of all looks for queues that nobody uses any more: nobody else is there to do it."""
