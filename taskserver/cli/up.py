@@ -9,8 +9,9 @@ import click
 from taskserver.cli.options import config_file_option, json_option, tools_option
 from taskserver.cli.screen import Column, Styled, note, show_json, show_table
 from taskserver.config.file import load
-from taskserver.fleet.detached import keep_up, launch
-from taskserver.fleet.planning import plans
+from taskserver.fleet.background import launch_up
+from taskserver.fleet.planning import plan_servers
+from taskserver.fleet.up import run_up
 from taskserver.fleet.up_state import UpFolder, UpState
 from taskserver.observability.phrases import age
 
@@ -26,14 +27,14 @@ def up(config_file: str, modules: tuple[str, ...], detach: bool) -> None:
     workers; SIGHUP replaces the replicas one by one. --tools is for task servers that name no tools.
     """
     if not detach:
-        keep_up(config_file, modules, note)
+        run_up(config_file, modules, note)
         return
-    plans(load(config_file), modules)  # what is wrong there is told at once
-    place = UpFolder.of(config_file)
-    if place.state() is not None:
-        raise place.is_up(config_file)
-    log = launch(config_file, modules)
-    for each in state.servers if (state := place.state()) else []:
+    plan_servers(load(config_file), modules)  # reports what is wrong at once
+    folder = UpFolder.of(config_file)
+    if folder.read_state() is not None:
+        raise folder.already_up(config_file)
+    log = launch_up(config_file, modules)
+    for each in state.servers if (state := folder.read_state()) else []:
         note(f"task server {each.task_server}: {each.ready} of {each.wanted} ready, on {', '.join(each.queues)}")
     note(f"{config_file} is up; it logs to {log}")
 
@@ -43,7 +44,7 @@ def up(config_file: str, modules: tuple[str, ...], detach: bool) -> None:
 @click.option("--now", is_flag=True, help="Do not let running jobs end: hand them back to other workers.")
 def down(config_file: str, now: bool) -> None:
     """End what taskserver up has brought up, and return when it is gone."""
-    ended = UpFolder.of(config_file).end(hurry=now)
+    ended = UpFolder.of(config_file).stop(hurry=now)
     note(f"{config_file} is down" if ended else f"{config_file} is not up")
 
 
@@ -52,8 +53,8 @@ def down(config_file: str, now: bool) -> None:
 @json_option
 def ps(config_file: str | None, as_json: bool) -> None:
     """Show which task servers are up on this machine by taskserver up."""
-    places = UpFolder.all() if config_file is None else [UpFolder.of(config_file)]
-    states = [state for place in places if (state := place.state()) is not None]
+    folders = UpFolder.all() if config_file is None else [UpFolder.of(config_file)]
+    states = [state for folder in folders if (state := folder.read_state()) is not None]
     if as_json:
         show_json([row for state in states for row in _objects(state)])
         return

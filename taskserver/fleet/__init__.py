@@ -1,5 +1,19 @@
-"""All resources of a configuration file on this machine: ``up``, ``down`` and ``ps``.
+"""Many worker processes on one machine: replicas under a supervisor, and ``taskserver up`` with several of those.
 
-``place.py`` has the folder that says what is up, ``up.py`` brings it up, ``detached.py`` does so, also in the
-background.
+In reading order, from one process upwards:
+
+==================  ==================================================================================================
+``assignment.py``   everything a process needs to know to become a worker
+``runtime.py``      makes the current process a worker: environment, tools, broker, signals
+``monitor.py``      a worker's HTTP port: metrics, health, readiness
+``link.py``         the messages between a supervisor and a replica, and the socket they travel over
+``replica.py``      the program of a replica (``sources.py``: which source files it was loaded from)
+``supervisor/``     keeps N replicas of one assignment alive; start there at ``supervisor.py``
+``planning.py``     turns the task servers of a configuration file into assignments
+``up.py``           runs one supervisor for each task server of a file (``up_state.py``: what is up, on disk)
+``background.py``   runs a supervisor or ``up`` in the background (``pidfile.py``: one process per PID file)
+==================  ==================================================================================================
+
+Small helpers: ``interpreter.py`` (how processes are started), ``output.py`` (log files), ``service_manager.py``
+(systemd's notifications).
 """

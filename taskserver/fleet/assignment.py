@@ -1,4 +1,4 @@
-"""What a replica is told: everything that a process needs to become a worker, in one value that can be sent to it."""
+"""Everything a process needs to know to become a worker, in one value that can be sent to it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from taskserver.worker.config import WorkerConfig
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """The same for every replica of a task server.
+    """What a worker process is to do; the same for every replica of a task server.
 
     Attributes:
         modules: Modules and files with tools, as ``tools.load`` takes them.
-        worker: How it works.
-        task_server: Name of the task server that it belongs to, for people.
-        broker_url: The broker; None for the embedded one. It may hold a password: never an argument of a command.
+        worker: The worker's configuration.
+        task_server: Name of the task server, for people.
+        broker_url: The broker; None for the embedded one. It may hold a password: never pass it as an argument of a
+            command.
         loglevel: debug, info, warning or error.
         log_format: ``text`` or ``json``.
-        environment: Variables for its process, besides those that it inherits. They may hold secrets too.
-        metrics_host: Address on which its metrics are served.
-        metrics_port: Port on which they are; 0 for any free port, None for nowhere.
+        environment: Variables for the process, in addition to those that it inherits. They may hold secrets.
+        metrics_host: Address on which metrics are served.
+        metrics_port: Port for metrics; 0 for any free port, None to serve none.
     """
 
     modules: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""From a configuration file to what its task servers are told."""
+"""From a configuration file to the assignments of its task servers."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from taskserver.worker.config import WorkerConfig
 from taskserver.worker.slots import QueueShare
 
 
-class Plan(NamedTuple):
-    """One task server of a file.
+class ServerPlan(NamedTuple):
+    """How to run one task server of a file.
 
     Attributes:
-        assignment: What each replica is told.
-        replicas: How many there are.
-        broker: The name of its broker in the file; '' if it is the environment's.
-        url: The broker's URL; None if it is embedded.
-        home: The folder of the embedded broker; None if it is none.
+        assignment: What each replica is to do.
+        replicas: How many replicas it has.
+        broker: The name of its broker in the file; '' for the broker of the environment.
+        url: The broker's URL; None for the embedded broker.
+        home: The folder of the embedded broker; None for any other.
         metrics_targets: File that tells Prometheus where the replicas' metrics are; empty for none.
     """
 
@@ -47,26 +47,28 @@ class Plan(NamedTuple):
         return self.assignment.task_server
 
 
-def plan(config: Config, server: TaskServer, modules: tuple[str, ...] = (), *, alone: bool = False) -> Plan:
-    """What a task server of the file is told; what it leaves open is the environment's, else the default.
+def plan_server(
+    config: Config, server: TaskServer, modules: tuple[str, ...] = (), *, alone: bool = False
+) -> ServerPlan:
+    """Plan a task server of the file; what the file leaves open comes from the environment, else is the default.
 
     Args:
         config: The file.
         server: One of its task servers.
         modules: Tools for one that names none.
-        alone: Whether its only replica will neither have others beside it nor be replaced by another while it runs.
+        alone: Whether a single replica runs without a supervisor: no other process will need its port.
 
     Raises:
-        ConfigFileInvalid: if it names no tools and nobody else does, or its broker's URL is none.
+        ConfigFileInvalid: if there are no tools, or the broker's URL is not valid.
     """
     if server.metrics_port and not (alone and server.replicas == 1):
         place = ("task_server", config.task_servers.index(server), "metrics_port")
-        raise config.refusal(place, "replicas on one machine cannot share a port: write 0, which gives each its own")
+        raise config.refusal(place, "replicas on one machine cannot share a port: use 0 to give each its own")
     broker = config.broker_of(server)
     url = url_of(config, broker)
     home = None if url else home_of(config, broker)
     environment = dict(server.env)
-    if broker is not None:  # what tools submit goes there too; an empty variable counts as none
+    if broker is not None:  # what tools submit goes there too; an empty variable means no URL
         environment |= {"TASKSERVER_BROKER_URL": url or ""}
         if home is not None:
             environment[HOME_VARIABLE] = str(home)
@@ -85,43 +87,43 @@ def plan(config: Config, server: TaskServer, modules: tuple[str, ...] = (), *, a
     assignment = assignment.with_settings(dict(settings()) | server.overrides)
     if targets and assignment.metrics_port is None:
         assignment = msgspec.structs.replace(assignment, metrics_port=0)
-    return Plan(assignment, server.replicas, broker.name if broker else "", url, home, targets)
+    return ServerPlan(assignment, server.replicas, broker.name if broker else "", url, home, targets)
 
 
-def plans(config: Config, modules: tuple[str, ...] = ()) -> list[Plan]:
-    """What all task servers of the file are told.
+def plan_servers(config: Config, modules: tuple[str, ...] = ()) -> list[ServerPlan]:
+    """Plan all task servers of the file.
 
     Raises:
-        ConfigFileInvalid: with all that is wrong.
+        ConfigFileInvalid: with everything that is wrong.
     """
-    made: list[Plan] = []
+    plans: list[ServerPlan] = []
     problems: list[Problem] = []
     for server in config.task_servers:
         try:
-            made.append(plan(config, server, modules))
+            plans.append(plan_server(config, server, modules))
         except ConfigFileInvalid as error:
             problems += [problem for problem in error.problems if problem not in problems]
     if problems:
         raise invalid(config.file, problems)
-    return made
+    return plans
 
 
 def home_of(config: Config, broker: BrokerResource | None = None) -> Path:
-    """The folder of an embedded broker: as the file says, else the one that every command uses here."""
+    """The folder of an embedded broker: the one in the file, else the one that every command uses here."""
     if broker is None or not broker.data:
         return Home.locate().root
     return Home.locate(config.folder / Path(broker.data).expanduser()).root
 
 
 def url_of(config: Config, broker: BrokerResource | None) -> str | None:
-    """The URL of a broker, with user and password in it; None for the embedded one.
+    """The URL of a broker, with user and password; None for the embedded one.
 
     Args:
         config: The file.
-        broker: One of its brokers; None for that of the environment.
+        broker: One of its brokers; None for the broker of the environment.
 
     Raises:
-        ConfigFileInvalid: if it is none.
+        ConfigFileInvalid: if it is not valid.
     """
     if broker is None:
         known = settings().broker_url
@@ -141,10 +143,10 @@ def url_of(config: Config, broker: BrokerResource | None) -> str | None:
 
 
 def check_brokers(config: Config) -> None:
-    """Look at the URLs of all brokers.
+    """Check the URLs of all brokers.
 
     Raises:
-        ConfigFileInvalid: with those that are none.
+        ConfigFileInvalid: if one is not valid.
     """
     for broker in config.brokers:
         url_of(config, broker)
@@ -157,7 +159,7 @@ def _targets(config: Config, server: TaskServer) -> str:
 
 
 def _worker(server: TaskServer) -> WorkerConfig:
-    """What is a list in the file: queues and signing keys. The settings come on top."""
+    """The settings that are lists in the file, queues and signing keys; the others are applied later."""
     queues = server.queues or []
     return WorkerConfig(
         queues=tuple(queue.name for queue in queues) or (settings().queue,),
@@ -170,23 +172,23 @@ def _worker(server: TaskServer) -> WorkerConfig:
     )
 
 
-def _modules(config: Config, server: TaskServer, otherwise: tuple[str, ...]) -> tuple[str, ...]:
+def _modules(config: Config, server: TaskServer, default: tuple[str, ...]) -> tuple[str, ...]:
     if server.tools:
         return tuple(_source(config, tool) for tool in server.tools)
-    if not otherwise:
+    if not default:
         raise _without_tools(config, ("task_server", config.task_servers.index(server)))
-    return otherwise
+    return default
 
 
 def _without_tools(config: Config, place: Place) -> ConfigFileInvalid:
-    how = "write tools: [{module: my_agent.tools}], or name the module by --tools or TASKSERVER_TOOLS"
+    how = "write tools: [{module: my_agent.tools}], or set the module with --tools or TASKSERVER_TOOLS"
     return invalid(
         config.file, [Problem(config.where(place) or 1, f"{config.name_of(place)}.tools", f"is missing: {how}")]
     )
 
 
 def _source(config: Config, tool: ToolSource) -> str:
-    """The tool's place as ``tools.load`` takes it; files are looked up from the configuration's own folder on."""
+    """The tool as ``tools.load`` takes it; files are relative to the folder of the configuration file."""
     module = tool.module
     if module.endswith(".py") or "/" in module:
         module = str(config.folder / Path(module).expanduser())

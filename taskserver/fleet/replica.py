@@ -1,7 +1,7 @@
 """A replica: the process that a supervisor starts, ``python -m taskserver.fleet.replica``.
 
-Its standard input is its link to the supervisor (see ``link.py``). When that breaks, the supervisor is dead: the
-replica drains and ends, for nobody would replace it, or stop it.
+Its standard input is the link to the supervisor (``link.py``). If that breaks, the supervisor is dead: the replica
+drains and exits, since nobody would replace it or stop it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,25 @@ import os
 import socket
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 from taskserver.domain.fleet import FleetCommand
 from taskserver.errors import TaskServerError
-from taskserver.fleet.link import Begin, Heard, Ready, Refused, Reopen, Stop, Stopping, Up, pack, read, receive
-from taskserver.fleet.runtime import prepare, run_loop, work
+from taskserver.fleet.link import (
+    Begin,
+    FromReplica,
+    Heard,
+    Ready,
+    Refused,
+    Reopen,
+    Stopping,
+    StopReplica,
+    pack,
+    read,
+    receive,
+    take_standard_input,
+)
+from taskserver.fleet.output import redirect_output
+from taskserver.fleet.runtime import prepare, run_loop, run_worker
 from taskserver.fleet.sources import files_of, loaded_files
 from taskserver.worker.identity import WorkerIdentity
 from taskserver.worker.process_exit import EXIT_BROKEN
@@ -27,8 +40,8 @@ class Replica:
     """This process, as its supervisor sees it.
 
     Args:
-        link: To the supervisor.
-        begin: What it said first.
+        link: The link to the supervisor.
+        begin: The supervisor's first message.
     """
 
     def __init__(self, link: socket.socket, begin: Begin) -> None:
@@ -40,26 +53,27 @@ class Replica:
         begin = self._begin
         try:
             toolbox = prepare(begin.assignment)
-            post = WorkerIdentity(begin.assignment.task_server, begin.supervisor, begin.number, self._pass_on)
-            return run_loop(work(begin.assignment, toolbox, post, [self._tell, self._listen]))
+            identity = WorkerIdentity(begin.assignment.task_server, begin.supervisor, begin.number, self._pass_on)
+            return run_loop(run_worker(begin.assignment, toolbox, identity, [self._report, self._listen]))
         except TaskServerError as error:
-            files = files_of(error) if begin.watched else {}
-            self._say(Refused(kind=type(error).__name__, sentence=str(error), files=files))
+            self._send(Refused.of(error, files_of(error) if begin.watched else None))
             return EXIT_BROKEN
 
-    async def _tell(self, worker: Worker) -> None:
+    async def _report(self, worker: Worker) -> None:
+        """Tell the supervisor when the worker is ready, and when it stops."""
         await worker.ready.wait()
         files = loaded_files() if self._begin.watched else {}
-        self._say(Ready(name=worker.name, pid=os.getpid(), metrics_port=worker.metrics_port, files=files))
+        self._send(Ready(name=worker.name, pid=os.getpid(), metrics_port=worker.metrics_port, files=files))
         await worker.until_stopping()
-        self._say(Stopping())
+        self._send(Stopping())
 
     async def _listen(self, worker: Worker) -> None:
+        """Do what the supervisor says."""
         reader, writer = await asyncio.open_unix_connection(sock=self._link.dup())
         try:
-            while (message := await read(reader, Stop | Reopen)) is not None:
+            while (message := await read(reader, StopReplica | Reopen)) is not None:
                 if isinstance(message, Reopen):
-                    reopen(message.log_file)
+                    redirect_output(message.log_file)
                 elif message.hurry:
                     worker.hurry()
                 else:
@@ -69,33 +83,17 @@ class Replica:
         finally:
             writer.close()
 
-    def _pass_on(self, order: FleetCommand) -> None:
-        self._say(Heard(order))
+    def _pass_on(self, command: FleetCommand) -> None:
+        self._send(Heard(command))
 
-    def _say(self, message: Up) -> None:
-        """A few bytes; there is room for them unless the supervisor has stopped reading, and then nobody listens."""
+    def _send(self, message: FromReplica) -> None:
+        """Send a few bytes; there is room unless the supervisor has stopped reading, and then nobody listens."""
         with suppress(OSError):
             self._link.sendall(pack(message))
 
 
-def reopen(log_file: str) -> None:
-    """Let everything that this process and its children print go to the file of that name, made anew if need be."""
-    with open(Path(log_file), "ab", buffering=0) as file:
-        for stream in (1, 2):
-            os.dup2(file.fileno(), stream)
-
-
-def take_standard_input() -> socket.socket:
-    """The socket that is this process's standard input; tools that read from there find it empty instead."""
-    link = socket.socket(fileno=os.dup(0))
-    nowhere = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nowhere, 0)
-    os.close(nowhere)
-    return link
-
-
 def main() -> int:
-    """Become the replica that the supervisor tells of; the exit code."""
+    """Become the replica that the supervisor describes; return the exit code."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     with take_standard_input() as link:

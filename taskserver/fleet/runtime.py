@@ -1,4 +1,4 @@
-"""What makes a process a worker: the command's own, or a replica of a supervisor."""
+"""Making the current process a worker: the command itself, or a replica of a supervisor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import atexit
 import os
 import signal
-import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -25,20 +24,20 @@ from taskserver.worker.process_exit import EXIT_RECYCLE
 from taskserver.worker.worker import Worker
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""The signals at which a worker stops."""
+"""The signals that stop a worker."""
 
-Companion = Callable[[Worker], Coroutine[Any, Any, None]]
-"""What runs beside a worker, as long as it does."""
+SideTask = Callable[[Worker], Coroutine[Any, Any, None]]
+"""A coroutine that runs beside a worker and is cancelled when the worker ends."""
 
 
 def prepare(assignment: Assignment) -> Toolbox:
     """Set up environment and logging, and load the tools.
 
     Raises:
-        ConfigError: if a module cannot be loaded, or there is nothing in them.
-        ToolInvalid: if one of their tools cannot be.
+        ConfigError: if a module cannot be loaded, or the modules have no tools.
+        ToolInvalid: if one of the tools is not valid.
     """
-    be_mortal()
+    prepare_signals()
     if assignment.environment:
         os.environ.update(assignment.environment)
         settings.cache_clear()
@@ -46,41 +45,45 @@ def prepare(assignment: Assignment) -> Toolbox:
     return load_some(assignment.modules)
 
 
-async def work(
-    assignment: Assignment, toolbox: Toolbox, post: WorkerIdentity | None = None, beside: Sequence[Companion] = ()
+async def run_worker(
+    assignment: Assignment,
+    toolbox: Toolbox,
+    identity: WorkerIdentity | None = None,
+    side_tasks: Sequence[SideTask] = (),
 ) -> int:
-    """Be a worker until a signal says stop: the first drains, a second one does not wait.
+    """Run a worker until a signal: the first one drains it, a second one does not wait for running jobs.
 
     Args:
         assignment: What to do.
         toolbox: The tools that ``prepare`` has loaded.
-        post: Where the worker belongs.
-        beside: What runs beside it.
+        identity: The task server and supervisor that the worker belongs to.
+        side_tasks: What else runs as long as the worker.
 
     Returns:
         The exit code for this process.
 
     Raises:
-        ConfigError: if the assignment cannot work.
-        BrokerError: if the broker will not do.
+        ConfigError: if the assignment is not valid.
+        BrokerError: if the broker is not suitable.
     """
-    with _monitor(assignment) as monitor:  # first: a port in use is told before anything is begun
+    with _monitor(assignment) as monitor:  # first, so that a port in use is reported before anything starts
         async with open_broker(assignment.broker_url, EmbeddedBroker.acquire) as broker:
-            worker = Worker(broker, toolbox, assignment.worker, post or WorkerIdentity(assignment.task_server))
+            identity = identity or WorkerIdentity(assignment.task_server)
+            worker = Worker(broker, toolbox, assignment.worker, identity)
             if monitor is not None:
                 monitor.observe(worker)
-            await _run(worker, beside)
+            await _run(worker, side_tasks)
     return EXIT_RECYCLE if worker.recycle else 0
 
 
-async def _run(worker: Worker, beside: Sequence[Companion]) -> None:
-    with _signals(worker):
-        companions = [asyncio.create_task(start(worker)) for start in beside]
+async def _run(worker: Worker, side_tasks: Sequence[SideTask]) -> None:
+    with _stopping_at_signals(worker):
+        tasks = [asyncio.create_task(start(worker)) for start in side_tasks]
         try:
             await worker.run()
         finally:
-            for companion in companions:
-                await cancel_and_wait(companion)
+            for task in tasks:
+                await cancel_and_wait(task)
 
 
 def _monitor(assignment: Assignment) -> AbstractContextManager[Monitor | None]:
@@ -89,32 +92,36 @@ def _monitor(assignment: Assignment) -> AbstractContextManager[Monitor | None]:
     return Monitor(assignment.metrics_host, assignment.metrics_port, settings().metrics_buckets)
 
 
-def serve(assignment: Assignment) -> int:
-    """Be a worker in this very process, without a supervisor, and return the exit code.
+def run_alone(assignment: Assignment) -> int:
+    """Run a worker in this process, without a supervisor, and return the exit code.
 
     Raises:
-        ConfigError, ToolInvalid: if the assignment or its tools cannot work.
-        BrokerError: if the broker will not do.
+        ConfigError, ToolInvalid: if the assignment or its tools are not valid.
+        BrokerError: if the broker is not suitable.
     """
     toolbox = prepare(assignment)
-    return run_loop(work(assignment, toolbox, beside=[_tell_service_manager]))
+    return run_loop(run_worker(assignment, toolbox, side_tasks=[_notify_service_manager]))
 
 
 def run_loop(work: Coroutine[Any, Any, int]) -> int:
-    """Run work in a fast event loop, if there is one; then the process ends with its code, whatever signals come."""
-    heard = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    """Run ``work`` in an event loop (uvloop, if it is installed) and return its exit code.
+
+    Signals that arrive after it do not change that code any more.
+    """
+    handled = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         code = runner.run(work)
-        for number in heard:
-            if signal.getsignal(number) is signal.SIG_IGN:  # the work has handled it
-                signal.signal(number, lambda *_: os._exit(code))  # a thread or hook that does not end must not hold us
+        for number in handled:
+            if signal.getsignal(number) is signal.SIG_IGN:  # set by ``handling``
+                # A thread or exit hook that hangs must not keep this process alive.
+                signal.signal(number, lambda *_: os._exit(code))
     return code
 
 
-def be_mortal() -> None:
-    """Let SIGTERM end this process while there is nothing to lose yet: process 1 ignores what it does not handle.
+def prepare_signals() -> None:
+    """Let SIGTERM end this process before it has set up its own handling: process 1 ignores unhandled signals.
 
-    First of all that a worker or supervisor does, so that its hook for the end of the process is the last to be called.
+    Call it before anything else in a worker or supervisor, so that its exit hook is the last one to run.
     """
     atexit.register(_ignore_signals)
     if os.getpid() == 1:
@@ -122,25 +129,26 @@ def be_mortal() -> None:
 
 
 def _ignore_signals() -> None:
-    """Python's last steps would give signals their default actions back, and those change the exit code."""
+    """At its end, Python restores the default actions of signals, and those would change the exit code."""
     for number in STOPPING:
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
-def _signals(worker: Worker) -> Iterator[None]:
-    """Stop at signals. Another process may have said stop already, so each side's second word is what hurries."""
-    heard: list[int] = []
+def _stopping_at_signals(worker: Worker) -> Iterator[None]:
+    """Drain at the first signal, hurry at the second. A supervisor's messages are counted apart from these."""
+    count = 0
 
-    def hear(number: int) -> None:
-        heard.append(number)
-        if len(heard) == 1:
+    def stop(_: int) -> None:
+        nonlocal count
+        count += 1
+        if count == 1:
             worker.drain()
         else:
             worker.hurry()
 
-    with handling(dict.fromkeys(STOPPING, hear)):
+    with handling(dict.fromkeys(STOPPING, stop)):
         yield
 
 
@@ -148,30 +156,28 @@ def _signals(worker: Worker) -> Iterator[None]:
 def handling(handlers: dict[int, Callable[[int], None]]) -> Iterator[None]:
     """Handle signals in the running event loop. After ``nohup``, SIGHUP stays ignored.
 
-    What comes later comes too late, and is ignored: the process is about to end, with an exit code that says how.
+    Afterwards they are ignored: the process is about to end, with an exit code that tells why.
     """
     loop = asyncio.get_running_loop()
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    mine = [number for number in handlers if not (nohup and number == signal.SIGHUP)]
-    for number in mine:
+    ours = [number for number in handlers if not (nohup and number == signal.SIGHUP)]
+    for number in ours:
         loop.add_signal_handler(number, handlers[number], number)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, mine)  # for a moment the loop gives them their default actions back
-        for number in mine:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ours)  # for a moment the loop restores their default actions
+        for number in ours:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, mine)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ours)
 
 
-async def _tell_service_manager(worker: Worker) -> None:
+async def _notify_service_manager(worker: Worker) -> None:
     await notify_service_manager(worker.ready.wait, worker.until_stopping)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if sys.platform == "win32":
-        return None
     try:
         import uvloop
     except ImportError:

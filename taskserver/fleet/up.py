@@ -1,64 +1,92 @@
-"""Bringing up all resources of a configuration file: brokers first, then task servers, all or nothing."""
+"""Bringing up everything that a configuration file declares: brokers first, then task servers, all or nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 from taskserver.aio import cancel_and_wait
+from taskserver.config.file import load
+from taskserver.config.settings import settings
 from taskserver.embedded import EmbeddedBroker
-from taskserver.fleet.planning import Plan
-from taskserver.fleet.runtime import handling
-from taskserver.fleet.service_manager import notify_service_manager
+from taskserver.fleet.planning import ServerPlan, plan_servers
+from taskserver.fleet.runtime import prepare_signals, run_loop
 from taskserver.fleet.supervisor import Supervisor
-from taskserver.fleet.supervisor.reaper import inherits_orphans, reap_orphans
-from taskserver.fleet.supervisor.targets import tell_targets
+from taskserver.fleet.supervisor.process import ReportReady, host
+from taskserver.fleet.supervisor.targets import updated_targets
 from taskserver.fleet.up_state import ServerState, UpFolder, UpState
-from taskserver.observability.discovery import remove_targets, write_targets
+from taskserver.observability.logging import configure
 from taskserver.store.broker.health import check_suitable
 from taskserver.store.broker.opening import open_broker
 from taskserver.store.broker.urls import without_secrets
 
-LOOK_SECONDS = 0.5
-"""How often it is written down which replicas are ready."""
+WRITE_SECONDS = 0.5
+"""How often the state file is written: which replicas are ready."""
 
-Tell = Callable[[str], None]
+Announce = Callable[[str], None]
+"""Takes each step of ``up``, as one line of text."""
 
 
-class Up:
-    """What a file declares, running here.
+def run_up(file: str, modules: tuple[str, ...], announce: Announce, report_ready: ReportReady | None = None) -> int:
+    """Bring a file up in this process until a signal ends it, and return the exit code for this process.
+
+    Args:
+        file: The configuration file.
+        modules: Tools for task servers that name none.
+        announce: Called with each step.
+        report_ready: Called with the running file when it starts; runs beside it.
+
+    Raises:
+        TaskServerError: if the file, or something in it, cannot be brought up.
+    """
+    plans = plan_servers(load(file), modules)
+    folder = UpFolder.of(file)
+    with folder.hold(file):
+        prepare_signals()
+        configure(settings().loglevel)
+        return run_loop(_run_up(file, plans, folder, announce, report_ready))
+
+
+async def _run_up(
+    file: str, plans: Sequence[ServerPlan], folder: UpFolder, announce: Announce, report_ready: ReportReady | None
+) -> int:
+    running = RunningFile(file, plans, folder, announce)
+    return await host(running, [] if report_ready is None else [report_ready(running)])
+
+
+class RunningFile:
+    """What a configuration file declares, running in this process.
 
     Args:
         file: The file.
         plans: Its task servers.
-        place: Where it is written down what is up; held by the caller.
-        tell: Called with each step, in a sentence.
+        folder: Where the state is written; held by the caller.
+        announce: Called with each step.
 
     Attributes:
+        name: The file.
         ready: Set once everything is up.
     """
 
-    def __init__(self, file: str, plans: Sequence[Plan], place: UpFolder, tell: Tell) -> None:
+    def __init__(self, file: str, plans: Sequence[ServerPlan], folder: UpFolder, announce: Announce) -> None:
+        self.name = file
         self.ready = asyncio.Event()
-        self._file = file
         self._plans = plans
-        self._place = place
-        self._tell = tell
+        self._folder = folder
+        self._announce = announce
         self._since = time.time()
         self._supervisors = [Supervisor(plan.assignment, plan.replicas) for plan in plans]
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Let everything drain; called again, do not wait."""
+        """Drain everything; called again, do not wait for running jobs."""
         if not self._stopping.is_set():
-            self._tell("stopping: running jobs may end; once more, and they are handed back")
+            self._announce("stopping: waiting for running jobs; a second signal hands them back")
         self._stopping.set()
         for supervisor in self._supervisors:
             supervisor.stop()
@@ -68,86 +96,68 @@ class Up:
         for supervisor in self._supervisors:
             supervisor.restart()
 
+    async def until_stopping(self) -> None:
+        """Wait until it stops."""
+        await self._stopping.wait()
+
     async def run(self) -> None:
-        """Bring everything up, and keep it so until ``stop``.
+        """Bring everything up, and keep it up until ``stop``.
 
         Raises:
-            TaskServerError: if something cannot start; nothing of the rest is left running then.
+            TaskServerError: if something cannot start; nothing else is left running then.
         """
-        for plan in self._plans:
-            if plan.metrics_targets:
-                write_targets(
-                    Path(plan.metrics_targets), {}
-                )  # whether it can be written is told before anything starts
-        self._write()
-        beside = [asyncio.create_task(notify_service_manager(self.ready.wait, self._stopping.wait))]
-        if inherits_orphans():
-            beside.append(asyncio.create_task(reap_orphans()))
-        for plan, supervisor in zip(self._plans, self._supervisors, strict=True):
-            if plan.metrics_targets:
-                telling = tell_targets(supervisor, plan.assignment, Path(plan.metrics_targets))
-                beside.append(asyncio.create_task(telling))
-        try:
-            with handling(self._handlers()):
-                async with AsyncExitStack() as stack:
-                    if await self._unless_stopped(self._brokers(stack)):
-                        await self._serve()
-        finally:
-            await cancel_and_wait(*beside)
-            for plan in self._plans:
-                if plan.metrics_targets:  # also where nothing came so far as to keep it
-                    remove_targets(Path(plan.metrics_targets))
-        self._tell(f"{self._file} is down")
+        async with AsyncExitStack() as stack:
+            for plan, supervisor in zip(self._plans, self._supervisors, strict=True):
+                await stack.enter_async_context(updated_targets(supervisor, plan.assignment, plan.metrics_targets))
+            self._write_state()
+            if await self._unless_stopped(self._start_brokers(stack)):
+                await self._run_supervisors()
+        self._announce(f"{self.name} is down")
 
-    async def _brokers(self, stack: AsyncExitStack) -> None:
-        """Start the embedded brokers, and see whether the others answer and will do."""
+    async def _start_brokers(self, stack: AsyncExitStack) -> None:
+        """Start the embedded brokers, and check that the others answer and are suitable."""
         for plan in {(plan.broker, plan.url, plan.home): plan for plan in self._plans}.values():
             name = f"broker {plan.broker}" if plan.broker else "broker"
             if plan.home is not None:
                 held = await asyncio.to_thread(EmbeddedBroker.acquire, plan.home)
                 stack.callback(held.release)
-                self._tell(f"{name}: embedded, in {plan.home}")
+                self._announce(f"{name}: embedded, in {plan.home}")
             else:
                 async with open_broker(plan.url, EmbeddedBroker.acquire) as broker:
                     await check_suitable(broker)
-                self._tell(f"{name}: {without_secrets(plan.url or '')}")
+                self._announce(f"{name}: {without_secrets(plan.url or '')}")
 
-    async def _serve(self) -> None:
+    async def _run_supervisors(self) -> None:
         running = [asyncio.create_task(supervisor.run()) for supervisor in self._supervisors]
-        watching = [asyncio.create_task(self._announce()), asyncio.create_task(self._keep_written())]
+        watching = [asyncio.create_task(self._announce_ready()), asyncio.create_task(self._keep_state_written())]
         try:
             await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
         finally:
             await cancel_and_wait(*watching)
             if failed := [task for task in running if task.done() and not task.cancelled() and task.exception()]:
-                for _ in range(2):  # nothing stays half started
+                for _ in range(2):  # the second time, they do not wait for running jobs
                     for supervisor in self._supervisors:
                         supervisor.stop()
             await asyncio.gather(*running, return_exceptions=True)
         for task in failed:
             task.result()
 
-    async def _announce(self) -> None:
-        """Say which task servers are ready, and then that all are."""
+    async def _announce_ready(self) -> None:
+        """Announce each task server that is ready, and then that all are."""
 
-        async def each(plan: Plan, supervisor: Supervisor) -> None:
+        async def announce_each(plan: ServerPlan, supervisor: Supervisor) -> None:
             await supervisor.ready.wait()
-            several = "replicas" if plan.replicas > 1 else "replica"
+            replicas = "replica" if plan.replicas == 1 else "replicas"
             queues = ", ".join(plan.assignment.worker.queues)
-            self._tell(f"task server {plan.name}: {plan.replicas} {several} ready, on {queues}")
+            self._announce(f"task server {plan.name}: {plan.replicas} {replicas} ready, on {queues}")
 
-        await asyncio.gather(*map(each, self._plans, self._supervisors))
-        self._write()
-        self._tell(f"{self._file} is up; Ctrl-C ends it" if sys.stderr.isatty() else f"{self._file} is up")
+        await asyncio.gather(*map(announce_each, self._plans, self._supervisors))
+        self._write_state()
+        self._announce(f"{self.name} is up" + ("; press Ctrl-C to stop it" if sys.stderr.isatty() else ""))
         self.ready.set()
 
-    async def _keep_written(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            self._write()
-
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Do something, unless it is stopped meanwhile; whether it is done."""
+        """Run ``work`` unless we are stopped meanwhile; return whether to go on."""
         task = asyncio.create_task(work)
         stopped = asyncio.create_task(self._stopping.wait())
         await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -158,7 +168,12 @@ class Up:
         task.result()
         return not self._stopping.is_set()
 
-    def _write(self) -> None:
+    async def _keep_state_written(self) -> None:
+        while True:
+            await asyncio.sleep(WRITE_SECONDS)
+            self._write_state()
+
+    def _write_state(self) -> None:
         servers = [
             ServerState(
                 task_server=plan.name,
@@ -170,15 +185,6 @@ class Up:
             )
             for plan, supervisor in zip(self._plans, self._supervisors, strict=True)
         ]
-        self._place.write(
-            UpState(file=os.path.abspath(self._file), pid=os.getpid(), since=self._since, servers=servers)
+        self._folder.write_state(
+            UpState(file=os.path.abspath(self.name), pid=os.getpid(), since=self._since, servers=servers)
         )
-
-    def _handlers(self) -> dict[int, Callable[[int], None]]:
-        at_terminal = sys.stderr.isatty()  # then SIGHUP says that it was closed
-        hang_up = self.stop if at_terminal else self.restart
-        return {
-            signal.SIGTERM: lambda _: self.stop(),
-            signal.SIGINT: lambda _: self.stop(),
-            signal.SIGHUP: lambda _: hang_up(),
-        }

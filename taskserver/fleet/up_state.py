@@ -1,9 +1,9 @@
-"""What is up: for each configuration file a folder, ``up/NAME-DIGEST`` in the project's ``.taskserver``.
+"""What is up, on disk: a folder for each configuration file, ``up/NAME-DIGEST`` in the project's ``.taskserver``.
 
 ==============  ====================================================================================
-``lock``        held by the process that brings the file up, as long as it runs
-``state.json``  what that process says of itself; only of worth while the lock is held
-``log``         of one in the background
+``lock``        held by the process that keeps the file up, as long as it runs
+``state.json``  the ``UpState`` that this process writes; it counts only while the lock is held
+``log``         the log of a process in the background
 ==============  ====================================================================================
 """
 
@@ -28,7 +28,7 @@ _POLL_SECONDS = 0.02
 _STATE_SECONDS = 5.0
 
 _held: list[BinaryIO] = []
-"""Locks that are kept until this process ends."""
+"""Locks that this process keeps until it ends."""
 
 
 class ServerState(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,10 +36,10 @@ class ServerState(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         task_server: Its name.
-        wanted: Replicas that it should have.
-        ready: Replicas that take jobs.
-        replica_pids: Their processes.
-        queues: What they work on.
+        wanted: How many replicas it should have.
+        ready: How many take jobs.
+        replica_pids: The processes of those.
+        queues: The queues that they work on.
         broker: The broker's name in the file.
     """
 
@@ -68,47 +68,51 @@ class UpState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpFolder:
-    """The folder for one configuration file.
+    """The folder of one configuration file.
 
     Args:
-        folder: The folder.
+        path: The folder.
+
+    Attributes:
+        path: The folder.
+        log: The log of a process in the background.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.lock = folder / "lock"
-        self.log = folder / "log"
-        self._state = folder / "state.json"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.log = path / "log"
+        self._lock = path / "lock"
+        self._state = path / "state.json"
 
     @classmethod
     def of(cls, file: str) -> UpFolder:
-        """The place of a configuration file; nothing is created."""
+        """The folder of a configuration file; it is not created."""
         path = Path(file).resolve()
         digest = blake2b(os.fsencode(path), digest_size=6).hexdigest()
         return cls(Home.locate(start=path.parent).root / "up" / f"{path.stem}-{digest}")
 
     @classmethod
     def all(cls) -> list[UpFolder]:
-        """The places of every file of this project that has been up.
+        """The folders of all files of this project that have been up.
 
         Raises:
-            ConfigError: if this user may not look.
+            ConfigError: if this user may not read them.
         """
         up = cls(Home.locate().root / "up")
         try:
-            return [cls(lock.parent) for lock in sorted(up.folder.glob("*/lock"))]
+            return [cls(lock.parent) for lock in sorted(up.path.glob("*/lock"))]
         except OSError as error:
             raise up._unusable(error) from None
 
     def create(self) -> UpFolder:
-        """Make the folder.
+        """Create the folder if it does not exist.
 
         Raises:
             ConfigError: if this user may not.
         """
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            ignore = self.folder.parent.parent / ".gitignore"
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            ignore = self.path.parent.parent / ".gitignore"
             if not ignore.exists():
                 ignore.write_text("*\n")
         except OSError as error:
@@ -117,35 +121,34 @@ class UpFolder:
 
     def _unusable(self, error: OSError) -> ConfigError:
         return ConfigError(
-            f"cannot keep in {str(self.folder)!r} what is up ({error.strerror}): "
-            f"set {HOME_VARIABLE} to a folder that you may write to"
+            f"cannot use the folder {str(self.path)!r} ({error.strerror}): set {HOME_VARIABLE} to a writable folder"
         )
 
     @contextmanager
-    def held(self, file: str) -> Iterator[None]:
-        """Keep the file up, inside a ``with`` block; the lock is the process's until its end, for which others wait.
+    def hold(self, file: str) -> Iterator[None]:
+        """Hold the lock inside a ``with`` block, and beyond it until this process ends: ``stop`` waits for that.
 
         Raises:
-            ConfigError: if it is up already.
+            ConfigError: if the file is already up.
         """
-        lock = locks.open_lock(self.create().lock)
+        lock = locks.open_lock(self.create()._lock)
         if not locks.try_own(lock):
             lock.close()
-            raise self.is_up(file)
+            raise self.already_up(file)
         _held.append(lock)
         try:
             yield
         finally:
             self._state.unlink(missing_ok=True)
 
-    def is_up(self, file: str) -> ConfigError:
-        """The error for a file that is up already."""
-        state = self.state()
-        who = f" (process {state.pid})" if state else ""
-        return ConfigError(f"{file} is up already{who}: end it with taskserver down --config-file {file}")
+    def already_up(self, file: str) -> ConfigError:
+        """The error for a file that is already up."""
+        state = self.read_state()
+        process = f" (process {state.pid})" if state else ""
+        return ConfigError(f"{file} is already up{process}: stop it with taskserver down --config-file {file}")
 
-    def write(self, state: UpState) -> None:
-        """Say what is up; only for who holds it.
+    def write_state(self, state: UpState) -> None:
+        """Write what is up; only for the process that holds the lock.
 
         Raises:
             ConfigError: if it cannot be written.
@@ -157,11 +160,11 @@ class UpFolder:
         except OSError as error:
             raise self._unusable(error) from None
 
-    def state(self) -> UpState | None:
-        """What is up; None if nothing is. Waits a moment for a process that has just begun.
+    def read_state(self) -> UpState | None:
+        """Read what is up; None if nothing is. Waits a moment for a process that has just started.
 
         Raises:
-            ConfigError: if this user may not look.
+            ConfigError: if this user may not read it.
         """
         deadline = time.monotonic() + _STATE_SECONDS
         while self._is_held() and time.monotonic() < deadline:
@@ -170,22 +173,26 @@ class UpFolder:
             time.sleep(_POLL_SECONDS)
         return None
 
-    def end(self, *, hurry: bool = False) -> bool:
-        """Let what is up drain, or do not even wait; return when it is gone. Whether there was something."""
-        state = self.state()
+    def stop(self, *, hurry: bool = False) -> bool:
+        """Stop what is up and wait until it is gone; with ``hurry``, do not wait for running jobs.
+
+        Returns:
+            Whether anything was up.
+        """
+        state = self.read_state()
         if state is None:
             return False
         for _ in range(2 if hurry else 1):
             with suppress(ProcessLookupError):
                 os.kill(state.pid, signal.SIGTERM)
-        locks.share(self.lock).close()  # waits for the kernel, which lets go of it when that process has ended
+        locks.share(self._lock).close()  # waits for the kernel, which releases the lock when that process has ended
         return True
 
     def _is_held(self) -> bool:
         try:
-            if not self.lock.exists():
+            if not self._lock.exists():
                 return False
         except OSError as error:
             raise self._unusable(error) from None
-        with locks.open_lock(self.lock) as lock:
+        with locks.open_lock(self._lock) as lock:
             return not locks.try_share(lock)

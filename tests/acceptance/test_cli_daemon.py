@@ -12,7 +12,7 @@ import pytest
 
 from taskserver import ConfigError
 from taskserver.cli.main import run
-from taskserver.fleet.supervisor.pidfile import pid_file as hold
+from taskserver.fleet.pidfile import pid_file as hold
 from tests.acceptance.cli import Cli, Done
 from tests.acceptance.fleet import eventually, until, workers
 
@@ -43,7 +43,7 @@ def test_it_returns_when_it_is_ready_and_stops_over_the_broker(cli: Cli, pid_fil
     (only,) = workers(cli)
     second = daemon(cli, "--pid-file", str(pid_file))
     assert second.code == 2
-    assert f"runs already by the pid file {pid_file} (process {pid})" in second.err
+    assert f"with the PID file {pid_file} is already running (process {pid})" in second.err
     assert [each.name for each in workers(cli)] == [only.name]
     os.kill(only.pid, signal.SIGKILL)  # somebody must look after a worker that no service manager knows
     until(cli, lambda there: any(each.name != only.name for each in there))
@@ -102,5 +102,5 @@ def test_options_that_cannot_be(options: tuple[str, ...], told: str, capsys: pyt
 
 
 def test_a_pid_file_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be written: No such file"), hold(str(tmp_path / "no" / "where")):
+    with pytest.raises(ConfigError, match="cannot write the PID file"), hold(str(tmp_path / "no" / "where")):
         pass

@@ -22,8 +22,8 @@ def test_a_killed_replica_is_replaced_and_its_job_done_by_another(cli: Cli) -> N
     victim = runner(cli, job_id)
     os.kill(victim.pid, signal.SIGKILL)
     cli.open_gate()
-    told = supervisor.wait_for("another one follows in")
-    assert f"replica {victim.replica} (pid {victim.pid}) has ended: SIGKILL: killed, perhaps by the system" in told
+    told = supervisor.wait_for("starting another in")
+    assert f"replica {victim.replica} (pid {victim.pid}) exited: SIGKILL: killed, perhaps because" in told
     done = str(result(cli, job_id))
     assert done.startswith("attempt 2 in ")
     assert not done.endswith(f" {victim.pid}")
@@ -58,7 +58,7 @@ def test_a_signal_to_all_its_processes_at_once_is_one_signal(cli: Cli) -> None:
     job_id = holding(cli)
     os.killpg(supervisor.pid, signal.SIGTERM)
     supervisor.wait_for("stops: 1 jobs are running")
-    supervisor.wait_for("replicas drain")
+    supervisor.wait_for("is stopping: draining")
     cli.open_gate()
     assert supervisor.end().code == 0
     assert state(cli, job_id) == ("succeeded", 1)
@@ -80,7 +80,7 @@ def test_a_replica_that_is_stopped_past_its_supervisor_is_followed_at_once(cli: 
     supervisor = replicas(cli, 2)
     first = workers(cli)[0]
     os.kill(first.pid, signal.SIGTERM)
-    supervisor.wait_for(f"(pid {first.pid}) stops by itself; another one follows")
+    supervisor.wait_for(f"(pid {first.pid}) is stopping by itself; starting another")
     until(cli, lambda there: sorted(w.replica or 0 for w in there if w.pid != first.pid) == [1, 2])
 
 
@@ -166,7 +166,7 @@ def test_reload_follows_the_source_and_survives_a_syntax_error(cli: Cli) -> None
     source.write_text("def broken(:\n")
     supervisor.wait_for("changing.py changed")
     supervisor.wait_for("SyntaxError")
-    supervisor.wait_for("the replicas that run go on")
+    supervisor.wait_for("the current replicas keep running")
     assert call(cli, "answer") == 1
     source.write_text("from taskserver import tool\n\n\n@tool\ndef answer() -> int:\n    return 22\n")
     supervisor.wait_for("has stopped")  # the old one: until then, it may take the job

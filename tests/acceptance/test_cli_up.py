@@ -63,7 +63,7 @@ def test_up_in_the_foreground_and_its_end(embedded_cli: Cli) -> None:
     again = cli.run("up", "--config-file", "config.yaml")
     assert (again.code, again.err) == (
         2,
-        f"taskserver: config.yaml is up already (process {up.pid}): end it with taskserver down --config-file "
+        f"taskserver: config.yaml is already up (process {up.pid}): stop it with taskserver down --config-file "
         "config.yaml\n",
     )
     up.signal(signal.SIGINT)
@@ -114,8 +114,8 @@ def test_the_seeds_example_as_it_is_takes_broker_and_tools_from_the_environment(
     refused = cli.run("up", "--config-file", "config.yaml")
     assert (refused.code, refused.err) == (
         2,
-        "taskserver: config.yaml:1: task_server.tools: is missing: write tools: [{module: my_agent.tools}], or name "
-        "the module by --tools or TASKSERVER_TOOLS\n",
+        "taskserver: config.yaml:1: task_server.tools: is missing: write tools: [{module: my_agent.tools}], or set "
+        "the module with --tools or TASKSERVER_TOOLS\n",
     )
     up = cli.start("up", "--config-file", "config.yaml", TASKSERVER_TOOLS="agent_tools")
     up.wait_for("config.yaml is up")
@@ -150,8 +150,8 @@ def test_a_folder_that_may_not_be_written_to(cli: Cli) -> None:
     (cli.folder / "file").touch()
     done = cli.run("up", "--config-file", "config.yaml", TASKSERVER_HOME=str(cli.folder / "file"))
     assert done.code == 2
-    assert done.err.startswith(f"taskserver: cannot keep in '{Path(cli.folder, 'file', 'up')}")
-    assert done.err.endswith(": set TASKSERVER_HOME to a folder that you may write to\n")
+    assert done.err.startswith(f"taskserver: cannot use the folder '{Path(cli.folder, 'file', 'up')}")
+    assert done.err.endswith(": set TASKSERVER_HOME to a writable folder\n")
 
 
 def test_the_example_of_the_documentation(embedded_cli: Cli) -> None:

@@ -10,7 +10,7 @@ import pytest
 from taskserver.config.file import Config, load
 from taskserver.config.settings import settings
 from taskserver.errors import ConfigError, ConfigFileInvalid
-from taskserver.fleet.planning import plan, plans
+from taskserver.fleet.planning import plan_server, plan_servers
 from taskserver.worker.slots import QueueShare
 
 Loading = Callable[[str], Config]
@@ -42,7 +42,7 @@ def test_all_of_it(loading: Loading, monkeypatch: pytest.MonkeyPatch) -> None:
         "  queues: [{name: fast, weight: 3, concurrency: 1}, slow]\n"
         "  tools: [my_tools, {module: tools/more.py}, {module: sql.py, class: Sql}, {module: a.b, class: C, name: d}]\n"
     )
-    (made,) = plans(config)
+    (made,) = plan_servers(config)
     told, worker = made.assignment, made.assignment.worker
     assert (made.replicas, made.broker, made.home) == (3, "redis", None)
     assert told.broker_url == made.url == "redis://me:p%40ss@host:1/2"
@@ -66,7 +66,7 @@ def test_what_the_file_leaves_open_is_the_environments(loading: Loading, monkeyp
     monkeypatch.setenv("TASKSERVER_CONCURRENCY", "7")
     monkeypatch.setenv("TASKSERVER_QUEUE", "elsewhere")
     monkeypatch.setenv("TASKSERVER_BROKER_URL", "redis://there:1")
-    (made,) = plans(loading("task_server:\n  name: a\n"), ("some_tools",))
+    (made,) = plan_servers(loading("task_server:\n  name: a\n"), ("some_tools",))
     assert (made.assignment.worker.concurrency, made.assignment.worker.queues) == (7, ("elsewhere",))
     assert (made.assignment.modules, made.url, made.assignment.broker_url) == (
         ("some_tools",), "redis://there:1", None
@@ -77,7 +77,7 @@ def test_a_broker_without_url_is_embedded_whatever_the_environment_says(
     loading: Loading, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TASKSERVER_BROKER_URL", "redis://there:1")
-    (made,) = plans(loading("broker: {data: ./here}\ntask_server:\n" + TOOLS))
+    (made,) = plan_servers(loading("broker: {data: ./here}\ntask_server:\n" + TOOLS))
     assert (made.url, made.home, made.assignment.broker_url) == (None, tmp_path / "here", None)
     assert made.assignment.environment == {"TASKSERVER_BROKER_URL": "", "TASKSERVER_HOME": str(tmp_path / "here")}
 
@@ -87,8 +87,8 @@ def test_a_broker_without_url_is_embedded_whatever_the_environment_says(
     [
         (
             "task_server:\n  name: a\n",
-            "config.yaml:1: task_server.tools: is missing: write tools: [{module: my_agent.tools}], or name the "
-            "module by --tools or TASKSERVER_TOOLS",
+            "config.yaml:1: task_server.tools: is missing: write tools: [{module: my_agent.tools}], or set the "
+            "module with --tools or TASKSERVER_TOOLS",
         ),
         (
             "broker: {url: 'http://host'}\ntask_server:\n" + TOOLS,
@@ -97,20 +97,20 @@ def test_a_broker_without_url_is_embedded_whatever_the_environment_says(
         ),
         (
             "task_server:\n  replicas: 2\n  metrics_port: 9100\n" + TOOLS,
-            "config.yaml:3: task_server.metrics_port: replicas on one machine cannot share a port: write 0, which "
-            "gives each its own",
+            "config.yaml:3: task_server.metrics_port: replicas on one machine cannot share a port: use 0 to "
+            "give each its own",
         ),
     ],
 )
 def test_what_cannot_be(text: str, said: str, loading: Loading) -> None:
     with pytest.raises(ConfigFileInvalid) as caught:
-        plans(loading(text))
+        plan_servers(loading(text))
     assert str(caught.value) == said
 
 
 def test_a_worker_alone_may_have_a_port_for_metrics(loading: Loading) -> None:
     config = loading("task_server:\n  metrics_port: 9100\n" + TOOLS)
-    assert plan(config, config.task_server(None), alone=True).assignment.metrics_port == 9100
+    assert plan_server(config, config.task_server(None), alone=True).assignment.metrics_port == 9100
 
 
 @pytest.mark.parametrize(

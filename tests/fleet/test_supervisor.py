@@ -11,7 +11,7 @@ import pytest
 from taskserver import Client, ConfigError
 from taskserver.fleet.assignment import Assignment
 from taskserver.fleet.supervisor import Supervisor, child
-from taskserver.fleet.supervisor.exits import reason
+from taskserver.fleet.supervisor.exits import describe_exit
 from taskserver.worker.config import WorkerConfig
 from taskserver.worker.process_exit import EXIT_RECYCLE
 
@@ -89,8 +89,8 @@ async def test_a_restart_with_tools_that_broke_meanwhile_keeps_the_old_replicas(
         (old,) = supervisor.replicas
         supervisor._assignment = assignment(one_broker_url, modules=("nothing_of_this_name",))
         refused = asyncio.Event()
-        told = supervisor._hear_refusal
-        supervisor._seats[1]._refused = lambda said: (told(said), refused.set())[0]
+        note = supervisor._note_refusal
+        supervisor._replica_slots[1]._on_refused = lambda message: (note(message), refused.set())[0]
         supervisor.restart()
         await asyncio.wait_for(refused.wait(), PATIENCE)
         assert supervisor.replicas == [old]
@@ -100,8 +100,8 @@ async def test_a_restart_with_tools_that_broke_meanwhile_keeps_the_old_replicas(
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        (EXIT_RECYCLE, "exit code 75: it asked to be replaced; another one follows"),
-        (3, "exit code 3; another one follows in"),
+        (EXIT_RECYCLE, "exit code 75: it asked to be replaced; starting another"),
+        (3, "exit code 3; starting another in"),
     ],
 )
 async def test_who_asks_to_be_replaced_is_followed_at_once(
@@ -111,7 +111,7 @@ async def test_who_asks_to_be_replaced_is_followed_at_once(
     async with Client(one_broker_url) as client, running(Supervisor(assignment(one_broker_url), 1)):
         job = await client.submit("leave", {"code": code})
         assert await job.result(timeout=PATIENCE) == 2
-    (line,) = (message for message in caplog.messages if "has ended: exit code" in message)
+    (line,) = (message for message in caplog.messages if "exited: exit code" in message)
     assert told in line
     assert (" in " in line) == (code != EXIT_RECYCLE)
 
@@ -119,13 +119,13 @@ async def test_who_asks_to_be_replaced_is_followed_at_once(
 async def test_a_replica_that_is_stuck_is_killed_in_the_end(
     one_broker_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child, "UNANSWERED_SECONDS", 0.2)
+    monkeypatch.setattr(child, "KILL_SECONDS", 0.2)
     config = WorkerConfig(lease=1.5, grace_period=0)
     async with Client(one_broker_url) as client, running(Supervisor(assignment(one_broker_url, worker=config), 1)):
         async for event in (await client.submit("block")).events():
             if event.text == "blocking":
                 break
-    assert "does not end: it is killed" in caplog.text
+    assert "did not stop in time: killing it" in caplog.text
 
 
 @pytest.mark.parametrize("count", [0, -3, 1001])
@@ -137,12 +137,12 @@ def test_numbers_of_replicas_that_cannot_be(count: int) -> None:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (-9, "SIGKILL: killed, perhaps by the system because memory was out"),
-        (70, "exit code 70: it could not go on and ended itself"),
+        (-9, "SIGKILL: killed, perhaps because the system was out of memory"),
+        (70, "exit code 70: it could not continue, see above"),
         (75, "exit code 75: it asked to be replaced"),
         (3, "exit code 3"),
         (-11, "SIGSEGV: crashed in native code"),
     ],
 )
 def test_endings_in_words(code: int, words: str) -> None:
-    assert reason(code).startswith(words)
+    assert describe_exit(code).startswith(words)

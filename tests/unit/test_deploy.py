@@ -13,7 +13,7 @@ from taskserver.config.file import load
 from taskserver.deploy import Rendered, as_yaml, load_kept, render
 from taskserver.deploy.secrets import commands
 from taskserver.errors import ConfigFileInvalid
-from taskserver.fleet.planning import plan
+from taskserver.fleet.planning import plan_server
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "kubernetes.yaml"
 VERSIONS = ("1.30", "1.37")
@@ -217,7 +217,7 @@ def test_what_a_pod_works_by_is_what_the_file_says(monkeypatch: pytest.MonkeyPat
     Path("redis-password").write_text("p@ss")
     Path("pod.yaml").write_text(text.replace("/run/secrets/taskserver/main-redis-broker/", ""))
     config = load("pod.yaml")
-    made = plan(config, config.task_server(None), alone=True)
+    made = plan_server(config, config.task_server(None), alone=True)
     assert made.url == "rediss://agents:p%40ss@redis.databases:6390/2"
     assert made.assignment.worker.shares[1][:3] == ("slow.jobs", 1, 2)
     assert made.assignment.environment["PRICE"] == "5$"

@@ -11,7 +11,7 @@ from benchmarks.peers.adapters import our_tools, tasks
 from benchmarks.peers.adapters.protocol import CONCURRENCY, URL, Producer, serve
 from taskserver import Client, Job, WorkerConfig
 from taskserver.fleet.assignment import Assignment
-from taskserver.fleet.runtime import serve as serve_as_worker
+from taskserver.fleet.runtime import run_alone
 
 QUEUE = "bench"
 TOOLS: dict[str, Callable[..., Any]] = {name: getattr(our_tools, name) for name in (*tasks.ASYNC, "burn")}
@@ -45,7 +45,7 @@ class Ours(Producer):
 def work() -> None:
     """What the command ``taskserver worker`` comes to."""
     config = WorkerConfig(queues=(QUEUE,), concurrency=CONCURRENCY)
-    serve_as_worker(Assignment(modules=(our_tools.__name__,), worker=config, broker_url=URL, loglevel="warning"))
+    run_alone(Assignment(modules=(our_tools.__name__,), worker=config, broker_url=URL, loglevel="warning"))
 
 
 if __name__ == "__main__":

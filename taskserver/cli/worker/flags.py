@@ -22,8 +22,8 @@ from taskserver.config.values import BYTES, SECONDS, WHOLE
 from taskserver.config.worker_settings import Option, WorkerSettings
 from taskserver.embedded.home import HOME_VARIABLE
 from taskserver.fleet.assignment import Assignment
-from taskserver.fleet.planning import plan
-from taskserver.fleet.supervisor.process import Fleet
+from taskserver.fleet.planning import plan_server
+from taskserver.fleet.supervisor.process import SupervisorConfig
 from taskserver.worker.slots import QueueShare
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -93,7 +93,7 @@ def _kind(field: FieldInfo) -> Any:
     return click.Choice(get_args(field.annotation)) if get_origin(field.annotation) is Literal else click.STRING
 
 
-def fleet_of(declared: Declared | None, flags: Flags) -> Fleet:
+def supervisor_config(declared: Declared | None, flags: Flags) -> SupervisorConfig:
     """The replicas that the command starts.
 
     Args:
@@ -104,8 +104,8 @@ def fleet_of(declared: Declared | None, flags: Flags) -> Fleet:
         ConfigFileInvalid: if the file's task server cannot run.
         click.UsageError: if no tools are named.
     """
-    fleet = _from_settings(flags) if declared is None else _from_file(declared, flags)
-    assignment = fleet.assignment.with_settings(flags.settings)
+    config = _from_settings(flags) if declared is None else _from_file(declared, flags)
+    assignment = config.assignment.with_settings(flags.settings)
     if flags.queues:
         pairs = [text.partition("=") for text in flags.queues]
         shares = tuple(QueueShare(name, int(weight)) for name, _, weight in pairs if weight)
@@ -114,22 +114,24 @@ def fleet_of(declared: Declared | None, flags: Flags) -> Fleet:
     if flags.broker_url:
         rest = {key: value for key, value in assignment.environment.items() if key not in _BROKER_VARIABLES}
         assignment = msgspec.structs.replace(assignment, broker_url=flags.broker_url, environment=rest)
-    targets = flags.settings.get("metrics_targets", fleet.metrics_targets or settings().metrics_targets)
-    return fleet._replace(assignment=assignment, metrics_targets=targets)
+    targets = flags.settings.get("metrics_targets", config.metrics_targets or settings().metrics_targets)
+    return config._replace(assignment=assignment, metrics_targets=targets)
 
 
-def _from_settings(flags: Flags) -> Fleet:
+def _from_settings(flags: Flags) -> SupervisorConfig:
     assignment = Assignment(modules=named_modules(flags.modules)).with_settings(dict(settings()))
     worker = assignment.worker._replace(queues=(settings().queue,))
-    return Fleet(msgspec.structs.replace(assignment, worker=worker), 1 if flags.replicas is None else flags.replicas)
+    return SupervisorConfig(
+        msgspec.structs.replace(assignment, worker=worker), 1 if flags.replicas is None else flags.replicas
+    )
 
 
-def _from_file(declared: Declared, flags: Flags) -> Fleet:
+def _from_file(declared: Declared, flags: Flags) -> SupervisorConfig:
     server = declared.server
     if flags.replicas is not None:
         server = server.model_copy(update={"replicas": flags.replicas})
     source = click.get_current_context().get_parameter_source("modules")
     if source is ParameterSource.COMMANDLINE:  # TASKSERVER_TOOLS is only for a task server that names no tools
         server = server.model_copy(update={"tools": None})
-    made = plan(declared.config, server, flags.modules, alone=True)
-    return Fleet(made.assignment, made.replicas, metrics_targets=made.metrics_targets)
+    made = plan_server(declared.config, server, flags.modules, alone=True)
+    return SupervisorConfig(made.assignment, made.replicas, metrics_targets=made.metrics_targets)

@@ -15,11 +15,11 @@ from taskserver.cli.declared import find_declared
 from taskserver.cli.options import broker_option, config_file_option, task_server_option, tools_option
 from taskserver.cli.param_types import WeightedQueue
 from taskserver.cli.screen import note
-from taskserver.cli.worker.flags import Flags, fleet_of, setting_options
+from taskserver.cli.worker.flags import Flags, setting_options, supervisor_config
 from taskserver.domain.fleet import check_replicas
-from taskserver.fleet.runtime import serve
-from taskserver.fleet.supervisor.daemon import Daemon, launch
-from taskserver.fleet.supervisor.process import Fleet, supervise
+from taskserver.fleet.background import launch_supervisor
+from taskserver.fleet.runtime import run_alone
+from taskserver.fleet.supervisor.process import SupervisorConfig, supervise
 from taskserver.observability.discovery import write_targets
 
 
@@ -62,30 +62,30 @@ def start(
     """
     given = {name: value for name, value in options.items() if value is not None}
     flags = Flags(modules, queues, broker_url, replicas, given)
-    fleet = fleet_of(find_declared(config_file, task_server), flags)
-    alone = fleet.replicas == 1 and not reload and not fleet.metrics_targets
-    port = _port(fleet, alone=alone and not daemon)
-    fleet = Fleet(
-        msgspec.structs.replace(fleet.assignment, metrics_port=port),
-        check_replicas(fleet.replicas),
+    config = supervisor_config(find_declared(config_file, task_server), flags)
+    alone = config.replicas == 1 and not reload and not config.metrics_targets
+    port = _port(config, alone=alone and not daemon)
+    config = SupervisorConfig(
+        msgspec.structs.replace(config.assignment, metrics_port=port),
+        check_replicas(config.replicas),
         reload,
         log_file and os.path.abspath(log_file),
-        _targets_file(fleet.metrics_targets),
+        _targets_file(config.metrics_targets),
     )
     if daemon:
-        _start_daemon(Daemon(fleet, pid_file and os.path.abspath(pid_file)))
+        _start_daemon(config, pid_file and os.path.abspath(pid_file))
         return
     if pid_file or log_file:
         raise click.UsageError("--pid-file and --log-file require --daemon")
-    click.get_current_context().exit(serve(fleet.assignment) if alone else supervise(fleet))
+    click.get_current_context().exit(run_alone(config.assignment) if alone else supervise(config))
 
 
-def _port(fleet: Fleet, *, alone: bool) -> int | None:
+def _port(config: SupervisorConfig, *, alone: bool) -> int | None:
     """The port for metrics; replicas need ports of their own, and so does one that replaces another."""
-    port = fleet.assignment.metrics_port
+    port = config.assignment.metrics_port
     if port and not alone:
         raise click.UsageError("replicas cannot share a metrics port: use --metrics-port 0 to give each its own")
-    return 0 if port is None and fleet.metrics_targets else port
+    return 0 if port is None and config.metrics_targets else port
 
 
 def _targets_file(path: str) -> str:
@@ -100,14 +100,14 @@ def _targets_file(path: str) -> str:
     return path
 
 
-def _start_daemon(daemon: Daemon) -> None:
+def _start_daemon(config: SupervisorConfig, pid_file: str) -> None:
     """Start it in the background, once the broker answers: a daemon would wait for the broker unseen."""
-    if not daemon.fleet.log_file:
+    if not config.log_file:
         raise click.UsageError("--daemon requires --log-file")
 
     async def check_broker() -> None:
-        async with open_client(daemon.fleet.assignment.broker_url):
-            ready = await asyncio.to_thread(launch, daemon)
-        note(f"{ready.name} is ready (process {ready.pid}) and logs to {daemon.fleet.log_file}")
+        async with open_client(config.assignment.broker_url):
+            ready = await asyncio.to_thread(launch_supervisor, config, pid_file)
+        note(f"{ready.name} is ready (process {ready.pid}) and logs to {config.log_file}")
 
     run_async(check_broker())

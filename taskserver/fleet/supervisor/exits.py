@@ -1,4 +1,4 @@
-"""Why a replica ended, in words, and what follows from it."""
+"""What a replica's exit code means."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import signal
 from taskserver.worker.process_exit import EXIT_BROKEN, EXIT_RECYCLE
 
 _MEANINGS = {
-    -signal.SIGKILL: "killed, perhaps by the system because memory was out",
+    -signal.SIGKILL: "killed, perhaps because the system was out of memory",
     -signal.SIGSEGV: "crashed in native code",
-    -signal.SIGABRT: "aborted, perhaps because memory was out",
+    -signal.SIGABRT: "aborted, perhaps because it was out of memory",
     -signal.SIGBUS: "crashed in native code",
     0: "it was told to stop",
-    1: "an error of the interpreter, see above",
-    EXIT_BROKEN: "it could not go on and ended itself, see above",
+    1: "a Python error, see above",
+    EXIT_BROKEN: "it could not continue, see above",
     EXIT_RECYCLE: "it asked to be replaced",
 }
 
 
-def reason(code: int) -> str:
-    """An exit code, or the negative number of a signal, as people understand it."""
+def describe_exit(code: int) -> str:
+    """An exit code, or the negative number of a signal, in words."""
     meaning = _MEANINGS.get(code)
-    what = f"exit code {code}" if code >= 0 else _signal(-code)
-    return f"{what}: {meaning}" if meaning else what
+    name = f"exit code {code}" if code >= 0 else _signal_name(-code)
+    return f"{name}: {meaning}" if meaning else name
 
 
-def asked_for(code: int) -> bool:
-    """Whether somebody wanted it to end so, so that its successor need not wait."""
+def was_requested(code: int) -> bool:
+    """Whether the replica was meant to exit, so that its successor can start at once."""
     return code in (0, EXIT_RECYCLE)
 
 
-def _signal(number: int) -> str:
+def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -1,4 +1,4 @@
-"""Process 1's duty: what loses its parent becomes its child, and is a zombie until it is waited for."""
+"""The duty of process 1: orphans become its children, and are zombies until it waits for them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,8 @@ LOOK_SECONDS = 1.0
 _PR_GET_CHILD_SUBREAPER = 37
 
 
-def inherits_orphans() -> bool:
-    """Whether processes whose parent has died become children of this one."""
-    if os.getpid() == 1:
-        return True
-    if not sys.platform.startswith("linux"):
-        return False
-    answer = ctypes.c_int(0)
-    libc = ctypes.CDLL(None, use_errno=True)
-    return libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0) == 0 and answer.value == 1
-
-
 class Children:
-    """The processes that this one has started and waits for itself."""
+    """The processes that this one has started, and for which somebody here waits."""
 
     def __init__(self) -> None:
         self._pids: set[int] = set()
@@ -34,7 +23,7 @@ class Children:
 
     @contextmanager
     def starting(self) -> Iterator[None]:
-        """While a process is being started, whose number nobody knows yet."""
+        """Around the start of a process whose pid is not known yet."""
         self._starting += 1
         try:
             yield
@@ -42,17 +31,17 @@ class Children:
             self._starting -= 1
 
     def add(self, pid: int) -> None:
-        """It has started."""
+        """A process has started."""
         self._pids.add(pid)
 
     def discard(self, pid: int) -> None:
-        """It has ended, and was waited for."""
+        """A process has ended, and was waited for."""
         self._pids.discard(pid)
 
     def reap_others(self) -> int:
-        """Wait for the children that have ended and that nobody here has started; how many there were.
+        """Wait for ended children that nobody here has started; return how many there were.
 
-        One of our own that has just ended hides those behind it: the event loop is about to wait for it.
+        A child of our own that has just ended hides the ones after it until the event loop has waited for it.
         """
         count = 0
         while not self._starting:
@@ -69,11 +58,22 @@ class Children:
 
 
 children = Children()
-"""Of this process."""
+"""The children of this process."""
 
 
 async def reap_orphans() -> None:
-    """Wait for orphans that have ended, again and again."""
-    while True:
+    """Wait for orphans again and again; return at once if this process does not inherit any."""
+    while _inherits_orphans():
         await asyncio.sleep(LOOK_SECONDS)
         children.reap_others()
+
+
+def _inherits_orphans() -> bool:
+    """Whether orphans become children of this process."""
+    if os.getpid() == 1:
+        return True
+    if not sys.platform.startswith("linux"):
+        return False
+    answer = ctypes.c_int(0)
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0) == 0 and answer.value == 1

@@ -1,7 +1,7 @@
-"""For development: replicas are replaced when a source file changes.
+"""For development: call back when source files change.
 
-Files are looked at, a few times a second: that works in containers and on network folders too, where no system tells of
-changes.
+Files are checked a few times a second. That also works in containers and on network file systems, where the operating
+system reports no changes.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ log = logging.getLogger("taskserver.supervisor")
 
 
 async def watch(files: Callable[[], dict[str, Stamp]], changed: Callable[[], None]) -> None:
-    """Call ``changed`` whenever files have changed, and have rested since: editors write several, and in pieces.
+    """Call ``changed`` when files have changed and been at rest since: editors write several files, and in pieces.
 
     Args:
-        files: Which files, and how they were when they were loaded; asked before every look.
+        files: Returns the files and their stamps when they were loaded; called before every look.
         changed: Called once for changes that belong together.
     """
     seen: dict[str, Stamp] = {}
-    unrested: set[str] = set()
+    pending: set[str] = set()
     while True:
-        seen = files() | seen  # what a replica was made from counts, however late it is looked at
+        seen = files() | seen  # however late we look, what a replica was loaded from counts
         now = {name: stamp(name) for name in seen}
-        moved = {name for name in now if seen[name] != now[name]}
+        just_changed = {name for name in now if seen[name] != now[name]}
         seen = now
-        unrested |= moved
-        if unrested and not moved:
-            log.info("%s changed: the replicas are replaced", ", ".join(sorted(map(os.path.relpath, unrested))))
-            unrested.clear()
+        pending |= just_changed
+        if pending and not just_changed:
+            log.info("%s changed: replacing the replicas", ", ".join(sorted(map(os.path.relpath, pending))))
+            pending.clear()
             changed()
         await asyncio.sleep(LOOK_SECONDS)

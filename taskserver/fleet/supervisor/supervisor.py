@@ -1,4 +1,4 @@
-"""The supervisor: keeps replicas of one assignment alive, rolls and scales them, and stops them."""
+"""The supervisor: keeps the replicas of one assignment alive, restarts and scales them, and stops them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from taskserver.fleet.supervisor.child import Child
 from taskserver.fleet.supervisor.replica_slot import ReplicaSlot
 from taskserver.worker.identity import HOST
 
-REMEMBERED_ORDERS = 100
+REMEMBERED_COMMANDS = 100
 
 log = logging.getLogger("taskserver.supervisor")
 
@@ -26,20 +26,20 @@ log = logging.getLogger("taskserver.supervisor")
 class Supervisor:
     """Keeps N replicas of one assignment alive.
 
-    Several may run in one event loop. It leaves signals alone; whoever runs it decides about those.
+    Several may run in one event loop. It does not handle signals: that is up to the process (``process.py``).
 
     Args:
         assignment: The same for each replica.
         replicas: How many.
-        reload: Whether replicas tell of their source files, so that somebody can watch those.
+        reload: Whether replicas report their source files, so that these can be watched.
 
     Attributes:
-        name: Who it is to the broker and to people.
+        name: The name under which the broker and people know it.
         ready: Set while all replicas take jobs.
-        refused_files: Source files of the replica that could not work last.
+        refused_files: Source files of the last replica that could not start.
 
     Raises:
-        ConfigError: if there cannot be so many.
+        ConfigError: if the number of replicas is not valid.
     """
 
     def __init__(self, assignment: Assignment, replicas: int, *, reload: bool = False) -> None:
@@ -49,65 +49,65 @@ class Supervisor:
         self.refused_files: dict[str, Stamp] = {}
         self._assignment = assignment
         self._reload = reload
-        self._seats: dict[int, ReplicaSlot] = {}
-        self._keeping: dict[asyncio.Task[None], ReplicaSlot] = {}
+        self._replica_slots: dict[int, ReplicaSlot] = {}
+        self._running: dict[asyncio.Task[None], ReplicaSlot] = {}
         self._wanted = replicas
-        self._begun = False
+        self._was_ready = False
         self._refusal: Refused | None = None
         self._last_refusal = ""
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._rolling: set[int] = set()
-        self._roll_wanted = asyncio.Event()
-        self._orders: deque[str] = deque(maxlen=REMEMBERED_ORDERS)
+        self._to_roll: set[int] = set()
+        self._roll_requested = asyncio.Event()
+        self._seen_commands: deque[str] = deque(maxlen=REMEMBERED_COMMANDS)
 
     async def run(self) -> None:
-        """Keep the replicas alive until ``stop``, and return when all are gone.
+        """Keep the replicas alive until ``stop``, and return when all have exited.
 
         Raises:
-            TaskServerError: if the replicas cannot start at all (a module that cannot be imported, a broker that will
-                not do): what the first of them said, when none is left.
+            TaskServerError: if the first replicas cannot start (a module that cannot be imported, an unsuitable
+                broker): the error of the first of them, once all have exited.
         """
         rolling = asyncio.create_task(self._roll())
         try:
             self._fill()
-            while self._keeping:
-                await self._turn(rolling)
+            while self._running:
+                await self._handle_change(rolling)
         finally:
             await cancel_and_wait(rolling)
-            await self._clear()
+            await self._stop_everything()
         if self._refusal is not None:
             raise self._refusal.error()
         log.info("supervisor %s has stopped", self.name)
 
     def stop(self) -> None:
-        """Let every replica drain; called again, do not wait."""
+        """Drain every replica; called again, do not wait for running jobs."""
         again = self._stopping.is_set()
         self._stopping.set()
         if not again:
-            log.info("supervisor %s stops: %d replicas drain", self.name, len(self.replicas))
-        for seat in self._seats.values():
-            seat.stop(hurry=again)
+            log.info("supervisor %s is stopping: draining %d replicas", self.name, len(self.replicas))
+        for slot in self._replica_slots.values():
+            slot.stop(hurry=again)
         self._changed.set()
 
     def restart(self) -> None:
         """Replace the replicas, one after the other: the new one is ready before the old one drains."""
         self._last_refusal = ""
-        self._rolling |= set(self._seats)
-        self._roll_wanted.set()
+        self._to_roll |= set(self._replica_slots)
+        self._roll_requested.set()
 
     def scale(self, replicas: int) -> None:
-        """Have so many replicas from now on; those with the highest numbers drain first.
+        """Change the number of replicas; those with the highest numbers drain first.
 
         Raises:
-            ConfigError: if there cannot be so many.
+            ConfigError: if the number is not valid.
         """
         check_replicas(replicas)
-        staying = [number for number, seat in self._seats.items() if not seat.leaving.is_set()]
-        log.info("supervisor %s scales from %d to %d replicas", self.name, len(staying), replicas)
+        staying = self._staying()
+        log.info("supervisor %s is scaling from %d to %d replicas", self.name, len(staying), replicas)
         self._wanted = replicas
         for number in sorted(staying)[replicas:]:
-            self._seats[number].stop()
+            self._replica_slots[number].stop()
         self._fill()
 
     async def until_stopping(self) -> None:
@@ -121,44 +121,48 @@ class Supervisor:
 
     @property
     def replicas(self) -> list[Ready]:
-        """What the replicas that take jobs have said of themselves, by number."""
-        ready = (self._seats[number].ready for number in sorted(self._seats))
+        """The replicas that take jobs, by number, as they have described themselves."""
+        ready = (self._replica_slots[number].ready for number in sorted(self._replica_slots))
         return [each for each in ready if each is not None]
 
     def reopen(self, log_file: str) -> None:
-        """Let every replica print to the file of that name from now on."""
-        for seat in self._seats.values():
-            for child in seat.children:
+        """Let every replica print to the file of this name from now on."""
+        for slot in self._replica_slots.values():
+            for child in slot.children:
                 child.reopen(log_file)
 
+    def _staying(self) -> dict[int, ReplicaSlot]:
+        """The replica slots that are not closing."""
+        return {number: slot for number, slot in self._replica_slots.items() if not slot.closing.is_set()}
+
     def _fill(self) -> None:
-        """Add seats until there are as many as wanted."""
-        staying = [seat for seat in self._seats.values() if not seat.leaving.is_set()]
-        free = (number for number in range(1, MAX_REPLICAS * 2) if number not in self._seats)
-        for number, _ in zip(free, range(self._wanted - len(staying)), strict=False):
+        """Add replica slots until there are as many as wanted."""
+        free = (number for number in range(1, MAX_REPLICAS * 2) if number not in self._replica_slots)
+        for number, _ in zip(free, range(self._wanted - len(self._staying())), strict=False):
             if self._stopping.is_set():
                 return
-            seat = self._seats[number] = ReplicaSlot(number, self._hire, self._changed.set, self._hear_refusal)
-            self._keeping[asyncio.create_task(seat.keep())] = seat
+            slot = ReplicaSlot(number, self._make_child, self._changed.set, self._note_refusal)
+            self._replica_slots[number] = slot
+            self._running[asyncio.create_task(slot.run())] = slot
         self._changed.set()
 
-    def _hire(self, number: int) -> Child:
+    def _make_child(self, number: int) -> Child:
         begin = Begin(assignment=self._assignment, supervisor=self.name, number=number, watched=self._reload)
-        return Child(begin, self._obey)
+        return Child(begin, self._execute)
 
-    async def _turn(self, rolling: asyncio.Task[None]) -> None:
-        """See to what has changed."""
-        news = asyncio.create_task(self._changed.wait())
+    async def _handle_change(self, rolling: asyncio.Task[None]) -> None:
+        """Wait for a change, remove replica slots that have ended, and note whether all are ready."""
+        changed = asyncio.create_task(self._changed.wait())
         try:
-            await asyncio.wait((news, rolling, *self._keeping), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((changed, rolling, *self._running), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await cancel_and_wait(news)
+            await cancel_and_wait(changed)
         self._changed.clear()
         if rolling.done():
             rolling.result()
-        for task in [task for task in self._keeping if task.done()]:
-            seat = self._keeping.pop(task)
-            del self._seats[seat.number]
+        for task in [task for task in self._running if task.done()]:
+            slot = self._running.pop(task)
+            del self._replica_slots[slot.number]
             task.result()
         self._note_ready()
 
@@ -167,71 +171,69 @@ class Supervisor:
         if count < self._wanted or self._stopping.is_set():
             self.ready.clear()
         elif not self.ready.is_set():
-            self._begun, self._last_refusal = True, ""
+            self._was_ready, self._last_refusal = True, ""
             log.info("supervisor %s is ready: %d replicas of %s", self.name, count, self._assignment.task_server)
             self.ready.set()
 
-    def _hear_refusal(self, refused: Refused) -> None:
-        """The first replicas must be able to work; if later ones cannot, those that can go on."""
+    def _note_refusal(self, refused: Refused) -> None:
+        """Stop if the first replicas cannot start; if later ones cannot, the current ones keep running."""
         self.refused_files = refused.files
-        if not self._begun and not (self._reload and refused.files):
+        if not self._was_ready and not (self._reload and refused.files):
             self._refusal = self._refusal or refused
-            for seat in self._seats.values():
-                seat.stop(hurry=True)
+            for slot in self._replica_slots.values():
+                slot.stop(hurry=True)
             self._stopping.set()
         elif refused.sentence != self._last_refusal:
             self._last_refusal = refused.sentence
-            for line in f"a new replica cannot work: {refused.sentence}".splitlines():
+            for line in f"a new replica could not start: {refused.sentence}".splitlines():
                 log.error("%s", line)
 
     async def _roll(self) -> None:
         while True:
-            await self._roll_wanted.wait()
-            self._roll_wanted.clear()
-            while self._rolling:
-                number = min(self._rolling)
-                self._rolling.discard(number)
-                seat = self._seats.get(number)
-                if seat is None or seat.leaving.is_set() or await seat.roll():
+            await self._roll_requested.wait()
+            self._roll_requested.clear()
+            while self._to_roll:
+                number = min(self._to_roll)
+                self._to_roll.discard(number)
+                slot = self._replica_slots.get(number)
+                if slot is None or slot.closing.is_set() or await slot.roll():
                     continue
-                if seat.leaving.is_set():
+                if slot.closing.is_set():
                     continue
-                log.error("supervisor %s gives the restart up: the replicas that run go on", self.name)
-                self._rolling.clear()
+                log.error("supervisor %s: rolling restart aborted; the current replicas keep running", self.name)
+                self._to_roll.clear()
 
-    def _obey(self, order: FleetCommand) -> None:
-        """Carry out what somebody wants of this supervisor, or of one of its replicas; the same order only once."""
-        if order.id in self._orders or (self._stopping.is_set() and order.action is not Action.HURRY):
+    def _execute(self, command: FleetCommand) -> None:
+        """Carry out a command to this supervisor or one of its replicas, once however often it arrives."""
+        if command.id in self._seen_commands or (self._stopping.is_set() and command.action is not Action.HURRY):
             return
-        self._orders.append(order.id)
-        if order.whom == self.name:
-            seats = dict(self._seats)
-        else:
-            seats = {n: seat for n, seat in self._seats.items() if seat.ready and seat.ready.name == order.whom}
-        match order.action:
+        self._seen_commands.append(command.id)
+        slots = dict(self._replica_slots)
+        if command.whom != self.name:
+            slots = {n: slot for n, slot in slots.items() if slot.ready and slot.ready.name == command.whom}
+        match command.action:
             case Action.STOP | Action.HURRY:
-                self._let_go(seats, hurry=order.action is Action.HURRY)
+                self._close(slots, hurry=command.action is Action.HURRY)
             case Action.RESTART:
-                self._rolling |= set(seats)
-                self._roll_wanted.set()
+                self._to_roll |= set(slots)
+                self._roll_requested.set()
             case Action.SCALE:
-                with suppress(ConfigError):  # who gave it has been told so
-                    self.scale(order.replicas)
+                with suppress(ConfigError):  # reported to whoever sent it
+                    self.scale(command.replicas)
 
-    def _let_go(self, seats: dict[int, ReplicaSlot], *, hurry: bool) -> None:
-        """Stop some replicas, for good; the last ones take the supervisor with them."""
-        staying = [seat for n, seat in self._seats.items() if n not in seats and not seat.leaving.is_set()]
-        self._wanted = len(staying)
-        if not staying and not self._stopping.is_set():
+    def _close(self, slots: dict[int, ReplicaSlot], *, hurry: bool) -> None:
+        """Stop some replicas for good; the supervisor stops with the last ones."""
+        self._wanted = len(self._staying().keys() - slots.keys())
+        if not self._wanted and not self._stopping.is_set():
             self.stop()
-        for seat in seats.values():
-            seat.stop(hurry=hurry)
+        for slot in slots.values():
+            slot.stop(hurry=hurry)
         self._changed.set()
 
-    async def _clear(self) -> None:
+    async def _stop_everything(self) -> None:
         """Whatever ended the run, no replica outlives it."""
         self._stopping.set()
-        for seat in self._seats.values():
-            seat.stop(hurry=True)
-        if self._keeping:
-            await asyncio.wait(self._keeping)
+        for slot in self._replica_slots.values():
+            slot.stop(hurry=True)
+        if self._running:
+            await asyncio.wait(self._running)

@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import atexit, os, signal, sys, threading
-from taskserver.fleet.runtime import be_mortal, handling, run_loop
+from taskserver.fleet.runtime import prepare_signals, handling, run_loop
 
 def tell(kill=os.kill, pid=os.getpid(), number=signal.{signal}):
     kill(pid, number)
@@ -23,7 +23,7 @@ class Last:
     def __del__(self, tell=tell):
         {at_last}
 
-be_mortal()
+prepare_signals()
 {at_exit}
 last = Last()
 code = run_loop(work())

@@ -1,4 +1,4 @@
-"""A file with the number of a running process: locked as long as it runs, and gone when it has ended well."""
+"""A file with the pid of a running process: locked while it runs, and removed when it exits normally."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from taskserver.errors import ConfigError
 
 @contextmanager
 def pid_file(path: str) -> Iterator[None]:
-    """Hold the file ``path`` with this process's number inside a ``with`` block.
+    """Hold the PID file ``path`` for this process inside a ``with`` block.
 
-    One that a killed process left behind is taken over: its lock went with that process.
+    One that a killed process left is taken over: the lock went with that process.
 
     Raises:
-        ConfigError: if the file cannot be written, or a process that runs holds it.
+        ConfigError: if the file cannot be written, or a running process holds it.
     """
-    descriptor = _hold(path)
+    descriptor = _lock(path)
     try:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
     finally:
         with suppress(OSError):
-            os.unlink(path)  # before the lock is let go of, so that it is never another's
+            os.unlink(path)  # before the lock is released, so that it is never another process's file
         os.close(descriptor)
 
 
-def _hold(path: str) -> int:
+def _lock(path: str) -> int:
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise ConfigError(f"the pid file {path} cannot be written: {error.strerror}") from None
+            raise ConfigError(f"cannot write the PID file {path}: {error.strerror}") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with suppress(FileNotFoundError):
@@ -45,6 +45,6 @@ def _hold(path: str) -> int:
             holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)
             raise ConfigError(
-                f"a worker runs already by the pid file {path} (process {holder}): stop it, or name another file"
+                f"a worker with the PID file {path} is already running (process {holder}): stop it or use another file"
             ) from None
-        os.close(descriptor)  # its holder has just removed it
+        os.close(descriptor)  # the process that held it has just removed it
