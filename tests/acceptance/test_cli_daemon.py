@@ -38,7 +38,7 @@ def test_it_returns_when_it_is_ready_and_stops_over_the_broker(cli: Cli, pid_fil
     started = daemon(cli, "--pid-file", str(pid_file))
     assert (started.code, started.out) == (0, "")
     pid = int(pid_file.read_text())
-    assert f"is ready (process {pid}), and logs to" in started.err
+    assert f"is ready (process {pid}) and logs to" in started.err
     assert os.getsid(pid) == pid
     (only,) = workers(cli)
     second = daemon(cli, "--pid-file", str(pid_file))
@@ -90,8 +90,8 @@ def test_what_cannot_start_is_told_and_leaves_nothing(cli: Cli, pid_file: Path) 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--daemon",), "say where the daemon logs: --log-file FILE"),
-        (("--pid-file", "x"), "add --daemon"),
+        (("--daemon",), "--daemon requires --log-file"),
+        (("--pid-file", "x"), "--pid-file and --log-file require --daemon"),
         (("--replicas", "0"), "replicas must be 1 to 1000, not 0"),
         (("--replicas", "-1", "--daemon"), "replicas must be 1 to 1000, not -1"),
     ],

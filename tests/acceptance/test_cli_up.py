@@ -157,7 +157,7 @@ def test_a_folder_that_may_not_be_written_to(cli: Cli) -> None:
 def test_the_example_of_the_documentation(embedded_cli: Cli) -> None:
     cli = embedded_cli
     example = str(Path(__file__).parents[2] / "examples" / "config.yaml")
-    cli.ok("config", "check", example)
+    cli.ok("config", "check", "--config-file", example)
     up = cli.start("up", "--config-file", example, AGENT_REPLICAS="1")
     up.wait_for("config.yaml is up")
     assert cli.ok("submit", "square", "number=3", "--wait", "--queue", "reports").out == "9\n"
