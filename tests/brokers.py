@@ -20,6 +20,7 @@ import redis
 
 from taskserver.embedded import find_binary
 from taskserver.errors import TaskServerError
+from tests.patience import PATIENCE
 
 
 def kinds() -> dict[str, str]:
@@ -78,7 +79,7 @@ class Server:
             preexec_fn=self._before_exec,
         )  # fmt: skip
 
-    def wait_until_ready(self, seconds: float = 30.0) -> None:
+    def wait_until_ready(self, seconds: float = PATIENCE) -> None:
         """Wait until it answers.
 
         Raises:

@@ -12,6 +12,7 @@ import redis
 from taskserver import Client, Toolbox, Worker, WorkerConfig
 from taskserver.store.broker.connection import Broker
 from tests.brokers import Server, kinds
+from tests.patience import PATIENCE
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +94,7 @@ Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 def eventually() -> Eventually:
     """``await eventually(condition)``: for what the broker gives no signal of; asks again until it is true."""
 
-    async def wait(condition: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
+    async def wait(condition: Callable[[], Awaitable[bool]], seconds: float = PATIENCE) -> None:
         async with asyncio.timeout(seconds):
             while not await condition():
                 await asyncio.sleep(0.01)

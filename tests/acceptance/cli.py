@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.forking import Forked
+from tests.patience import PATIENCE
 
-PATIENCE = 40.0
 COMMAND = (sys.executable, "-m", "taskserver")
 REPOSITORY = str(Path(__file__).resolve().parents[2])
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from taskserver import Client
 from taskserver.domain.job import State
 from taskserver.store.queries.workers import WorkerInfo, list_workers
-from tests.acceptance.cli import PATIENCE, Cli, Running
+from tests.acceptance.cli import Cli, Running
+from tests.patience import PATIENCE
 
 
 def workers(cli: Cli) -> list[WorkerInfo]:

@@ -19,6 +19,7 @@ from taskserver.domain.settlement import DeferLimits, Finish
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import claim, settle
 from tests.acceptance.cli import Cli, without_colours
+from tests.patience import PATIENCE
 from tests.store.harness import QUEUE, Queue
 
 ERROR = "ValueError"
@@ -103,7 +104,7 @@ def test_export_into_a_pipe_that_nobody_reads_to_its_end(cli: Cli) -> None:
     many(cli, 1_000)
     command = f"set -o pipefail; {sys.executable} -m taskserver dead export | head -n 1"
     done = subprocess.run(
-        ["bash", "-c", command], cwd=cli.folder, env=cli.env, capture_output=True, text=True, timeout=60
+        ["bash", "-c", command], cwd=cli.folder, env=cli.env, capture_output=True, text=True, timeout=PATIENCE
     )
     assert (done.returncode, done.stderr) == (141, "")
     assert len(lines(done.stdout)) == 1

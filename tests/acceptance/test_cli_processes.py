@@ -11,6 +11,7 @@ import psutil
 from taskserver import Client
 from taskserver.worker.process_exit import EXIT_RECYCLE
 from tests.acceptance.cli import Cli, Running
+from tests.patience import PATIENCE
 
 TOOLS = '''
 import os
@@ -58,14 +59,14 @@ async def busy_process(cli: Cli) -> psutil.Process:
     place = cli.folder / "pid"
     async with Client(cli.env["TASKSERVER_BROKER_URL"]) as client:
         await client.submit("busy", {"place": str(place)}, max_retries=0)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not place.exists() or not place.read_text():
                 await asyncio.sleep(0.01)
     return psutil.Process(int(place.read_text()))
 
 
 async def ended(process: psutil.Process) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
             await asyncio.sleep(0.01)
 

@@ -12,6 +12,7 @@ import yaml
 
 from tests.acceptance.cli import Cli
 from tests.acceptance.fleet import eventually
+from tests.patience import PATIENCE
 
 FILE = """\
 broker: {name: redis, url: "${URL}"}
@@ -166,7 +167,7 @@ def test_up_serves_the_metrics_and_tells_prometheus_where(cli: Cli) -> None:
     eventually(lambda: len(told(targets)) == 2)
     for address in told(targets):
         assert address.startswith("localhost:")
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=PATIENCE) as answer:
             assert "taskserver_replica_slots 1.0" in answer.read().decode()
     up.signal(signal.SIGTERM)
     assert up.end().code == 0

@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.acceptance.cli import PATIENCE, Cli
+from tests.acceptance.cli import Cli
+from tests.patience import PATIENCE
 
 FILE = """\
 broker: {name: redis, type: redis}

@@ -12,6 +12,7 @@ import pytest
 
 from taskserver import Client, Toolbox, Worker, WorkerConfig, tool
 from taskserver.store.broker.connection import Broker
+from tests.patience import PATIENCE
 
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")  # it would pull an image of its own
 
@@ -39,7 +40,7 @@ async def test_a_job_runs_on_a_broker_in_a_container(container_url: str) -> None
     running = asyncio.create_task(worker.run())
     async with Client(container_url) as client:
         job = await client.submit(double, {"number": 21})
-        assert await job.result(timeout=30) == 42
+        assert await job.result(timeout=PATIENCE) == 42
     worker.stop()
     await running
     await broker.close()

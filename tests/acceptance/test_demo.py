@@ -21,8 +21,7 @@ from taskserver.demo.files import MOST_FILES, text_files
 from taskserver.demo.play import ACTS
 from taskserver.domain.job import AttemptRecord, Failure
 from taskserver.errors import ConfigError
-
-PATIENCE = 90.0
+from tests.patience import PATIENCE
 
 
 @pytest.fixture

@@ -19,8 +19,7 @@ import pytest
 import taskserver
 from taskserver.embedded import EmbeddedBroker, Home, binary, launch, start, status, stop, wire
 from taskserver.errors import BrokerError, BrokerUnavailable, ConfigError
-
-PATIENCE = 20.0
+from tests.patience import PATIENCE
 
 USER = """
 import sys

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 SAID = {
@@ -43,7 +45,7 @@ def test_every_example_is_run() -> None:
 @pytest.mark.parametrize("name", SAID)
 def test_an_example_runs_by_itself(name: str, tmp_path: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, EXAMPLES / name], env=environment(tmp_path), capture_output=True, text=True, timeout=60
+        [sys.executable, EXAMPLES / name], env=environment(tmp_path), capture_output=True, text=True, timeout=PATIENCE
     )
     assert ended.returncode == 0, ended.stderr
     for line in SAID[name]:
@@ -57,10 +59,10 @@ def test_an_example_runs_with_a_worker_process(name: str, tmp_path: Path) -> Non
     worker = subprocess.Popen([sys.executable, "-m", "taskserver", "worker", "--tools", module, "-l", "error"], env=env)
     try:
         ended = subprocess.run(
-            [sys.executable, EXAMPLES / name], env=env, capture_output=True, text=True, timeout=60, check=True
+            [sys.executable, EXAMPLES / name], env=env, capture_output=True, text=True, timeout=PATIENCE, check=True
         )
     finally:
         worker.terminate()
-        assert worker.wait(timeout=30) == 0
+        assert worker.wait(timeout=PATIENCE) == 0
     for line in WITH_A_WORKER[name]:
         assert line in ended.stdout

@@ -18,13 +18,14 @@ import pytest
 from tests.acceptance.cli import Cli, Running
 from tests.acceptance.fleet import eventually, replicas
 from tests.brokers import Server, kinds
+from tests.patience import PATIENCE
 
 real = pytest.mark.skipif(shutil.which("prometheus") is None, reason="Prometheus is not installed: apt-get install it")
 
 
 def get(url: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=20) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

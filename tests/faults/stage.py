@@ -24,9 +24,9 @@ from tests.faults.soak.producer import Producer
 from tests.faults.soak.server import SoakServer
 from tests.faults.soak.snapshot import live, snapshot
 from tests.faults.soak.stories import Tale, retell
+from tests.patience import PATIENCE
 
 SLOTS = 4
-PATIENCE = 60.0
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["tests.faults.soak.tools", "taskserver.worker.worker"])
 

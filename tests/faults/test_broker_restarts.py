@@ -16,6 +16,7 @@ from taskserver.errors import BrokerFull
 from tests.brokers import kinds
 from tests.conftest import Eventually
 from tests.faults.stage import SLOTS, Stage, stage
+from tests.patience import PATIENCE
 
 BINARIES = [pytest.param(path, id=name) for name, path in sorted(kinds().items()) if "://" not in path]
 
@@ -67,7 +68,7 @@ async def test_frozen_for_longer_than_a_lease_it_gives_no_job_to_a_second_worker
     await asyncio.sleep(freeze)  # the freeze itself: there is nothing to wait for
     it.server.signal(signal.SIGCONT)
     for job in jobs:
-        await job.result(timeout=30)
+        await job.result(timeout=PATIENCE)
     verdict, tale = await it.verdict()
     assert verdict.breaches == []
     assert {len(story.runs) for story in tale.stories.values()} == {1}
@@ -81,7 +82,7 @@ async def test_down_for_longer_than_a_lease_it_gives_no_job_to_a_second_worker(i
     await asyncio.sleep(1.5 * it.lease)
     await it.server.start()
     for job in jobs:
-        await job.result(timeout=30)
+        await job.result(timeout=PATIENCE)
     verdict, tale = await it.verdict()
     assert verdict.breaches == []
     assert {len(story.runs) for story in tale.stories.values()} == {1}
@@ -97,7 +98,7 @@ async def test_while_it_loads_its_data_submits_wait_or_are_refused(it: Stage) ->
         submitting = asyncio.create_task(patient.submit("quick", {"label": "late"}))
         refused = await _refusal(impatient, starting)
         await starting
-        await (await submitting).result(timeout=30)
+        await (await submitting).result(timeout=PATIENCE)
     assert "does not answer" in refused
     verdict, _ = await it.verdict()
     assert verdict.breaches == []
@@ -146,7 +147,7 @@ async def test_a_worker_that_starts_while_the_broker_takes_no_writes_waits(
         assert worker.is_alive()
         await admin.config_set("dir", it.server.disk.path)
         await admin.save()
-        await job.result(timeout=30)
+        await job.result(timeout=PATIENCE)
 
 
 async def test_out_of_memory_submits_are_refused_and_running_jobs_end(it: Stage) -> None:
@@ -158,9 +159,9 @@ async def test_out_of_memory_submits_are_refused_and_running_jobs_end(it: Stage)
         with pytest.raises(BrokerFull):
             await it.client.submit("quick", {"label": "refused"})
         for job in running:
-            await job.result(timeout=30)  # retries, reports and outcomes are written all the same
+            await job.result(timeout=PATIENCE)  # retries, reports and outcomes are written all the same
         await admin.config_set("maxmemory", 0)
-    await (await it.client.submit("quick", {"label": "after"})).result(timeout=30)
+    await (await it.client.submit("quick", {"label": "after"})).result(timeout=PATIENCE)
     verdict, tale = await it.verdict()
     assert verdict.breaches == []
     assert len(tale.stories) == 4

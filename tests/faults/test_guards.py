@@ -15,6 +15,7 @@ from tests.faults.guards.guard import KINDS, Guard, take_out
 from tests.faults.guards.page import PAGE, page
 from tests.faults.guards.table import FILES, GUARDS, uncovered
 from tests.faults.guards.unguarded import UNGUARDED
+from tests.patience import PATIENCE
 from tests.store.harness import QUEUE, Queue
 
 MISSED = (AssertionError, ValueError, LookupError, BrokerError, TimeoutError, pytest.fail.Exception)
@@ -27,7 +28,7 @@ async def run(guard: Guard, url: str) -> None:
     """The guard's test on an empty queue. Without the guard, a call may be repeated for ever."""
     broker = Broker(url, patience=0.2)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await broker.client(broker.url).flushall()
             await broker.prepare(QUEUE)
             await guard.missed_by.run(Queue(broker))

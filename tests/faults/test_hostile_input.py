@@ -20,6 +20,7 @@ from taskserver.observability.printable import one_line, printable
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import submit as submitting
 from tests.conftest import Eventually, RunWorker
+from tests.patience import PATIENCE
 
 
 @tool
@@ -59,15 +60,15 @@ async def test_a_bomb_is_a_dead_letter_and_costs_no_memory(
     client: Client, broker: Broker, run_worker: RunWorker, what: str
 ) -> None:
     async with run_worker(echo, concurrency=1):
-        assert await (await client.submit(echo, {"value": 1})).result(timeout=20) == 1
+        assert await (await client.submit(echo, {"value": 1})).result(timeout=PATIENCE) == 1
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         job = await planted(client, broker, BOMBS[what])
         with pytest.raises(JobFailed, match=r"MessageTooLarge|MessageInvalid"):
-            await job.result(timeout=20)
+            await job.result(timeout=PATIENCE)
         assert (await job.status()).state is State.DEAD
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         assert grown < 200, f"{grown:.0f} MiB more: decoded, ten megabytes of arrays took 708"
-        assert await (await client.submit(echo, {"value": 2})).result(timeout=20) == 2
+        assert await (await client.submit(echo, {"value": 2})).result(timeout=PATIENCE) == 2
 
 
 async def test_a_bomb_in_the_record_of_a_result_is_refused_too(
@@ -75,11 +76,11 @@ async def test_a_bomb_in_the_record_of_a_result_is_refused_too(
 ) -> None:
     async with run_worker(echo):
         job = await client.submit("echo", {"value": 1})
-        await job.result(timeout=20)
+        await job.result(timeout=PATIENCE)
     key = broker.keys("default").job(job.id.removeprefix("default-"))
     await broker.client(broker.url).hset(key, "data", b"\xdd" + struct.pack(">I", 3_000_000) + b"\x90" * 3_000_000)
     with pytest.raises(Exception, match="more than 200,000 elements"):
-        await client.job(job.id).result(timeout=20)
+        await client.job(job.id).result(timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ async def test_an_argument_that_cannot_be_sent_is_refused_before_anything_is_sen
 
 async def test_not_a_number_is_a_number_of_its_own(client: Client, run_worker: RunWorker) -> None:
     async with run_worker(echo):
-        result = await (await client.submit(echo, {"value": [float("nan"), float("inf")]})).result(timeout=20)
+        result = await (await client.submit(echo, {"value": [float("nan"), float("inf")]})).result(timeout=PATIENCE)
     assert str(result) == "[nan, inf]"
 
 
@@ -130,7 +131,7 @@ async def test_a_name_that_was_written_by_hand_reaches_nothing_but_the_workers_o
         with pytest.raises(
             JobFailed, match=r"ToolNotFound: no tool .* here|MessageInvalid: not a message of type"
         ) as caught:
-            await job.result(timeout=20)
+            await job.result(timeout=PATIENCE)
         assert printable(str(caught.value)) == str(caught.value)
 
 
@@ -149,17 +150,17 @@ async def test_entries_by_the_thousand_that_are_no_jobs_are_told_once_each_and_n
             )
         await pipe.execute()
     async with run_worker(echo, concurrency=2):
-        assert await known.result(timeout=30) == 1
+        assert await known.result(timeout=PATIENCE) == 1
 
         async def gone() -> bool:
             return not sum([await raw.xlen(keys.lane(lane)) for lane in ("high", "normal", "low", "returned")])
 
         await eventually(gone)
-        assert await (await client.submit(echo, {"value": 2})).result(timeout=30) == 2
+        assert await (await client.submit(echo, {"value": 2})).result(timeout=PATIENCE) == 2
         told = caplog.text.count("threw away stream entry")
         assert 0 < told <= 1_000, "once each, unless the janitor comes first"
         await raw.config_resetstat()
-        assert await (await client.submit(echo, {"value": 3})).result(timeout=30) == 3
+        assert await (await client.submit(echo, {"value": 3})).result(timeout=PATIENCE) == 3
         calls = sum(each["calls"] for each in (await raw.info("commandstats")).values())
         assert calls < 1_000, "an idle worker with nothing but a job to run"
         assert caplog.text.count("threw away stream entry") == told
@@ -202,10 +203,10 @@ async def test_nothing_that_a_job_says_steers_a_terminal_or_passes_for_a_line_of
         async with run_worker(shout, unknown_tool_wait=0):
             job = await client.submit(shout, {"text": NASTY}, tags=[NASTY], session_id=NASTY)
             with pytest.raises(JobFailed):
-                await job.result(timeout=20)
+                await job.result(timeout=PATIENCE)
             for payload in (call(NASTY), msgspec.msgpack.encode([NASTY, {}]), msgspec.msgpack.encode([NASTY])):
                 with pytest.raises(JobFailed):
-                    await (await planted(client, broker, payload)).result(timeout=20)
+                    await (await planted(client, broker, payload)).result(timeout=PATIENCE)
     finally:
         root.handlers[:], root.level = handlers, level
     log = stream.getvalue()

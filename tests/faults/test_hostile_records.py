@@ -24,6 +24,7 @@ from taskserver.store.queries.search import JobFilter, dead_letters, newest_jobs
 from taskserver.store.queries.untrusted import RECORD_BYTES
 from tests.acceptance.cli import Cli
 from tests.conftest import RunWorker
+from tests.patience import PATIENCE
 
 pack = msgspec.msgpack.encode
 BOMB = b"\xdd" + struct.pack(">I", 3_000_000) + b"\x90" * 3_000_000
@@ -61,7 +62,7 @@ async def ended(client: Client, run_worker: RunWorker) -> Job[Any]:
     async with run_worker(fail, fine):
         job = await client.submit(fail)
         with pytest.raises(JobFailed):
-            await job.result(timeout=10)
+            await job.result(timeout=PATIENCE)
     return job
 
 
@@ -107,7 +108,7 @@ async def looked_at(client: Client, broker: Broker, job: Job[Any]) -> None:
     json_text(msgspec.to_builtins(status, enc_hook=str, str_keys=True))
     assert len(repr(status)) < 100_000 or status.arguments
     with pytest.raises(TaskServerError) as caught:
-        await job.result(timeout=5)
+        await job.result(timeout=PATIENCE)
     assert len(str(caught.value)) < 100_000
     assert [event.text async for event in job.events()][:2] == ["half", "said"]
     assert [found.id for found in await newest_jobs(broker, ["default"], JobFilter(), 10)] == [job.id]
@@ -127,7 +128,7 @@ async def test_whatever_stands_in_a_record_it_can_be_looked_at(
 async def test_a_forged_error_is_told_as_such(ended: Job[Any], forge: dict[str, Forge]) -> None:
     await forge["the outcome"](pack(["ValueError", "x" * RECORD_BYTES, ""]))
     with pytest.raises(JobFailed, match="Unreadable: the recorded error cannot be read"):
-        await ended.result(timeout=5)
+        await ended.result(timeout=PATIENCE)
 
 
 async def test_a_message_with_nonsense_beside_its_call_is_shown_as_far_as_it_goes(
@@ -162,7 +163,7 @@ async def test_a_result_that_nobody_could_have_given_is_one_clear_error(
 ) -> None:
     async with run_worker(fine):
         job = await client.submit("fine")
-        await job.result(timeout=10)
+        await job.result(timeout=PATIENCE)
     for value, sentence in (
         (BOMB, "elements"),
         (DEEP, "result"),
@@ -172,7 +173,7 @@ async def test_a_result_that_nobody_could_have_given_is_one_clear_error(
         key = job.id.removeprefix("default-")
         await broker.client(broker.url).hset(broker.keys("default").job(key), "data", value)
         with pytest.raises(TaskServerError, match=sentence):
-            await client.job(job.id).result(timeout=5)
+            await client.job(job.id).result(timeout=PATIENCE)
 
 
 async def test_events_go_on_behind_one_that_cannot_be_read(ended: Job[Any], forge: dict[str, Forge]) -> None:
@@ -190,7 +191,7 @@ async def test_a_state_that_is_none_does_not_keep_others_waiting(
     key = forged.id.removeprefix("nobody-")
     await broker.client(broker.url).hset(broker.keys("nobody").job(key), "state", "\x1b[31mdone")
     with pytest.raises(TaskServerError):
-        await forged.result(timeout=10)
+        await forged.result(timeout=PATIENCE)
     with pytest.raises(TaskServerError):
         await forged.status()
     with pytest.raises(TaskServerError):

@@ -114,7 +114,7 @@ async def main():
         ]
         for job in jobs:
             try:
-                await job.result(timeout=30)
+                await job.result(timeout=PATIENCE)
             except JobError as error:
                 print(job.id, error, error.traceback)
                 print(job.id, await job.status())

@@ -19,6 +19,7 @@ from taskserver.errors import JobConflict
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import submit as submitting
 from tests.conftest import RunWorker
+from tests.patience import PATIENCE
 
 ran: list[int] = []
 
@@ -63,7 +64,7 @@ async def signing(broker_url: str, keys: Keys) -> AsyncIterator[Client]:
 async def refused(job: Job[Any], sentence: str) -> None:
     """It ends as a dead letter at once, and without a single line of a tool having run."""
     with pytest.raises(JobFailed, match=sentence) as caught:
-        await job.result(timeout=10)
+        await job.result(timeout=PATIENCE)
     status = await job.status()
     assert (caught.value.error_type, status.state, status.attempt) == ("SignatureInvalid", State.DEAD, 1)
 
@@ -77,12 +78,12 @@ async def plant(broker: Broker, client: Client, payload: bytes, queue: str = "de
 
 async def test_what_is_signed_runs_as_ever(signing: Client, run_worker: RunWorker, keys: Keys) -> None:
     async with run_worker(pay, signing_keys=keys["ours"], keep_messages=True):
-        assert await (await signing.submit(pay, {"cents": 1})).result(timeout=10) == 1
-        assert await (await signing.submit("pay", {"cents": -2}, tags=["red"])).result(timeout=10) == -2
+        assert await (await signing.submit(pay, {"cents": 1})).result(timeout=PATIENCE) == 1
+        assert await (await signing.submit("pay", {"cents": -2}, tags=["red"])).result(timeout=PATIENCE) == -2
         many = await signing.submit_many([(pay, {"cents": cents}) for cents in range(5)], idempotency_key="five")
-        assert [await job.result(timeout=10) for job in many] == list(range(5))
+        assert [await job.result(timeout=PATIENCE) for job in many] == list(range(5))
         later = await signing.submit(pay, {"cents": 9}, delay=0.05, idempotency_key="nine")
-        assert await later.result(timeout=10) == 9
+        assert await later.result(timeout=PATIENCE) == 9
         status = await later.status()
     assert (status.tool, status.arguments, status.idempotency_key) == ("pay", {"cents": 9}, "nine")
 
@@ -94,7 +95,7 @@ async def test_what_is_not_signed_is_a_dead_letter_and_the_slot_is_free(
         await refused(
             await client.submit(pay, {"cents": 1}), "the message is not signed, and only signed ones are taken"
         )
-        assert await (await signing.submit(pay, {"cents": 2})).result(timeout=10) == 2
+        assert await (await signing.submit(pay, {"cents": 2})).result(timeout=PATIENCE) == 2
     assert ran == [2]
 
 
@@ -109,7 +110,7 @@ async def test_a_signed_message_under_another_id_or_in_another_queue_is_refused(
 ) -> None:
     async with run_worker(pay, signing_keys=keys["ours"], queues=("default", "other"), keep_messages=True):
         job = await signing.submit(pay, {"cents": 1})
-        await job.result(timeout=10)
+        await job.result(timeout=PATIENCE)
         recorded = await broker.client(broker.url).get(broker.keys("default").message(job.id.removeprefix("default-")))
         await refused(await plant(broker, signing, recorded), "or for another job")
         same_key = job.id.removeprefix("default-")
@@ -141,7 +142,7 @@ async def test_a_signature_that_has_expired_is_refused_until_the_job_is_signed_a
     async with run_worker(pay, signing_keys=keys["ours"]):
         await refused(job, "signature expired at 1970-01-08 00:00:00 UTC: run the job again from where the key is")
         await job.retry()
-        assert await signing.job(job.id).result(timeout=10) == 5
+        assert await signing.job(job.id).result(timeout=PATIENCE) == 5
     assert TTL_MS == 7 * 86_400_000
 
 
@@ -165,13 +166,13 @@ async def test_keys_change_while_workers_run(broker_url: str, run_worker: RunWor
         Client(broker_url, signing_keys=keys["old"]) as before,
         Client(broker_url, signing_keys=keys["new old"]) as after,
     ):
-        assert await (await before.submit(pay, {"cents": 1})).result(timeout=10) == 1
-        assert await (await after.submit(pay, {"cents": 2})).result(timeout=10) == 2
+        assert await (await before.submit(pay, {"cents": 1})).result(timeout=PATIENCE) == 1
+        assert await (await after.submit(pay, {"cents": 2})).result(timeout=PATIENCE) == 2
 
 
 async def test_a_worker_without_keys_runs_signed_messages(signing: Client, run_worker: RunWorker) -> None:
     async with run_worker(pay):
-        assert await (await signing.submit(pay, {"cents": 1})).result(timeout=10) == 1
+        assert await (await signing.submit(pay, {"cents": 1})).result(timeout=PATIENCE) == 1
 
 
 class Order(BaseMessage):
@@ -191,7 +192,7 @@ async def test_messages_of_ones_own_are_signed_too(
     client: Client, signing: Client, run_worker: RunWorker, keys: Keys, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with run_worker(Orders, signing_keys=keys["ours"]):
-        assert await (await signing.send(Order(pages=3))).result(timeout=10) == 3
+        assert await (await signing.send(Order(pages=3))).result(timeout=PATIENCE) == 3
         await refused(await client.send(Order(pages=4)), "not signed")
     assert ran == [3]
     assert "hook failed" not in caplog.text

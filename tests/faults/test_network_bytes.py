@@ -18,6 +18,7 @@ from taskserver.store.jobs import submit as submitting
 from taskserver.store.queries import jobs as job_queries
 from taskserver.store.scripts import script
 from tests.faults.proxy import Fault, How, Proxy
+from tests.patience import PATIENCE
 from tests.store.harness import PATIENT, QUEUE, Queue, new_job, release, retry, says, succeed
 
 ENOUGH = 400
@@ -83,11 +84,11 @@ async def test_of_a_finish_there_is_one_end(proxy: Proxy, far: Broker, queue: Qu
     faults = [proxy.plan(Fault(job.key, *place)) for job, place in zip(jobs, places, strict=True)]
     listener = queue.redis.pubsub()
     await listener.subscribe(queue.keys.done("000000"))
-    assert await listener.get_message(timeout=5)
+    assert await listener.get_message(timeout=PATIENCE)
     await asyncio.gather(*(until_answered(lambda job=job: settle(far, [], succeed(job))) for job in jobs))
     assert all(fault.struck for fault in faults)
     assert {outcome.state for outcome in await outcomes(queue, jobs)} == {State.SUCCEEDED}
-    told = [await listener.get_message(timeout=5) for _ in jobs]
+    told = [await listener.get_message(timeout=PATIENCE) for _ in jobs]
     assert sorted(key for each in told if each for key, _ in notifications.ended_jobs(each["data"])) == sorted(
         job.key for job in jobs
     )

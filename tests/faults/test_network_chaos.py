@@ -18,6 +18,7 @@ from taskserver.store.queries import jobs as job_queries
 from taskserver.store.scripts import script
 from tests.conftest import Eventually
 from tests.faults.proxy import Fault, How, Proxy
+from tests.patience import PATIENCE
 from tests.store.harness import Queue
 
 SECONDS = 4.0
@@ -119,7 +120,7 @@ async def test_every_job_ends_once(broker: Broker, client: Client, hasty: None, 
 
     assert all(batches)
     for jobs in batches:  # over the clients that went through it all
-        assert await asyncio.gather(*(job.result(timeout=60) for job in jobs)) == list(range(len(jobs)))
+        assert await asyncio.gather(*(job.result(timeout=PATIENCE) for job in jobs)) == list(range(len(jobs)))
     await check(broker, client, {job.id for jobs in batches for job in jobs}, ends.counts, eventually)
 
     for worker in workers:
@@ -140,7 +141,7 @@ async def check(broker: Broker, client: Client, ids: set[str], ends: Counter[str
     assert found >= ids
     assert len(found - ids) <= PRODUCERS  # the last submit of each may have arrived although it was not acknowledged
     for job_id in found:
-        await client.job(job_id).result(timeout=60)
+        await client.job(job_id).result(timeout=PATIENCE)
         told = Counter([event.text async for event in client.job(job_id).events()])
         assert max(told.values()) <= 2, told
 

@@ -19,6 +19,7 @@ from taskserver.store.queries import jobs as job_queries
 from taskserver.store.queries import queues, search
 from tests.conftest import Eventually
 from tests.faults.proxy import Fault, How, Proxy
+from tests.patience import PATIENCE
 from tests.store.harness import PATIENT, fail, new_job, says, succeed
 
 
@@ -105,7 +106,7 @@ async def status(at: Place) -> tuple[Question, Right]:
 
 async def result(at: Place) -> tuple[Question, Right]:
     job = at.client.job(f"{at.queue}-{await at.succeeded()}")
-    return lambda: job.result(timeout=10), _equals(42)
+    return lambda: job.result(timeout=PATIENCE), _equals(42)
 
 
 async def events(at: Place) -> tuple[Question, Right]:
@@ -278,7 +279,7 @@ async def place(broker: Broker) -> AsyncIterator[MakePlace]:
         await proxy.start()
         client = Client(proxy.url, queue=queue)
         far = await client.connect()
-        far.patience = 1.0
+        far.patience = PATIENCE
         await far.prepare(queue)
         made.append((proxy, Place(broker, queue, client)))
         return made[-1]
@@ -309,7 +310,7 @@ async def test_one_request_in_trouble(proxy: Proxy, hasty: None, place: MakePlac
             question, right = await call(at)
             fault = proxy.plan(Fault("", trouble.request, trouble.reply, trouble.how, skip=number))
             try:
-                answer = await asyncio.wait_for(question(), 20)
+                answer = await asyncio.wait_for(question(), PATIENCE)
             except BrokerUnavailable:
                 assert call is examine  # the doctor tells what ails a broker
                 return
@@ -357,6 +358,7 @@ async def test_a_network_that_is_gone_for_long(
 
     async def ask(call: Call) -> None:
         proxy, at = await place(call.__name__)
+        at.far.patience = 1.0
         question, right = await call(at)
         breaks(proxy)
         asked = asyncio.create_task(question())
@@ -364,7 +366,7 @@ async def test_a_network_that_is_gone_for_long(
             await asyncio.wait((asked,), timeout=2)
         else:
             with pytest.raises(BrokerUnavailable):
-                await asyncio.wait_for(asked, 20)
+                await asyncio.wait_for(asked, PATIENCE)
         proxy.heal()
         answer = await (asked if call in (result, events) else _until_answered(question))
         assert await right(answer), call.__name__
@@ -396,7 +398,7 @@ async def test_a_subscription_that_died_is_made_anew(
 ) -> None:
     proxy, at = await place("q")
     job = await at.running()
-    waiting = asyncio.create_task(at.client.job(f"q-{job.key}").result(timeout=30))
+    waiting = asyncio.create_task(at.client.job(f"q-{job.key}").result(timeout=PATIENCE))
 
     async def subscribed() -> bool:
         return any(not link.dead for link in proxy.those("SUBSCRIBE"))
@@ -421,7 +423,7 @@ async def test_a_client_can_be_closed(
     breaks(proxy)
     submits = [asyncio.create_task(at.client.submit("add", {"text": "x" * 500_000})) for _ in range(4)]
     await asyncio.sleep(0)
-    await asyncio.wait_for(at.client.close(), 20)
+    await asyncio.wait_for(at.client.close(), PATIENCE)
     assert {type(error) for error in await asyncio.gather(*submits, return_exceptions=True)} == {BrokerUnavailable}
     assert {type(error) for error in await asyncio.gather(*waiting, return_exceptions=True)} == {asyncio.CancelledError}
 
@@ -437,6 +439,6 @@ async def test_many_who_wait_for_a_connection_share_one_try(proxy: Proxy, hasty:
     falls_silent(proxy)
     proxy.attempts.clear()
     calls = [asyncio.create_task(job.cancel()) for _ in range(100)]
-    await asyncio.wait_for(asyncio.wait(calls), 30)
+    await asyncio.wait_for(asyncio.wait(calls), PATIENCE)
     assert {type(call.exception()) for call in calls} == {BrokerUnavailable}
     assert len(proxy.attempts) < 10

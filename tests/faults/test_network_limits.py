@@ -18,6 +18,7 @@ from taskserver.store.jobs import submit as submitting
 from taskserver.store.scripts import script
 from tests.conftest import Eventually, RunWorker
 from tests.faults.proxy import Fault, How, Proxy
+from tests.patience import PATIENCE
 from tests.store.harness import QUEUE, Queue, new_job
 
 
@@ -74,7 +75,7 @@ async def test_a_pause_longer_than_an_answer_may_take(
         late = new_job()
         broker.patience = 10
         await submitting.submit(broker, QUEUE, [late])
-        assert await job.result(timeout=30) == "done"
+        assert await job.result(timeout=PATIENCE) == "done"
     assert ledger.attempts == [1]
     assert [claimed.key for claimed in await Queue(broker).claim(slots=5)] == [late.key]
 
@@ -95,7 +96,7 @@ async def test_no_more_connections(
         await server.config_set("maxclients", 4_000)
         again = await newcomer.submit(ledger.work)
         ledger.end.set()
-        assert [await each.result(timeout=30) for each in (job, again)] == ["done", "done"]
+        assert [await each.result(timeout=PATIENCE) for each in (job, again)] == ["done", "done"]
     assert ledger.attempts == [1, 1]
 
 
@@ -138,7 +139,7 @@ async def test_heartbeats_flow_while_the_pool_is_exhausted(
         await beats(server, eventually, 6)
         assert ledger.attempts == [1]
         ledger.end.set()
-        assert await job.result(timeout=30) == "done"
+        assert await job.result(timeout=PATIENCE) == "done"
         worker.stop()
         await life
     await far.close()
@@ -161,7 +162,7 @@ async def test_replicas_that_are_missed(
         while "settler of default waits" not in caplog.text:
             await asyncio.sleep(0.01)
         await server.config_set("min-replicas-to-write", 0)
-        assert await job.result(timeout=30) == "done"
+        assert await job.result(timeout=PATIENCE) == "done"
     assert ledger.attempts == [1]
 
 
@@ -236,8 +237,8 @@ async def test_a_user_is_let_in_again(
 
         await eventually(told)
         await server.execute_command(*rights)
-        assert await job.result(timeout=30) == "done"
-        assert await (await agent.submit(ledger.work)).result(timeout=30) == "done"
+        assert await job.result(timeout=PATIENCE) == "done"
+        assert await (await agent.submit(ledger.work)).result(timeout=PATIENCE) == "done"
     worker.stop()
     await life
     await far.close()

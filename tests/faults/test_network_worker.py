@@ -16,6 +16,7 @@ from taskserver.store.scripts import script
 from taskserver.worker.maintenance import janitor
 from tests.conftest import Eventually
 from tests.faults.proxy import Fault, How, Proxy
+from tests.patience import PATIENCE
 
 
 class Site:
@@ -58,7 +59,7 @@ class Site:
     async def works(self, word: str) -> None:
         """A job runs, once, in its first attempt, and each of its events is told once."""
         job = await self.client.submit(self.quick, {"word": word})
-        assert await job.result(timeout=30) == word
+        assert await job.result(timeout=PATIENCE) == word
         assert [event.text async for event in job.events()] == [word, word]
         assert [run for run in self.runs if run[0] == word] == [(word, 1)]
 
@@ -127,7 +128,7 @@ async def settler_reports(site: Site) -> None:
 
 async def scheduler_promotes(site: Site) -> None:
     job = await site.client.submit(site.quick, {"word": "delayed"}, delay=0.2)
-    assert await job.result(timeout=30) == "delayed"
+    assert await job.result(timeout=PATIENCE) == "delayed"
 
 
 async def scheduler_expires(site: Site) -> None:
@@ -146,7 +147,7 @@ async def sweeper_reclaims(site: Site) -> None:
     job = await site.client.submit(site.quick, {"word": "lost"})
     await site.broker.client(site.broker.url).hdel(site.broker.keys(site.queue).meta, "paused")  # nobody hears of it
     claimed = await claim.claim(site.broker, site.queue, "a worker that dies", (1, 0, 0), 3)
-    await job.result(timeout=30)
+    await job.result(timeout=PATIENCE)
     assert site.runs == [("lost", 1 + len(claimed.jobs))]
 
 
@@ -155,7 +156,7 @@ async def janitor_mends(site: Site) -> None:
     job = await site.client.submit(site.quick, {"word": "mended"}, delay=3600)
     await client.hset(keys.job(job.id.rpartition("-")[2]), "due", 1)
     await client.delete(keys.delayed)
-    assert await job.result(timeout=30) == "mended"
+    assert await job.result(timeout=PATIENCE) == "mended"
 
 
 async def control_hears(site: Site) -> None:
@@ -174,7 +175,7 @@ async def heart_renews(site: Site) -> None:
     await site.begun.wait()
     await heart_beats(site, 6)
     site.end.set()
-    await job.result(timeout=30)
+    await job.result(timeout=PATIENCE)
     assert site.runs == [("long", 1)]
 
 
@@ -241,7 +242,7 @@ async def test_a_heartbeat_that_is_lost_costs_no_lease(proxy: Proxy, site: MakeS
     await lost.happened.wait()
     await heart_beats(at, 5)
     at.end.set()
-    await job.result(timeout=30)
+    await job.result(timeout=PATIENCE)
     assert at.runs == [("long", 1)]
 
 
@@ -259,16 +260,16 @@ async def test_a_worker_stops_at_once_although_its_reader_was_hung_up_on_meanwhi
     at.proxy.cut("XREADGROUP")
     await at.eventually(at.does_not_read)
     at.end.set()
-    await job.result(timeout=10)
+    await job.result(timeout=PATIENCE)
     await at.eventually(at.reads)
-    await asyncio.wait_for(at.stop(), 20)
+    await asyncio.wait_for(at.stop(), PATIENCE)
 
 
 async def test_a_worker_stops_although_nobody_answers(proxy: Proxy, hasty: None, site: MakeSite) -> None:
     at = await site("q")
     at.proxy.silent = True
     at.proxy.hole()
-    await asyncio.wait_for(at.stop(), 20)
+    await asyncio.wait_for(at.stop(), PATIENCE)
 
 
 async def test_what_ends_while_the_network_is_gone_ends_once(proxy: Proxy, hasty: None, site: MakeSite) -> None:
@@ -286,5 +287,5 @@ async def test_what_ends_while_the_network_is_gone_ends_once(proxy: Proxy, hasty
     await at.eventually(it_was_tried)
     assert (await job.status()).state is State.RUNNING
     at.proxy.heal()
-    assert await job.result(timeout=30) == "long"
+    assert await job.result(timeout=PATIENCE) == "long"
     assert at.runs == [("long", 1)]

@@ -14,6 +14,7 @@ from taskserver.store.queries import queues
 from tests.conftest import Eventually
 from tests.faults.load import Load, under_load
 from tests.faults.topologies import Cluster, TcpServer, cluster
+from tests.patience import PATIENCE
 
 QUEUE = "mail"
 COUNT = 6
@@ -70,7 +71,7 @@ async def test_a_queue_grows_under_load(binary: str) -> None:
             async with Client(nodes.url, queue=QUEUE) as client:
                 jobs = await client.submit_many([("note", {"number": number}) for number in range(10**6, 10**6 + 300)])
                 assert {parse(job.id)[0] for job in jobs} == set(partitions(QUEUE, COUNT))
-                await asyncio.gather(*(job.result(timeout=60) for job in jobs))
+                await asyncio.gather(*(job.result(timeout=PATIENCE) for job in jobs))
             await load.ran()
         assert load.lost == []
 
@@ -106,7 +107,7 @@ async def test_while_a_master_is_away_jobs_at_the_others_keep_their_leases(binar
             at_first = next(key for key in keys if _place(key) in where[nodes.masters[0]])
             waiting = asyncio.create_task((await client.submit("unknown", idempotency_key=at_first)).result())
             job = await client.submit(hold, idempotency_key=at_second)
-            await asyncio.wait_for(begun.wait(), 20)
+            await asyncio.wait_for(begun.wait(), PATIENCE)
             nodes.masters[0].kill()
 
             async def some_leases_later() -> bool:
@@ -114,7 +115,7 @@ async def test_while_a_master_is_away_jobs_at_the_others_keep_their_leases(binar
 
             await eventually(some_leases_later)
             end.set()
-            assert await job.result(timeout=20) == "attempt 1 " * 100
+            assert await job.result(timeout=PATIENCE) == "attempt 1 " * 100
             waiting.cancel()
         worker.hurry()
         await life

@@ -24,6 +24,7 @@ from taskserver.store.queries.workers import list_workers
 from tests.conftest import Eventually
 from tests.faults.versions import ROOT, SUPERVISED, Process, unpack
 from tests.leaks import leaked
+from tests.patience import PATIENCE
 
 VERSIONS = ("old", "new")
 OTHER = {"old": "new", "new": "old"}
@@ -157,7 +158,7 @@ async def test_under_load_nothing_is_lost_and_each_job_ends_once(
         for victim in workers[:2]:  # one of each version, with whatever it runs
             victim.kill()
         await stage.several(*(stage.worker(version) for version in VERSIONS))
-        await asyncio.wait_for(producing, 60)
+        await asyncio.wait_for(producing, PATIENCE)
         assert by == {"old": {*VERSIONS}, "new": {*VERSIONS}}
 
         async def all_have_ended() -> bool:
@@ -244,7 +245,7 @@ async def test_a_restart_rolls_replicas_onto_the_code_that_is_on_disk_now(
         async with Client(one_broker_url) as client:
 
             async def ask() -> str:
-                return str(await (await client.submit("version")).result(timeout=40))
+                return str(await (await client.submit("version")).result(timeout=PATIENCE))
 
             assert await ask() == "old"
             before = {worker.pid for worker in await list_workers(await client.connect())}

@@ -25,6 +25,7 @@ from taskserver.worker.process_exit import EXIT_BROKEN
 from tests.brokers import kinds
 from tests.conftest import Eventually
 from tests.faults.stage import Stage, stage
+from tests.patience import PATIENCE
 
 KILLS = 50
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,11 +61,11 @@ async def test_code_that_holds_the_interpreter_lock_loses_its_lease_and_cannot_w
     job = await it.client.submit("grip", {"label": "held"})  # its first attempt holds the lock for 2.5 leases
     await it.more("begin", 1)
     it.hire()
-    result = await job.result(timeout=30)
+    result = await job.result(timeout=PATIENCE)
     assert result["attempt"] == 2
     await it.more("end", 1)  # now the first attempt has returned too
     assert [line.event for line in (await job.status()).history] == ["lost"]
-    assert await job.result(timeout=5) == result
+    assert await job.result(timeout=PATIENCE) == result
     assert first.is_alive()
     verdict, _ = await it.verdict()
     assert verdict.breaches == []
@@ -85,9 +86,9 @@ async def test_a_tool_that_uses_up_all_memory_harms_its_own_job_only(it: Stage) 
             ends, worker = ends + 1, it.hire()
     assert 1 <= ends <= 2  # in its first attempt the memory comes back, which may be in time
     with pytest.raises(JobFailed, match="2 attempts are used up"):
-        await hog.result(timeout=30)
+        await hog.result(timeout=PATIENCE)
     for job in others:
-        await job.result(timeout=30)
+        await job.result(timeout=PATIENCE)
     verdict, _ = await it.verdict()
     assert verdict.breaches == []
 
@@ -133,7 +134,7 @@ async def test_as_process_1_it_stops_at_sigterm(
     job = await it.client.submit("slow", {"label": "one", "seconds": 0.5})
     await it.more("begin", 1)
     as_first_process.send_signal(signal.SIGTERM)
-    assert (await job.result(timeout=30))["attempt"] == 1
+    assert (await job.result(timeout=PATIENCE))["attempt"] == 1
 
     async def gone() -> bool:
         return not as_first_process.is_running()
@@ -147,5 +148,5 @@ async def test_a_tool_whose_effect_came_before_its_death_meets_its_own_key_again
     job = await it.client.submit("pay", {"label": "bill", "book": str(paid)})
     it.hire().join(30)  # it pays, and dies before it can say so
     it.hire()
-    assert (await job.result(timeout=30))["attempt"] == 2
+    assert (await job.result(timeout=PATIENCE))["attempt"] == 2
     assert paid.read_text().split() == [job.id]

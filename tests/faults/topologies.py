@@ -14,6 +14,7 @@ import redis
 from redis.crc import key_slot
 
 from tests.brokers import Server
+from tests.patience import PATIENCE
 
 HOST = "127.0.0.1"
 SERVICE = "jobs"
@@ -28,7 +29,7 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
+def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
     """Wait for what servers agree on among themselves; they give no signal."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -30,7 +30,7 @@ def unpack(folder: Path, commit: str = EARLIER) -> str:
     if done.returncode:
         return f"the history that has the earlier version is not here ({done.stderr.decode(errors='replace').strip()})"
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder)
     return ""
 
 

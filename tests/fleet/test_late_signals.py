@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests.patience import PATIENCE
+
 PROGRAM = """
 import atexit, os, signal, sys, threading
 from taskserver.fleet.runtime import prepare_signals, handling, run_loop
@@ -35,7 +37,7 @@ NOWHERE = dict.fromkeys(("after_work", "after_loop", "at_exit", "at_last"), "pas
 
 def ended(number: signal.Signals, **where: str) -> int:
     program = PROGRAM.format(**NOWHERE | where, signal=number.name)
-    return subprocess.run([sys.executable, "-c", program], check=False, timeout=30).returncode
+    return subprocess.run([sys.executable, "-c", program], check=False, timeout=PATIENCE).returncode
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

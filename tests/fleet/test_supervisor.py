@@ -14,8 +14,7 @@ from taskserver.fleet.supervisor import Supervisor, child
 from taskserver.fleet.supervisor.exits import describe_exit
 from taskserver.worker.config import WorkerConfig
 from taskserver.worker.process_exit import EXIT_RECYCLE
-
-PATIENCE = 40.0
+from tests.patience import PATIENCE
 
 
 def assignment(url: str, **changes: object) -> Assignment:

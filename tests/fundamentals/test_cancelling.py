@@ -14,7 +14,7 @@ async def test_before_it_runs(client: Client, delay: int) -> None:
     job = await client.submit("anything", delay=delay)
     assert await job.cancel() is State.CANCELLED
     with pytest.raises(JobCancelled):
-        await job.result(timeout=10)
+        await job.result(timeout=60)
 
 
 async def test_an_async_tool_is_interrupted(client: Client, run_worker: RunWorker) -> None:
@@ -30,7 +30,7 @@ async def test_an_async_tool_is_interrupted(client: Client, run_worker: RunWorke
         await begun.wait()
         assert await job.cancel() is State.RUNNING  # its worker is told
         with pytest.raises(JobCancelled):
-            await job.result(timeout=10)
+            await job.result(timeout=60)
 
 
 async def test_a_tool_in_a_thread_looks_for_it(client: Client, run_worker: RunWorker) -> None:
@@ -49,5 +49,5 @@ async def test_a_tool_in_a_thread_looks_for_it(client: Client, run_worker: RunWo
         await begun.wait()
         await job.cancel()
         with pytest.raises(JobCancelled):
-            await job.result(timeout=10)
+            await job.result(timeout=60)
         assert await asyncio.to_thread(ended.wait, 10)

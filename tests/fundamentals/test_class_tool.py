@@ -16,5 +16,5 @@ class Counter:
 
 async def test_a_class_is_made_once_and_run_for_each_job(client: Client, run_worker: RunWorker) -> None:
     async with run_worker(Counter):
-        assert await (await client.submit(Counter)).result(timeout=10) == 1
-        assert await (await client.submit("counter", {"step": 5})).result(timeout=10) == 6
+        assert await (await client.submit(Counter)).result(timeout=60) == 1
+        assert await (await client.submit("counter", {"step": 5})).result(timeout=60) == 6

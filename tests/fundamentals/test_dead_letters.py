@@ -16,7 +16,7 @@ async def test_attempts_used_up(client: Client, run_worker: RunWorker) -> None:
     async with run_worker(hopeless):
         job = await client.submit(hopeless, {"url": "nowhere"})
         with pytest.raises(JobFailed) as caught:
-            await job.result(timeout=10)
+            await job.result(timeout=60)
     assert caught.value.error_type == "ConnectionError"
     assert caught.value.error_message == "cannot reach nowhere"
     assert "raise ConnectionError" in caught.value.traceback

@@ -26,7 +26,7 @@ async def test_a_job_that_waited_too_long_for_a_free_worker(client: Client, run_
         await begun.wait()
         job = await client.submit(answer, expires=0.05, queue="default")
         with pytest.raises(JobExpired):
-            await job.result(timeout=10)
+            await job.result(timeout=60)
         end.set()
 
 
@@ -34,10 +34,10 @@ async def test_a_job_that_waits_for_its_time_expires_too(client: Client, run_wor
     async with run_worker(answer):
         job = await client.submit(answer, delay=60, expires=0.05, queue="default")
         with pytest.raises(JobExpired):
-            await job.result(timeout=10)
+            await job.result(timeout=60)
         assert (await job.status()).state is State.EXPIRED
 
 
 async def test_one_that_was_started_in_time(client: Client, run_worker: RunWorker) -> None:
     async with run_worker(answer, queues=("tools",)):
-        assert await (await client.submit(answer, expires=60)).result(timeout=10) == 42
+        assert await (await client.submit(answer, expires=60)).result(timeout=60) == 42

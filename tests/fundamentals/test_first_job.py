@@ -12,5 +12,5 @@ async def add(a: int, b: int) -> int:
 async def test_a_tool_call_runs_on_a_worker_and_its_result_comes_back(client: Client, run_worker: RunWorker) -> None:
     async with run_worker(add):
         job = await client.submit(add, {"a": 1, "b": 2})
-        assert await job.result(timeout=10) == 3
+        assert await job.result(timeout=60) == 3
         assert (await job.status()).state is State.SUCCEEDED

@@ -17,7 +17,7 @@ async def test_the_result_by_id_from_another_client(client: Client, broker_url: 
         same = other.job(job.id)
         assert (await same.status()).state is State.QUEUED
         async with run_worker(answer):
-            assert await same.result(timeout=10) == 42
+            assert await same.result(timeout=60) == 42
 
 
 async def test_a_result_that_does_not_come_in_time(client: Client) -> None:
@@ -30,6 +30,6 @@ async def test_a_result_that_does_not_come_in_time(client: Client) -> None:
 
 async def test_an_unknown_job(client: Client) -> None:
     job = client.job("default-" + "0" * 24)
-    for asking in (job.status(), job.result(timeout=10), job.cancel(), job.retry()):
+    for asking in (job.status(), job.result(timeout=60), job.cancel(), job.retry()):
         with pytest.raises(JobNotFound, match="the id is unknown, or its record has expired"):
             await asking

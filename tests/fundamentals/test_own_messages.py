@@ -38,7 +38,7 @@ class OrderConsumer(BaseConsumer[Order]):
 async def test_a_consumer_processes_its_messages(client: Client, run_worker: RunWorker) -> None:
     consumer = OrderConsumer()
     async with run_worker(consumer):
-        assert await (await client.send(Order(item="apples", count=3))).result(timeout=10) == "3 apples"
+        assert await (await client.send(Order(item="apples", count=3))).result(timeout=60) == "3 apples"
         with pytest.raises(JobFailed, match="sold out"):
-            await (await client.send(Order(item="unicorn"))).result(timeout=10)
+            await (await client.send(Order(item="unicorn"))).result(timeout=60)
     assert consumer.told == ["sold 3 apples", "no unicorn: sold out"]

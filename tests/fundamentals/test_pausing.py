@@ -27,7 +27,7 @@ async def test_pause_and_resume(client: Client, run_worker: RunWorker) -> None:
         await admin.pause(broker, "default")
         waiting = await client.submit(short)
         end.set()
-        assert await running.result(timeout=10) == "went on"
+        assert await running.result(timeout=60) == "went on"
         assert (await waiting.status()).state is State.QUEUED
         await admin.resume(broker, "default")
-        assert await waiting.result(timeout=10) == "done"
+        assert await waiting.result(timeout=60) == "done"

@@ -15,6 +15,6 @@ async def test_a_permanent_error_fails_the_job_at_once(client: Client, run_worke
     async with run_worker(refuse):
         job = await client.submit(refuse)
         with pytest.raises(JobFailed, match="this account is closed"):
-            await job.result(timeout=10)
+            await job.result(timeout=60)
         status = await job.status()
         assert (status.state, status.attempt) == (State.FAILED, 1)

@@ -14,7 +14,7 @@ async def third_time_lucky(ctx: Context) -> int:
 async def test_retry_until_success(client: Client, run_worker: RunWorker) -> None:
     async with run_worker(third_time_lucky):
         job = await client.submit(third_time_lucky)
-        assert await job.result(timeout=10) == 3
+        assert await job.result(timeout=60) == 3
         status = await job.status()
         assert status.attempt == 3
         assert [line.error.message for line in status.history if line.error] == ["attempt 1 of 4", "attempt 2 of 4"]

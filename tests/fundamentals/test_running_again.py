@@ -19,10 +19,10 @@ async def test_retry_an_ended_job(client: Client, run_worker: RunWorker) -> None
     async with run_worker(fragile):
         job = await client.submit(fragile)
         with pytest.raises(JobFailed):
-            await job.result(timeout=10)
+            await job.result(timeout=60)
         repaired = True
         await job.retry()
-        assert await job.result(timeout=10) == "works"
+        assert await job.result(timeout=60) == "works"
         status = await job.status()
         assert (status.state, status.attempt) == (State.SUCCEEDED, 1)
         assert [line.event for line in status.history] == ["dead", "requeue"]

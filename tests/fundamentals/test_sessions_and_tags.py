@@ -12,7 +12,7 @@ async def context(ctx: Context) -> tuple[str | None, tuple[str, ...]]:
 async def test_session_and_tags_are_seen_by_the_tool_and_in_the_status(client: Client, run_worker: RunWorker) -> None:
     async with run_worker(context):
         job = await client.submit(context, session_id="chat 9", tags=["report", "nightly"])
-        assert await job.result(timeout=10) == ("chat 9", ("report", "nightly"))
+        assert await job.result(timeout=60) == ("chat 9", ("report", "nightly"))
     status = await job.status()
     assert (status.tool, status.session_id, status.tags) == ("context", "chat 9", ["report", "nightly"])
     assert status.submitted_at is not None

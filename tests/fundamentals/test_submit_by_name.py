@@ -13,7 +13,7 @@ async def add(a: int, b: int = 10) -> int:
 
 async def test_by_name(client: Client, run_worker: RunWorker) -> None:
     async with run_worker(add):
-        assert await (await client.submit("add", {"a": 1})).result(timeout=10) == 11
+        assert await (await client.submit("add", {"a": 1})).result(timeout=60) == 11
 
 
 async def test_wrong_arguments_by_name_fail_the_job_without_another_attempt(
@@ -22,7 +22,7 @@ async def test_wrong_arguments_by_name_fail_the_job_without_another_attempt(
     async with run_worker(add):
         job = await client.submit("add", {"a": "one"})
         with pytest.raises(JobFailed) as caught:
-            await job.result(timeout=10)
+            await job.result(timeout=60)
         assert caught.value.error_type == "ArgumentsInvalid"
         assert (await job.status()).state is State.FAILED
 

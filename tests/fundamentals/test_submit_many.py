@@ -17,7 +17,7 @@ async def greet(name: str) -> str:
 async def test_submit_many(client: Client, run_worker: RunWorker) -> None:
     async with run_worker(double, greet):
         jobs = await client.submit_many([(double, {"number": 1}), ("greet", {"name": "Ada"}), (double, {"number": 3})])
-        assert [await job.result(timeout=10) for job in jobs] == [2, "hello Ada", 6]
+        assert [await job.result(timeout=60) for job in jobs] == [2, "hello Ada", 6]
 
 
 async def test_a_key_covers_them_all(client: Client) -> None:

@@ -26,11 +26,11 @@ def _script(url: str) -> None:
     with SyncClient(url) as client:
         job = client.submit(count, {"limit": 3})
         assert [event.text for event in job.events()] == ["0", "1", "2"]
-        assert job.result(timeout=10) == 3
+        assert job.result(timeout=60) == 3
         assert client.job(job.id).status().state is State.SUCCEEDED
         jobs = client.submit_many([(count, {"limit": 1}), ("count", {"limit": 2})])
-        assert [job.result(timeout=10) for job in jobs] == [1, 2]
-        assert client.send(Ping(text="pong")).result(timeout=10) == "pong"
+        assert [job.result(timeout=60) for job in jobs] == [1, 2]
+        assert client.send(Ping(text="pong")).result(timeout=60) == "pong"
         assert client.submit(count, {"limit": 1}, delay=60).cancel() is State.CANCELLED
     client.close()  # harmless
 

@@ -15,5 +15,5 @@ def where(ctx: Context) -> str:
 async def test_a_sync_tool_runs_in_a_thread_of_its_own(client: Client, run_worker: RunWorker) -> None:
     async with run_worker(where):
         job = await client.submit(where)
-        assert await job.result(timeout=10) == f"tool {job.id}"
+        assert await job.result(timeout=60) == f"tool {job.id}"
         assert (await job.status()).progress == 0.5

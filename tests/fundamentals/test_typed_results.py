@@ -40,9 +40,9 @@ async def model() -> Model | None:
 
 async def test_by_function_typed_by_name_plain(client: Client, run_worker: RunWorker) -> None:
     async with run_worker(struct, data, model):
-        assert await (await client.submit(struct)).result(timeout=10) == Struct(date(2030, 1, 2))
-        assert await (await client.submit(data)).result(timeout=10) == [Data(date(2030, 1, 2))]
-        assert await (await client.submit(model)).result(timeout=10) == Model(day=date(2030, 1, 2))
+        assert await (await client.submit(struct)).result(timeout=60) == Struct(date(2030, 1, 2))
+        assert await (await client.submit(data)).result(timeout=60) == [Data(date(2030, 1, 2))]
+        assert await (await client.submit(model)).result(timeout=60) == Model(day=date(2030, 1, 2))
         plain = await client.submit("struct")
-        assert await plain.result(timeout=10) == {"day": "2030-01-02"}
-        assert await client.job(plain.id, returns=Struct).result(timeout=10) == Struct(date(2030, 1, 2))
+        assert await plain.result(timeout=60) == {"day": "2030-01-02"}
+        assert await client.job(plain.id, returns=Struct).result(timeout=60) == Struct(date(2030, 1, 2))

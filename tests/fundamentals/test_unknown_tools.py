@@ -26,7 +26,7 @@ async def test_it_waits_for_a_worker_that_knows_it(
     async with run_worker(old):
         await eventually(put_aside)
     async with run_worker(new):
-        assert await job.result(timeout=20) == "new"
+        assert await job.result(timeout=60) == "new"
     assert (await job.status()).attempt == 1
 
 
@@ -34,5 +34,5 @@ async def test_but_not_for_ever(client: Client, run_worker: RunWorker) -> None:
     async with run_worker(old, unknown_tool_wait=0.2):
         job = await client.submit(new)
         with pytest.raises(JobFailed, match="no tool 'new' here"):
-            await job.result(timeout=10)
+            await job.result(timeout=60)
         assert (await job.status()).state is State.DEAD

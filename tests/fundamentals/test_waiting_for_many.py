@@ -25,5 +25,5 @@ async def test_gather(client: Client, run_worker: RunWorker) -> None:
 async def test_as_completed(client: Client, run_worker: RunWorker) -> None:
     async with run_worker(double):
         jobs = await client.submit_many((double, {"number": number}) for number in range(20))
-        results = [await result for result in asyncio.as_completed([job.result(timeout=20) for job in jobs])]
+        results = [await result for result in asyncio.as_completed([job.result(timeout=60) for job in jobs])]
         assert sorted(results) == list(range(0, 40, 2))

@@ -32,6 +32,7 @@ from taskserver.store.queries.search import JobFilter, dead_letters, newest_jobs
 from taskserver.store.queries.workers import list_workers
 from tests.brokers import Server, kinds
 from tests.conftest import Eventually
+from tests.patience import PATIENCE
 
 RARE = {
     "cluster|slots", "role", "wait", "waitaof", "hincrby",  # several servers; submits that wait for disk and replicas
@@ -153,14 +154,14 @@ async def submit(client: Client) -> list[Any]:
 async def hear(client: Client, jobs: list[Any]) -> None:
     """What became of them; the first one runs again."""
     first, failed, unknown, turned, *many = [client.job(job.id) for job in jobs]
-    assert await first.result(timeout=20) == "x" * 200
+    assert await first.result(timeout=PATIENCE) == "x" * 200
     assert [event.text async for event in first.events()] == ["half", "said"]
     assert (await first.status()).state is State.SUCCEEDED
     for job in (failed, unknown):
         with pytest.raises(JobFailed):
-            await job.result(timeout=20)
-    assert await turned.result(timeout=20) == ""
-    assert [len(await job.result(timeout=20)) for job in many] == [200] * 3
+            await job.result(timeout=PATIENCE)
+    assert await turned.result(timeout=PATIENCE) == ""
+    assert [len(await job.result(timeout=PATIENCE)) for job in many] == [200] * 3
     await first.retry()
 
 
@@ -189,7 +190,7 @@ async def keep_house(broker: Broker) -> None:
 async def look_after(broker: Broker, client: Client, ended: str) -> None:
     """What an operator sees and does; there are two dead letters, and eight jobs wait."""
     assert [event.text async for event in client.job(ended).events()] == ["half", "said"]
-    assert await client.job(ended).result(timeout=20)
+    assert await client.job(ended).result(timeout=PATIENCE)
     await broker.check_schema()
     assert await health.examine_servers(broker)
     assert await examine_queue(broker, "default", lambda *_: None)
@@ -241,7 +242,7 @@ async def test_every_role_does_its_work_with_its_own_rights_and_needs_them_all(
             await until(1, "hold")
             assert await held.cancel() is State.RUNNING
             with pytest.raises(JobCancelled):
-                await held.result(timeout=20)
+                await held.result(timeout=PATIENCE)
     assert town.denied() == []
     too_much = {role.name: {*role.commands, *role.newer} - town.used[role.name] - RARE for role in ROLES.values()}
     assert too_much == {role: set() for role in ROLES}
@@ -295,11 +296,11 @@ async def test_a_dashboard_cannot_submit(town: Town) -> None:
 async def test_a_dashboard_sees_workers_and_may_tell_them_to_stop(town: Town, brokers: dict[str, Broker]) -> None:
     hired = Worker(Broker(town.urls["worker"], patience=1.0), Toolbox.of(work), WorkerConfig(lease=1.0, grace_period=0))
     life = asyncio.create_task(hired.run())
-    await asyncio.wait_for(hired.ready.wait(), 20)
+    await asyncio.wait_for(hired.ready.wait(), PATIENCE)
     (seen,) = await list_workers(brokers["dashboard"])
     assert (seen.name, seen.tools, seen.supervisor) == (hired.name, ["work"], None)
     await send_command(brokers["dashboard"], seen.queues[0], FleetCommand(id="1", action=Action.STOP, whom=seen.name))
-    await asyncio.wait_for(life, 20)
+    await asyncio.wait_for(life, PATIENCE)
     assert await list_workers(brokers["dashboard"]) == []
     await hired._broker.close()
 
@@ -313,7 +314,7 @@ async def test_a_producer_signs_anew_and_a_workers_tool_hands_out_work(
         await job.cancel()
         await job.retry()
     async with Client(town.urls["worker"]) as client, worker(town):
-        assert await (await client.submit(work, {"what": "w"})).result(timeout=20) == "w" * 200
+        assert await (await client.submit(work, {"what": "w"})).result(timeout=PATIENCE) == "w" * 200
     assert town.denied() == []
 
 
@@ -328,7 +329,7 @@ async def test_a_team_may_be_kept_to_a_queue_of_its_own(town: Town) -> None:
     hired = Worker(broker, Toolbox.of(work), WorkerConfig(queues=("theirs",), lease=1.0))
     life = asyncio.create_task(hired.run())
     async with Client(town.urls["producer"], queue="theirs") as client:
-        assert await (await client.submit(work, {"what": "x"})).result(timeout=20) == "x" * 200
+        assert await (await client.submit(work, {"what": "x"})).result(timeout=PATIENCE) == "x" * 200
         assert await grow(broker, "theirs", 2) == 2
         assert town.denied() == []
         with pytest.raises(BrokerDenied):

@@ -6,6 +6,7 @@ import pytest
 
 from taskserver.domain.job import State
 from taskserver.store.jobs import admin
+from tests.patience import PATIENCE
 from tests.store.harness import LARGE_ERROR, LONG_MS, QUEUE, Queue, release, retry, succeed
 
 
@@ -23,9 +24,9 @@ async def test_a_running_job_is_asked_and_its_worker_told(queue: Queue) -> None:
     job = await queue.running()
     async with queue.redis.pubsub() as worker:
         await worker.subscribe(queue.keys.control)
-        await worker.get_message(timeout=5)
+        await worker.get_message(timeout=PATIENCE)
         assert await queue.cancel(job.key) == [State.RUNNING]
-        assert (await worker.get_message(timeout=5))["data"].decode() == f"cancel {job.key}"
+        assert (await worker.get_message(timeout=PATIENCE))["data"].decode() == f"cancel {job.key}"
     status = await queue.status(job.key)
     assert (status.state, status.cancel_requested) == (State.RUNNING, True)
 

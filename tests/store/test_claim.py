@@ -14,6 +14,7 @@ from taskserver.store.jobs import admin
 from taskserver.store.jobs import claim as claiming
 from taskserver.store.jobs.claim import BlockingReader, StreamEntry
 from taskserver.store.jobs.submit import submit
+from tests.patience import PATIENCE
 from tests.store.harness import LONG_MS, PAYLOAD, QUEUE, Queue, release, retry, succeed
 
 
@@ -236,19 +237,25 @@ async def test_nothing_is_claimed_from_a_paused_queue(queue: Queue) -> None:
 async def test_workers_are_told_that_the_queue_goes_on(queue: Queue) -> None:
     async with queue.redis.pubsub() as workers:
         await workers.subscribe(queue.keys.control)
-        await workers.get_message(timeout=5)
+        await workers.get_message(timeout=PATIENCE)
         await admin.resume(queue.broker, QUEUE)
-        assert (await workers.get_message(timeout=5))["data"] == b"resume"
+        assert (await workers.get_message(timeout=PATIENCE))["data"] == b"resume"
 
 
 # Waking up
 
 
-async def test_a_waiting_read_wakes_up_with_the_job(queue: Queue) -> None:
+@pytest.fixture
+def blocks_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read that misses its signal does not end by itself."""
+    monkeypatch.setattr(claiming, "BLOCK_SECONDS", 3600)
+
+
+async def test_a_waiting_read_wakes_up_with_the_job(queue: Queue, blocks_for_ever: None) -> None:
     wake_up = BlockingReader(queue.broker, QUEUE, "w1")
     reading = asyncio.create_task(wake_up.read())
     key = await queue.submit()
-    entries = await asyncio.wait_for(reading, 4)
+    entries = await asyncio.wait_for(reading, PATIENCE)
     assert [(entry.lane, entry.key) for entry in entries] == [("normal", key)]
     assert [job.key for job in (await claim(queue, (1, 0, 0), entries)).jobs] == [key]
 
@@ -275,16 +282,16 @@ async def test_an_entry_whose_job_ended_meanwhile_is_thrown_away(queue: Queue) -
     assert (await queue.entries(), await queue.pending()) == (0, 0)
 
 
-async def test_a_read_is_interrupted_even_before_it_waits(queue: Queue) -> None:
+async def test_a_read_is_interrupted_even_before_it_waits(queue: Queue, blocks_for_ever: None) -> None:
     wake_up = BlockingReader(queue.broker, QUEUE, "w1")
     await wake_up.interrupt()  # harmless when nothing is read
     reading = asyncio.create_task(wake_up.read())
     await asyncio.sleep(0)
     await wake_up.interrupt()
-    assert await asyncio.wait_for(reading, 2) == []
+    assert await asyncio.wait_for(reading, PATIENCE) == []
 
 
-async def test_a_waiting_read_is_interrupted(queue: Queue, eventually: Any) -> None:
+async def test_a_waiting_read_is_interrupted(queue: Queue, blocks_for_ever: None, eventually: Any) -> None:
     wake_up = BlockingReader(queue.broker, QUEUE, "w1")
     reading = asyncio.create_task(wake_up.read())
 
@@ -294,10 +301,12 @@ async def test_a_waiting_read_is_interrupted(queue: Queue, eventually: Any) -> N
 
     await eventually(blocked)
     await wake_up.interrupt()
-    assert await asyncio.wait_for(reading, 2) == []
+    assert await asyncio.wait_for(reading, PATIENCE) == []
 
 
-async def test_a_stream_deleted_under_a_waiting_read_is_told_as_such(queue: Queue, eventually: Any) -> None:
+async def test_a_stream_deleted_under_a_waiting_read_is_told_as_such(
+    queue: Queue, blocks_for_ever: None, eventually: Any
+) -> None:
     wake_up = BlockingReader(queue.broker, QUEUE, "w1")
     reading = asyncio.create_task(wake_up.read())
 
@@ -308,7 +317,7 @@ async def test_a_stream_deleted_under_a_waiting_read_is_told_as_such(queue: Queu
     await eventually(blocked)
     await queue.redis.delete(queue.keys.lane("normal"))
     with pytest.raises(GroupMissing):
-        await asyncio.wait_for(reading, 4)
+        await asyncio.wait_for(reading, PATIENCE)
 
 
 # Groups that are gone

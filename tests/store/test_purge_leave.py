@@ -10,11 +10,12 @@ from taskserver.domain.job import State
 from taskserver.store.jobs import admin, recover
 from taskserver.store.jobs.admin import BATCH
 from taskserver.store.jobs.claim import BlockingReader
+from tests.patience import PATIENCE
 from tests.store.harness import LONG_MS, QUEUE, Queue, fail, says, succeed
 
 
 async def purge(queue: Queue) -> int:
-    return await asyncio.wait_for(admin.purge(queue.broker, QUEUE), 10)
+    return await asyncio.wait_for(admin.purge(queue.broker, QUEUE), PATIENCE)
 
 
 async def test_all_that_waits_is_cancelled_and_what_runs_goes_on(queue: Queue) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from taskserver.domain.events import EventKind
 from taskserver.domain.job import State
 from taskserver.store.queries import jobs as job_queries
+from tests.patience import PATIENCE
 from tests.store.harness import QUEUE, Queue, retry, says, succeed
 
 DAY_MS = 86_400_000
@@ -80,6 +81,6 @@ async def test_followers_are_told(queue: Queue) -> None:
     job = await queue.running()
     async with queue.redis.pubsub() as client:
         await client.subscribe(queue.keys.done("000000"))
-        await client.get_message(timeout=5)
+        await client.get_message(timeout=PATIENCE)
         await queue.report(says(job, 1, "words"))
-        assert (await client.get_message(timeout=5))["data"].decode() == f"e{job.key}"
+        assert (await client.get_message(timeout=PATIENCE))["data"].decode() == f"e{job.key}"

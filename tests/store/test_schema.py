@@ -13,6 +13,7 @@ from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.schema import NUMBER, OURS, Schema
 from taskserver.store.keys import SCHEMA
 from taskserver.worker.maintenance import schema_watcher
+from tests.patience import PATIENCE
 
 NEWER = f"{NUMBER + 1} 9.1.0"
 UPGRADE = rf"holds keys of schema {NUMBER + 1}, .*knows schema {NUMBER}: pip install --upgrade 'taskserver>=9\.1\.0'"
@@ -116,7 +117,7 @@ async def test_a_worker_that_it_has_moved_past_lets_its_jobs_end_and_says_why(
     go_on.set()
     with pytest.raises(BrokerUnsuitable, match=UPGRADE):
         await life
-    assert await job.result(timeout=20) == "done"
+    assert await job.result(timeout=PATIENCE) == "done"
     await broker.close()
 
 

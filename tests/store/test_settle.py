@@ -11,6 +11,7 @@ from taskserver.domain.job import AttemptRecord, ClaimedJob, Failure, Outcome, S
 from taskserver.domain.settlement import Defer, DeferLimits, Finish, Refusal, Settlement
 from taskserver.store.jobs import notifications, settle
 from taskserver.store.keys import GROUP
+from tests.patience import PATIENCE
 from tests.store.harness import (
     LARGE_ERROR,
     LARGE_RESULT,
@@ -127,9 +128,9 @@ async def test_whoever_waits_is_told_on_the_channel_of_the_submitter(queue: Queu
     job, other, third = [await queue.running() for _ in range(3)]
     async with queue.redis.pubsub() as client:
         await client.subscribe(queue.keys.done("000000"))
-        await client.get_message(timeout=5)
+        await client.get_message(timeout=PATIENCE)
         await queue.settle(succeed(job), succeed(other, LARGE_RESULT), fail(third, State.FAILED, SMALL_ERROR))
-        message = (await client.get_message(timeout=5))["data"]
+        message = (await client.get_message(timeout=PATIENCE))["data"]
         assert list(notifications.ended_jobs(message)) == [
             (job.key, Outcome(State.SUCCEEDED, SMALL_RESULT)),
             (other.key, None),  # too long to be told
@@ -141,9 +142,9 @@ async def test_an_end_without_an_outcome_tells_where_to_look(queue: Queue) -> No
     job = await queue.submit()
     async with queue.redis.pubsub() as client:
         await client.subscribe(queue.keys.done("000000"))
-        await client.get_message(timeout=5)
+        await client.get_message(timeout=PATIENCE)
         await queue.cancel(job)
-        assert list(notifications.ended_jobs((await client.get_message(timeout=5))["data"])) == [(job, None)]
+        assert list(notifications.ended_jobs((await client.get_message(timeout=PATIENCE))["data"])) == [(job, None)]
 
 
 # Retry

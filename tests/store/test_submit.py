@@ -13,6 +13,7 @@ from taskserver.store.jobs import admin
 from taskserver.store.jobs import submit as submitting
 from taskserver.store.jobs.submit import BATCH_BYTES, BATCH_JOBS
 from taskserver.store.queries import queues
+from tests.patience import PATIENCE
 from tests.store.harness import LONG_MS, PAYLOAD, QUEUE, Queue, new_job
 
 
@@ -63,12 +64,12 @@ async def test_an_instant_in_the_past_means_now(queue: Queue) -> None:
 async def test_workers_are_told_of_a_job_that_is_due_before_all_others(queue: Queue) -> None:
     async with queue.redis.pubsub() as workers:
         await workers.subscribe(queue.keys.control)
-        await workers.get_message(timeout=5)
+        await workers.get_message(timeout=PATIENCE)
         await queue.submit(delay_ms=2 * LONG_MS)
         await queue.submit(delay_ms=3 * LONG_MS)
         await queue.submit(delay_ms=LONG_MS)
         for _ in range(2):  # the second job is not the next one, so nobody is told
-            message = await workers.get_message(timeout=5)
+            message = await workers.get_message(timeout=PATIENCE)
             assert message["data"].startswith(b"due ")
         assert await workers.get_message(timeout=0) is None
 

@@ -13,6 +13,7 @@ from taskserver.store.broker.connection import Broker
 from taskserver.store.queries import jobs as job_queries
 from tests.brokers import Server, kinds
 from tests.conftest import Eventually, RunWorker
+from tests.patience import PATIENCE
 
 
 @tool
@@ -38,7 +39,7 @@ async def _heard(broker: Broker) -> bool:
 
 async def test_a_lost_notification_costs_a_second(client: Client, broker: Broker, eventually: Eventually) -> None:
     job = await client.submit(answer)
-    waiting = asyncio.create_task(job.result(timeout=10))
+    waiting = asyncio.create_task(job.result(timeout=PATIENCE))
     await eventually(lambda: _heard(broker))
     await _end_silently(broker, job)
     assert await waiting == 42
@@ -52,7 +53,7 @@ async def test_nor_more_while_news_of_other_jobs_keep_coming(
             await (await client.submit(answer)).result(timeout=0.05)
 
     silent = await client.submit(answer)
-    waiting = asyncio.create_task(silent.result(timeout=8))
+    waiting = asyncio.create_task(silent.result(timeout=PATIENCE))
     await eventually(lambda: _heard(broker))
     await wait_for_another()  # by now it was looked at for its own sake; only the look at everything finds it later
     await _end_silently(broker, silent)
@@ -65,13 +66,13 @@ async def test_the_subscription_is_made_anew_when_its_connection_is_killed(
     client: Client, broker: Broker, run_worker: RunWorker, eventually: Eventually
 ) -> None:
     job = await client.submit(answer)
-    waiting = asyncio.create_task(job.result(timeout=20))
+    waiting = asyncio.create_task(job.result(timeout=PATIENCE))
     await eventually(lambda: _heard(broker))
     assert await broker.client(broker.url).execute_command("CLIENT KILL TYPE pubsub") >= 1
     async with run_worker(answer):
         assert await waiting == 42
         await eventually(lambda: _heard(broker))
-        assert await (await client.submit(answer)).result(timeout=10) == 42
+        assert await (await client.submit(answer)).result(timeout=PATIENCE) == 42
 
 
 async def test_a_broker_that_was_away_for_long_is_listened_to_again(
@@ -90,7 +91,7 @@ async def test_a_broker_that_was_away_for_long_is_listened_to_again(
 
     monkeypatch.setattr(waiter.Subscription, "subscribe", fail_first)
     job = await client.submit(answer)
-    waiting = asyncio.create_task(job.result(timeout=20))
+    waiting = asyncio.create_task(job.result(timeout=PATIENCE))
     await eventually(lambda: _heard(broker))
     await _end_silently(broker, job)
     assert await waiting == 42
@@ -104,7 +105,7 @@ async def test_results_that_fill_several_answers_all_arrive(client: Client, monk
 
     monkeypatch.setattr(job_queries, "outcomes", two_at_most)
     jobs = [await client.submit(answer) for _ in range(7)]
-    waiting = [asyncio.create_task(job.result(timeout=20)) for job in jobs]
+    waiting = [asyncio.create_task(job.result(timeout=PATIENCE)) for job in jobs]
     for job in jobs:
         await _end_silently(await client.connect(), job)
     assert await asyncio.gather(*waiting) == [42] * 7
@@ -126,7 +127,7 @@ async def test_an_unforeseen_failure_does_not_leave_everybody_waiting(
     monkeypatch.setattr(job_queries, "outcomes", fail_once)
     job = await client.submit(answer)
     await _end_silently(broker, job)
-    assert await job.result(timeout=10) == 42
+    assert await job.result(timeout=PATIENCE) == 42
 
 
 async def test_an_unforeseen_failure_of_a_submit_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +153,7 @@ async def test_results_and_events_outlive_the_broker(server: Server) -> None:
         job = await client.submit(answer)
         broker = await client.connect()
         following = asyncio.create_task(_all_events(job))
-        waiting = asyncio.create_task(job.result(timeout=30))
+        waiting = asyncio.create_task(job.result(timeout=PATIENCE))
         while not await _heard(broker):
             await asyncio.sleep(0.01)
         server.kill()
@@ -189,9 +190,9 @@ async def test_late_news_of_an_earlier_end_are_not_the_next_one(
 ) -> None:
     job = await client.submit(answer)
     await _end_silently(broker, job)
-    assert await job.result(timeout=10) == 42
+    assert await job.result(timeout=PATIENCE) == 42
     await job.retry()
-    waiting = asyncio.create_task(job.result(timeout=10))
+    waiting = asyncio.create_task(job.result(timeout=PATIENCE))
     await eventually(lambda: _heard(broker))
     queue, _, key = job.id.rpartition("-")
     earlier = b"d" + key.encode() + b"s\x01" + msgspec.msgpack.encode(42)

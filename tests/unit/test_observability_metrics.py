@@ -23,6 +23,7 @@ from taskserver.observability.loopwatch import LoopWatch
 from taskserver.observability.metrics import DECLARED, ClientMetrics, of_tally, registry_of
 from taskserver.observability.serving import PageServer, health_page, metrics_page
 from taskserver.observability.tally import Submissions, Tally
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 NAMES = {name for each in DECLARED for name in each.names}
@@ -154,7 +155,7 @@ def server() -> Iterator[PageServer]:
 def ask(server: PageServer, path: str, method: str = "GET", **headers: str) -> tuple[int, str, str]:
     asked = urllib.request.Request(server.url + path, method=method, headers=headers)
     try:
-        with urllib.request.urlopen(asked, timeout=20) as answer:
+        with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
             return answer.status, answer.headers["Content-Type"], answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -179,7 +180,7 @@ def test_only_reading_is_allowed(server: PageServer, method: str) -> None:
 
 @pytest.mark.parametrize("said", [b"\xff\x00\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"a" * 100_000, b""])
 def test_nonsense_does_not_stop_it(server: PageServer, said: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as stranger:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as stranger:
         try:
             stranger.sendall(said)
             stranger.shutdown(socket.SHUT_WR)

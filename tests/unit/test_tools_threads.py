@@ -11,6 +11,7 @@ import pytest
 
 from taskserver.domain.events import Report
 from taskserver.tools import Context, run_in_thread, threads
+from tests.patience import PATIENCE
 
 PLACE: contextvars.ContextVar[str] = contextvars.ContextVar("PLACE")
 
@@ -221,5 +222,5 @@ async def main():
     task.cancel()
 asyncio.run(main())
 """
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")

@@ -4,6 +4,7 @@ import asyncio
 
 from taskserver import Client, tool
 from taskserver.store.broker.connection import Broker
+from tests.patience import PATIENCE
 from tests.worker.conftest import Hire
 
 JOBS = 200
@@ -33,5 +34,5 @@ async def test_many_jobs_cost_few_script_calls(client: Client, broker: Broker, h
     await everybody.wait()
     assert await _calls(broker) <= 15  # one claim; and what a worker does at its start, and once a second
     gate.set()
-    await asyncio.gather(*(job.result(timeout=20) for job in jobs))
+    await asyncio.gather(*(job.result(timeout=PATIENCE) for job in jobs))
     assert await _calls(broker) <= 60

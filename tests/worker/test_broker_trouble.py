@@ -11,6 +11,7 @@ from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.broker.connection import Broker
 from tests.brokers import Server, kinds
 from tests.conftest import Eventually
+from tests.patience import PATIENCE
 from tests.worker.conftest import Hire
 
 
@@ -40,7 +41,7 @@ class Ledger:
 async def _ended_once(client: Client, ids: list[str]) -> None:
     for job_id in ids:
         job = client.job(job_id)
-        await job.result(timeout=60)
+        await job.result(timeout=PATIENCE)
         assert (await job.status()).state is State.SUCCEEDED
 
 
@@ -120,7 +121,7 @@ async def test_a_long_job_survives_the_loss_of_its_group(
 
     await eventually(it_is_held_again)
     end.set()
-    await job.result(timeout=10)
+    await job.result(timeout=PATIENCE)
     assert runs == 1
 
 
@@ -144,5 +145,5 @@ async def test_everything_is_flushed_under_a_running_worker(client: Client, brok
     await client.submit(long)
     await begun.wait()
     await broker.client(broker.url).flushall()
-    await asyncio.wait_for(cancelled.wait(), 20)  # there is no such job any more
-    assert await (await client.submit(short)).result(timeout=20) == "done"
+    await asyncio.wait_for(cancelled.wait(), PATIENCE)  # there is no such job any more
+    assert await (await client.submit(short)).result(timeout=PATIENCE) == "done"

@@ -9,6 +9,7 @@ import pytest
 from taskserver import Client, Context, JobCancelled, JobFailed, State, tool
 from taskserver.worker import executor
 from taskserver.worker.attempt import Attempt
+from tests.patience import PATIENCE
 from tests.worker.conftest import Hire
 
 
@@ -47,7 +48,7 @@ async def test_a_timeout_that_is_ignored_still_ends_the_job(client: Client, hire
     await hire(stubborn.tool)
     job = await client.submit(stubborn.tool)
     with pytest.raises(JobFailed, match="longer than its timeout"):
-        await job.result(timeout=10)
+        await job.result(timeout=PATIENCE)
     stubborn.let_go.set()
     assert (await job.status()).state is State.DEAD
 
@@ -59,7 +60,7 @@ async def test_a_cancellation_that_is_ignored_still_ends_the_job(client: Client,
     await stubborn.begun.wait()
     await job.cancel()
     with pytest.raises(JobCancelled):
-        await job.result(timeout=10)
+        await job.result(timeout=PATIENCE)
     stubborn.let_go.set()
 
 
@@ -67,11 +68,11 @@ async def test_its_slot_stays_taken_until_it_has_really_ended(client: Client, hi
     stubborn = Stubborn(timeout=0.1)
     await hire(stubborn.tool, other, concurrency=1)
     with pytest.raises(JobFailed):
-        await (await client.submit(stubborn.tool)).result(timeout=10)
+        await (await client.submit(stubborn.tool)).result(timeout=PATIENCE)
     waiting = await client.submit(other)
     assert (await waiting.status()).state is State.QUEUED
     stubborn.let_go.set()
-    assert await waiting.result(timeout=10) == "done"
+    assert await waiting.result(timeout=PATIENCE) == "done"
 
 
 async def test_a_worker_stops_without_an_attempt_that_does_not_end(client: Client, hire: Hire) -> None:
@@ -79,7 +80,7 @@ async def test_a_worker_stops_without_an_attempt_that_does_not_end(client: Clien
     hired = await hire(stubborn.tool, grace_period=0)
     job = await client.submit(stubborn.tool)
     await stubborn.begun.wait()
-    await asyncio.wait_for(hired.stop(), 20)
+    await asyncio.wait_for(hired.stop(), PATIENCE)
     assert (await job.status()).state is State.QUEUED
     stubborn.let_go.set()
 
@@ -95,11 +96,11 @@ async def test_a_thread_that_outlives_its_timeout_keeps_its_slot(client: Client,
 
     await hire(deaf, other, concurrency=1)
     with pytest.raises(JobFailed, match="longer than its timeout"):
-        await (await client.submit(deaf)).result(timeout=10)
+        await (await client.submit(deaf)).result(timeout=PATIENCE)
     waiting = await client.submit(other)
     assert (await waiting.status()).state is State.QUEUED
     let_go.set()
-    assert await waiting.result(timeout=10) == "done"
+    assert await waiting.result(timeout=PATIENCE) == "done"
     assert seen == [True]
 
 
@@ -118,8 +119,8 @@ async def test_an_attempt_that_is_cancelled_before_its_task_began_gives_its_slot
 
     running.begin = begin_and_cancel  # type: ignore[method-assign]
     with pytest.raises(JobCancelled):
-        await (await client.submit(other)).result(timeout=10)
-    assert await (await client.submit(other)).result(timeout=10) == "done"
+        await (await client.submit(other)).result(timeout=PATIENCE)
+    assert await (await client.submit(other)).result(timeout=PATIENCE) == "done"
 
 
 async def test_an_error_while_cleaning_up_does_not_hide_the_cancellation(client: Client, hire: Hire) -> None:
@@ -138,7 +139,7 @@ async def test_an_error_while_cleaning_up_does_not_hide_the_cancellation(client:
     await begun.wait()
     await job.cancel()
     with pytest.raises(JobCancelled):
-        await job.result(timeout=10)
+        await job.result(timeout=PATIENCE)
 
 
 async def test_a_timed_out_attempt_is_tried_again(client: Client, hire: Hire) -> None:
@@ -150,5 +151,5 @@ async def test_a_timed_out_attempt_is_tried_again(client: Client, hire: Hire) ->
 
     await hire(slow_at_first)
     job = await client.submit(slow_at_first)
-    assert await job.result(timeout=10) == 2
+    assert await job.result(timeout=PATIENCE) == 2
     assert [line.error.type for line in (await job.status()).history if line.error] == ["TimeoutError"]

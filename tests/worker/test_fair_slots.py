@@ -12,6 +12,7 @@ from taskserver import Client, Context, tool
 from taskserver.worker.fair_slots import FairSlots, PartitionSlots
 from taskserver.worker.slots import QueueShare, Slots
 from tests.conftest import RunWorker
+from tests.patience import PATIENCE
 
 
 def portions(size: int, *shares: QueueShare, partitions: Sequence[str] = ()) -> dict[str, PartitionSlots]:
@@ -118,7 +119,7 @@ async def test_who_waits_is_woken_when_its_turn_comes() -> None:
     assert not waiting.done()
     made["a"].give()
     made["a"].claimed(0, made["a"].take())
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, PATIENCE)
     assert begin(made["b"]) == 1
 
 
@@ -140,7 +141,7 @@ async def test_a_worker_keeps_to_the_limit_of_a_queue(client: Client, run_worker
 
     async with run_worker(work, concurrency=4, queues=("limited", "free"), shares=(QueueShare("limited", 5, limit),)):
         jobs = [await client.submit(work, {"queue": q}, queue=q) for q in ("limited", "free") for _ in range(8)]
-        await asyncio.gather(*(job.result(timeout=30) for job in jobs))
+        await asyncio.gather(*(job.result(timeout=PATIENCE) for job in jobs))
     assert most["limited"] <= limit
 
 
@@ -153,6 +154,6 @@ async def test_a_worker_starts_jobs_by_the_weights_of_their_queues(client: Clien
 
     jobs = [await client.submit(work, {"queue": q}, queue=q) for q in ("slow", "fast") for _ in range(40)]
     async with run_worker(work, concurrency=1, queues=("slow", "fast"), shares=(QueueShare("fast", 3),)):
-        await asyncio.gather(*(job.result(timeout=30) for job in jobs))
+        await asyncio.gather(*(job.result(timeout=PATIENCE) for job in jobs))
     among_the_first = Counter(order[:40])
     assert 25 <= among_the_first["fast"] <= 35

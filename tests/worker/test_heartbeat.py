@@ -9,6 +9,7 @@ import pytest
 
 from taskserver import Client, Context, JobFailed, tool
 from tests.conftest import Eventually
+from tests.patience import PATIENCE
 from tests.worker.conftest import Hire, Process, Talk
 
 Spawn = Callable[..., Process]
@@ -33,7 +34,7 @@ async def test_a_job_longer_than_its_lease_runs_once(client: Client, hire: Hire,
 
     await eventually(two_leases_later)
     end.set()
-    assert await job.result(timeout=10) == 1
+    assert await job.result(timeout=PATIENCE) == 1
     assert begun == [1]
 
 
@@ -42,7 +43,7 @@ async def test_a_tool_that_blocks_the_event_loop_keeps_its_lease(client: Client,
     spawn(lease=0.9)
     job = await client.submit("nap", {"seconds": 1.8})
     assert await talk.heard() == "attempt 1"
-    assert await job.result(timeout=30) == 1
+    assert await job.result(timeout=PATIENCE) == 1
     assert (await job.status()).history == []
 
 
@@ -61,7 +62,7 @@ async def test_a_process_that_was_frozen_past_a_timeout_goes_on(client: Client, 
     await asyncio.sleep(0.9)  # the freeze itself: there is nothing to wait for
     process.thaw()
     with pytest.raises(JobFailed):
-        await job.result(timeout=30)
+        await job.result(timeout=PATIENCE)
     assert process.running()
 
 
@@ -120,9 +121,9 @@ async def test_late_news_of_a_lost_attempt_do_not_end_the_next_one(client: Clien
     go_on[0].set()
     await begun[1].wait()
     arrive.set()
-    await asyncio.wait_for(arrived.wait(), 10)  # the beat after it
+    await asyncio.wait_for(arrived.wait(), PATIENCE)  # the beat after it
     go_on[1].set()
-    assert await job.result(timeout=10) == 2
+    assert await job.result(timeout=PATIENCE) == 2
 
 
 async def test_an_attempt_that_its_own_worker_took_over_is_cancelled(client: Client, hire: Hire) -> None:
@@ -143,10 +144,10 @@ async def test_an_attempt_that_its_own_worker_took_over_is_cancelled(client: Cli
     job = await client.submit(long)
     await begun[0].wait()
     hired.silence()
-    await asyncio.wait_for(begun[1].wait(), 20)
-    await asyncio.wait_for(cancelled.wait(), 10)
+    await asyncio.wait_for(begun[1].wait(), PATIENCE)
+    await asyncio.wait_for(cancelled.wait(), PATIENCE)
     end.set()
-    assert await job.result(timeout=10) == 2
+    assert await job.result(timeout=PATIENCE) == 2
 
 
 def _count_beats(worker: Any) -> list[None]:

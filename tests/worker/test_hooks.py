@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from taskserver import BaseConsumer, BaseMessage, Client, Context, JobFailed, State
+from tests.patience import PATIENCE
 from tests.worker.conftest import Hire
 
 
@@ -52,7 +53,7 @@ class Shop(BaseConsumer[Order]):
 async def test_on_success(client: Client, hire: Hire, does: str) -> None:
     await hire(Shop(HOOKS[does]))
     job = await client.send(Order())
-    assert await job.result(timeout=10) == "sold"
+    assert await job.result(timeout=PATIENCE) == "sold"
     assert (await job.status()).history == []
 
 
@@ -61,7 +62,7 @@ async def test_on_failure(client: Client, hire: Hire, does: str) -> None:
     await hire(Shop(HOOKS[does]))
     job = await client.send(Order(good=False))
     with pytest.raises(JobFailed, match="sold out"):
-        await job.result(timeout=10)
+        await job.result(timeout=PATIENCE)
     assert [line.event for line in (await job.status()).history] == ["failed"]
 
 
@@ -76,5 +77,5 @@ async def test_a_should_retry_that_raises_counts_as_not_overridden(client: Clien
     await hire(Broken)
     job = await client.send(Order(), max_retries=0)
     with pytest.raises(JobFailed, match="sold out"):
-        await job.result(timeout=10)
+        await job.result(timeout=PATIENCE)
     assert (await job.status()).state is State.DEAD

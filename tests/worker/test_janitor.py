@@ -11,6 +11,7 @@ from taskserver.store.maintenance.audit import take_turn
 from taskserver.store.queries import queues
 from taskserver.worker.maintenance import janitor
 from tests.conftest import Eventually, RunWorker
+from tests.patience import PATIENCE
 
 
 @tool
@@ -26,7 +27,7 @@ async def test_jobs_of_deleted_streams_run_when_a_worker_starts(
     keys = broker.keys("default")
     await broker.client(broker.url).delete(*(keys.lane(lane) for lane in (RETURNED, *LANES)), keys.delayed)
     async with run_worker(double):
-        assert [await job.result(timeout=20) for job in jobs] == [2 * number for number in range(21)]
+        assert [await job.result(timeout=PATIENCE) for job in jobs] == [2 * number for number in range(21)]
 
 
 async def test_jobs_run_when_their_streams_are_deleted_under_a_worker(
@@ -34,12 +35,12 @@ async def test_jobs_run_when_their_streams_are_deleted_under_a_worker(
 ) -> None:
     keys = broker.keys("default")
     async with run_worker(double):
-        assert await (await client.submit(double, {"number": 1})).result(timeout=20) == 2
+        assert await (await client.submit(double, {"number": 1})).result(timeout=PATIENCE) == 2
         await broker.client(broker.url).hset(keys.meta, "paused", "1")
         job = await client.submit(double, {"number": 2})
         await broker.client(broker.url).delete(*(keys.lane(lane) for lane in (RETURNED, *LANES)))
         await broker.client(broker.url).hdel(keys.meta, "paused")
-        assert await job.result(timeout=20) == 4
+        assert await job.result(timeout=PATIENCE) == 4
 
 
 async def test_a_janitor_that_died_in_its_round_is_followed_soon(
@@ -51,7 +52,7 @@ async def test_a_janitor_that_died_in_its_round_is_followed_soon(
     await server.xtrim(keys.lane("normal"), maxlen=0)
     assert await take_turn(broker, "default", "one that dies", 300)
     async with run_worker(double):
-        assert await job.result(timeout=10) == 2
+        assert await job.result(timeout=PATIENCE) == 2
 
 
 async def test_while_it_goes_around_it_is_the_janitor_only_for_a_moment(
@@ -101,4 +102,4 @@ async def test_queues_that_nobody_uses_are_forgotten_by_workers_of_others(
     async with run_worker(double):
         await eventually(forgotten)
         assert not await server.exists(lane)
-        assert await (await client.submit(double, {"number": 1})).result(timeout=20) == 2
+        assert await (await client.submit(double, {"number": 1})).result(timeout=PATIENCE) == 2

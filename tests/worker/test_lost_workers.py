@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from taskserver import Client, Context, JobFailed, State, tool
+from tests.patience import PATIENCE
 from tests.worker.conftest import Hire, Process, Talk
 
 Spawn = Callable[..., Process]
@@ -23,7 +24,7 @@ async def test_a_dead_workers_job_is_running_again_within_two_leases(
     assert await talk.heard() == "attempt 1"
     await hire(linger, lease=2)
     first.kill()
-    assert await job.result(timeout=30) == "attempt 2"
+    assert await job.result(timeout=PATIENCE) == "attempt 2"
     status = await job.status()
     (lost,) = status.history
     assert (lost.event, lost.attempt) == ("lost", 1)
@@ -38,7 +39,7 @@ async def test_the_time_until_then_is_at_most_two_leases(client: Client, spawn: 
     await hire(linger, lease=2)
     first.kill()
     seconds, micros = await _clock(client)
-    await job.result(timeout=30)
+    await job.result(timeout=PATIENCE)
     started = (await job.status()).started_at
     assert started is not None
     assert started - (seconds + micros / 1e6) < 4
@@ -55,11 +56,11 @@ async def test_a_frozen_worker_hears_that_it_lost_its_job(client: Client, spawn:
     assert await talk.heard() == "attempt 1"
     frozen.freeze()
     await hire(linger, lease=1.5)
-    assert await job.result(timeout=30) == "attempt 2"
+    assert await job.result(timeout=PATIENCE) == "attempt 2"
     frozen.thaw()
     assert await talk.heard() == "cancelled 1"
     assert [event async for event in job.events()] == []  # what it said then was refused
-    assert await job.result(timeout=10) == "attempt 2"
+    assert await job.result(timeout=PATIENCE) == "attempt 2"
 
 
 async def test_a_frozen_worker_cannot_finish_its_job_late(client: Client, spawn: Spawn, hire: Hire, talk: Talk) -> None:
@@ -69,11 +70,11 @@ async def test_a_frozen_worker_cannot_finish_its_job_late(client: Client, spawn:
     frozen.freeze()
     await talk.say("late")  # it finds this word when it wakes up, and returns it
     await hire(linger, lease=1.5)
-    assert await job.result(timeout=30) == "attempt 2"
+    assert await job.result(timeout=PATIENCE) == "attempt 2"
     frozen.thaw()
     other = await client.submit("nap", {"seconds": 0})  # only the thawed one knows this tool
-    assert await other.result(timeout=30) == 1
-    assert await job.result(timeout=10) == "attempt 2"
+    assert await other.result(timeout=PATIENCE) == 1
+    assert await job.result(timeout=PATIENCE) == "attempt 2"
     assert [line.event for line in (await job.status()).history] == ["lost"]
 
 
@@ -83,7 +84,7 @@ async def test_a_job_that_kills_its_workers_is_dead_after_its_attempts(client: C
     assert await spawn(lease=1.5).code() != 0
     spawn(lease=1.5)
     with pytest.raises(JobFailed, match="2 attempts are used up"):
-        await job.result(timeout=30)
+        await job.result(timeout=PATIENCE)
     status = await job.status()
     assert status.state is State.DEAD
     assert [(line.event, line.attempt) for line in status.history] == [("lost", 1), ("lost", 2), ("dead", 2)]
@@ -95,7 +96,7 @@ async def test_the_tools_own_limit_buries_a_job_whose_submitter_set_none(client:
     assert await spawn(lease=1.5).code() != 0
     spawn(lease=1.5)
     with pytest.raises(JobFailed, match="2 attempts are used up"):
-        await job.result(timeout=30)
+        await job.result(timeout=PATIENCE)
     status = await job.status()
     assert status.attempt == 2
     assert status.error is not None

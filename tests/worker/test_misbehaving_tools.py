@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from taskserver import Client, JobFailed, tool
+from tests.patience import PATIENCE
 from tests.worker.conftest import Hire
 
 
@@ -56,10 +57,10 @@ async def test_an_error_of_any_kind_fails_its_own_job_only(client: Client, hire:
     jobs = [await client.submit(guilty, {"error": error}) for error in ERRORS]  # type: ignore[call-overload]
     for job, error in zip(jobs, ERRORS, strict=True):
         with pytest.raises(JobFailed) as caught:
-            await job.result(timeout=20)
+            await job.result(timeout=PATIENCE)
         assert caught.value.error_type.endswith((error, "RuntimeError")), error
         assert "test_misbehaving_tools.py" in caught.value.traceback or error == "CancelledError", error
-    assert await (await client.submit(fine)).result(timeout=10) == "fine"
+    assert await (await client.submit(fine)).result(timeout=PATIENCE) == "fine"
 
 
 async def test_a_tool_that_cancels_its_own_task_has_failed(client: Client, hire: Hire) -> None:
@@ -72,13 +73,13 @@ async def test_a_tool_that_cancels_its_own_task_has_failed(client: Client, hire:
 
     await hire(cancels_itself)
     with pytest.raises(JobFailed, match="cancelled by its own code"):
-        await (await client.submit(cancels_itself)).result(timeout=10)
+        await (await client.submit(cancels_itself)).result(timeout=PATIENCE)
 
 
 async def test_the_traceback_begins_in_the_tool(client: Client, hire: Hire) -> None:
     await hire(raises)
     with pytest.raises(JobFailed) as caught:
-        await (await client.submit(raises, {"error": "TimeoutError"})).result(timeout=10)
+        await (await client.submit(raises, {"error": "TimeoutError"})).result(timeout=PATIENCE)
     first_frame = caught.value.traceback.splitlines()[1]
     assert "test_misbehaving_tools.py" in first_frame
     assert caught.value.error_message == "mine"
@@ -91,5 +92,5 @@ async def test_a_very_long_error_is_cut(client: Client, hire: Hire) -> None:
 
     await hire(verbose)
     with pytest.raises(JobFailed, match="characters left out") as caught:
-        await (await client.submit(verbose)).result(timeout=10)
+        await (await client.submit(verbose)).result(timeout=PATIENCE)
     assert len(caught.value.error_message) < 5_000

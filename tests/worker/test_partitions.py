@@ -18,6 +18,7 @@ from taskserver.store.queries import queues
 from taskserver.store.queries.workers import list_workers
 from taskserver.worker.slots import QueueShare
 from tests.conftest import Eventually
+from tests.patience import PATIENCE
 from tests.worker.conftest import Hire
 
 
@@ -47,7 +48,7 @@ async def test_jobs_run_wherever_they_are(hire: Hire, broker_url: str) -> None:
         while len(await stored.expand(broker, "mail")) < 3:
             await asyncio.sleep(0.01)
         jobs = [await client.submit(double, {"number": i}) for i in range(12)]
-        assert [await job.result(timeout=10) for job in jobs] == [2 * i for i in range(12)]
+        assert [await job.result(timeout=PATIENCE) for job in jobs] == [2 * i for i in range(12)]
         assert Counter(map(place, jobs)) == {"mail": 4, "mail~1": 4, "mail~2": 4}
         assert {(await job.status()).queue for job in jobs} == {"mail"}
 
@@ -67,7 +68,7 @@ async def test_many_are_spread_in_chunks_and_handles_come_in_order(hire: Hire, b
     async with Client(broker_url, queue="mail") as client:
         jobs = await client.submit_many([(double, {"number": i}) for i in range(300)])
         assert Counter(map(place, jobs)) == {"mail": 100, "mail~1": 100, "mail~2": 100}
-        assert await asyncio.gather(*(job.result(timeout=10) for job in jobs)) == [2 * i for i in range(300)]
+        assert await asyncio.gather(*(job.result(timeout=PATIENCE) for job in jobs)) == [2 * i for i in range(300)]
 
 
 async def test_the_same_key_is_the_same_job(broker_url: str) -> None:
@@ -94,7 +95,7 @@ async def test_signed_messages_are_for_their_partition(
         jobs = [await client.submit(double, {"number": 1}) for _ in range(3)]
         jobs += await client.submit_many([(double, {"number": 1})] * 150)
         assert len(set(map(place, jobs))) == 3
-        assert {await job.result(timeout=10) for job in jobs} == {2}
+        assert {await job.result(timeout=PATIENCE) for job in jobs} == {2}
 
 
 async def test_a_worker_and_a_client_notice_that_a_queue_grows(
@@ -109,13 +110,13 @@ async def test_a_worker_and_a_client_notice_that_a_queue_grows(
 
         async def everywhere() -> bool:
             job = await client.submit(double, {"number": 2})
-            assert await job.result(timeout=10) == 4
+            assert await job.result(timeout=PATIENCE) == 4
             seen.add(place(job))
             return len(seen) == 4
 
         await eventually(everywhere)
         jobs = await client.submit_many([(double, {"number": i}) for i in range(400)])
-        await asyncio.gather(*(job.result(timeout=20) for job in jobs))
+        await asyncio.gather(*(job.result(timeout=PATIENCE) for job in jobs))
     await hired.stop()
     assert hired.worker._slots.free == 2
 
@@ -147,7 +148,7 @@ async def test_the_limit_and_the_weight_are_the_whole_queues(hire: Hire, broker_
         jobs = [await client.submit(work, queue=q) for q in ("limited", "free") for _ in range(30)]
         shares = (QueueShare("limited", 3, 2),)
         await hire(work, queues=("limited", "free"), concurrency=6, shares=shares)
-        await asyncio.gather(*(job.result(timeout=20) for job in jobs))
+        await asyncio.gather(*(job.result(timeout=PATIENCE) for job in jobs))
     assert most["limited"] == 2
     assert queues_told == {"limited", "free"}
 
@@ -161,10 +162,10 @@ async def test_retries_dead_letters_delays_and_cancelling(hire: Hire, broker_url
         dead = [await client.submit(fail) for _ in range(3)]
         assert {place(job) for job in late} == {place(job) for job in never} == set(partitions("mail", 3))
         assert {await job.cancel() for job in never} == {State.CANCELLED}
-        assert {await job.result(timeout=10) for job in late} == {2}
+        assert {await job.result(timeout=PATIENCE) for job in late} == {2}
         for job in dead:
             with pytest.raises(Exception, match="never mind"):
-                await job.result(timeout=10)
+                await job.result(timeout=PATIENCE)
         info = await queues.overall(await client.connect(), "mail", partitions("mail", 3))
         assert (info.dead, info.partitions, len(info.workers)) == (3, 3, 1)
 
@@ -196,4 +197,4 @@ async def test_counts_that_are_lost_strand_no_job(hire: Hire, broker_url: str) -
         await broker.ask("", lambda redis: redis.delete("ts:partitions"))
         await broker.ask("", lambda redis: redis.set("ts:partitions", "what is this"))
         await hire(double, queues=("mail",))
-        assert {await job.result(timeout=10) for job in jobs} == {2}
+        assert {await job.result(timeout=PATIENCE) for job in jobs} == {2}

@@ -19,6 +19,7 @@ from taskserver.tools import tool, tool_of
 from taskserver.tools.processes import pool
 from taskserver.tools.runner import runner_of
 from tests.conftest import Eventually
+from tests.patience import PATIENCE
 from tests.worker.conftest import Hire
 from tests.worker.programs import heavy
 
@@ -43,7 +44,7 @@ def dead(processes: list[psutil.Process]) -> bool:
 
 
 async def gone(processes: list[psutil.Process]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not dead(processes):
             await asyncio.sleep(0.01)
 
@@ -51,17 +52,17 @@ async def gone(processes: list[psutil.Process]) -> None:
 async def test_arguments_and_results_have_their_types(client: Client, hire: Hire) -> None:
     await hire(heavy.measure)
     job = await client.submit(heavy.measure, {"box": heavy.Box(21, {"red"})})
-    assert await job.result(timeout=30) == heavy.Box(42, {"red", "measured"})
+    assert await job.result(timeout=PATIENCE) == heavy.Box(42, {"red", "measured"})
 
 
 async def test_processes_stay_warm_and_a_class_is_made_once_in_each(client: Client, hire: Hire) -> None:
     it = await hire(heavy.Counter, heavy.who, heavy.light)
     assert it.worker.tool_processes == 0
-    assert await (await client.submit(heavy.light)).result(timeout=30) == "light"
+    assert await (await client.submit(heavy.light)).result(timeout=PATIENCE) == "light"
     assert it.worker.tool_processes == 0  # they start when the first job needs one
-    results = [await (await client.submit("Counter")).result(timeout=30) for _ in range(3)]
+    results = [await (await client.submit("Counter")).result(timeout=PATIENCE) for _ in range(3)]
     assert [calls for _, calls in results] == [1, 2, 3]
-    pid = await (await client.submit(heavy.who)).result(timeout=30)
+    pid = await (await client.submit(heavy.who)).result(timeout=PATIENCE)
     assert {pid} == {each for each, _ in results} != {os.getpid()}
     await it.stop()
     await gone([psutil.Process(pid)] if psutil.pid_exists(pid) else [])
@@ -70,9 +71,9 @@ async def test_processes_stay_warm_and_a_class_is_made_once_in_each(client: Clie
 
 async def test_async_tools_run_there_too_and_the_context_knows_its_job(client: Client, hire: Hire) -> None:
     await hire(heavy.sleeper, heavy.about)
-    assert await (await client.submit(heavy.sleeper, {"seconds": 0.01})).result(timeout=30) >= 1
+    assert await (await client.submit(heavy.sleeper, {"seconds": 0.01})).result(timeout=PATIENCE) >= 1
     job = await client.submit(heavy.about, session_id="s-1", tags=["a"], idempotency_key="key", max_retries=1)
-    told = await job.result(timeout=30)
+    told = await job.result(timeout=PATIENCE)
     assert told == {
         "job_id": job.id, "queue": "default", "attempt": 1, "max_attempts": 2, "idempotency_key": "key",
         "session_id": "s-1", "tags": ["a"], "cancelled": False,
@@ -96,7 +97,7 @@ async def test_progress_output_and_log_lines_pass_through_without_secrets(
     try:
         await hire(heavy.talk)
         job = await client.submit(heavy.talk, {"password": "hunter22"})
-        await job.result(timeout=30)
+        await job.result(timeout=PATIENCE)
     finally:
         logging.getLogger("taskserver.tool").removeHandler(lines)
     assert [(event.text, event.progress) async for event in job.events()] == [("half", 0.5), ("piece", None)]
@@ -111,7 +112,7 @@ async def test_progress_output_and_log_lines_pass_through_without_secrets(
 async def test_a_tool_that_talks_faster_than_the_broker_listens_waits(client: Client, hire: Hire) -> None:
     await hire(heavy.chatter)
     job = await client.submit(heavy.chatter, {"pieces": 3000})
-    await job.result(timeout=60)
+    await job.result(timeout=PATIENCE)
     assert [event.text.split()[0] async for event in job.events()][-1] == "2999"
 
 
@@ -126,7 +127,7 @@ async def test_what_must_end_is_killed_with_the_programs_it_started(
     if why == "cancel":
         await job.cancel()
         with pytest.raises(JobCancelled):
-            await job.result(timeout=30)
+            await job.result(timeout=PATIENCE)
     elif why == "stop":
         await it.stop()
         assert (await job.status()).state is State.QUEUED
@@ -142,7 +143,7 @@ async def test_what_must_end_is_killed_with_the_programs_it_started(
         it.worker._heart._keeper.renew = renew  # type: ignore[method-assign]
     elif why == "timeout":
         with pytest.raises(JobFailed, match="took longer than its timeout of 3 s"):
-            await job.result(timeout=30)
+            await job.result(timeout=PATIENCE)
     await gone(processes)
     await it.end()
 
@@ -152,14 +153,14 @@ async def test_a_crash_is_the_failure_of_its_own_attempt(client: Client, hire: H
     it = await hire(heavy.crash, heavy.meet, concurrency=2)
     other = await client.submit(heavy.meet, {"folder": str(tmp_path), "name": "one"})
     with pytest.raises(JobFailed) as caught:
-        await (await client.submit(heavy.crash, {"how": how})).result(timeout=30)
+        await (await client.submit(heavy.crash, {"how": how})).result(timeout=PATIENCE)
     error, text = CRASHES[how]
     assert caught.value.error_type == error
     assert text in caught.value.error_message
     if how == "segfault":
         assert "heavy.py" in caught.value.traceback
     (tmp_path / "two").touch()
-    assert await other.result(timeout=30) != os.getpid()
+    assert await other.result(timeout=PATIENCE) != os.getpid()
     assert it.worker.tool_processes <= 2
 
 
@@ -169,67 +170,67 @@ async def test_somebody_kills_the_process_in_the_middle_of_a_job(client: Client,
     processes = await written(tmp_path / "pids")
     processes[0].kill()
     with pytest.raises(JobFailed, match="was killed by SIGKILL"):
-        await job.result(timeout=30)
+        await job.result(timeout=PATIENCE)
     await gone(processes)
-    assert await (await client.submit(heavy.who)).result(timeout=30) not in {each.pid for each in processes}
+    assert await (await client.submit(heavy.who)).result(timeout=PATIENCE) not in {each.pid for each in processes}
 
 
 async def test_a_process_that_dies_while_it_is_idle_costs_no_attempt(client: Client, hire: Hire) -> None:
     await hire(heavy.who)
-    process = psutil.Process(await (await client.submit(heavy.who)).result(timeout=30))
+    process = psutil.Process(await (await client.submit(heavy.who)).result(timeout=PATIENCE))
     process.kill()
     await gone([process])
     job = await client.submit(heavy.who)
-    assert await job.result(timeout=30) != process.pid
+    assert await job.result(timeout=PATIENCE) != process.pid
     assert (await job.status()).attempt == 1
 
 
 async def test_more_memory_than_it_may_hold(client: Client, hire: Hire, tmp_path: Path) -> None:
     await hire(heavy.hoard, heavy.hoard_by_little, heavy.who)
     with pytest.raises(JobFailed) as caught:
-        await (await client.submit(heavy.hoard)).result(timeout=30)
+        await (await client.submit(heavy.hoard)).result(timeout=PATIENCE)
     if sys.platform == "linux":
         assert caught.value.error_type == "MemoryError"
         assert "max_memory of 150 MB" in caught.value.error_message
         assert "heavy.py" in caught.value.traceback
     with pytest.raises(JobFailed, match="more than its max_memory of 150 MB, and was killed"):
-        await (await client.submit(heavy.hoard_by_little, {"place": str(tmp_path / "pages")})).result(timeout=30)
-    await (await client.submit(heavy.who)).result(timeout=30)
+        await (await client.submit(heavy.hoard_by_little, {"place": str(tmp_path / "pages")})).result(timeout=PATIENCE)
+    await (await client.submit(heavy.who)).result(timeout=PATIENCE)
 
 
 async def test_a_permanent_error_is_not_retried_and_others_are(client: Client, hire: Hire, tmp_path: Path) -> None:
     await hire(heavy.hopeless, heavy.unlucky, heavy.measure)
     with pytest.raises(JobFailed) as caught:
-        await (await client.submit(heavy.hopeless, {"place": str(tmp_path / "tries")})).result(timeout=30)
+        await (await client.submit(heavy.hopeless, {"place": str(tmp_path / "tries")})).result(timeout=PATIENCE)
     assert (caught.value.error_type, caught.value.error_message) == ("PermanentError", "it is so")
     assert caught.value.traceback.splitlines()[1].strip().startswith(f'File "{heavy.__file__}"')
     assert (tmp_path / "tries").read_text() == "tried\n"
-    assert await (await client.submit(heavy.unlucky)).result(timeout=30) == 2
+    assert await (await client.submit(heavy.unlucky)).result(timeout=PATIENCE) == 2
     job = await client.submit("measure", {"box": "none"})
     with pytest.raises(JobFailed, match="argument 'box': expected object, got str"):
-        await job.result(timeout=30)
+        await job.result(timeout=PATIENCE)
     assert (await job.status()).state is State.FAILED
 
 
 async def test_large_arguments_and_results(client: Client, hire: Hire) -> None:
     await hire(heavy.echo, heavy.too_large)
     data = os.urandom(4 * 1024 * 1024 - 1024)
-    assert await (await client.submit(heavy.echo, {"data": data})).result(timeout=30) == data
+    assert await (await client.submit(heavy.echo, {"data": data})).result(timeout=PATIENCE) == data
     with pytest.raises(JobFailed, match=r"result of 5,\d+,\d+ bytes; at most 4,194,304") as caught:
-        await (await client.submit(heavy.too_large)).result(timeout=30)
+        await (await client.submit(heavy.too_large)).result(timeout=PATIENCE)
     assert caught.value.error_type == "ResultInvalid"
 
 
 async def test_two_jobs_run_in_two_processes_at_once(client: Client, hire: Hire, tmp_path: Path) -> None:
     it = await hire(heavy.meet, concurrency=2)
     jobs = [await client.submit(heavy.meet, {"folder": str(tmp_path), "name": name}) for name in "ab"]
-    assert len({await job.result(timeout=30) for job in jobs} | {os.getpid()}) == 3
+    assert len({await job.result(timeout=PATIENCE) for job in jobs} | {os.getpid()}) == 3
     assert it.worker.tool_processes == 2
 
 
 async def lag_of(job: Job[Any]) -> float:
     """How late the event loop is until the job has ended, in the mean."""
-    waiting, late = asyncio.create_task(job.result(timeout=60)), []
+    waiting, late = asyncio.create_task(job.result(timeout=PATIENCE)), []
     while not waiting.done():
         due = time.perf_counter() + 0.001
         await asyncio.sleep(0.001)
@@ -240,13 +241,13 @@ async def lag_of(job: Job[Any]) -> float:
 
 async def test_the_event_loop_is_less_late_than_with_threads(client: Client, hire: Hire) -> None:
     await hire(heavy.count, heavy.count_in_thread, concurrency=2)
-    await (await client.submit(heavy.count, {"until": 1})).result(timeout=30)
+    await (await client.submit(heavy.count, {"until": 1})).result(timeout=PATIENCE)
     other = await client.submit(heavy.count, {"until": 6_000_000})
     with_processes = await lag_of(await client.submit(heavy.count, {"until": 6_000_000}))
-    await other.result(timeout=60)
+    await other.result(timeout=PATIENCE)
     other = await client.submit(heavy.count_in_thread, {"until": 3_000_000})
     with_threads = await lag_of(await client.submit(heavy.count_in_thread, {"until": 3_000_000}))
-    await other.result(timeout=60)
+    await other.result(timeout=PATIENCE)
     assert with_processes < with_threads
 
 
@@ -260,10 +261,10 @@ async def test_a_module_that_a_process_cannot_import_is_told_with_its_traceback(
     monkeypatch.setenv("IMPORTED", "yes")
     await hire(broken.weigh, heavy.who)
     with pytest.raises(JobFailed, match="failed when it was imported") as caught:
-        await (await client.submit(broken.weigh)).result(timeout=30)
+        await (await client.submit(broken.weigh)).result(timeout=PATIENCE)
     assert "the weights are not there" in caught.value.error_message
     assert "broken.py" in caught.value.error_message
-    assert await (await client.submit(heavy.who)).result(timeout=30) > 0
+    assert await (await client.submit(heavy.who)).result(timeout=PATIENCE) > 0
 
 
 async def test_idle_processes_end_after_a_while(
@@ -271,7 +272,7 @@ async def test_idle_processes_end_after_a_while(
 ) -> None:
     monkeypatch.setattr(pool, "IDLE_SECONDS", 0.01)
     it = await hire(heavy.who)
-    process = psutil.Process(await (await client.submit(heavy.who)).result(timeout=30))
+    process = psutil.Process(await (await client.submit(heavy.who)).result(timeout=PATIENCE))
     await gone([process])
 
     async def none_left() -> bool:
@@ -285,7 +286,7 @@ async def test_a_process_is_replaced_after_many_jobs(
 ) -> None:
     monkeypatch.setattr(pool, "MOST_JOBS", 2)
     await hire(heavy.who, concurrency=1)
-    pids = [await (await client.submit(heavy.who)).result(timeout=30) for _ in range(3)]
+    pids = [await (await client.submit(heavy.who)).result(timeout=PATIENCE) for _ in range(3)]
     assert pids[0] == pids[1] != pids[2]
 
 

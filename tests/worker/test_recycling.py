@@ -13,6 +13,7 @@ from taskserver.tools.processes.memory import from_ps
 from taskserver.worker.maintenance import recycler
 from taskserver.worker.slots import Slots
 from tests.conftest import Eventually
+from tests.patience import PATIENCE
 from tests.worker.conftest import Hire
 
 
@@ -30,7 +31,7 @@ async def test_after_so_many_jobs(client: Client, hire: Hire, caplog: pytest.Log
     assert first.worker.recycle == "it has run as many jobs as max_jobs says"
     assert "ends to be replaced by a fresh one (exit code 75): it has run as many jobs" in caplog.text
     second = await hire(quick, max_jobs=100)
-    await asyncio.gather(*(job.result(timeout=30) for job in jobs))
+    await asyncio.gather(*(job.result(timeout=PATIENCE) for job in jobs))
     await second.stop()
     assert second.worker.recycle is None
 
@@ -51,7 +52,7 @@ async def test_what_runs_is_let_go_on_longer_than_the_grace_period(client: Clien
     await asyncio.wait((it.life,), timeout=0.3)
     assert not it.life.done()
     gate.set()
-    assert await job.result(timeout=30) == "done"
+    assert await job.result(timeout=PATIENCE) == "done"
     await it.life
     assert (await waiting.status()).state is State.QUEUED
 

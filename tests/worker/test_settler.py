@@ -7,6 +7,7 @@ import pytest
 
 from taskserver import BrokerUnavailable, Client, Context, tool
 from taskserver.worker import settler
+from tests.patience import PATIENCE
 from tests.worker.conftest import Hire
 
 
@@ -29,7 +30,7 @@ async def test_large_results_do_not_share_a_call(client: Client, hire: Hire, mon
     await hire(large, concurrency=20)
     jobs = await client.submit_many((large, {}) for _ in range(20))
     for job in jobs:
-        assert len(await job.result(timeout=30)) == 700_000
+        assert len(await job.result(timeout=PATIENCE)) == 700_000
     assert max(sizes) <= 1_400_000
 
 
@@ -58,7 +59,7 @@ async def test_the_last_words_of_a_tool_are_heard_on_a_fresh_broker(client: Clie
         ctx.emit("last words")
 
     await hire(quiet, speak)
-    await (await client.submit(quiet)).result(timeout=10)  # the broker has the script of an end now, but of no report
+    await (await client.submit(quiet)).result(timeout=PATIENCE)  # the broker has no script of a report now
     job = await client.submit(speak)
     assert [event.text async for event in job.events()] == ["last words"]
 
@@ -88,7 +89,7 @@ async def test_reports_of_a_repeated_call_are_not_doubled(
     await hire(count)
     job = await client.submit(count)
     assert [event.text async for event in job.events()] == [str(number) for number in range(10)]
-    assert await job.result(timeout=10) == "end"
+    assert await job.result(timeout=PATIENCE) == "end"
     assert lost
 
 

@@ -5,6 +5,7 @@ import asyncio
 from taskserver import Client, Context, State, tool
 from taskserver.worker.attempt import Attempt
 from tests.conftest import Eventually
+from tests.patience import PATIENCE
 from tests.worker.conftest import Hire
 
 
@@ -30,7 +31,7 @@ async def test_no_more_attempts_run_than_there_are_slots(client: Client, hire: H
 
     jobs = await client.submit_many((enter, {}) for _ in range(60))
     await hire(enter, concurrency=3)
-    await asyncio.gather(*(job.result(timeout=30) for job in jobs))
+    await asyncio.gather(*(job.result(timeout=PATIENCE) for job in jobs))
     assert crowd.most == 3
 
 
@@ -44,7 +45,7 @@ async def test_two_queues_share_the_slots(client: Client, hire: Hire) -> None:
     await hire(enter, queues=("red", "blue"), concurrency=1)
     for _ in range(25):  # both queues are idle each time, so both bring their job at the same moment
         jobs = await asyncio.gather(client.submit(enter, queue="red"), client.submit(enter, queue="blue"))
-        await asyncio.gather(*(job.result(timeout=30) for job in jobs))
+        await asyncio.gather(*(job.result(timeout=PATIENCE) for job in jobs))
     assert crowd.most == 1
 
 
@@ -58,7 +59,7 @@ async def test_both_of_two_busy_queues_get_their_turn(client: Client, hire: Hire
 
     jobs = [await client.submit(note, {"queue": queue}, queue=queue) for queue in ("red", "blue") for _ in range(30)]
     await hire(note, queues=("red", "blue"), concurrency=1)
-    await asyncio.gather(*(job.result(timeout=30) for job in jobs))
+    await asyncio.gather(*(job.result(timeout=PATIENCE) for job in jobs))
     assert set(order[:20]) == {"red", "blue"}
 
 
@@ -80,9 +81,9 @@ async def test_a_full_worker_leaves_the_other_jobs_to_others(client: Client, hir
     others = await client.submit_many((short, {}) for _ in range(3))
     assert {(await job.status()).state for job in others} == {State.QUEUED}
     await hire(short, lease=60)
-    assert [await job.result(timeout=10) for job in others] == ["done"] * 3
+    assert [await job.result(timeout=PATIENCE) for job in others] == ["done"] * 3
     end.set()
-    await first.result(timeout=10)
+    await first.result(timeout=PATIENCE)
 
 
 async def test_a_worker_that_became_full_gives_back_what_another_queue_brings(
@@ -109,9 +110,9 @@ async def test_a_worker_that_became_full_gives_back_what_another_queue_brings(
     await begun.wait()
     second = await client.submit(short, queue="blue")  # its blocking read began when the slot was free
     await hire(short, queues=("blue",), lease=60)
-    assert await second.result(timeout=10) == "done"
+    assert await second.result(timeout=PATIENCE) == "done"
     end.set()
-    await first.result(timeout=10)
+    await first.result(timeout=PATIENCE)
 
 
 async def test_a_worker_without_a_free_slot_asks_the_broker_for_nothing(client: Client, hire: Hire) -> None:
@@ -132,7 +133,7 @@ async def test_a_worker_without_a_free_slot_asks_the_broker_for_nothing(client: 
     ]
     assert calls < 20
     end.set()
-    await asyncio.gather(*(job.result(timeout=10) for job in jobs))
+    await asyncio.gather(*(job.result(timeout=PATIENCE) for job in jobs))
 
 
 async def test_jobs_of_a_claim_that_could_not_be_started_go_back_unspent(client: Client, hire: Hire) -> None:
@@ -152,6 +153,6 @@ async def test_jobs_of_a_claim_that_could_not_be_started_go_back_unspent(client:
         begin(attempt)
 
     executor.begin = begin_but_the_second  # type: ignore[method-assign]
-    assert [await job.result(timeout=10) for job in jobs] == [1, 1, 1]
+    assert [await job.result(timeout=PATIENCE) for job in jobs] == [1, 1, 1]
     await hired.stop()
     assert hired.worker._slots.busy == 0

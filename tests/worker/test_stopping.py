@@ -5,10 +5,12 @@ import asyncio
 import pytest
 
 from taskserver import Client, Context, State, tool
+from taskserver.store.jobs import claim
 from taskserver.store.jobs.claim import StreamEntry
 from taskserver.store.keys import Keys
 from tests.brokers import Server, kinds
 from tests.conftest import Eventually
+from tests.patience import PATIENCE
 from tests.worker.conftest import Hire
 
 
@@ -38,7 +40,7 @@ async def test_running_jobs_end_and_waiting_ones_stay(client: Client, hire: Hire
     hired.worker.stop()
     work.end.set()
     await hired.life
-    assert await running.result(timeout=10) == 1
+    assert await running.result(timeout=PATIENCE) == 1
     assert (await waiting.status()).state is State.QUEUED
 
 
@@ -53,7 +55,7 @@ async def test_without_grace_jobs_are_handed_back_and_their_attempt_is_not_spent
     assert [(line.attempt, line.event) for line in status.history] == [(1, "released")]
     work.end.set()
     await hire(work.tool, lease=60)
-    assert await job.result(timeout=10) == 1
+    assert await job.result(timeout=PATIENCE) == 1
     assert work.attempts == [1, 1]
 
 
@@ -64,7 +66,7 @@ async def test_a_second_stop_does_not_wait(client: Client, hire: Hire) -> None:
     await work.begun.wait()
     hired.worker.stop()
     hired.worker.stop()
-    await asyncio.wait_for(hired.life, 20)
+    await asyncio.wait_for(hired.life, PATIENCE)
     assert (await job.status()).state is State.QUEUED
 
 
@@ -113,24 +115,27 @@ async def test_what_a_blocking_read_brings_at_the_last_moment_goes_back(
     await first.life
     assert work.attempts == []
     await hire(work.tool, lease=60)
-    assert await job.result(timeout=10) == 1
+    assert await job.result(timeout=PATIENCE) == 1
 
 
 @pytest.mark.parametrize("yields", range(0, 40, 4))
-async def test_a_stop_finds_the_blocking_read_wherever_it_is(hire: Hire, yields: int) -> None:
+async def test_a_stop_finds_the_blocking_read_wherever_it_is(
+    hire: Hire, monkeypatch: pytest.MonkeyPatch, yields: int
+) -> None:
+    monkeypatch.setattr(claim, "BLOCK_SECONDS", 3600)
     hired = await hire()
     while not hired.worker._works["default"].fetcher._task:
         await asyncio.sleep(0)
     for _ in range(yields):
         await asyncio.sleep(0)
-    await asyncio.wait_for(hired.stop(), 4)  # a read that is missed blocks for five seconds
+    await asyncio.wait_for(hired.stop(), PATIENCE)
 
 
 async def test_its_consumers_leave_the_groups(client: Client, hire: Hire) -> None:
     work = Work()
     work.end.set()
     hired = await hire(work.tool)
-    await (await client.submit(work.tool)).result(timeout=10)
+    await (await client.submit(work.tool)).result(timeout=PATIENCE)
     keys = Keys("default")
     assert hired.worker.name.encode() in [each["name"] for each in await _consumers(hired.broker, keys)]
     await hired.stop()

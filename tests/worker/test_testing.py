@@ -9,6 +9,7 @@ from taskserver.errors import BrokerUnsuitable
 from taskserver.store.broker.connection import Broker
 from taskserver.store.queries import queues
 from taskserver.testing import running_worker
+from tests.patience import PATIENCE
 
 
 @tool
@@ -19,7 +20,7 @@ async def triple(number: int) -> int:
 async def test_it_runs_jobs_for_as_long_as_the_block(broker_url: str, broker: Broker) -> None:
     async with running_worker(triple, url=broker_url) as worker, Client(broker_url) as client:
         assert (await queues.info(broker, "default")).workers == [worker.name]
-        assert await (await client.submit(triple, {"number": 2})).result(timeout=20) == 6
+        assert await (await client.submit(triple, {"number": 2})).result(timeout=PATIENCE) == 6
     assert (await queues.info(broker, "default")).workers == []
 
 

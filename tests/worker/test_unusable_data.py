@@ -11,6 +11,7 @@ from taskserver.domain.messages import Envelope, pack
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import submit as submitting
 from tests.conftest import Eventually
+from tests.patience import PATIENCE
 from tests.worker.conftest import Hire
 
 
@@ -48,7 +49,7 @@ async def test_a_result_that_cannot_be_sent_fails_its_job_at_once(client: Client
     await hire(give, max_message_bytes=1024)
     job = await client.submit(give)
     with pytest.raises(JobFailed, match=sentence) as caught:
-        await job.result(timeout=10)
+        await job.result(timeout=PATIENCE)
     assert caught.value.error_type == "ResultInvalid"
     assert (await job.status()).state is State.FAILED
     assert runs == 1
@@ -72,9 +73,9 @@ async def test_a_message_that_cannot_be_read_is_a_dead_letter(client: Client, hi
     await submitting.submit(hired.broker, "default", [job])
     handle = client.job(f"default-{job.key}")
     with pytest.raises(JobFailed):
-        await handle.result(timeout=10)
+        await handle.result(timeout=PATIENCE)
     assert (await handle.status()).state is State.DEAD
-    assert await (await client.submit(fine)).result(timeout=10) == "fine"
+    assert await (await client.submit(fine)).result(timeout=PATIENCE) == "fine"
 
 
 async def test_a_message_type_that_nobody_consumes_waits_and_is_then_a_dead_letter(client: Client, hire: Hire) -> None:
@@ -84,7 +85,7 @@ async def test_a_message_type_that_nobody_consumes_waits_and_is_then_a_dead_lett
     await hire(fine, unknown_tool_wait=0.3)
     job = await client.send(Unknown(text="x"))
     with pytest.raises(JobFailed, match="nobody here consumes messages of type 'Unknown'"):
-        await job.result(timeout=10)
+        await job.result(timeout=PATIENCE)
     status = await job.status()
     assert status.state is State.DEAD
     assert status.ended_at is not None
@@ -118,7 +119,7 @@ async def test_entries_that_are_no_jobs_are_thrown_away(
         await broker.client(broker.url).xadd(broker.keys("default").lane("normal"), fields)
     if not blocked:
         await hire(fine)
-    assert await (await client.submit(fine)).result(timeout=10) == "fine"
+    assert await (await client.submit(fine)).result(timeout=PATIENCE) == "fine"
 
     async def all_are_gone() -> bool:
         return not await broker.client(broker.url).xlen(broker.keys("default").lane("normal"))
@@ -142,6 +143,6 @@ async def test_an_entry_that_was_written_twice_runs_its_job_once(client: Client,
             broker.keys("default").lane("high"), {b"job": job.id.removeprefix("default-").encode()}
         )
     await hire(count, fine)
-    assert await job.result(timeout=10) == 1
-    assert await (await client.submit(fine)).result(timeout=10) == "fine"
+    assert await job.result(timeout=PATIENCE) == 1
+    assert await (await client.submit(fine)).result(timeout=PATIENCE) == "fine"
     assert runs == 1

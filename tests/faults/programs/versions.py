@@ -17,7 +17,11 @@ import redis.asyncio
 
 import taskserver
 from taskserver import Client, Context, TaskServerError, Toolbox, Worker, WorkerConfig, tool
-from taskserver.store.broker.connection import Broker
+
+try:
+    from taskserver.store.broker.connection import Broker
+except ImportError:  # an earlier version has it elsewhere
+    from taskserver.store.connection import Broker
 
 NAME = sys.argv[-1]
 URL = sys.argv[2]
