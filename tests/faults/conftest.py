@@ -10,9 +10,11 @@ import pytest
 from taskserver.store.broker import connections, subscription
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import claim
+from taskserver.store.queries.jobs import outcomes
 from taskserver.store.scripts import script
 from tests.brokers import kinds
 from tests.faults.proxy import Proxy
+from tests.patience import PATIENCE
 from tests.store.conftest import queue
 
 __all__ = ["binary", "hasty", "proxy", "queue"]
@@ -33,6 +35,8 @@ async def proxy(broker: Broker) -> AsyncIterator[Proxy]:
     for file in (resources.files("taskserver.store") / "lua").iterdir():
         if file.is_file():
             await broker.client(broker.url).script_load(script(file.name.removesuffix(".lua")).text)
+    broker.patience = PATIENCE
+    await outcomes(broker, "any", ["any"])  # so that both its connections are made, and are not hasty
     proxy = Proxy(broker.url)
     await proxy.start()
     yield proxy

@@ -416,6 +416,7 @@ async def test_a_client_can_be_closed(
 ) -> None:
     """Whatever is under way; and those who still wait are told."""
     proxy, at = await place("q")
+    at.far.patience = 1.0
     job = at.client.job(f"q-{await at.queued()}")
     waiting = [asyncio.create_task(job.result()), asyncio.create_task(_all(job.events()))]
     while not proxy.those("SUBSCRIBE"):
@@ -438,6 +439,7 @@ async def test_many_who_wait_for_a_connection_share_one_try(proxy: Proxy, hasty:
     job = at.client.job(f"q-{await at.queued()}")
     falls_silent(proxy)
     proxy.attempts.clear()
+    at.far.patience = 1.0
     calls = [asyncio.create_task(job.cancel()) for _ in range(100)]
     await asyncio.wait_for(asyncio.wait(calls), PATIENCE)
     assert {type(call.exception()) for call in calls} == {BrokerUnavailable}
