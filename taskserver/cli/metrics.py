@@ -1,4 +1,4 @@
-"""``taskserver metrics``: what Prometheus wants to know of all queues and workers, from the broker."""
+"""``taskserver metrics``: the state of all queues and workers, from the broker, for Prometheus."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from taskserver.store.queries.gauges import GaugeReader, Gauges
 
 PORT = 9100
 ANSWER_SECONDS = 5.0
-"""How long a reading may take; Prometheus itself waits for 10 seconds, unless told otherwise."""
+"""Maximum duration of a reading; Prometheus waits for 10 seconds by default."""
 FRESH_SECONDS = 1.0
 """Scrapes within this time share a reading."""
 BLOCKED_SECONDS = 15.0
@@ -45,10 +45,16 @@ log = logging.getLogger("taskserver.metrics")
 @broker_option
 @config_file_option()
 @task_server_option
-@click.option("--port", type=click.IntRange(0, 65_535), default=PORT, show_default=True, help="0 for any free port.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=PORT,
+    show_default=True,
+    help="Port to serve on; 0 picks a free one.",
+)
 @click.option("--host", metavar="HOST", help="Address to serve on. [default: 127.0.0.1; env: TASKSERVER_METRICS_HOST]")
-@click.option("--queue", "-q", "names", multiple=True, metavar="NAME", help="Only this queue; repeatable.")
-@click.option("--once", is_flag=True, help="Print the metrics and end.")
+@click.option("--queue", "-q", "names", multiple=True, metavar="NAME", help="Serve only this queue; repeatable.")
+@click.option("--once", is_flag=True, help="Print the metrics and exit.")
 def metrics_(
     broker_url: str | None,
     config_file: str | None,
@@ -60,7 +66,7 @@ def metrics_(
 ) -> None:
     """Serve metrics of all queues and workers to Prometheus; one such process is enough.
 
-    What each worker counts is served by that worker: taskserver worker --metrics-port.
+    Each worker serves its own counts: taskserver worker --metrics-port.
     """
     for name in names:
         check_queue_name(name)
@@ -104,9 +110,9 @@ async def _serve(broker_url: str | None, host: str, port: int, names: tuple[str,
             cluster = Cluster(reader)
             server.pages["/metrics"] = metrics_page(cluster.registry)
             server.start()
-            note(f"metrics are at {server.url}/metrics")
+            note(f"serving metrics at {server.url}/metrics")
             try:
-                await _until_told()
+                await _until_sigterm()
             finally:
                 await reader.close()
     finally:
@@ -117,18 +123,18 @@ def _illness(watch: LoopWatch) -> str:
     return f"the event loop has been blocked for {watch.silence:.1f} s" if watch.silence > BLOCKED_SECONDS else ""
 
 
-async def _until_told() -> None:
-    """Wait for SIGTERM; Ctrl-C is seen to elsewhere."""
-    told = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
-    await told.wait()
+async def _until_sigterm() -> None:
+    """Wait for SIGTERM; Ctrl-C is handled elsewhere."""
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    await stopped.wait()
 
 
 class Cluster:
-    """Reads the gauges for whoever scrapes, from threads that are not the event loop's.
+    """Reads the gauges for scrapes, which come from threads other than the event loop's.
 
     Args:
-        reader: Where from. It belongs to the event loop that this is made in.
+        reader: Reads them. It belongs to the event loop in which this is created.
 
     Attributes:
         registry: What is served.
@@ -153,7 +159,7 @@ class Cluster:
         return families(found)
 
     async def _fresh(self) -> Gauges | None:
-        """A reading that is new enough; None if the broker does not answer."""
+        """A recent reading; None if the broker does not answer."""
         async with self._reading:
             if time.monotonic() - self._read_at < FRESH_SECONDS:
                 return self._last
@@ -161,10 +167,10 @@ class Cluster:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     self._last = await self._reader.read()
             except (BrokerError, TimeoutError) as error:
-                self._note(f"the broker does not tell: {str(error) or 'no answer in time'}", away=True)
+                self._note(f"the broker did not answer: {str(error) or 'timeout'}", away=True)
                 self._last = None
             else:
-                self._note("the broker answers again", away=False)
+                self._note("the broker is answering again", away=False)
             self._read_at = time.monotonic()
             return self._last
 
@@ -175,7 +181,7 @@ class Cluster:
 
 
 def families(found: Gauges | None) -> Iterator[Metric]:
-    """What is served of a reading; only that the broker is away, if there is none."""
+    """The metrics of a reading; without one, only that the broker is down."""
     yield metrics.build(version("taskserver"), sys.version.split()[0])
     yield metrics.UP.family([((), int(found is not None))])
     if found is None:

@@ -1,4 +1,4 @@
-"""``taskserver setup``: a configuration file as Kubernetes manifests, printed, written to a folder, or applied."""
+"""``taskserver setup``: Kubernetes manifests from a configuration file: print, write or apply them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import click
 from taskserver.cli.manifests import write_folder
 from taskserver.cli.options import config_file_option, tools_option
 from taskserver.cli.screen import note, show_text
-from taskserver.deploy import Rendered, as_yaml, load_kept, render
+from taskserver.deploy import Rendered, as_yaml, load_unresolved, render
 from taskserver.deploy.naming import check_namespace
-from taskserver.deploy.secrets import commands
+from taskserver.deploy.secrets import secret_commands
 from taskserver.errors import ConfigError, TaskServerError
 
 
 @click.command()
 @config_file_option(required=True)
-@click.option("--cluster-name", metavar="CONTEXT", help="The cluster for --apply: a context of kubectl.")
-@click.option("--namespace", "-n", metavar="NAME", help="Where all of it is. [default: the context's namespace]")
-@click.option("--apply", "apply_", is_flag=True, help="Hand the manifests to kubectl; it takes --cluster-name.")
-@click.option("--output", "-o", metavar="DIR", help="Write a folder for kustomize, and print nothing.")
-@click.option("--image", metavar="IMAGE", help="The container image for task servers that name none.")
+@click.option("--cluster-name", metavar="CONTEXT", help="Cluster for --apply: a context of kubectl.")
+@click.option("--namespace", "-n", metavar="NAME", help="Namespace of all objects. [default: that of the context]")
+@click.option("--apply", "apply_", is_flag=True, help="Apply the manifests with kubectl. Needs --cluster-name.")
+@click.option("--output", "-o", metavar="DIR", help="Write a folder for kustomize instead of printing.")
+@click.option("--image", metavar="IMAGE", help="Container image for task servers that name none.")
 @tools_option
 def setup(
     config_file: str,
@@ -32,46 +32,47 @@ def setup(
     image: str | None,
     modules: tuple[str, ...],
 ) -> None:
-    """Render what a configuration file declares for Kubernetes, and apply it where that is asked for.
+    """Render a configuration file as Kubernetes manifests.
 
-    The manifests go to standard output; --output writes them as a folder, --apply hands them to kubectl instead.
-    Without --apply no cluster is touched, whether --cluster-name is given or not. What the file takes from
-    variables and files for its secrets is not rendered: pods have it from Secrets, and the commands that make those
-    are told on standard error.
+    The manifests are printed. --output writes them to a folder instead, and --apply applies them with kubectl. Without
+    --apply no cluster is touched, even with --cluster-name. Secrets that the file takes from variables and files are
+    not rendered: pods read them from Secrets, and stderr shows the commands that create those.
     """
     if apply_ and not cluster_name:
-        raise click.UsageError("say which cluster: --cluster-name CONTEXT (kubectl config get-contexts lists them)")
+        raise click.UsageError("--apply requires --cluster-name (kubectl config get-contexts lists the names)")
     if namespace is not None:
         check_namespace(namespace)
-    rendered = render(load_kept(config_file), image=image, modules=tuple(filter(None, modules)), namespace=namespace)
+    rendered = render(
+        load_unresolved(config_file), image=image, modules=tuple(filter(None, modules)), namespace=namespace
+    )
     text = as_yaml(*rendered.manifests)
     if output is not None:
-        for said in write_folder(output, rendered.groups, namespace):
-            note(said)
-    _tell(rendered, namespace)
+        for line in write_folder(output, rendered.groups, namespace):
+            note(line)
+    _show_notes(rendered, namespace)
     if apply_ and cluster_name:
         _apply(text, cluster_name, namespace)
         return
     if output is None:
         show_text(text.rstrip("\n"))
     if cluster_name:
-        note(f"nothing was applied to {cluster_name}: add --apply for that")
+        note(f"nothing was applied to {cluster_name}: add --apply to do so")
 
 
-def _tell(rendered: Rendered, namespace: str | None) -> None:
-    for said in rendered.notes:
-        note(f"note: {said}")
-    if made := commands(rendered.needed, namespace):
-        note("the pods need these Secrets; in bash, with the variables set:")
-        for command in made:
+def _show_notes(rendered: Rendered, namespace: str | None) -> None:
+    for text in rendered.notes:
+        note(f"note: {text}")
+    if needed := secret_commands(rendered.secrets, namespace):
+        note("the pods need these Secrets; create them in bash, with the variables set:")
+        for command in needed:
             note(f"  {command}")
 
 
 def _apply(text: str, context: str, namespace: str | None) -> None:
-    """Let kubectl apply it, and show what it says as it says it.
+    """Apply the manifests with kubectl, and show its output.
 
     Raises:
-        ConfigError: if there is no kubectl.
+        ConfigError: if kubectl cannot be run.
         TaskServerError: if it fails.
     """
     command = ["kubectl", f"--context={context}", "apply", "--server-side", "--field-manager=taskserver", "-f", "-"]
@@ -80,13 +81,13 @@ def _apply(text: str, context: str, namespace: str | None) -> None:
     try:
         done = subprocess.run(command, input=text, encoding="utf-8", stderr=subprocess.PIPE, check=False)  # noqa: S603
     except OSError as error:
-        said = "is not installed" if isinstance(error, FileNotFoundError) else f"cannot be run: {error.strerror}"
-        raise ConfigError(f"kubectl {said}: install it, or apply what setup prints elsewhere") from None
+        problem = "is not installed" if isinstance(error, FileNotFoundError) else f"cannot be run: {error.strerror}"
+        raise ConfigError(f"kubectl {problem}: install it, or apply the printed manifests on another machine") from None
     if done.stderr.strip():
         note(done.stderr.strip())
     if done.returncode:
         missing = next((kind for kind in _OPERATORS if f'"{kind}"' in done.stderr), None)
-        hint = f": the cluster does not know {missing}; {_OPERATORS[missing]}" if missing else ""
+        hint = f": the cluster has no {missing}; {_OPERATORS[missing]}" if missing else ""
         raise TaskServerError(f"kubectl failed with exit code {done.returncode}{hint}")
 
 

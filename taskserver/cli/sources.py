@@ -51,7 +51,7 @@ def values(config: Config) -> Iterator[Shown]:
 def _values(config: Config, part: BaseModel, path: Path) -> Iterator[Shown]:
     for name, field in type(part).model_fields.items():
         place = (*path, field.alias or name)
-        if isinstance(part, TaskServer) and name in WorkerSettings.model_fields and config.where(place) is None:
+        if isinstance(part, TaskServer) and name in WorkerSettings.model_fields and config.line_of(place) is None:
             if name not in part.overrides:  # else it is there under its alias
                 yield from _left_open(config, place, name)
         elif config.name_of(place) != config.name_of(path) or name in ("name", "module"):
@@ -61,7 +61,7 @@ def _values(config: Config, part: BaseModel, path: Path) -> Iterator[Shown]:
 
 def _value(config: Config, value: Any, place: Path) -> Iterator[Shown]:
     if isinstance(value, BaseModel):
-        if config.where(place) is not None:  # else it is for Kubernetes, and says nothing
+        if config.line_of(place) is not None:  # else it is for Kubernetes, and says nothing
             yield from _values(config, value, place)
     elif isinstance(value, dict):
         yield from (_shown(config, (*place, key), each) for key, each in value.items())
@@ -83,12 +83,12 @@ def _left_open(config: Config, place: Path, name: str) -> Iterator[Shown]:
 
 
 def _shown(config: Config, place: Path, value: Any) -> Shown:
-    line = config.where(place)
-    references = config.came_by(place)
+    line = config.line_of(place)
+    references = config.references_in(place)
     source = "default" if line is None else f"line {line}"
     if line is not None and references:
         source += ": " + ", ".join(dict.fromkeys(map(str, references)))
-    hidden = is_secret(place) or any(each.kind == "file" or looks_secret(each.place) for each in references)
+    hidden = is_secret(place) or any(each.kind == "file" or looks_secret(each.target) for each in references)
     if isinstance(value, str) and "://" in value:
         value = without_secrets(value)
     elif hidden:

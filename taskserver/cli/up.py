@@ -1,4 +1,4 @@
-"""``taskserver up``, ``down`` and ``ps``: all resources of a configuration file on this machine."""
+"""``taskserver up``, ``down`` and ``ps``: everything that a configuration file declares, on this machine."""
 
 from __future__ import annotations
 
@@ -19,31 +19,32 @@ from taskserver.observability.phrases import age
 @click.command()
 @config_file_option(required=True)
 @tools_option
-@click.option("--detach", "-d", is_flag=True, help="Return when all is ready; taskserver down ends it.")
+@click.option("--detach", "-d", is_flag=True, help="Return when everything is ready; taskserver down stops it.")
 def up(config_file: str, modules: tuple[str, ...], detach: bool) -> None:
-    """Bring up all that a configuration file declares on this machine: brokers and task servers.
+    """Start everything that a configuration file declares, on this machine.
 
-    An embedded broker runs as long as they do. Ctrl-C lets running jobs end, a second one hands them back to other
-    workers; SIGHUP replaces the replicas one by one. --tools is for task servers that name no tools.
+    An embedded broker runs as long as its task servers. Ctrl-C lets running jobs finish; a second Ctrl-C hands them
+    back to other workers. SIGHUP restarts the replicas one at a time. --tools applies to task servers that name no
+    tools.
     """
     if not detach:
         run_up(config_file, modules, note)
         return
-    plan_servers(load(config_file), modules)  # reports what is wrong at once
+    plan_servers(load(config_file), modules)  # shows errors in the file at once
     folder = UpFolder.of(config_file)
     if folder.read_state() is not None:
         raise folder.already_up(config_file)
     log = launch_up(config_file, modules)
     for each in state.servers if (state := folder.read_state()) else []:
-        note(f"task server {each.task_server}: {each.ready} of {each.wanted} ready, on {', '.join(each.queues)}")
-    note(f"{config_file} is up; it logs to {log}")
+        note(f"task server {each.task_server}: {each.ready} of {each.wanted} ready, queues {', '.join(each.queues)}")
+    note(f"{config_file} is up and logs to {log}")
 
 
 @click.command()
 @config_file_option(required=True)
-@click.option("--now", is_flag=True, help="Do not let running jobs end: hand them back to other workers.")
+@click.option("--now", is_flag=True, help="Do not wait for running jobs: hand them back to other workers.")
 def down(config_file: str, now: bool) -> None:
-    """End what taskserver up has brought up, and return when it is gone."""
+    """Stop what taskserver up has started, and return when it is gone."""
     ended = UpFolder.of(config_file).stop(hurry=now)
     note(f"{config_file} is down" if ended else f"{config_file} is not up")
 
@@ -52,7 +53,10 @@ def down(config_file: str, now: bool) -> None:
 @config_file_option()
 @json_option
 def ps(config_file: str | None, as_json: bool) -> None:
-    """Show which task servers are up on this machine by taskserver up."""
+    """List the task servers that taskserver up runs on this machine.
+
+    Without a configuration file, those of all files in this project.
+    """
     folders = UpFolder.all() if config_file is None else [UpFolder.of(config_file)]
     states = [state for folder in folders if (state := folder.read_state()) is not None]
     if as_json:

@@ -1,48 +1,50 @@
-"""What must fit together in a configuration file, beyond each value by itself.
+"""Rules about several values of a configuration file at once, and about secrets in it.
 
-These checks look at the data as they stand in the file, so that they find what is wrong also where other values are.
+They work on the raw data of the file, so that they also find errors when other values are not valid.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskserver.config.document import Path
-from taskserver.config.references import HOW, Reference, Text, holds_password, pieces
+from taskserver.config.references import REFERENCE_HINT, Reference, ResolvedText, has_plain_password, parts
 from taskserver.config.resources import ALIASES
 from taskserver.domain.names import did_you_mean
 from taskserver.domain.secrets import looks_secret, words
 
-Finding = tuple[Path, str]
+
+class Finding(NamedTuple):
+    """An error at a key of the file."""
+
+    path: Path
+    message: str
 
 
 def is_secret(path: Path) -> bool:
-    """Whether what stands there is a secret, as far as its key says; the name of a file with one is none."""
+    """Whether the key says that its value is a secret. A key for the name of a file does not."""
     key = path[-1] if path else ""
     return isinstance(key, str) and looks_secret(key) and words(key)[-1] not in ("file", "path", "dir")
 
 
 def plain_secret(path: Path, text: str) -> str | None:
-    """What to say if a secret stands in the file itself; None if there is none."""
+    """The error if ``text`` contains a secret in plain text; None otherwise."""
     if is_secret(path):
-        stands = [
-            piece.default if isinstance(piece, Reference) else piece
-            for piece in pieces(text)
-        ]  # fmt: skip
-        if any(stands):
-            return f"a secret does not stand in the file: write {HOW}"
-    if holds_password(text):
-        return "a password does not stand in a URL: put a reference in its place, as in redis://user:${REDIS_PASSWORD}@host:6379"
+        plain = [part.default if isinstance(part, Reference) else part for part in parts(text)]
+        if any(plain):
+            return f"secrets are not allowed in the file: write {REFERENCE_HINT}"
+    if has_plain_password(text):
+        return "passwords are not allowed in a URL: use a reference, as in redis://user:${REDIS_PASSWORD}@host:6379"
     return None
 
 
 def findings(data: dict[str, Any]) -> Iterator[Finding]:
-    """Everything that does not fit together."""
-    brokers = list(_parts(data, "broker"))
-    servers = list(_parts(data, "task_server"))
-    yield from _alike(brokers, "redis", "broker")
-    yield from _alike(servers, "task_server", "task server")
+    """Every error that concerns several values."""
+    brokers = list(_resources(data, "broker"))
+    servers = list(_resources(data, "task_server"))
+    yield from _same_names(brokers, "redis", "broker")
+    yield from _same_names(servers, "task_server", "task server")
     for path, broker in brokers:
         yield from _broker(path, broker)
     names = [_text(broker.get("name", "redis")) for _, broker in brokers]
@@ -56,7 +58,7 @@ def findings(data: dict[str, Any]) -> Iterator[Finding]:
     yield from _targets(servers)
 
 
-def _parts(data: dict[str, Any], key: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _resources(data: dict[str, Any], key: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     given = data.get(key)
     if isinstance(given, dict):
         yield (key,), given
@@ -68,46 +70,48 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _alike(parts: list[tuple[Path, dict[str, Any]]], default: str, what: str) -> Iterator[Finding]:
+def _same_names(resources: list[tuple[Path, dict[str, Any]]], default: str, what: str) -> Iterator[Finding]:
     seen: set[str] = set()
-    for path, part in parts:
-        name = _text(part.get("name", default))
+    for path, resource in resources:
+        name = _text(resource.get("name", default))
         if name and name in seen:
-            yield (*path, "name"), f"another {what} is called {name!r} already: give each a name of its own"
+            yield Finding((*path, "name"), f"another {what} is already named {name!r}: use a different name")
         seen.add(name)
 
 
 def _broker(path: Path, broker: dict[str, Any]) -> Iterator[Finding]:
     if "url" in broker:
         if "data" in broker:
-            yield (*path, "data"), "is for the embedded broker, and this one has a url: leave one of them out"
-        if broker.get("password") and "@" in _text(broker["url"]) and not isinstance(broker["url"], Text):
-            yield (*path, "password"), "stands in the url too: leave one of them out"
+            yield Finding((*path, "data"), "is only for the embedded broker: remove data or url")
+        if broker.get("password") and "@" in _text(broker["url"]) and not isinstance(broker["url"], ResolvedText):
+            yield Finding((*path, "password"), "is also in the url: remove one of them")
     else:
         for key in ("username", "password"):
             if key in broker:
-                yield (*path, key), "needs a url: the embedded broker has neither users nor passwords"
+                yield Finding((*path, key), "requires a url: the embedded broker has no users or passwords")
     if "username" in broker and "password" not in broker and "url" in broker:
-        yield (*path, "username"), "needs a password: write password: ${NAME} or ${file:/path/to/it}"
+        yield Finding((*path, "username"), "requires a password: write password: ${NAME} or ${file:/path/to/it}")
 
 
 def _aliases(path: Path, server: dict[str, Any]) -> Iterator[Finding]:
     for alias, key in ALIASES.items():
         if alias in server and key in server:
-            yield (*path, alias), f"means the same as {key}: leave one of them out"
+            yield Finding((*path, alias), f"is an alias of {key}: remove one of them")
 
 
 def _broker_of(path: Path, server: dict[str, Any], names: list[str]) -> Iterator[Finding]:
-    said = [key for key in ("broker_resource_name", "broker_name") if key in server]
+    given = [key for key in ("broker_resource_name", "broker_name") if key in server]
     if not names:
         return
     known = ", ".join(filter(None, names))
-    if not said and len(names) > 1:
-        yield path, f"broker_resource_name is missing, and there are several brokers: {known}"
-    for key in said:
+    if not given and len(names) > 1:
+        yield Finding(path, f"broker_resource_name is missing: choose one of {known}")
+    for key in given:
         name = _text(server[key])
         if name and name not in names:
-            yield (*path, key), f"no broker {name!r} in this file, only {known}{did_you_mean(name, names)}"
+            yield Finding(
+                (*path, key), f"there is no broker {name!r} in this file, only {known}{did_you_mean(name, names)}"
+            )
 
 
 def _queues(path: Path, server: dict[str, Any]) -> Iterator[Finding]:
@@ -116,7 +120,7 @@ def _queues(path: Path, server: dict[str, Any]) -> Iterator[Finding]:
     for position, queue in enumerate(queues if isinstance(queues, list) else []):
         name = _text(queue.get("name") if isinstance(queue, dict) else queue)
         if name and name in seen:
-            yield (*path, "queues", position), f"the queue {name!r} stands there twice"
+            yield Finding((*path, "queues", position), f"queue {name!r} is listed twice")
         seen.add(name)
 
 
@@ -125,8 +129,8 @@ def _tools(path: Path, server: dict[str, Any]) -> Iterator[Finding]:
     several = isinstance(tools, list)
     for position, tool in enumerate(tools if isinstance(tools, list) else [tools]):
         if isinstance(tool, dict) and "name" in tool and "class" not in tool:
-            place = (*path, "tools", position) if several else (*path, "tools")
-            yield (*place, "name"), "is for one class of a module: say which by class, or leave the name out"
+            where = (*path, "tools", position) if several else (*path, "tools")
+            yield Finding((*where, "name"), "requires a class: name the class, or remove the name")
 
 
 def _autoscaling(path: Path, server: dict[str, Any]) -> Iterator[Finding]:
@@ -135,23 +139,32 @@ def _autoscaling(path: Path, server: dict[str, Any]) -> Iterator[Finding]:
     if isinstance(section, dict) and isinstance(bounds, dict):
         least, most = bounds.get("min", 1), bounds.get("max")
         if isinstance(least, int) and isinstance(most, int) and least > most:
-            yield (*path, "kubernetes", "autoscaling", "max"), f"must be at least min, {least:,}, not {most:,}"
+            yield Finding(
+                (*path, "kubernetes", "autoscaling", "max"), f"must be at least min ({least:,}), not {most:,}"
+            )
         yield from _scaler((*path, "kubernetes"), section, bounds)
 
 
 def _scaler(path: Path, section: dict[str, Any], bounds: dict[str, Any]) -> Iterator[Finding]:
-    place = (*path, "autoscaling")
+    autoscaling = (*path, "autoscaling")
     if section.get("service_monitor") is False:
-        yield (*path, "service_monitor"), "must be true with autoscaling, which follows the metrics of all queues"
+        yield Finding((*path, "service_monitor"), "must be true with autoscaling, which follows the queue metrics")
     if bounds.get("scaler", "hpa") == "keda":
         if "prometheus" not in bounds:
-            where = "http://prometheus-operated.monitoring:9090"
-            yield place, f"prometheus is missing: KEDA asks it how many jobs wait, so write its address, {where}"
+            address = "http://prometheus-operated.monitoring:9090"
+            yield Finding(
+                autoscaling, f"prometheus is missing: KEDA reads the metrics from it, for example at {address}"
+            )
         return
     if "prometheus" in bounds:
-        yield (*place, "prometheus"), "is for scaler: keda; a HorizontalPodAutoscaler asks the Prometheus adapter"
+        yield Finding(
+            (*autoscaling, "prometheus"),
+            "is only for scaler: keda; a HorizontalPodAutoscaler uses the Prometheus adapter",
+        )
     if bounds.get("min", 1) == 0:
-        yield (*place, "min"), "must be at least 1 with a HorizontalPodAutoscaler: write 1, or scaler: keda"
+        yield Finding(
+            (*autoscaling, "min"), "must be at least 1 with a HorizontalPodAutoscaler: write 1, or use scaler: keda"
+        )
 
 
 def _targets(servers: list[tuple[Path, dict[str, Any]]]) -> Iterator[Finding]:
@@ -159,7 +172,7 @@ def _targets(servers: list[tuple[Path, dict[str, Any]]]) -> Iterator[Finding]:
     for path, server in servers:
         file = _text(server.get("metrics_targets"))
         if file and file in taken:
-            yield (*path, "metrics_targets"), "is another task server's file already: give each a file of its own"
+            yield Finding((*path, "metrics_targets"), "is already used by another task server: use a different file")
         taken.add(file)
 
 
@@ -170,5 +183,7 @@ def _ports(servers: list[tuple[Path, dict[str, Any]]]) -> Iterator[Finding]:
         if not isinstance(port, int) or not port:
             continue
         if port in taken:
-            yield (*path, "metrics_port"), f"port {port} is taken by another task server of this file already"
+            yield Finding(
+                (*path, "metrics_port"), f"port {port} is already used by another task server: use a different port"
+            )
         taken.add(port)

@@ -1,7 +1,7 @@
-"""A YAML text as plain data, and the line on which each value stands.
+"""Reading YAML: plain data, and the line of each value.
 
-It is read by PyYAML's composer, which tells the lines, and by nothing that makes objects: tags are refused, and so are
-keys that stand twice. Size, depth and the number of values are bounded, with aliases counted as often as they are used.
+It uses PyYAML's composer, which knows the lines, and nothing that constructs objects. Tags and duplicate keys are
+refused. Size, depth and the number of values are limited; an alias counts each time it is used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_DEPTH = 20
 MAX_VALUES = 10_000
 
 Path = tuple[str | int, ...]
-"""Where a value stands: keys, and positions in lists."""
+"""The location of a value: keys, and positions in lists."""
 
 _MERGE = "tag:yaml.org,2002:merge"
 _KINDS: dict[str, Callable[[str], Any]] = {
@@ -26,8 +26,8 @@ _KINDS: dict[str, Callable[[str], Any]] = {
 }
 
 
-class Fault(Exception):
-    """What cannot be read, and on which line."""
+class DocumentError(Exception):
+    """Something in the YAML that cannot be read, and its line."""
 
     def __init__(self, line: int, text: str, path: Path = ()) -> None:
         super().__init__(text)
@@ -37,27 +37,27 @@ class Fault(Exception):
 
 
 class Document(NamedTuple):
-    """What was read.
+    """A document that has been read.
 
     Attributes:
         data: Plain data.
-        lines: The line of each value, from 1; for one with a key, that of the key.
-        faults: Keys that stand twice or are no text.
+        lines: The line of each value, from 1; for a value with a key, that of the key.
+        errors: Keys that are duplicates or not strings.
     """
 
     data: Any
     lines: dict[Path, int]
-    faults: list[Fault]
+    errors: list[DocumentError]
 
 
 def read(text: str) -> Document:
     """Read one document.
 
     Raises:
-        Fault: if it is no YAML, or more than is allowed.
+        DocumentError: if it is not YAML, or exceeds a limit.
     """
     if len(text) > MAX_CHARACTERS:
-        raise Fault(1, f"is longer than {MAX_CHARACTERS // 1024} KiB: that is no configuration")
+        raise DocumentError(1, f"is larger than {MAX_CHARACTERS // 1024} KiB, the limit for a configuration file")
     try:
         loader = _Loader(text)
         try:
@@ -66,26 +66,26 @@ def read(text: str) -> Document:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise Fault(mark.line + 1 if mark else 1, _sentence(error)) from None
+        raise DocumentError(mark.line + 1 if mark else 1, _sentence(error)) from None
     except yaml.YAMLError as error:
         line = text.count("\n", 0, getattr(error, "position", 0)) + 1
-        raise Fault(line, "holds a character that YAML does not allow") from None
+        raise DocumentError(line, "contains a character that YAML does not allow") from None
     return _Reader().document(root)
 
 
 class _Loader(yaml.SafeLoader):
-    """The composer, with a limit of depth, and without tags."""
+    """The composer, with a limit on depth, and without tags."""
 
     depth = 0
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-        """One node, as the composer calls it."""
+        """Compose one node; overrides the composer's."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1
         if getattr(event, "tag", None) not in (None, "!"):
-            raise Fault(line, f"tags such as {event.tag!r} are not taken: write the value alone")
+            raise DocumentError(line, f"tags such as {event.tag!r} are not supported: write only the value")
         if self.depth > MAX_DEPTH:
-            raise Fault(line, f"values stand more than {MAX_DEPTH} deep in each other")
+            raise DocumentError(line, f"values are nested more than {MAX_DEPTH} levels deep")
         self.depth += 1
         try:
             return super().compose_node(parent, index)
@@ -98,21 +98,21 @@ class _Reader:
 
     def __init__(self) -> None:
         self.lines: dict[Path, int] = {}
-        self.faults: list[Fault] = []
+        self.errors: list[DocumentError] = []
         self._open: set[int] = set()
         self._left = MAX_VALUES
 
     def document(self, root: Node | None) -> Document:
-        return Document(None if root is None else self._value(root, ()), self.lines, self.faults)
+        return Document(None if root is None else self._value(root, ()), self.lines, self.errors)
 
     def _value(self, node: Node, path: Path) -> Any:
         line = node.start_mark.line + 1
         self.lines.setdefault(path, line)
         self._left -= 1
         if self._left < 0:
-            raise Fault(line, f"has more than {MAX_VALUES:,} values, aliases counted as often as they are used")
+            raise DocumentError(line, f"has more than {MAX_VALUES:,} values, counting each use of an alias")
         if id(node) in self._open:
-            raise Fault(line, "an alias stands inside what it stands for")
+            raise DocumentError(line, "an alias contains itself")
         self._open.add(id(node))
         try:
             if isinstance(node, MappingNode):
@@ -129,7 +129,9 @@ class _Reader:
         for key, value in self._pairs(node, path):
             name, line = key.value, key.start_mark.line + 1
             if name in first:
-                self.faults.append(Fault(line, f"stands twice: it is on line {first[name]} already", (*path, name)))
+                self.errors.append(
+                    DocumentError(line, f"is a duplicate: the key is already on line {first[name]}", (*path, name))
+                )
                 continue
             first[name] = line
             self.lines[*path, name] = line
@@ -144,20 +146,20 @@ class _Reader:
     def _pairs(self, node: MappingNode, path: Path) -> Iterator[tuple[ScalarNode, Node]]:
         for key, value in node.value:
             if not isinstance(key, ScalarNode):
-                self.faults.append(Fault(key.start_mark.line + 1, "a key must be text", path))
+                self.errors.append(DocumentError(key.start_mark.line + 1, "a key must be a string", path))
             elif key.tag != _MERGE:
                 yield key, value
 
     def _merged(self, node: MappingNode, path: Path) -> Iterator[MappingNode]:
-        """What ``<<`` adds, the first first."""
+        """The mappings that ``<<`` merges, in order of precedence."""
         for key, value in node.value:
             if key.tag == _MERGE:
                 for each in value.value if isinstance(value, SequenceNode) else [value]:
                     if isinstance(each, MappingNode) and all(inner.tag != _MERGE for inner, _ in each.value):
                         yield each
                     else:
-                        said = "<< takes an alias of keys and values, among which is no other <<"
-                        self.faults.append(Fault(key.start_mark.line + 1, said, path))
+                        said = "<< must be followed by an alias of a mapping without another <<"
+                        self.errors.append(DocumentError(key.start_mark.line + 1, said, path))
 
 
 def _scalar(node: ScalarNode) -> Any:
@@ -171,7 +173,7 @@ def _scalar(node: ScalarNode) -> Any:
 
 
 def _number(text: str, otherwise: Any) -> Any:
-    """A text as a whole or decimal number; ``otherwise`` if it is none. Nothing else that YAML counts as one."""
+    """An integer or decimal number; ``otherwise`` for the other forms that YAML has for numbers."""
     for kind in (int, float):
         try:
             return kind(text)
@@ -181,9 +183,10 @@ def _number(text: str, otherwise: Any) -> Any:
 
 
 def _sentence(error: yaml.MarkedYAMLError) -> str:
-    problem = (error.problem or "").replace("found character '\\t' that cannot start any token", "a tab indents it: "
-                                            "use blanks")  # fmt: skip
+    problem = error.problem or ""
+    if problem.startswith("found character '\\t'"):
+        return "is indented with a tab: use spaces"
     if problem.startswith("but found another document"):
-        return "holds more than one document: leave out the line ---"
+        return "contains more than one document: remove the line ---"
     context = f" {error.context}" if error.context else ""
     return f"is not YAML: {problem or 'it cannot be read'}{context}".replace("\n", " ")

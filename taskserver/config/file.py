@@ -1,4 +1,4 @@
-"""Loading a configuration file: all that is wrong in it at once, or what it declares and where that stands."""
+"""Loading a configuration file: what it declares, with lines, or every error in it at once."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from taskserver.config.checks import findings, plain_secret
-from taskserver.config.document import MAX_CHARACTERS, Fault, Path, read
+from taskserver.config.document import MAX_CHARACTERS, DocumentError, Path, read
 from taskserver.config.problems import dotted, invalid, keys_of, sentence
-from taskserver.config.references import Broken, Reference, follow, pieces, references
+from taskserver.config.references import Reference, ReferenceInvalid, parts, references, resolve
 from taskserver.config.resources import BrokerResource, File, TaskServer
 from taskserver.domain.names import did_you_mean
 from taskserver.errors import ConfigError, ConfigFileInvalid, Problem
 
 
 class Config:
-    """A configuration file that can be used.
+    """A valid configuration file.
 
     Attributes:
         file: The file, as it was named.
-        folder: The folder that it is in, where relative paths start.
+        folder: Its folder, where relative paths start.
         brokers: The brokers that it declares.
-        task_servers: The task servers that it declares; one at least.
+        task_servers: The task servers that it declares, at least one.
     """
 
     def __init__(self, file: str, content: File, source: _Source) -> None:
@@ -34,45 +34,47 @@ class Config:
         self.task_servers: list[TaskServer] = content.task_server
         self._source = source
 
-    def where(self, path: Path) -> int | None:
+    def line_of(self, path: Path) -> int | None:
         """The line of a key, such as ``("task_server", 0, "replicas")``; None if it is not in the file.
 
-        Brokers and task servers are counted also where there is only one.
+        A position is needed even if there is only one broker or task server.
         """
-        return self._source.lines.get(self._source.place(path))
+        return self._source.lines.get(self._source.locate(path))
 
     def name_of(self, path: Path) -> str:
-        """A key as people write it: ``task_server.replicas``, with a position only where there are several."""
-        return dotted(self._source.place(path))
+        """A key as people write it: ``task_server.replicas``, with a position only if there are several."""
+        return dotted(self._source.locate(path))
 
-    def came_by(self, path: Path) -> list[Reference]:
+    def references_in(self, path: Path) -> list[Reference]:
         """The references in the value of a key."""
-        return self._source.origins.get(self._source.place(path), [])
+        return self._source.origins.get(self._source.locate(path), [])
 
     def broker_of(self, server: TaskServer) -> BrokerResource | None:
-        """The broker of a task server; None if the file declares none, and it is the environment's."""
+        """The broker of a task server; None if the file declares none, and the environment does."""
         if server.broker is None or not self.brokers:
             return self.brokers[0] if self.brokers else None
         return next(broker for broker in self.brokers if broker.name == server.broker)
 
     def task_server(self, name: str | None) -> TaskServer:
-        """The task server of that name; without one, the only one of the file.
+        """The task server with this name; without a name, the only one in the file.
 
         Raises:
-            ConfigError: if there is none, or several to choose from.
+            ConfigError: if there is no such task server, or the name is needed.
         """
         names = [server.name for server in self.task_servers]
         if name is None and len(names) > 1:
-            raise ConfigError(f"{self.file} has several task servers, {', '.join(names)}: name one by --task-server")
+            raise ConfigError(
+                f"{self.file} has several task servers: choose one with --task-server ({', '.join(names)})"
+            )
         if name is not None and name not in names:
-            near = did_you_mean(name, names) or f"; there is {', '.join(names)}"
-            raise ConfigError(f"no task server {name!r} in {self.file}{near}")
+            near = did_you_mean(name, names) or f", only {', '.join(names)}"
+            raise ConfigError(f"there is no task server {name!r} in {self.file}{near}")
         return self.task_servers[0 if name is None else names.index(name)]
 
-    def refusal(self, path: Path, text: str) -> ConfigFileInvalid:
-        """The error for a value that turned out to be of no use."""
-        place = self._source.place(path)
-        return invalid(self.file, [Problem(self._source.line(place), dotted(place), text)])
+    def error_at(self, path: Path, text: str) -> ConfigFileInvalid:
+        """The error for a value that turned out not to be usable."""
+        found = self._source.locate(path)
+        return invalid(self.file, [Problem(self._source.line(found), dotted(found), text)])
 
 
 def load(file: str, *, keep: Callable[[Path], bool] | None = None) -> Config:
@@ -80,27 +82,27 @@ def load(file: str, *, keep: Callable[[Path], bool] | None = None) -> Config:
 
     Args:
         file: Its path.
-        keep: Whether the references of a key are left as they stand there, for those who pass them on; all others
-            are followed.
+        keep: Whether the references of a key stay unresolved, for a caller that passes them on. By default all are
+            resolved.
 
     Raises:
-        ConfigFileInvalid: with all that is wrong in it.
+        ConfigFileInvalid: with every error in it.
     """
     text = _content(file)
     try:
         document = read(text)
-    except Fault as fault:
-        raise invalid(file, [Problem(fault.line, "", fault.text)]) from None
+    except DocumentError as error:
+        raise invalid(file, [Problem(error.line, "", error.text)]) from None
     if document.data is None:
-        raise _as_a_whole(file, "is empty: declare a task_server, and a broker if it is not the embedded one")
+        raise _whole_file(file, "is empty: declare a task_server, and a broker unless it is the embedded one")
     if not isinstance(document.data, dict):
-        kind = "a list" if isinstance(document.data, list) else "a text"
-        raise invalid(file, [Problem(1, "", f"must be keys and values, such as task_server: …, not {kind}")])
+        kind = "a list" if isinstance(document.data, list) else "a single value"
+        raise invalid(file, [Problem(1, "", f"must be a mapping, such as task_server: …, not {kind}")])
     source = _Source(document.data, document.lines)
-    source.problems += [Problem(fault.line, dotted(fault.path), fault.text) for fault in document.faults]
-    data = source.followed(FilePath(file).resolve().parent, keep or (lambda _: False))
-    for path, said in findings(data):
-        source.add(path, said)
+    source.problems += [Problem(error.line, dotted(error.path), error.text) for error in document.errors]
+    data = source.resolved(FilePath(file).resolve().parent, keep or (lambda _: False))
+    for finding in findings(data):
+        source.add(*finding)
     content = source.validated(data)
     if source.problems or content is None:
         raise invalid(file, source.problems)
@@ -108,7 +110,7 @@ def load(file: str, *, keep: Callable[[Path], bool] | None = None) -> Config:
 
 
 class _Source:
-    """The data as they stand in the file, with all that was found wrong."""
+    """The raw data of a file, and the errors found in it."""
 
     def __init__(self, data: dict[str, Any], lines: Mapping[Path, int]) -> None:
         self._data = data
@@ -117,8 +119,8 @@ class _Source:
         self.problems: list[Problem] = []
         self._broken: set[Path] = set()
 
-    def place(self, path: Path) -> Path:
-        """A path through the models as it is in the file, where lists of one and bare names may be shorter."""
+    def locate(self, path: Path) -> Path:
+        """Translate a path through the models to one in the file, which may use a single value in place of a list."""
         here: Any = self._data
         found: Path = ()
         for part in path:
@@ -135,18 +137,18 @@ class _Source:
                 here = {}
         return found
 
-    def line(self, place: Path) -> int:
-        """Its line, or that of what it would stand in."""
-        return next((self.lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in self.lines), 1)
+    def line(self, path: Path) -> int:
+        """The line of a value, or that of the nearest value around it."""
+        return next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 1)
 
-    def add(self, place: Path, text: str) -> None:
-        """Something is wrong there; it is said once."""
-        if place not in self._broken:
-            self._broken.add(place)
-            self.problems.append(Problem(self.line(place), dotted(place), text))
+    def add(self, path: Path, text: str) -> None:
+        """Record an error, unless there is one for this value already."""
+        if path not in self._broken:
+            self._broken.add(path)
+            self.problems.append(Problem(self.line(path), dotted(path), text))
 
-    def followed(self, folder: FilePath, keep: Callable[[Path], bool]) -> dict[str, Any]:
-        """The data with what its references stand for."""
+    def resolved(self, folder: FilePath, keep: Callable[[Path], bool]) -> dict[str, Any]:
+        """The data with its references resolved."""
 
         def walk(value: Any, path: Path) -> Any:
             if isinstance(value, dict):
@@ -154,40 +156,40 @@ class _Source:
             if isinstance(value, list):
                 return [walk(each, (*path, position)) for position, each in enumerate(value)]
             if value is None:
-                self.add(path, "has no value: write one, or leave the key out")
+                self.add(path, "has no value: write one, or remove the key")
             return self._read(value, path, folder, keep) if isinstance(value, str) else value
 
         return {key: walk(each, (key,)) for key, each in self._data.items()}
 
     def _read(self, text: str, path: Path, folder: FilePath, keep: Callable[[Path], bool]) -> str:
         try:
-            if said := plain_secret(path, text):
-                self.add(path, said)
+            if message := plain_secret(path, text):
+                self.add(path, message)
                 return str(text)
             if "$" not in text:
                 return str(text)
-            list(pieces(text))  # also what is kept must be well-formed
+            list(parts(text))  # unresolved references must be well-formed, too
             self.origins[path] = references(text)
-            read = str(text) if keep(path) else follow(text, folder)
-        except Broken as error:
+            read = str(text) if keep(path) else resolve(text, folder)
+        except ReferenceInvalid as error:
             self.add(path, str(error))
             return str(text)
         return read if self.origins[path] else str(read)
 
     def validated(self, data: dict[str, Any]) -> File | None:
-        """The models, or nothing and the problems."""
+        """The models; None if the data is not valid, and then the errors are recorded."""
         try:
             return File.model_validate(data)
         except ValidationError as error:
             for each in error.errors(include_url=False):
-                place = self.place(each["loc"])
-                if not any(place[:n] in self._broken for n in range(1, len(place) + 1)):
-                    self.add(place, sentence(each, place, _keys_at(each["loc"][:-1])))
+                path = self.locate(each["loc"])
+                if not any(path[:n] in self._broken for n in range(1, len(path) + 1)):
+                    self.add(path, sentence(each, path, _keys_at(each["loc"][:-1])))
             return None
 
 
 def _keys_at(loc: Path) -> list[str]:
-    """The keys that may stand there."""
+    """The keys that are allowed there."""
     model: type[BaseModel] | None = File
     for part in loc:
         if isinstance(part, str) and model is not None:
@@ -213,11 +215,11 @@ def _content(file: str) -> str:
             raw = stream.read(4 * MAX_CHARACTERS + 1)
         return raw.decode("utf-8-sig")
     except OSError as error:
-        raise _as_a_whole(file, f"cannot be read: {(error.strerror or str(error)).lower()}") from None
+        raise _whole_file(file, f"cannot be read: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise invalid(file, [Problem(line, "", "is not UTF-8 text: save it in that encoding")]) from None
+        raise invalid(file, [Problem(line, "", "is not UTF-8 text: save the file in that encoding")]) from None
 
 
-def _as_a_whole(file: str, text: str) -> ConfigFileInvalid:
+def _whole_file(file: str, text: str) -> ConfigFileInvalid:
     return invalid(file, [Problem(0, "", text)])

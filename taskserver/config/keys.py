@@ -1,4 +1,7 @@
-"""Secrets by reference: a setting says where a key is, never what it is."""
+"""Secrets by reference: a setting says where a key is, never what it is.
+
+Its references are ``file:/path`` and ``env:NAME``, and never have the form of those in configuration files.
+"""
 
 from __future__ import annotations
 
@@ -9,61 +12,64 @@ from taskserver.config.settings import settings
 from taskserver.domain.signing import KEY_BYTES, Keyring
 from taskserver.errors import ConfigError
 
-HOW = "write file:/path/to/the/key or env:NAME_OF_A_VARIABLE"
+_HINT = "write file:/path/to/the/key or env:NAME_OF_A_VARIABLE"
 
 
 def keyring(references: str | None = None) -> Keyring | None:
-    """The keys that a process signs and checks with; None if it has none.
+    """The keys with which a process signs and verifies; None if it has no keys.
 
     Args:
-        references: ``file:…`` and ``env:…``, spaces or commas between them; None for the setting's, empty for none.
+        references: ``file:…`` and ``env:…``, separated by spaces or commas; None for those of the setting, empty for
+            no keys.
 
     Raises:
-        ConfigError: naming the reference that cannot be followed, or that is none.
+        ConfigError: if a reference is not valid or cannot be resolved.
     """
     known = settings()
     if references is None:
         references = known.signing_keys.get_secret_value() if known.signing_keys else ""
-    places = references.replace(",", " ").split()
-    if not places:
+    sources = references.replace(",", " ").split()
+    if not sources:
         return None
-    keys = [_key(place, number) for number, place in enumerate(places, 1)]
+    keys = [_key(source, number) for number, source in enumerate(sources, 1)]
     return Keyring(keys, round(known.signature_ttl * 1000))
 
 
-def secret_behind(reference: str, what: str) -> bytes:
-    """What a reference stands for; a line's end behind it is left out.
+def read_secret(reference: str, what: str) -> bytes:
+    """The secret that a reference points to, without a line end.
 
     Args:
         reference: ``file:…`` or ``env:…``.
-        what: How to call it in an error.
+        what: Its name in an error message.
 
     Raises:
-        ConfigError: if it leads nowhere, or is no reference: then it may be the secret itself, and is not repeated.
+        ConfigError: if the reference cannot be resolved, or is not valid. Then it may be the secret itself, and the
+            message does not repeat it.
     """
-    kind, _, place = reference.partition(":")
-    if kind == "file" and place:
-        return _content(Path(place).expanduser(), what)
-    if kind == "env" and place.isidentifier():
-        value = os.environ.get(place, "")
+    kind, _, target = reference.partition(":")
+    if kind == "file" and target:
+        return _content(Path(target).expanduser(), what)
+    if kind == "env" and target.isidentifier():
+        value = os.environ.get(target, "")
         if not value:
-            raise ConfigError(f"{what}: the environment variable {place} is not set")
+            raise ConfigError(f"{what}: environment variable {target} is not set")
         return os.fsencode(value).rstrip(b"\r\n")
-    raise ConfigError(f"{what} is not a reference, and nothing else is taken: {HOW}")
+    raise ConfigError(f"{what} must be a reference: {_HINT}")
 
 
 def _content(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes().rstrip(b"\r\n")
     except OSError as error:
-        raise ConfigError(f"{what}: the file {path} cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{what}: file {path} cannot be read: {(error.strerror or str(error)).lower()}") from None
 
 
-def _key(place: str, number: int) -> bytes:
+def _key(source: str, number: int) -> bytes:
     what = f"signing key {number} (TASKSERVER_SIGNING_KEYS)"
-    key = secret_behind(place, what)
+    key = read_secret(source, what)
     if len(key) < KEY_BYTES:
         raise ConfigError(
-            f"{what} at {place} has {len(key)} bytes, but needs {KEY_BYTES} or more: make one with openssl rand -hex 32"
+            f"{what} at {source} has {len(key)} bytes; it must have at least {KEY_BYTES}: "
+            "create one with openssl rand -hex 32"
         )
     return key

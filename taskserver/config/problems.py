@@ -1,4 +1,4 @@
-"""What is wrong in a configuration file, in sentences: the line, the key, what is wrong with it, what to write."""
+"""Error messages about values: what pydantic found, in plain words that say what to write."""
 
 from __future__ import annotations
 
@@ -9,24 +9,31 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from taskserver.config.document import Path
-from taskserver.config.references import Text
+from taskserver.config.references import ResolvedText
 from taskserver.domain.names import did_you_mean
 from taskserver.domain.secrets import looks_secret
 from taskserver.errors import ConfigFileInvalid, Problem
 
 SHOWN = 60
-"""Characters of a value that an error repeats."""
+"""Characters of a value that an error message shows."""
 
-_MEANT = {
+_EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
     "float_type": "a number",
-    "string_type": "text",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "a string",
     "list_type": "a list",
-    "model_type": "keys and values",
-    "model_attributes_type": "keys and values",
-    "dict_type": "keys and values",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "dict_type": "a mapping",
 }
+
+
+_MAY_BE_SECRET = ("url", "broker_url", "signing_keys")
 
 
 def dotted(path: Path) -> str:
@@ -38,42 +45,44 @@ def dotted(path: Path) -> str:
 
 
 def invalid(file: str, problems: Iterable[Problem]) -> ConfigFileInvalid:
-    """The error that tells all of them, by line."""
+    """The error that lists all problems, by line."""
     return ConfigFileInvalid(file, sorted(problems, key=lambda problem: problem.line))
 
 
 def sentence(error: ErrorDetails, path: Path, keys: Iterable[str]) -> str:
-    """What pydantic found, as a sentence.
+    """An error of pydantic in plain words.
 
     Args:
-        error: Of the list that a ``ValidationError`` has.
-        path: Where it stands in the file.
-        keys: The keys that are known there.
+        error: One of the errors of a ``ValidationError``.
+        path: Where it is in the file.
+        keys: The keys that are allowed there.
     """
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"no such key{did_you_mean(str(path[-1]), keys) or '; there are ' + ', '.join(keys)}"
+        return f"unknown key{did_you_mean(str(path[-1]), keys) or '; the keys here are ' + ', '.join(keys)}"
     if kind == "missing":
         return "is missing"
     if kind == "value_error":
-        return "cannot be what its reference stands for" if isinstance(given, Text) else str(context["error"])
+        return "the value of its reference is not valid" if isinstance(given, ResolvedText) else str(context["error"])
     shown = _shown(given, path)
-    if kind in _MEANT:
-        either = "text, or " if kind == "model_type" and {"queues", "tools"} & set(path[-2:]) else ""
-        return f"must be {either}{_MEANT[kind]}, not {shown}" + _hint(kind, given)
+    if kind in _EXPECTED:
+        either = "a string or " if kind == "model_type" and {"queues", "tools"} & set(path[-2:]) else ""
+        return f"must be {either}{_EXPECTED[kind]}, not {shown}" + _hint(kind, given)
     return _BY_KIND.get(kind, _other)(error, shown)
 
 
 def _shown(value: Any, path: Path) -> str:
-    """A value in an error, unless it is a secret, or may be one since it came from a reference."""
-    if isinstance(value, Text):
-        return "what its reference stands for"
+    """A value for an error message, unless it may be a secret: that is also true of all that came from a reference."""
+    if isinstance(value, ResolvedText):
+        return "the value of its reference"
     if isinstance(value, dict):
-        return "keys and values"
+        return "a mapping"
     if isinstance(value, list):
         return "a list"
-    if any(isinstance(part, str) and (looks_secret(part) or part in ("url", "signing_keys")) for part in path):
-        return "what stands there"
+    if any(
+        isinstance(part, str) and (looks_secret(part) or part in ("url", "broker_url", "signing_keys")) for part in path
+    ):
+        return "this value"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "nothing"}[value]
     text = f"{value:g}" if isinstance(value, float) else str(value)
@@ -95,7 +104,7 @@ def _bound(word: str, name: str) -> Callable[[ErrorDetails, str], str]:
 def _literal(error: ErrorDetails, shown: str) -> str:
     given = error["input"]
     if given == "celery" and error["loc"][-1] == "type":
-        return "'celery' is not run here: write redis-streams in its place, and leave the rest as it is"
+        return "'celery' is not supported: write redis-streams; the rest can stay as it is"
     known = str(error["ctx"]["expected"])
     near = did_you_mean(given, [word.strip("'") for word in known.replace(" or ", ", ").split(", ")])
     return f"must be {known}, not {shown}{near if isinstance(given, str) else ''}"
@@ -103,22 +112,22 @@ def _literal(error: ErrorDetails, shown: str) -> str:
 
 def _pattern(error: ErrorDetails, shown: str) -> str:
     by_key = {
-        "name": "must be letters, digits, '-' and '_' inside, at most 63",
-        "class": "must be the name of one class or function",
+        "name": "must be a name of letters, digits, '-' and '_' (at most 63, a letter or digit at both ends)",
+        "class": "must be the name of a class or function",
         "cpu": "must be an amount such as 500m or 2",
         "memory": "must be an amount such as 512Mi or 2Gi",
         "broker_resource_name": "must be the name of a broker in this file",
         "broker_name": "must be the name of a broker in this file",
-        "signing_keys": "must be a reference, never the key itself: write file:/path/to/the/key or env:NAME",
-        "env": "must be the name of a variable: letters, digits and '_', no digit first",
+        "signing_keys": "must be a reference, not the key itself: write file:/path/to/the/key or env:NAME",
+        "env": "must be a variable name (letters, digits and '_', no leading digit)",
     }
     key = next((part for part in reversed(error["loc"]) if part in by_key), "")
-    said = by_key.get(str(key), "cannot be used")
-    return said if key == "signing_keys" else f"{said}, not {shown}"
+    expected = by_key.get(str(key), "is not valid")
+    return expected if key == "signing_keys" or not key else f"{expected}, not {shown}"
 
 
 def _empty(error: ErrorDetails, shown: str) -> str:
-    return "is empty: write one at least, or leave the key out"
+    return "is empty: write a value, or remove the key"
 
 
 def _other(error: ErrorDetails, shown: str) -> str:
@@ -136,5 +145,5 @@ _BY_KIND: dict[str, Callable[[ErrorDetails, str], str]] = {
 
 
 def keys_of(model: type[BaseModel]) -> list[str]:
-    """The keys that a part of the file may have."""
+    """The keys that are allowed in a part of the file."""
     return [field.alias or name for name, field in model.model_fields.items()]

@@ -1,4 +1,4 @@
-"""``${NAME}``, ``${NAME:-default}`` and ``${file:/path}`` in the texts of a file: how secrets get there."""
+"""References in configuration values: ``${NAME}``, ``${NAME:-default}`` and ``${file:/path}``."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 MAX_BYTES = 64 * 1024
-HOW = "${NAME} for an environment variable, or ${file:/path/to/it}"
+REFERENCE_HINT = "${NAME} for an environment variable, or ${file:/path/to/it}"
 
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# What stands between :// and the last @ before the path: user and password.
+# User and password: everything from :// to the last @ before the path.
 _LOGIN = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://(?P<login>[^/]*)@")
 _IN_QUERY = re.compile(r"://[^\s]*[?&]\w*password=([^&\s]*)")
 
 
-class Broken(ValueError):
-    """A reference that cannot be followed."""
+class ReferenceInvalid(ValueError):
+    """A reference that cannot be resolved."""
 
 
 class Reference(NamedTuple):
@@ -28,47 +28,47 @@ class Reference(NamedTuple):
 
     Attributes:
         kind: ``env`` or ``file``.
-        place: The variable's name, or the file's path.
-        default: What stands for a variable that is not set or empty; None if there is nothing.
+        target: The variable's name, or the file's path.
+        default: The value if the variable is empty or not set; None if there is no default.
     """
 
     kind: str
-    place: str
+    target: str
     default: str | None = None
 
     def __str__(self) -> str:
-        return f"environment variable {self.place}" if self.kind == "env" else f"file {self.place}"
+        return f"environment variable {self.target}" if self.kind == "env" else f"file {self.target}"
 
     def value(self, folder: Path) -> str:
-        """What it stands for.
+        """The value that it refers to.
 
         Args:
-            folder: Where a relative path starts.
+            folder: The folder that relative paths start from.
 
         Raises:
-            Broken: if the variable is not set, or the file cannot be read.
+            ReferenceInvalid: if the variable is not set, or the file cannot be read.
         """
         if self.kind == "file":
-            return _content(folder / Path(self.place).expanduser(), self.place)
-        found = os.environ.get(self.place) or self.default
+            return _content(folder / Path(self.target).expanduser(), self.target)
+        found = os.environ.get(self.target) or self.default
         if found is None:
-            raise Broken(
-                f"the environment variable {self.place} is not set: set it, or write ${{{self.place}:-default}}"
+            raise ReferenceInvalid(
+                f"environment variable {self.target} is not set: set it, or write ${{{self.target}:-default}}"
             )
         return found
 
 
-class Text(str):
-    """A text whose references have been followed, so that it may be meant as a number."""
+class ResolvedText(str):
+    """A string whose references have been resolved. It may be meant as a number."""
 
     __slots__ = ()
 
 
-def pieces(text: str) -> Iterator[str | Reference]:
-    """The text in pieces: as it stands, and references. ``$$`` stands for a dollar sign.
+def parts(text: str) -> Iterator[str | Reference]:
+    """The text, split into plain strings and references. ``$$`` is a dollar sign.
 
     Raises:
-        Broken: if something between ``${`` and ``}`` is no reference.
+        ReferenceInvalid: if the text contains something like a reference that is none.
     """
     end = 0
     for found in _REFERENCE.finditer(text):
@@ -77,75 +77,75 @@ def pieces(text: str) -> Iterator[str | Reference]:
         end = found.end()
     rest = text[end:]
     if "${" in rest:
-        raise Broken("a ${ has no }: close it, or write $${ for the two characters")
+        raise ReferenceInvalid("a ${ is not closed: add }, or write $${ for the two characters")
     yield rest
 
 
 def references(text: str) -> list[Reference]:
-    """The references of a text, none if it has broken ones."""
+    """The references in a text; none if one of them is not valid."""
     try:
-        return [piece for piece in pieces(text) if isinstance(piece, Reference)]
-    except Broken:
+        return [part for part in parts(text) if isinstance(part, Reference)]
+    except ReferenceInvalid:
         return []
 
 
-def follow(text: str, folder: Path) -> Text:
-    """The text with what its references stand for. In user and password of a URL, that is escaped as URLs need it.
+def resolve(text: str, folder: Path) -> ResolvedText:
+    """The text with its references resolved; in the user and password of a URL the values are percent-encoded.
 
     Raises:
-        Broken: if one cannot be followed.
+        ReferenceInvalid: if a reference cannot be resolved.
     """
-    login = _LOGIN.match(_unread(text))
+    login = _LOGIN.match(_masked(text))
     done: list[str] = []
     position = 0
-    for piece in pieces(text):
-        if isinstance(piece, Reference):
-            value = piece.value(folder)
+    for part in parts(text):
+        if isinstance(part, Reference):
+            value = part.value(folder)
             inside = login is not None and login.start("login") <= position < login.end("login")
             done.append(quote(value, safe="") if inside else value)
             position += 1
         else:
-            done.append(piece)
-            position += len(piece)
-    return Text("".join(done))
+            done.append(part)
+            position += len(part)
+    return ResolvedText("".join(done))
 
 
-def holds_password(text: str) -> bool:
-    """Whether the password of a URL stands in the text itself, or in a default, and not by reference."""
+def has_plain_password(text: str) -> bool:
+    """Whether a URL contains a password in plain text, also in the default of a reference."""
     try:
-        whole = list(pieces(text))
-    except Broken:
+        whole = list(parts(text))
+    except ReferenceInvalid:
         return False
-    if any(holds_password(piece.default or "") for piece in whole if isinstance(piece, Reference)):
+    if any(has_plain_password(part.default or "") for part in whole if isinstance(part, Reference)):
         return True
-    bare = "".join((piece.default or "") if isinstance(piece, Reference) else piece for piece in whole)
+    bare = "".join((part.default or "") if isinstance(part, Reference) else part for part in whole)
     login = _LOGIN.match(bare)
     inside = [login["login"].partition(":")[2]] if login else []
     return any(filter(None, inside + _IN_QUERY.findall(bare)))
 
 
-def _unread(text: str) -> str:
+def _masked(text: str) -> str:
     """The text with one character in place of each reference."""
-    return "".join("\0" if isinstance(piece, Reference) else piece for piece in pieces(text))
+    return "".join("\0" if isinstance(part, Reference) else part for part in parts(text))
 
 
 def _reference(inside: str) -> Reference:
     if inside.startswith("file:"):
         if not inside[5:].strip():
-            raise Broken("${file:} names no file: write ${file:/path/to/it}")
+            raise ReferenceInvalid("${file:} has no path: write ${file:/path/to/it}")
         return Reference("file", inside[5:].strip())
     name, separator, default = inside.partition(":-")
     if not _NAME.fullmatch(name):
-        raise Broken(f"${{{inside}}} is no reference: write {HOW}")
+        raise ReferenceInvalid(f"${{{inside}}} is not a valid reference: write {REFERENCE_HINT}")
     return Reference("env", name, default if separator else None)
 
 
-def _content(path: Path, place: str) -> str:
+def _content(path: Path, named: str) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise Broken(f"the file {place} is longer than {MAX_BYTES // 1024} KiB: that is no secret")
+            raise ReferenceInvalid(f"file {named} is larger than {MAX_BYTES // 1024} KiB, the limit for a value")
         return path.read_text("utf-8").rstrip("\r\n")
     except OSError as error:
-        raise Broken(f"the file {place} cannot be read: {error.strerror}") from None
+        raise ReferenceInvalid(f"file {named} cannot be read: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError:
-        raise Broken(f"the file {place} is not UTF-8 text") from None
+        raise ReferenceInvalid(f"file {named} is not UTF-8 text") from None

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from taskserver.config.problems import sentence
-from taskserver.config.references import follow
+from taskserver.config.references import resolve
 from taskserver.config.values import DURABILITY, SECONDS, parsed
 from taskserver.config.worker_settings import WorkerSettings
 from taskserver.domain.buckets import BUCKETS, parse_buckets
@@ -26,9 +26,9 @@ def variable(name: str) -> str:
     return _PREFIX + name.upper()
 
 
-def _followed(value: Any) -> Any:
+def _resolved(value: Any) -> Any:
     """A string with its references resolved, as in a configuration file."""
-    return str(follow(value, Path.cwd())) if isinstance(value, str) else value
+    return str(resolve(value, Path.cwd())) if isinstance(value, str) else value
 
 
 class Settings(BaseSettings, WorkerSettings):
@@ -38,7 +38,7 @@ class Settings(BaseSettings, WorkerSettings):
         env_prefix=_PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, validate_default=False
     )
 
-    broker_url: Annotated[SecretStr | None, BeforeValidator(_followed)] = None
+    broker_url: Annotated[SecretStr | None, BeforeValidator(_resolved)] = None
     """URL of the broker; by default an embedded broker is used. References such as ${file:/path} are resolved."""
     durability: Annotated[Durability, NoDecode, DURABILITY] = IN_MEMORY
     """What an acknowledged submit has survived: memory, fsync, replicas=N or fsync,replicas=N."""

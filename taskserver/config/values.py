@@ -1,7 +1,7 @@
-"""Kinds of values that the environment, the configuration file and the command line have in common.
+"""Kinds of values that the environment, configuration files and the command line share.
 
-Each stands in an ``Annotated`` type, behind its bounds. In a file, what comes from a reference is text (``Text``), also
-where a number is meant.
+Each is used in an ``Annotated`` type, after the bounds. In a file the value of a reference is a string
+(``ResolvedText``), also where a number is meant.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from taskserver.config.references import Text
+from taskserver.config.references import ResolvedText
 from taskserver.domain.durability import Durability
 from taskserver.domain.durations import seconds
 from taskserver.domain.sizes import parse_size
@@ -19,7 +19,7 @@ from taskserver.errors import ConfigError
 
 
 def explained(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """``check`` for pydantic, which takes the message of a ValueError for what is wrong."""
+    """Wrap ``check`` for pydantic, which expects a ValueError with the message."""
 
     def checked(value: Any) -> Any:
         try:
@@ -31,16 +31,18 @@ def explained(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def parsed(read: Callable[[str], Any]) -> Callable[[Any], Any]:
-    """``read`` for strings; other values are left to pydantic."""
+    """Apply ``read`` to strings, and leave other values to pydantic."""
     return explained(lambda value: read(value) if isinstance(value, str) else value)
 
 
 def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, Text) and value.strip().isdecimal() else value
+    return int(value) if isinstance(value, ResolvedText) and value.strip().isdecimal() else value
 
 
 def _flag(value: Any) -> Any:
-    return {"true": True, "false": False}.get(value.strip().lower(), value) if isinstance(value, Text) else value
+    return (
+        {"true": True, "false": False}.get(value.strip().lower(), value) if isinstance(value, ResolvedText) else value
+    )
 
 
 def _number_as_text(value: Any) -> Any:
@@ -55,6 +57,6 @@ BYTES = BeforeValidator(parsed(parse_size), json_schema_input_type=int | str)
 """A number of bytes, or one with a unit: ``64 KiB``."""
 DURABILITY = BeforeValidator(parsed(Durability.parse), json_schema_input_type=str)
 AS_TEXT = BeforeValidator(_number_as_text, json_schema_input_type=str | float)
-"""Text; a number may stand without quotes."""
+"""A string; a number needs no quotes."""
 
 Slots = Annotated[int, Field(ge=1, le=10_000), WHOLE]

@@ -1,12 +1,17 @@
-"""Kubernetes: from a configuration file to manifests, without touching a cluster.
+"""Kubernetes manifests from a configuration file, without touching a cluster.
 
-``source.py`` loads the file and leaves its secrets references, ``secrets.py`` turns those into references to Secrets,
-``configs.py`` writes the file that a pod works by, ``pods.py`` and ``parts.py`` make the objects, ``scaling.py`` the
-autoscalers, ``rendering.py`` puts all of it together.
+Read in this order:
+
+- ``loading.py`` loads the file and leaves references to secrets unresolved.
+- ``rendering.py`` makes the manifests, and collects everything that would not work in a cluster.
+- ``unit.py`` is what becomes one Deployment: ``pods.py`` makes the Deployment, ``objects.py`` what surrounds it, and
+  ``scaling.py`` the autoscaler.
+- ``brokers.py`` finds out how pods reach a broker, ``secrets.py`` turns references into Secrets.
+- ``naming.py``, ``quantities.py`` and ``text.py`` know the names, amounts and YAML of Kubernetes.
 """
 
+from taskserver.deploy.loading import load_unresolved
 from taskserver.deploy.rendering import Rendered, render
-from taskserver.deploy.source import load_kept
 from taskserver.deploy.text import as_yaml
 
-__all__ = ["Rendered", "as_yaml", "load_kept", "render"]
+__all__ = ["Rendered", "as_yaml", "load_unresolved", "render"]

@@ -1,27 +1,27 @@
-"""Brokers as pods see them: which port they have, and whether they can be reached from a cluster at all."""
+"""The addresses of brokers as pods need them: URL and ports, and whether a cluster can reach them."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
-from taskserver.config.references import Reference, pieces
+from taskserver.config.references import Reference, parts
 from taskserver.config.resources import BrokerResource
 from taskserver.errors import ConfigError
 from taskserver.store.broker.urls import parse_url
 
-_HERE = re.compile(r"^(localhost|127\.[0-9.]+|\[::1\]|::1)(:|$)")
+_LOCAL = re.compile(r"^(localhost|127\.[0-9.]+|\[::1\]|::1)(:|$)")
 _PORT = re.compile(r":(\d+)$")
 _SERVERS, _SENTINELS = 6379, 26379
 
 
-class Reach(NamedTuple):
+class BrokerAddress(NamedTuple):
     """How pods reach a broker.
 
     Attributes:
-        url: The text of the URL, with its references.
+        url: The URL, with its references.
         ports: The TCP ports.
-        guessed: Why those are guessed, with {} in place of the broker's name; '' if they stand there.
+        guessed: Why the ports are a guess, with {} in place of the broker's name; '' if the URL has them.
     """
 
     url: str
@@ -29,46 +29,47 @@ class Reach(NamedTuple):
     guessed: str
 
 
-def reach(broker: BrokerResource) -> Reach:
-    """How pods reach it.
+def address_of(broker: BrokerResource) -> BrokerAddress:
+    """How pods reach a broker.
 
     Raises:
-        ConfigError: if they cannot.
+        ConfigError: if they cannot reach it.
     """
     if not broker.url:
         raise ConfigError(
-            "is missing: an embedded broker cannot be reached from a cluster; write the address of one that can, "
-            "url: ${REDIS_URL}"
+            "is missing: a cluster cannot reach an embedded broker; write the URL of another one, such as ${REDIS_URL}"
         )
-    url = "".join(map(_usable, pieces(broker.url)))
-    bare = "".join("\0" if isinstance(piece, Reference) else piece for piece in pieces(url))
+    url = "".join(map(_for_pods, parts(broker.url)))
+    bare = "".join("\0" if isinstance(part, Reference) else part for part in parts(url))
     scheme, separator, rest = bare.partition("://")
     if not separator:
-        return Reach(url, [_SERVERS], "the address of broker {} is in a Secret")
+        return BrokerAddress(url, [_SERVERS], "the port of broker {} is in a Secret")
     hosts = re.split(r"[/?]", rest.rpartition("@")[2] if "@" in rest else rest)[0]
-    if _is_here(bare):
-        raise ConfigError("is on this machine only: write the broker's address as pods reach it")
+    if _is_local(bare):
+        raise ConfigError("is only reachable on this machine: write the address that pods can reach")
     if "\0" in hosts:
-        return Reach(url, [_SERVERS], "the address of broker {} is in a Secret")
+        return BrokerAddress(url, [_SERVERS], "the port of broker {} is in a Secret")
     parse_url(bare.replace("\0", "x"))
     default = _SENTINELS if scheme.endswith("+sentinel") else _SERVERS
     ports = [int(found[1]) if (found := _PORT.search(host)) else default for host in hosts.split(",")]
     if default == _SENTINELS:
-        return Reach(url, list(dict.fromkeys([*ports, _SERVERS])), "Sentinels tell where the server of broker {} is")
-    return Reach(url, list(dict.fromkeys(ports)), "")
+        return BrokerAddress(
+            url, list(dict.fromkeys([*ports, _SERVERS])), "the port of broker {} is known only to its Sentinels"
+        )
+    return BrokerAddress(url, list(dict.fromkeys(ports)), "")
 
 
-def _usable(piece: str | Reference) -> str:
-    """A piece as it stands; a default that is only of use on one machine is none for pods."""
-    if isinstance(piece, str):
-        return piece.replace("$", "$$")
-    if piece.kind == "file":
-        return f"${{file:{piece.place}}}"
-    if not piece.default or _is_here(piece.default):
-        return f"${{{piece.place}}}"
-    return f"${{{piece.place}:-{piece.default}}}"
+def _for_pods(part: str | Reference) -> str:
+    """A part of the URL, without a default that only works on this machine."""
+    if isinstance(part, str):
+        return part.replace("$", "$$")
+    if part.kind == "file":
+        return f"${{file:{part.target}}}"
+    if not part.default or _is_local(part.default):
+        return f"${{{part.target}}}"
+    return f"${{{part.target}:-{part.default}}}"
 
 
-def _is_here(url: str) -> bool:
+def _is_local(url: str) -> bool:
     scheme, _, rest = url.partition("://")
-    return scheme == "unix" or bool(_HERE.match(rest.rpartition("@")[2] if rest else url))
+    return scheme == "unix" or bool(_LOCAL.match(rest.rpartition("@")[2] if rest else url))

@@ -1,4 +1,4 @@
-"""Names of objects in Kubernetes, and the labels by which they are found."""
+"""Names of Kubernetes objects, and the labels that select them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ _LABEL = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def object_name(name: str, suffix: str = "") -> str:
-    """The name for Kubernetes, which knows neither capitals nor underscores.
+    """The name in Kubernetes, which allows no capitals or underscores.
 
     Raises:
-        ConfigError: if it can be none.
+        ConfigError: if the result is not valid.
     """
     made = name.lower().replace("_", "-") + suffix
     if not _LABEL.fullmatch(made):
         raise ConfigError(
-            f"{name!r} would be {made!r} in Kubernetes, where names begin with a letter and have at most 63 "
-            f"characters: choose another"
+            f"{name!r} becomes {made!r} in Kubernetes, where a name must start with a letter and have at most 63 "
+            f"characters: use a different name"
         )
     return made
 
 
 def selector(instance: str, component: str) -> dict[str, str]:
-    """The labels that never change, by which pods are chosen."""
+    """The labels that select pods; they never change."""
     return {
         "app.kubernetes.io/name": "taskserver",
         "app.kubernetes.io/instance": instance,
@@ -42,11 +42,14 @@ def labels(instance: str, component: str) -> dict[str, str]:
 
 
 def check_namespace(name: str) -> str:
-    """Return ``name`` if a namespace may be called so.
+    """Return ``name`` if it is a valid namespace.
 
     Raises:
-        ConfigError: if not.
+        ConfigError: if it is not.
     """
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name):
-        raise ConfigError(f"{name!r} cannot name a namespace: use at most 63 small letters, digits and '-' inside")
+        raise ConfigError(
+            f"{name!r} is not a valid namespace: use 1 to 63 lowercase letters, digits or '-', "
+            f"with a letter or digit at both ends"
+        )
     return name

@@ -1,4 +1,4 @@
-"""The Deployment of a unit: what its pods run, may do, and are asked."""
+"""The Deployment of a unit: what its pods run, their rights and their probes."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from taskserver.deploy.secrets import FOLDER, variables, volumes
 from taskserver.deploy.unit import Manifest, Unit
 
 USER = 10001
-"""The user in the image; a number, so that the cluster can tell that it is not root."""
+"""The user in the image. It is a number, so that the cluster can check that it is not root."""
 CONFIG = "/etc/taskserver/config.yaml"
 _NODE, _ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
 
 
 def deployment(unit: Unit) -> Manifest:
-    """Pods that are replaced without a moment of fewer, and end when their jobs have."""
+    """The Deployment. A rollout never has fewer pods than replicas, and old pods finish their jobs."""
     digest = blake2b(unit.config.encode(), digest_size=8).hexdigest()
     spec: Manifest = {} if unit.replicas is None else {"replicas": unit.replicas}
     spec |= {
         "selector": unit.selector,
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
         "template": {
-            # Kubernetes replaces pods when this changes, which it would not do for another ConfigMap.
+            # Kubernetes replaces pods when this changes; it does not when only the ConfigMap does.
             "metadata": {"labels": unit.labels, "annotations": {"config-digest": digest}},
             "spec": _pod(unit),
         },
@@ -31,15 +31,15 @@ def deployment(unit: Unit) -> Manifest:
 
 
 def _pod(unit: Unit) -> Manifest:
-    said = unit.kubernetes
+    options = unit.kubernetes
     pod: Manifest = {}
-    if said.service_account:
-        pod["serviceAccountName"] = said.service_account
+    if options.service_account:
+        pod["serviceAccountName"] = options.service_account
     pod["automountServiceAccountToken"] = False
-    if said.image_pull_secrets:
-        pod["imagePullSecrets"] = [{"name": name} for name in said.image_pull_secrets]
-    if said.node_selector:
-        pod["nodeSelector"] = dict(said.node_selector)
+    if options.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in options.image_pull_secrets]
+    if options.node_selector:
+        pod["nodeSelector"] = dict(options.node_selector)
     return pod | {
         "terminationGracePeriodSeconds": unit.grace,
         "enableServiceLinks": False,
@@ -55,7 +55,7 @@ def _pod(unit: Unit) -> Manifest:
         "volumes": [
             {"name": "config", "configMap": {"name": unit.name}},
             {"name": "tmp", "emptyDir": {}},
-            *volumes(unit.needed),
+            *volumes(unit.secrets),
         ],
     }
 
@@ -75,15 +75,15 @@ def _container(unit: Unit) -> Manifest:
         "image": unit.image,
         "command": ["taskserver", *unit.arguments],
     }
-    if environment := variables(unit.needed):
+    if environment := variables(unit.secrets):
         container["env"] = environment
     return container | {
         "ports": [{"name": "metrics", "containerPort": unit.port}],
         "resources": unit.resources.model_dump(exclude_none=True),
-        # Loading tools may take minutes; until the page answers, nobody is called ill.
+        # Loading tools can take minutes: the other probes wait until this one succeeds.
         "startupProbe": _probe("/healthz", periodSeconds=2, failureThreshold=150),
         "readinessProbe": _probe("/readyz", periodSeconds=5, failureThreshold=2),
-        # A worker ends by itself when its loop is blocked past its jobs' timeouts; this is for what is beyond that.
+        # A worker ends by itself if its loop is blocked longer than its jobs' timeouts; this is for everything else.
         "livenessProbe": _probe("/healthz", periodSeconds=30, failureThreshold=10),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -92,8 +92,8 @@ def _container(unit: Unit) -> Manifest:
         },
         "volumeMounts": [
             {"name": "config", "mountPath": CONFIG.rpartition("/")[0], "readOnly": True},
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the pod, where it is its own
-            *(_mount(volume) for volume in volumes(unit.needed)),
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
+            *(_mount(volume) for volume in volumes(unit.secrets)),
         ],
     }
 

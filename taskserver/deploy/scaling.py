@@ -1,8 +1,8 @@
-"""Autoscalers. They follow two figures, and the one that asks for more pods counts.
+"""Autoscalers. They follow two metrics, and the one that asks for more pods wins.
 
-The backlog is the jobs that wait for a slot *and* those that wait for their time: delayed jobs are in no stream, and
-without a worker nobody would bring them back. The running jobs hold a pod for each ``concurrency_per_replica`` of them:
-by the backlog alone, the pods would be ended as soon as they had claimed all jobs.
+The backlog counts the jobs that wait for a slot *and* the delayed ones: those are in no stream, and without a worker
+nobody would promote them. The running jobs keep one pod for every ``concurrency`` of them: with the backlog alone, the
+pods would be ended as soon as they had claimed all jobs.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from taskserver.deploy.unit import Manifest, Unit
 
 BACKLOG, RUNNING = "taskserver_queue_backlog", "taskserver_queue_running"
 CALM_SECONDS = 300
-"""How long fewer pods must have been enough before there are fewer."""
+"""Seconds for which fewer pods must be enough before the number is reduced."""
 
 
 def autoscaler(unit: Unit, bounds: Autoscaling, broker: str, queues: list[str], slots: int) -> Manifest:
     """The HorizontalPodAutoscaler or ScaledObject of a task server."""
-    figures = [(BACKLOG, bounds.lag), (RUNNING, slots)]
+    metrics = [(BACKLOG, bounds.lag), (RUNNING, slots)]
     if bounds.scaler == "keda":
-        return _keda(unit, bounds, [_trigger(unit, bounds, broker, queues, *figure) for figure in figures])
-    return _hpa(unit, bounds, [_metric(broker, queues, *figure) for figure in figures])
+        return _keda(unit, bounds, [_trigger(unit, bounds, broker, queues, *metric) for metric in metrics])
+    return _hpa(unit, bounds, [_metric(broker, queues, *metric) for metric in metrics])
 
 
 def _hpa(unit: Unit, bounds: Autoscaling, metrics: list[Manifest]) -> Manifest:
@@ -65,7 +65,7 @@ def _trigger(unit: Unit, bounds: Autoscaling, broker: str, queues: list[str], na
             "serverAddress": bounds.prometheus,
             "query": f"sum({name}{{{','.join(labels)}}})",
             "threshold": str(most),
-            "ignoreNullValues": "false",  # Prometheus knows nothing: that is no reason to end pods
+            "ignoreNullValues": "false",  # no data is no reason to end pods
         },
     }
 

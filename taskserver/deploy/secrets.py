@@ -1,7 +1,7 @@
-"""From references to Secrets: which must exist, with which keys, and how a pod gets them.
+"""Secrets in place of references: which ones must exist, with which keys, and how pods use them.
 
-What a broker refers to is in the Secret ``<broker>-broker``, what a task server refers to in ``<task-server>``. A
-variable is a key of its own name, a file one of the file's name.
+References of a broker use the Secret ``<broker>-broker``, those of a task server ``<task-server>``. A variable becomes
+a key of the same name, a file a key with the name of the file.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from taskserver.config.references import Reference, pieces
+from taskserver.config.references import Reference, parts
 from taskserver.errors import ConfigError
 
 FOLDER = "/run/secrets/taskserver"
-"""Where Secrets are mounted; each has a folder of its own name there."""
+"""Where Secrets are mounted, each in a folder with its name."""
 
 
-class Needed(NamedTuple):
-    """One key of a Secret.
+class SecretKey(NamedTuple):
+    """One key of a Secret that must exist.
 
     Attributes:
-        secret: The Secret's name.
-        key: The key in it.
-        reference: What stands for it in the file.
+        secret: The name of the Secret.
+        key: The key.
+        reference: The reference in the file that it replaces.
     """
 
     secret: str
@@ -34,71 +34,74 @@ class Needed(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Where it is in a pod, if it is a file."""
+        """Its path in a pod, if it is mounted as a file."""
         return f"{FOLDER}/{self.secret}/{self.key}"
 
 
-class Secrets:
-    """The references of one broker or task server, gathered as its configuration is rewritten.
+class SecretCollector:
+    """The Secret of one broker or task server. Its keys are collected while the configuration is rewritten.
 
     Args:
-        name: The Secret's name.
+        name: The name of the Secret.
+
+    Attributes:
+        keys: The keys so far.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.needed: list[Needed] = []
+        self.keys: list[SecretKey] = []
 
     def rewritten(self, value: Any) -> Any:
-        """Data for a pod: variables stay references to variables, files become references to where they are mounted.
+        """The configuration for a pod: references to files point to where the Secret is mounted.
 
         Raises:
-            ConfigError: if two files would be one key.
+            ConfigError: if two references would get the same key.
         """
         if isinstance(value, dict):
             return {key: self.rewritten(each) for key, each in value.items()}
         if isinstance(value, list):
             return [self.rewritten(each) for each in value]
-        return "".join(map(self._piece, pieces(value))) if isinstance(value, str) and "$" in value else value
+        return "".join(map(self._part, parts(value))) if isinstance(value, str) and "$" in value else value
 
-    def signing_key(self, place: str) -> str:
-        """The place of a signing key, ``file:/path`` or ``env:NAME``, as it is in a pod.
+    def signing_key(self, source: str) -> str:
+        """The reference to a signing key, ``file:/path`` or ``env:NAME``, for a pod.
 
         Raises:
-            ConfigError: if two files would be one key.
+            ConfigError: if two references would get the same key.
         """
-        kind, _, what = place.partition(":")
-        needed = self._add(Reference(kind, what))
-        return place if kind == "env" else f"file:{needed.path}"
+        kind, _, target = source.partition(":")
+        key = self._add(Reference(kind, target))
+        return source if kind == "env" else f"file:{key.path}"
 
-    def _piece(self, piece: str | Reference) -> str:
-        if isinstance(piece, str):
-            return piece.replace("$", "$$")
-        needed = self._add(piece)
-        if piece.kind == "file":
-            return f"${{file:{needed.path}}}"
-        return f"${{{piece.place}}}" if piece.default is None else f"${{{piece.place}:-{piece.default}}}"
+    def _part(self, part: str | Reference) -> str:
+        if isinstance(part, str):
+            return part.replace("$", "$$")
+        key = self._add(part)
+        if part.kind == "file":
+            return f"${{file:{key.path}}}"
+        return f"${{{part.target}}}" if part.default is None else f"${{{part.target}:-{part.default}}}"
 
-    def _add(self, reference: Reference) -> Needed:
-        key = reference.place if reference.kind == "env" else _key(reference.place)
-        for each in self.needed:
-            if each.key == key and (each.reference.kind, each.reference.place) == (reference.kind, reference.place):
-                if each.reference.default is not None and reference.default is None:  # somewhere it has no default
-                    self.needed[self.needed.index(each)] = each._replace(reference=reference)
+    def _add(self, reference: Reference) -> SecretKey:
+        key = reference.target if reference.kind == "env" else _key(reference.target)
+        for each in self.keys:
+            if each.key == key and (each.reference.kind, each.reference.target) == (reference.kind, reference.target):
+                if each.reference.default is not None and reference.default is None:  # it is required somewhere
+                    self.keys[self.keys.index(each)] = each._replace(reference=reference)
                 return each
             if each.key == key:
                 raise ConfigError(
-                    f"the {each.reference} and the {reference} would be one key, {key}, of the Secret {self.name}: "
-                    f"give one of them another name"
+                    f"{each.reference} and {reference} would both be the key {key!r} of the Secret {self.name}: "
+                    f"rename one of them"
                 )
-        self.needed.append(Needed(self.name, key, reference))
-        return self.needed[-1]
+        self.keys.append(SecretKey(self.name, key, reference))
+        return self.keys[-1]
 
 
-def variables(needed: Iterable[Needed]) -> list[dict[str, Any]]:
-    """The environment of a pod; the first of two that are called alike counts."""
+def variables(keys: Iterable[SecretKey]) -> list[dict[str, Any]]:
+    """The environment of a pod; of two variables with the same name the first one counts."""
     made: dict[str, dict[str, Any]] = {}
-    for each in needed:
+    for each in keys:
         if each.reference.kind == "env":
             chosen: dict[str, Any] = {"name": each.secret, "key": each.key}
             if each.reference.default is not None:
@@ -107,12 +110,12 @@ def variables(needed: Iterable[Needed]) -> list[dict[str, Any]]:
     return list(made.values())
 
 
-def volumes(needed: Iterable[Needed]) -> list[dict[str, Any]]:
-    """The Secrets that are mounted, each with those keys only that are referred to as files."""
-    keys: dict[str, list[str]] = {}
-    for each in needed:
+def volumes(keys: Iterable[SecretKey]) -> list[dict[str, Any]]:
+    """The Secrets to mount, each with only the keys that are used as files."""
+    mounted: dict[str, list[str]] = {}
+    for each in keys:
         if each.reference.kind == "file":
-            keys.setdefault(each.secret, []).append(each.key)
+            mounted.setdefault(each.secret, []).append(each.key)
     return [
         {
             "name": f"secret-{position}",
@@ -122,17 +125,17 @@ def volumes(needed: Iterable[Needed]) -> list[dict[str, Any]]:
                 "items": [{"key": key, "path": key} for key in sorted(found)],
             },
         }
-        for position, (name, found) in enumerate(sorted(keys.items()))
+        for position, (name, found) in enumerate(sorted(mounted.items()))
     ]
 
 
-def commands(needed: Iterable[Needed], namespace: str | None) -> list[str]:
-    """For each Secret the command that makes it, without values: the shell that runs it puts them in.
+def secret_commands(keys: Iterable[SecretKey], namespace: str | None) -> list[str]:
+    """The commands that create the Secrets, without their values: the shell that runs them inserts those.
 
-    The values go through files and pipes, so that no list of processes shows them.
+    The values go through files and pipes, so that they are not visible in a list of processes.
     """
     by_secret: dict[str, dict[str, Reference]] = {}
-    for each in needed:
+    for each in keys:
         by_secret.setdefault(each.secret, {})[each.key] = each.reference
     where = f" -n {namespace}" if namespace else ""
     return [
@@ -143,8 +146,8 @@ def commands(needed: Iterable[Needed], namespace: str | None) -> list[str]:
 
 def _source(key: str, reference: Reference) -> str:
     if reference.kind == "file":
-        return f"--from-file={key}={shlex.quote(reference.place)}"
-    return f"""--from-file={key}=<(printf %s "${reference.place}")"""
+        return f"--from-file={key}={shlex.quote(reference.target)}"
+    return f"""--from-file={key}=<(printf %s "${reference.target}")"""
 
 
 def _key(file: str) -> str:

@@ -1,4 +1,4 @@
-"""Manifests as YAML: the same manifests are the same bytes."""
+"""Manifests as YAML; equal manifests give equal bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as they are, and nothing twice by reference."""
+    """Writes strings of several lines as blocks, and no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -23,7 +23,7 @@ _Dumper.add_representer(str, _text)
 
 
 def as_yaml(*documents: Any) -> str:
-    """The documents, one after the other."""
+    """The documents as one stream."""
     made: Iterable[str] = (
         yaml.dump(each, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120) for each in documents
     )

@@ -1,4 +1,4 @@
-"""What is rendered as one Deployment: the workers of a task server, or the metrics of a broker."""
+"""A unit becomes one Deployment: the workers of a task server, or the metrics of a broker."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from typing import Any, NamedTuple
 
 from taskserver.config.resources import ComputeResources, Kubernetes
 from taskserver.deploy.naming import labels, selector
-from taskserver.deploy.secrets import Needed
+from taskserver.deploy.secrets import SecretKey
 
 Manifest = dict[str, Any]
 
 
 class Unit(NamedTuple):
-    """One Deployment and what belongs to it.
+    """One Deployment and the objects around it.
 
     Attributes:
-        name: Of every object of it; no two objects of a kind are called alike.
+        name: Name of all its objects; no two objects of a kind have the same name.
         component: ``worker`` or ``metrics``.
-        arguments: The command that its pods run.
-        config: The configuration file that they work by.
-        port: Where they serve metrics and health.
-        image: The container image.
-        kubernetes: What the file says of the pods.
-        resources: What each pod asks for and may use.
-        needed: The Secrets that they use.
-        broker_ports: Where their broker is.
-        grace: Seconds that a pod may take to end.
-        replicas: How many pods; None if an autoscaler says.
-        namespace: Where all of it is; None for wherever it is applied.
+        arguments: Arguments of ``taskserver`` in its pods.
+        config: The configuration file of its pods.
+        port: Port of metrics and health.
+        image: Container image.
+        kubernetes: The section ``kubernetes`` of the file.
+        resources: Compute resources of each pod.
+        secrets: The keys of Secrets that its pods use.
+        broker_ports: TCP ports of the broker.
+        grace: Seconds that a pod has to end.
+        replicas: Number of pods; None if an autoscaler decides.
+        namespace: Namespace; None for the one in which it is applied.
     """
 
     name: str
@@ -38,14 +38,14 @@ class Unit(NamedTuple):
     image: str
     kubernetes: Kubernetes
     resources: ComputeResources
-    needed: list[Needed]
+    secrets: list[SecretKey]
     broker_ports: list[int]
     grace: int
     replicas: int | None
     namespace: str | None
 
     def manifest(self, api: str, kind: str, spec: Manifest | None = None, **rest: Any) -> Manifest:
-        """An object of this name, with the labels of all."""
+        """An object with the name and labels of the unit."""
         metadata: Manifest = {"name": self.name}
         if self.namespace:
             metadata["namespace"] = self.namespace
@@ -60,5 +60,5 @@ class Unit(NamedTuple):
 
     @property
     def selector(self) -> Manifest:
-        """What chooses its pods."""
+        """The selector of its pods."""
         return {"matchLabels": selector(self.name, self.component)}

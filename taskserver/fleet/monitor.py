@@ -71,7 +71,7 @@ class Monitor:
         self._vitals = worker.counting_into(self._tally)
         self._worker = worker
         worker.metrics_port = self.port
-        log.info("metrics are at %s/metrics", self._server.url)
+        log.info("serving metrics at %s/metrics", self._server.url)
 
     def close(self) -> None:
         """Answer no more."""

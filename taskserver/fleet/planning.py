@@ -63,7 +63,7 @@ def plan_server(
     """
     if server.metrics_port and not (alone and server.replicas == 1):
         place = ("task_server", config.task_servers.index(server), "metrics_port")
-        raise config.refusal(place, "replicas on one machine cannot share a port: use 0 to give each its own")
+        raise config.error_at(place, "replicas on one machine cannot share a port: use 0 to give each its own")
     broker = config.broker_of(server)
     url = url_of(config, broker)
     home = None if url else home_of(config, broker)
@@ -138,7 +138,7 @@ def url_of(config: Config, broker: BrokerResource | None) -> str | None:
     try:
         parse_url(url)
     except ConfigError as error:
-        raise config.refusal(("broker", config.brokers.index(broker), "url"), str(error)) from None
+        raise config.error_at(("broker", config.brokers.index(broker), "url"), str(error)) from None
     return url
 
 
@@ -183,7 +183,7 @@ def _modules(config: Config, server: TaskServer, default: tuple[str, ...]) -> tu
 def _without_tools(config: Config, place: Place) -> ConfigFileInvalid:
     how = "write tools: [{module: my_agent.tools}], or set the module with --tools or TASKSERVER_TOOLS"
     return invalid(
-        config.file, [Problem(config.where(place) or 1, f"{config.name_of(place)}.tools", f"is missing: {how}")]
+        config.file, [Problem(config.line_of(place) or 1, f"{config.name_of(place)}.tools", f"is missing: {how}")]
     )
 
 

@@ -40,13 +40,16 @@ def refused(done: Done, said: str) -> None:
     [
         (
             SERVER.replace("name: a", "name: a, replcas: 2"),
-            "task_server.replcas: no such key; did you mean 'replicas'?",
+            "task_server.replcas: unknown key; did you mean 'replicas'?",
         ),
         (SERVER.replace("name: a", "name: a, replicas: lots"), "replicas: must be a whole number, not 'lots'"),
         (SERVER.replace("name: a", "name: a, replicas: 0"), "replicas: must be at least 1, not 0"),
         (SERVER.replace("name: a", "name: a, replicas: -3"), "replicas: must be at least 1, not -3"),
-        (SERVER.replace("e: main", "e: mian"), "no broker 'mian' in this file, only main, other; did you mean 'main'?"),
-        (f"[{SERVER}, {SERVER}]", "another task server is called 'a' already"),
+        (
+            SERVER.replace("e: main", "e: mian"),
+            "there is no broker 'mian' in this file, only main, other; did you mean 'main'?",
+        ),
+        (f"[{SERVER}, {SERVER}]", "another task server is already named 'a'"),
     ],
     ids=["unknown key", "wrong type", "no replicas", "negative replicas", "missing broker", "two alike"],
 )

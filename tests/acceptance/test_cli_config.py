@@ -32,8 +32,8 @@ def test_check_tells_all_errors_and_starts_nothing(cli: Cli) -> None:
     assert (done.code, done.out) == (2, "")
     assert done.err == (
         "taskserver: 2 errors in config.yaml:\n"
-        "config.yaml:4: task_server.replica: no such key; did you mean 'replicas'?\n"
-        "config.yaml:6: task_server.queues[1]: the queue 'fast' stands there twice\n"
+        "config.yaml:4: task_server.replica: unknown key; did you mean 'replicas'?\n"
+        "config.yaml:6: task_server.queues[1]: queue 'fast' is listed twice\n"
     )
     told = cli.run("config", "check", "-f", "config.yaml", "--json", URL="unix:///nowhere", KEY="hidden")
     assert told.code == 2
@@ -41,7 +41,7 @@ def test_check_tells_all_errors_and_starts_nothing(cli: Cli) -> None:
         "file": "config.yaml",
         "line": 4,
         "key": "task_server.replica",
-        "text": "no such key; did you mean 'replicas'?",
+        "text": "unknown key; did you mean 'replicas'?",
     }
 
 
@@ -109,7 +109,7 @@ def test_what_cannot_be_is_one_sentence(cli: Cli) -> None:
     unset = cli.run("worker", "--config-file", "config.yaml", KEY="x")
     assert (unset.code, unset.err) == (
         2,
-        "taskserver: config.yaml:1: broker.url: the environment variable URL is not set: set it, or write "
+        "taskserver: config.yaml:1: broker.url: environment variable URL is not set: set it, or write "
         "${URL:-default}\n",
     )
     without_file = cli.run("worker", "--task-server", "a", "--tools", "agent_tools")

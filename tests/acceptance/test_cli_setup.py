@@ -57,7 +57,7 @@ def test_the_manifests_are_printed_and_all_else_is_told_beside(cli: Cli) -> None
     assert kinds.count("Deployment") == 2
     assert "hidden" not in done.out + done.err
     assert "kubectl create secret generic redis-broker -n lab" in done.err
-    assert "nothing was applied to production: add --apply for that" in done.err
+    assert "nothing was applied to production: add --apply to do so" in done.err
     assert cli.ok(*SETUP, "-n", "lab").out == done.out
 
 
@@ -70,13 +70,13 @@ def test_a_folder_for_kustomize_leaves_alone_what_is_somebody_elses(cli: Cli) ->
     assert (index["namespace"], index["resources"]) == ("lab", ["task-server.yaml", "redis-metrics.yaml"])
     write(cli, FILE.replace("name: task_server", "name: agents"))
     again = cli.ok(*SETUP, "--output", "k8s")
-    assert "task-server.yaml in k8s belongs to nothing in the file any more: remove it" in again.err
+    assert "task-server.yaml in k8s is no longer part of the file: remove it" in again.err
     (folder / "agents.yaml").write_text("mine: 1\n")
     refused = cli.run(*SETUP, "--output", "k8s")
     assert (refused.code, refused.err) == (
         2,
-        "taskserver: agents.yaml in k8s was not written by taskserver setup, and is left as it is: name another folder "
-        "by --output, or remove it\n",
+        "taskserver: agents.yaml in k8s was not written by taskserver setup: choose another folder with --output, "
+        "or remove the file\n",
     )
     assert (folder / "agents.yaml").read_text() == "mine: 1\n"
 
@@ -99,14 +99,13 @@ def test_a_kubectl_that_fails_or_is_missing_is_one_clear_error(cli: Cli) -> None
     failed = cli.run(*SETUP, "--cluster-name", "production", "--apply", COMPLAINT=complaint, **env)
     assert failed.code == 1
     assert failed.err.endswith(
-        complaint
-        + "taskserver: kubectl failed with exit code 3: the cluster does not know ServiceMonitor; install the "
+        complaint + "taskserver: kubectl failed with exit code 3: the cluster has no ServiceMonitor; install the "
         "Prometheus operator, or write service_monitor: false under kubernetes\n"
     )
     missing = cli.run(*SETUP, "--cluster-name", "production", "--apply", PATH=str(cli.folder))
     assert missing.code == 2
     assert missing.err.endswith(
-        "taskserver: kubectl is not installed: install it, or apply what setup prints elsewhere\n"
+        "taskserver: kubectl is not installed: install it, or apply the printed manifests on another machine\n"
     )
 
 
@@ -115,14 +114,14 @@ def test_bad_input_is_refused_before_anything_is_done(cli: Cli) -> None:
     assert cli.run(*SETUP, "--output", "k8s").err == (
         "taskserver: 2 errors in config.yaml:\n"
         "config.yaml:4: task_server.replicas: must be at least 1, not 0\n"
-        "config.yaml:9: task_server.kubernetes.image: is empty: write one at least, or leave the key out\n"
+        "config.yaml:9: task_server.kubernetes.image: is empty: write a value, or remove the key\n"
     )
     assert not (cli.folder / "k8s").exists()
     write(cli)
     for arguments, said in (
-        (("--apply",), "say which cluster: --cluster-name CONTEXT"),
-        (("-n", "My_Space"), "'My_Space' cannot name a namespace"),
-        (("--output", "config.yaml"), "config.yaml cannot be written to: file exists"),
+        (("--apply",), "--apply requires --cluster-name"),
+        (("-n", "My_Space"), "'My_Space' is not a valid namespace"),
+        (("--output", "config.yaml"), "cannot write to config.yaml: file exists"),
     ):
         done = cli.run(*SETUP, *arguments)
         assert (done.code, done.out) == (2, "")

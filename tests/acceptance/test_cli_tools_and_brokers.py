@@ -131,7 +131,7 @@ def test_a_password_is_given_by_reference_and_only_its_hash_is_printed(cli: Cli,
     [
         (["--user", "x"], "--user needs the one --role that it gets"),
         (["--role", "worker", "--user", "x on nopass"], "a user's name has letters, digits"),
-        (["--password", "hunter2"], "--password is not a reference, and nothing else is taken: write file:/path"),
+        (["--password", "hunter2"], "--password must be a reference: write file:/path"),
         (["--role", "boss"], "'boss' is not one of"),
     ],
 )

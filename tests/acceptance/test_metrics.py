@@ -33,7 +33,7 @@ def get(url: str) -> tuple[int, str]:
 
 
 def url_of(running: Running) -> str:
-    found = re.search(r"http://\S+(?=/metrics)", running.wait_for("metrics are at"))
+    found = re.search(r"http://\S+(?=/metrics)", running.wait_for("serving metrics at"))
     assert found
     return found[0]
 

@@ -116,8 +116,8 @@ def test_a_worker_alone_may_have_a_port_for_metrics(loading: Loading) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        (None, "config.yaml has several task servers, one, two: name one by --task-server"),
-        ("tow", "no task server 'tow' in config.yaml; did you mean 'two'?"),
+        (None, "config.yaml has several task servers: choose one with --task-server (one, two)"),
+        ("tow", "there is no task server 'tow' in config.yaml; did you mean 'two'?"),
     ],
 )
 def test_which_task_server(name: str | None, said: str, loading: Loading) -> None:

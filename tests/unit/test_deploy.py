@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from taskserver.config.file import load
-from taskserver.deploy import Rendered, as_yaml, load_kept, render
-from taskserver.deploy.secrets import commands
+from taskserver.deploy import Rendered, as_yaml, load_unresolved, render
+from taskserver.deploy.secrets import secret_commands
 from taskserver.errors import ConfigFileInvalid
 from taskserver.fleet.planning import plan_server
 
@@ -69,7 +69,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rendered(text: str, *, image: str | None = "reg/a:1", namespace: str | None = None) -> Rendered:
     Path("config.yaml").write_text(text)
-    return render(load_kept("config.yaml"), image=image, modules=("my.tools",), namespace=namespace)
+    return render(load_unresolved("config.yaml"), image=image, modules=("my.tools",), namespace=namespace)
 
 
 def refused(text: str, **rest: Any) -> list[str]:
@@ -233,7 +233,7 @@ def test_secrets_are_references_and_the_commands_that_make_them_have_no_values(
     Path("secrets").mkdir()
     Path("secrets/redis password").write_text("hush-hush")
     found = rendered(FULL)
-    told = commands(found.needed, "lab")
+    told = secret_commands(found.secrets, "lab")
     assert "hush-hush" not in as_yaml(*found.manifests) + "".join(told)
     assert told == [
         "kubectl create secret generic agents-1 -n lab "
@@ -331,52 +331,52 @@ def test_another_configuration_replaces_the_pods() -> None:
 BAD = [
     (
         "broker: {}\n" + SEED,
-        "1: broker.url: is missing: an embedded broker cannot be reached from a cluster; write the address of one "
-        "that can, url: ${REDIS_URL}",
+        "1: broker.url: is missing: a cluster cannot reach an embedded broker; write the URL of another one, "
+        "such as ${REDIS_URL}",
     ),
     (
         "broker: {url: 'redis://localhost:6379'}\n" + SEED,
-        "1: broker.url: is on this machine only: write the broker's address as pods reach it",
+        "1: broker.url: is only reachable on this machine: write the address that pods can reach",
     ),
     (
         "broker: {url: 'unix:///run/redis'}\n" + SEED,
-        "1: broker.url: is on this machine only: write the broker's address as pods reach it",
+        "1: broker.url: is only reachable on this machine: write the address that pods can reach",
     ),
     (
         SEED + "  tools: ./tools.py\n",
-        "8: task_server.tools: is a file beside this one, where pods have none: name a module of the image, my.tools",
+        "8: task_server.tools: is a relative path, which pods lack: name a module in the image, such as my.tools",
     ),
     (
         SEED + "  metrics_host: 127.0.0.1\n",
-        "8: task_server.metrics_host: must be 0.0.0.0 in pods, or Prometheus cannot reach them",
+        "8: task_server.metrics_host: must be 0.0.0.0 in pods, so that Prometheus can reach them",
     ),
     (
         SEED.replace("name: task_server", "name: 1_server"),
-        "4: task_server.name: '1_server' would be '1-server' in Kubernetes, where names begin with a letter and have "
-        "at most 63 characters: choose another",
+        "4: task_server.name: '1_server' becomes '1-server' in Kubernetes, where a name must start with a letter "
+        "and have at most 63 characters: use a different name",
     ),
     (
         "task_server: [{name: a_b}, {name: a-b}]\n",
-        "1: task_server[1].name: would be 'a-b' in Kubernetes, as something else of this file: choose another name",
+        "1: task_server[1].name: becomes 'a-b' in Kubernetes, as another name in this file does: use a different name",
     ),
     (
         scaled("min: 0, max: 2"),
         "9: task_server.kubernetes.autoscaling.min: must be at least 1 with a HorizontalPodAutoscaler: write 1, or "
-        "scaler: keda",
+        "use scaler: keda",
     ),
     (
         scaled("scaler: keda, max: 2"),
-        "9: task_server.kubernetes.autoscaling: prometheus is missing: KEDA asks it how many jobs wait, so write its "
-        "address, http://prometheus-operated.monitoring:9090",
+        "9: task_server.kubernetes.autoscaling: prometheus is missing: KEDA reads the metrics from it, for "
+        "example at http://prometheus-operated.monitoring:9090",
     ),
     (
         SEED + "  signing_keys: [file:a/key, file:b/key]\n",
-        "2: task_server: the file a/key and the file b/key would be one key, key, of the Secret task-server: give one "
-        "of them another name",
+        "2: task_server: file a/key and file b/key would both be the key 'key' of the Secret task-server: "
+        "rename one of them",
     ),
     (
         SEED + "  kubernetes: {resources: {requests: {memory: 2Gi}}}\n",
-        "8: task_server.kubernetes.resources: requests 2Gi of memory, more than its limit of 1024Mi: raise the limit",
+        "8: task_server.kubernetes.resources: requests 2Gi of memory, above the limit of 1024Mi: raise the limit",
     ),
 ]  # fmt: skip
 
@@ -408,8 +408,8 @@ def test_the_way_to_the_broker_is_open(url: str, ports: list[int], guessed: bool
 
 def test_an_image_is_needed() -> None:
     assert refused(SEED, image=None) == [
-        "2: task_server.kubernetes.image: is missing: name the container image with taskserver and your tools, or say "
-        "--image"
+        "2: task_server.kubernetes.image: is missing: name a container image with taskserver and your tools, here or "
+        "with --image"
     ]
 
 

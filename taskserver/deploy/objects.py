@@ -1,20 +1,20 @@
-"""What stands around a Deployment: its configuration, its address for Prometheus, and what may reach it."""
+"""The objects around a Deployment: configuration, service, monitor, disruption budget and network policy."""
 
 from __future__ import annotations
 
 from taskserver.deploy.unit import Manifest, Unit
 
 _JOBS = {"worker": "taskserver", "metrics": "taskserver-cluster"}
-"""The alerts know Prometheus' jobs by these names."""
+"""Names of the Prometheus jobs; the alerts use them."""
 
 
 def config_map(unit: Unit) -> Manifest:
-    """The configuration file; it has references, and no secret."""
+    """The configuration file; it contains references, and no secret."""
     return unit.manifest("v1", "ConfigMap", data={"config.yaml": unit.config})
 
 
 def service(unit: Unit) -> Manifest:
-    """By which Prometheus finds each pod; it has no address of its own."""
+    """A headless service, through which Prometheus finds each pod."""
     spec = {
         "clusterIP": "None",
         "selector": unit.selector["matchLabels"],
@@ -24,7 +24,7 @@ def service(unit: Unit) -> Manifest:
 
 
 def service_monitor(unit: Unit, broker: str) -> Manifest:
-    """What tells the Prometheus operator of the service. The broker is told by a label: two may have queues alike."""
+    """The monitor of the service. Its label names the broker, since two brokers can have queues of the same name."""
     endpoint = {
         "port": "metrics",
         "interval": "15s",
@@ -38,13 +38,13 @@ def service_monitor(unit: Unit, broker: str) -> Manifest:
 
 
 def disruption_budget(unit: Unit) -> Manifest:
-    """When nodes are emptied, one pod goes after the other."""
+    """When nodes are drained, pods go one at a time."""
     spec = {"maxUnavailable": 1, "selector": unit.selector}
     return unit.manifest("policy/v1", "PodDisruptionBudget", spec)
 
 
 def network_policy(unit: Unit) -> Manifest:
-    """In come only scrapes and probes; out go the broker's port, DNS, and what the file allows besides."""
+    """In: only scrapes and probes. Out: the broker's ports, DNS, and what the file allows."""
     dns = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
     ports = dict.fromkeys([*unit.broker_ports, *unit.kubernetes.egress_ports])
     tcp = [{"protocol": "TCP", "port": port} for port in ports]
