@@ -61,7 +61,7 @@ def test_a_whole_queue_is_one_line_and_the_bar_is_gone(cli: Cli) -> None:
 def test_keys_of_a_newer_version_are_refused_with_the_command_to_run(cli: Cli) -> None:
     with broker(cli) as server:
         server.set("ts:schema", "2 0.9.0")
-    sentence = "holds keys of schema 2, and this version of taskserver knows schema 1"
+    sentence = "has schema 2, but this version of taskserver supports schema 1"
     for command in (("submit", "add"), ("worker", "--tools", "agent_tools"), ("queue", "list")):
         done = cli.run(*command)
         assert (done.code, done.err.count("\n")) == (4, 1)
@@ -75,5 +75,5 @@ def test_a_damaged_schema_is_refused_until_it_is_repaired(cli: Cli) -> None:
     with broker(cli) as server:
         server.set("ts:schema", "banana")
     assert "ts:schema holds 'banana': taskserver doctor --fix" in cli.run("queue", "list").err
-    assert "written anew: 1" in cli.ok("doctor", "--fix").out
+    assert "replaced: 1" in cli.ok("doctor", "--fix").out
     cli.ok("queue", "list")

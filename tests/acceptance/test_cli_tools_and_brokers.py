@@ -109,7 +109,7 @@ def test_rights_are_printed_for_each_role_with_a_place_for_the_password(cli: Cli
         ["ACL", "SETUSER", role] for role in ("producer", "worker", "dashboard") for _ in range(2)
     ]
     assert done.out.count("#SHA256_OF_THE_PASSWORD ~ts:* &ts:* +") == 3
-    assert "dashboard: looks at queues and jobs" in done.err
+    assert "dashboard: shows queues and jobs" in done.err
 
 
 def test_a_password_is_given_by_reference_and_only_its_hash_is_printed(cli: Cli, one_broker_url: str) -> None:

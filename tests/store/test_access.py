@@ -18,7 +18,7 @@ from taskserver.store.broker import health
 from taskserver.store.broker.access import ROLES
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.control import send_command
-from taskserver.store.broker.schema import OURS
+from taskserver.store.broker.schema import CURRENT
 from taskserver.store.jobs import admin, recover
 from taskserver.store.jobs.claim import claim
 from taskserver.store.jobs.lease import LeaseKeeper
@@ -319,7 +319,7 @@ async def test_a_producer_signs_anew_and_a_workers_tool_hands_out_work(
 
 
 async def test_a_team_may_be_kept_to_a_queue_of_its_own(town: Town) -> None:
-    town.admin.set(SCHEMA, str(OURS))
+    town.admin.set(SCHEMA, str(CURRENT))
     for role in ("producer", "worker"):
         town.admin.execute_command(
             "ACL", "SETUSER", role, "resetkeys", "resetchannels", "~ts:{theirs}:*", "~ts:{theirs~*}:*",

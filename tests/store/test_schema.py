@@ -10,13 +10,13 @@ from taskserver import Client, Toolbox, Worker, WorkerConfig, tool
 from taskserver.errors import BrokerUnavailable, BrokerUnsuitable
 from taskserver.store.broker import health
 from taskserver.store.broker.connection import Broker
-from taskserver.store.broker.schema import NUMBER, OURS, Schema
+from taskserver.store.broker.schema import CURRENT, NUMBER, Schema
 from taskserver.store.keys import SCHEMA
 from taskserver.worker.maintenance import schema_watcher
 from tests.patience import PATIENCE
 
 NEWER = f"{NUMBER + 1} 9.1.0"
-UPGRADE = rf"holds keys of schema {NUMBER + 1}, .*knows schema {NUMBER}: pip install --upgrade 'taskserver>=9\.1\.0'"
+UPGRADE = rf"has schema {NUMBER + 1}, .*supports schema {NUMBER}: pip install --upgrade 'taskserver>=9\.1\.0'"
 
 
 @tool
@@ -27,7 +27,7 @@ async def work() -> str:
 async def test_whoever_is_first_writes_it_down_and_the_next_ones_leave_it(broker: Broker, client: Client) -> None:
     await client.submit(work)
     raw = broker.client(broker.url)
-    assert await raw.get(SCHEMA) == str(OURS).encode()
+    assert await raw.get(SCHEMA) == str(CURRENT).encode()
     await raw.set(SCHEMA, earlier := f"{NUMBER} 0.0.9")
     await broker.check_schema()
     assert await raw.get(SCHEMA) == earlier.encode()
@@ -49,7 +49,7 @@ async def test_one_that_is_newer_is_refused_with_the_command_to_run(broker: Brok
 )
 async def test_one_that_cannot_be_is_refused_and_repaired(broker: Broker, forged: str) -> None:
     await broker.client(broker.url).set(SCHEMA, forged.encode("latin-1"))
-    with pytest.raises(BrokerUnsuitable, match=r"does not tell its schema.*: taskserver doctor --fix") as raised:
+    with pytest.raises(BrokerUnsuitable, match=r"has no valid schema.*: taskserver doctor --fix") as raised:
         await broker.prepare("default")
     assert str(raised.value).isprintable()
     (told,) = await health.examine_schema(broker, repair=False)
@@ -61,7 +61,7 @@ async def test_one_that_cannot_be_is_refused_and_repaired(broker: Broker, forged
 
 async def test_something_else_in_its_place_is_refused_and_repaired(broker: Broker) -> None:
     await broker.client(broker.url).hset(SCHEMA, "a", "b")
-    with pytest.raises(BrokerUnsuitable, match="holds something that is no text: taskserver doctor --fix"):
+    with pytest.raises(BrokerUnsuitable, match="holds a value of the wrong type: taskserver doctor --fix"):
         await broker.prepare("default")
     await health.examine_schema(broker, repair=True)
     await broker.prepare("default")
@@ -132,4 +132,4 @@ async def test_a_full_broker_may_be_used_without_one(broker: Broker) -> None:
 
 
 def test_what_stands_there() -> None:
-    assert Schema.read(str(OURS)) == OURS
+    assert Schema.parse(str(CURRENT)) == CURRENT

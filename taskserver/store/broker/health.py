@@ -1,4 +1,4 @@
-"""Is this broker fit to hold jobs? What is probed at a worker's start and by ``taskserver doctor``."""
+"""Whether a broker is suitable for jobs: checked when a worker starts, and by ``taskserver doctor``."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any, NamedTuple
 from taskserver.domain.durability import Durability
 from taskserver.errors import BrokerUnsuitable
 from taskserver.store.broker.connection import Broker
-from taskserver.store.broker.schema import OURS, SchemaDamaged
+from taskserver.store.broker.schema import CURRENT, SchemaDamaged
 from taskserver.store.broker.urls import without_secrets
 
 NEEDED_COMMANDS = ("XAUTOCLAIM", "XREADGROUP", "XGROUP", "EVALSHA", "ZRANGE", "UNLINK", "CLIENT")
 CLOCK_SECONDS = 5.0
-"""A difference between the clocks of this machine and the broker that is worth telling."""
+"""The difference between this machine's clock and the broker's that is reported."""
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        subject: What.
-        level: ``ok``, ``warning`` (works, but), ``error`` (jobs would be lost or cannot run) or ``repaired``.
+        subject: What was checked.
+        level: ``ok``, ``warning``, ``error`` (jobs would be lost or cannot run) or ``repaired``.
         text: What was found.
-        advice: What to do; empty when all is well.
+        advice: What to do; empty if there is nothing to do.
     """
 
     subject: str
@@ -33,11 +33,11 @@ class Finding(NamedTuple):
 
 
 async def check_suitable(broker: Broker) -> None:
-    """Refuse a broker that cannot run our scripts, would throw jobs away, or holds keys that we do not know.
+    """Refuse a broker that cannot run our scripts, would evict jobs, or holds keys of a schema that we do not know.
 
     Raises:
-        BrokerUnsuitable: naming the fix.
-        BrokerUnavailable, BrokerDenied: if it cannot be asked.
+        BrokerUnsuitable: with what to do.
+        BrokerUnavailable, BrokerDenied: if it does not answer, or refuses the user.
     """
     for server in await broker.masters():
         client = broker.client(server)
@@ -45,15 +45,15 @@ async def check_suitable(broker: Broker) -> None:
             findings = (_commands(await _missing(client)), _eviction(await client.info()))
         for finding in findings:
             if finding.level == "error":
-                raise BrokerUnsuitable(f"{without_secrets(server)} does not fit: {finding.text}; {finding.advice}")
+                raise BrokerUnsuitable(f"{without_secrets(server)} is not suitable: {finding.text}; {finding.advice}")
     await broker.check_schema()
 
 
 async def examine_servers(broker: Broker) -> list[Finding]:
-    """Look at everything about the servers that matters for jobs; the queues are in ``doctor.py``.
+    """Check everything about the servers that matters for jobs; ``doctor.py`` checks the queues.
 
     Raises:
-        BrokerUnavailable, BrokerDenied: if it cannot be asked at all.
+        BrokerUnavailable, BrokerDenied: if a server does not answer, or refuses the user.
     """
     findings = []
     for server in await broker.masters():
@@ -76,25 +76,25 @@ async def _server(client: Any, shown: str, durability: Durability) -> list[Findi
 
 
 async def examine_schema(broker: Broker, *, repair: bool) -> list[Finding]:
-    """Whether this version knows the keys; with ``repair``, what tells no schema is written anew.
+    """Check that this version knows the schema of the keys; with ``repair``, an invalid schema is replaced.
 
     Raises:
-        BrokerUnavailable, BrokerDenied: if it cannot be asked, or written.
+        BrokerUnavailable, BrokerDenied: if it cannot be read, or replaced.
     """
     try:
         await broker.check_schema()
     except BrokerUnsuitable as error:
         if repair and isinstance(error, SchemaDamaged):
             await broker.write_schema()
-            return [Finding("schema", "repaired", f"written anew: {OURS.number}")]
+            return [Finding("schema", "repaired", f"replaced: {CURRENT.number}")]
         text, _, command = str(error).rpartition(": ")
         return [Finding("schema", "error", text, command)]
-    return [Finding("schema", "ok", f"{OURS.number}, as this version of taskserver writes it")]
+    return [Finding("schema", "ok", f"{CURRENT.number}, the one of this version of taskserver")]
 
 
 async def _missing(client: Any) -> list[str]:
-    """Versions lie (Valkey tells Redis' number), so the commands themselves are asked for."""
-    # The client library's own reading of this answer breaks off at a command that the server lacks.
+    """Versions cannot be trusted (Valkey reports a number of Redis), so the commands themselves are looked up."""
+    # The client library fails to read this answer if the server lacks a command.
     client.set_response_callback("COMMAND", lambda answer, **_: answer)
     known = await client.execute_command("COMMAND", "INFO", *NEEDED_COMMANDS)
     found = {entry[0].decode().upper() for entry in known if entry}
@@ -116,9 +116,9 @@ def _product(info: dict[str, Any]) -> str:
 def _commands(missing: list[str]) -> Finding:
     if missing:
         return Finding(
-            "commands", "error", f"it lacks {', '.join(missing)}", "use Redis 7.0 or newer, or Valkey 8 or newer"
+            "commands", "error", f"it is missing {', '.join(missing)}", "use Redis 7.0 or newer, or Valkey 8 or newer"
         )
-    return Finding("commands", "ok", "all that are needed")
+    return Finding("commands", "ok", "all required ones are available")
 
 
 def _eviction(info: dict[str, Any]) -> Finding:
@@ -127,8 +127,8 @@ def _eviction(info: dict[str, Any]) -> Finding:
         return Finding(
             "eviction",
             "error",
-            f"maxmemory-policy is {policy}: it would throw jobs away when memory is short",
-            "set it with: CONFIG SET maxmemory-policy noeviction (and in the server's configuration)",
+            f"maxmemory-policy is {policy}: jobs would be evicted when memory runs out",
+            "run CONFIG SET maxmemory-policy noeviction, and set it in the server's configuration",
         )
     return Finding("eviction", "ok", "noeviction")
 
@@ -141,8 +141,8 @@ def _persistence(info: dict[str, Any], durability: Durability) -> Finding:
     return Finding(
         "persistence",
         "error" if durability.fsync else "warning",
-        "no append-only file: jobs since the last snapshot are lost when the server stops",
-        "set it with: CONFIG SET appendonly yes (and in the server's configuration)",
+        "no append-only file: when the server crashes, jobs since its last snapshot are lost",
+        "run CONFIG SET appendonly yes, and set it in the server's configuration",
     )
 
 
@@ -150,8 +150,8 @@ def _replication(info: dict[str, Any], durability: Durability) -> Finding:
     connected = int(info.get("connected_slaves", 0))
     text = f"{connected} replicas"
     if connected < durability.replicas:
-        advice = "start more, or ask for less in TASKSERVER_DURABILITY: submits are refused as not replicated"
-        return Finding("replication", "error", f"{text}, and durability={durability} wants more", advice)
+        advice = "start more replicas, or set TASKSERVER_DURABILITY to fewer: until then every submit fails"
+        return Finding("replication", "error", f"{text}, but durability={durability} requires more", advice)
     return Finding("replication", "ok", text)
 
 
@@ -169,7 +169,6 @@ async def _clock(client: Any) -> Finding:
     apart = seconds + micros / 1e6 - (before + time.time()) / 2
     text = f"{abs(apart):.3f} s {'ahead of' if apart > 0 else 'behind'} this machine's"
     if abs(apart) > CLOCK_SECONDS:
-        return Finding(
-            "clock", "warning", text, "set both clocks by NTP; jobs go by the broker's, only submit(at=…) by yours"
-        )
+        advice = "synchronize both by NTP: delays and leases go by the broker's clock, submit(at=…) by this machine's"
+        return Finding("clock", "warning", text, advice)
     return Finding("clock", "ok", text)

@@ -1,12 +1,12 @@
 """Which server holds a key: always the same one, the master that Sentinels name, or the owner of the key's slot.
 
-Where servers change their roles, nobody is told. So what is known here is forgotten as soon as a server does not
-answer, refuses a write, or says that a slot is elsewhere; and with the next call it is asked for again. Asking is
-blocking code, since the heart's thread needs it as well as the event loop, and seldom.
+Servers change their roles without telling anybody. So what is known here is forgotten as soon as a server does not
+answer, refuses a write, or says that a slot is elsewhere; the next call asks again. Asking is blocking code, since the
+heartbeat's thread needs it as well as the event loop, and rarely.
 
-A slot that is being moved between nodes is not followed (no ASKING): scripts touch keys that they learn of only as
-they read, and on the way some of them are here and some there. Until the slot has arrived its queues stand still,
-as with any server that does not answer.
+A slot that is being moved between nodes is not followed (no ASKING): scripts touch keys that they find out about only
+as they read, and meanwhile some of them are on one node and some on the other. Until the slot has arrived its queues
+pause, as with any server that does not answer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from redis.retry import Retry
 from taskserver.store.broker.urls import BrokerURL
 
 ASK_SECONDS = 2.0
-"""How long a Sentinel or node may take to say where the others are, before the next one is asked."""
+"""Maximum time to wait for a Sentinel or node to answer, before the next one is asked."""
 
 
 class Nodes(ABC):
@@ -37,28 +37,28 @@ class Nodes(ABC):
 
     @abstractmethod
     def find(self, key: str) -> str:
-        """The server that holds ``key``; waits for whoever must be asked.
+        """The server that holds ``key``; asks for it if necessary.
 
         Raises:
-            redis.exceptions.ConnectionError: if nobody who answers can say.
+            redis.exceptions.ConnectionError: if nobody answers, or knows.
         """
 
     @abstractmethod
     def masters(self) -> list[str]:
-        """Every server that takes writes; waits for whoever must be asked."""
+        """Every server that accepts writes; asks for them if necessary."""
 
     @abstractmethod
     def forget(self) -> None:
-        """What is known may be wrong: ask anew next time."""
+        """Ask again next time: what is known may be outdated."""
 
 
 def nodes_of(url: BrokerURL) -> Nodes:
     """The servers of the broker at ``url``."""
     match url.kind:
         case "sentinel":
-            return NamedBySentinels(url)
+            return SentinelNodes(url)
         case "cluster":
-            return InCluster(url)
+            return ClusterNodes(url)
         case _:
             return SingleServer(url)
 
@@ -70,26 +70,26 @@ class SingleServer(Nodes):
         self._url = url.url
 
     def known(self, key: str) -> str:
-        """It."""
+        """The server."""
         return self._url
 
     def find(self, key: str) -> str:
-        """It."""
+        """The server."""
         return self._url
 
     def masters(self) -> list[str]:
-        """It."""
+        """The server."""
         return [self._url]
 
     def forget(self) -> None:
-        """It stays the one."""
+        """Nothing: it is always the same server."""
 
 
-class NamedBySentinels(Nodes):
+class SentinelNodes(Nodes):
     """The master that Sentinels name.
 
-    The first one to answer is believed; the server's own word counts more: a replica refuses writes, and then they
-    are asked again.
+    The first Sentinel that answers is believed. If it was wrong, the replica that it named refuses writes, and they are
+    asked again.
     """
 
     def __init__(self, url: BrokerURL) -> None:
@@ -99,7 +99,7 @@ class NamedBySentinels(Nodes):
         self._master: str | None = None
 
     def known(self, key: str) -> str | None:
-        """The master as last heard."""
+        """The master, as last known."""
         return self._master
 
     def find(self, key: str) -> str:
@@ -127,13 +127,13 @@ class NamedBySentinels(Nodes):
                 failures.append(error)
                 continue
             if address:
-                self._sentinels.insert(0, self._sentinels.pop(position))  # it answers: next time it is asked first
+                self._sentinels.insert(0, self._sentinels.pop(position))  # it answered: ask it first next time
                 return self._url.server(address[0], int(address[1]))
             failures.append(redis_errors.ConnectionError(f"no master is known as {self._url.service!r}"))
         raise redis_errors.ConnectionError(f"no Sentinel names a master: {failures[0]}") from failures[0]
 
 
-class InCluster(Nodes):
+class ClusterNodes(Nodes):
     """The nodes of a Redis Cluster, by the slots that they own."""
 
     def __init__(self, url: BrokerURL) -> None:
@@ -143,7 +143,7 @@ class InCluster(Nodes):
         self._owners: list[tuple[int, int, str]] = []  # first and last slot, server; in order
 
     def known(self, key: str) -> str | None:
-        """The owner of the key's slot as last heard."""
+        """The owner of the key's slot, as last known."""
         return _owner(self._owners, key)
 
     def find(self, key: str) -> str:
@@ -154,7 +154,7 @@ class InCluster(Nodes):
             owner = _owner(self._owners, key)
             if owner is None:
                 self._owners = []
-                raise redis_errors.ConnectionError("no node of the cluster owns the slot of this queue now")
+                raise redis_errors.ConnectionError("no node of the cluster currently owns the slot of this queue")
             return owner
 
     def masters(self) -> list[str]:
@@ -174,7 +174,7 @@ class InCluster(Nodes):
             except (redis_errors.RedisError, OSError) as error:
                 failures.append(error)
                 continue
-            # Those it told of are asked first next time: the nodes that the URL names may be gone by then.
+            # Ask the nodes that it named first next time: those in the URL may be gone by then.
             named = [self._url.server(*address) for address in self._url.hosts]
             self._nodes = list(dict.fromkeys((server, *(owner for _, _, owner in owners), *named)))
             return owners
@@ -195,9 +195,9 @@ def _owner(owners: list[tuple[int, int, str]], key: str) -> str | None:
     return owners[position][2]
 
 
-def _address(told: list[Any], asked: str) -> tuple[str, int]:
-    """Host and port as a node tells them; one that does not know its own host was found where it was asked."""
-    host, port = told[:2]
+def _address(node: list[Any], asked: str) -> tuple[str, int]:
+    """Host and port of a node; one that does not know its own host has the host at which it was asked."""
+    host, port = node[:2]
     return host if host and host != "?" else asked, port
 
 

@@ -1,4 +1,4 @@
-"""Hearing news: one subscription connection for any number of channels."""
+"""Subscribing to channels: one connection for any number of them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from taskserver.errors import BrokerError, BrokerUnavailable
 from taskserver.store.broker.connection import Broker
 
 SILENCE_SECONDS = 5.0
-"""After this long without news the connection is pinged; after as long again without an answer it is given up."""
+"""After this time without a message the connection is pinged; after as long again without an answer it is closed."""
 
 
 class Subscription:
-    """Subscribes to channels and yields what is said on them.
+    """Subscribes to channels and yields their messages.
 
-    News may be lost (the connection breaks, the server fails over), so they only say when to look; who listens
-    must also look by itself now and then, and after every reconnection.
+    Messages can be lost (the connection breaks, the server fails over), so they are only hints: the caller must also
+    check by itself now and then, and after every reconnection.
     """
 
     def __init__(self, broker: Broker) -> None:
@@ -28,11 +28,11 @@ class Subscription:
         self._channels: dict[str, None] = {}
         self._client: Any = None
         self._pubsub: Any = None
-        self._unheard = False
+        self._unconfirmed = False
         self._connecting = asyncio.Lock()  # two first subscriptions at once would open two connections
 
     async def subscribe(self, channels: Iterable[str]) -> None:
-        """Listen to more channels.
+        """Subscribe to more channels.
 
         Raises:
             BrokerUnavailable: if the broker does not answer; ``messages`` subscribes to them as soon as it does.
@@ -43,16 +43,16 @@ class Subscription:
             if self._pubsub is None:
                 await self._connect()
             elif new:
-                self._unheard = True  # until it is known to have worked; else all are subscribed to anew
+                self._unconfirmed = True  # until it has worked; otherwise the connection is replaced
                 async with self._connecting:
                     await self._pubsub.subscribe(*new)
-                self._unheard = False
+                self._unconfirmed = False
 
     async def messages(self) -> AsyncIterator[tuple[str, bytes]]:
-        """Channel and message, one after the other; an empty message each time a subscription has taken effect.
+        """Yield channel and message; an empty message each time a subscription has taken effect.
 
         Raises:
-            BrokerUnavailable: when the connection breaks; called again, it connects and subscribes anew.
+            BrokerUnavailable: when the connection breaks; called again, it reconnects and subscribes to all channels.
         """
         pinged = False
         while True:
@@ -62,8 +62,8 @@ class Subscription:
                     message = await self._pubsub.get_message(timeout=SILENCE_SECONDS)
                     if message is None and not pinged:
                         await self._pubsub.ping()
-                if message is None and (pinged or self._unheard):
-                    raise BrokerUnavailable(f"the broker at {self._broker.shown} has fallen silent")
+                if message is None and (pinged or self._unconfirmed):
+                    raise BrokerUnavailable(f"the broker at {self._broker.shown} stopped answering")
             except BrokerError:
                 await self.close()
                 raise
@@ -73,9 +73,9 @@ class Subscription:
                 yield message["channel"].decode(), data
 
     async def _connect(self) -> None:
-        """Subscribe to everything, at the server that holds the queue of the first channel.
+        """Subscribe to all channels, at the server that holds the queue of the first one.
 
-        In a cluster, what is said at one node is heard at all of them.
+        In a cluster, a message that is published at one node reaches all of them.
         """
         async with self._connecting:
             if self._pubsub is None:
@@ -84,9 +84,9 @@ class Subscription:
                 try:
                     await pubsub.subscribe(*self._channels)
                 except BaseException:
-                    await self._broker.connections.discard(client)  # each try has one of its own
+                    await self._broker.connections.discard(client)  # each attempt has its own
                     raise
-                self._client, self._pubsub, self._unheard = client, pubsub, False
+                self._client, self._pubsub, self._unconfirmed = client, pubsub, False
 
     async def close(self) -> None:
         """Close the connection."""

@@ -1,4 +1,4 @@
-"""Broker URLs: which are accepted, what they say, and how they are shown without their secrets.
+"""Broker URLs: which are accepted, their parts, and how they are shown without their secrets.
 
 ====================================================  =====================================================
 ``redis://user:password@host:port/db?option=value``   one server (``unix:///path`` by its socket)
@@ -6,7 +6,7 @@
 ``redis+cluster://…@host:port,host:port``             a Redis Cluster, found from any of these nodes
 ====================================================  =====================================================
 
-``rediss`` in place of ``redis`` is TLS, on the way to Sentinels too; ``valkey`` and ``valkeys`` mean the same.
+``rediss`` is TLS, to Sentinels too; ``valkey`` and ``valkeys`` mean the same as ``redis`` and ``rediss``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from taskserver.errors import ConfigError
 
 SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")
 KINDS = ("redis+sentinel", "redis+cluster")
-OURS = ("socket_timeout", "socket_connect_timeout", "retry_on_timeout", "health_check_interval", "protocol",
+RESERVED_OPTIONS = ("socket_timeout", "socket_connect_timeout", "retry_on_timeout", "health_check_interval", "protocol",
         "max_connections", "timeout", "decode_responses")  # fmt: skip
-"""Options that a URL may not set: blocking reads and the reading of answers depend on them."""
-OF_SENTINELS = ("sentinel_username", "sentinel_password")
+"""Options that a URL may not set, since blocking reads and the parsing of answers depend on them."""
+SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 """Options that are for the Sentinels; all others are for the servers."""
 
 Kind = Literal["", "sentinel", "cluster"]
@@ -32,11 +32,11 @@ class BrokerURL(NamedTuple):
 
     Attributes:
         kind: ``sentinel``, ``cluster``, or '' for one server.
-        url: The whole of it as the client library takes it; of use where it is one server's.
-        hosts: Host and port of the servers, Sentinels or nodes that it names.
-        service: The name under which Sentinels know the master.
+        url: The whole URL as the client library takes it; only useful for one server.
+        hosts: Host and port of the Sentinels or nodes.
+        service: The name by which Sentinels know the master.
         login: ``user:password@`` or ''.
-        tail: Database and options for a server, as they stand behind its host.
+        tail: Database and options for a server, as they follow its host.
         sentinel_login: The login for Sentinels.
     """
 
@@ -69,31 +69,31 @@ def parse_url(url: str) -> BrokerURL:
     """Take a broker's URL apart.
 
     Raises:
-        ConfigError: naming what is wrong with it, without its secrets.
+        ConfigError: with what is wrong, without its secrets.
     """
     scheme, _, rest = url.partition("://")
     base, _, kind = scheme.partition("+")
     if base not in SCHEMES or kind not in ("", "sentinel", "cluster") or (base == "unix" and kind):
         raise invalid_url(url, "it must start with one of " + ", ".join(f"{each}://" for each in (*SCHEMES, *KINDS)))
     whole = url.replace("valkey", "redis", 1) if base.startswith("valkey") else url
-    place, _, query = rest.partition("?")
+    address, _, query = rest.partition("?")
     options = parse_qsl(query)
-    if fixed := [name for name, _ in options if name in OURS]:
-        raise invalid_url(url, f"leave out {', '.join(fixed)}: taskserver sets it")
+    if fixed := [name for name, _ in options if name in RESERVED_OPTIONS]:
+        raise invalid_url(url, f"remove {', '.join(fixed)}: taskserver sets it")
     if not kind:
         _check_server(url)
         return BrokerURL("", whole)
-    servers, _, path = place.partition("/")
+    servers, _, path = address.partition("/")
     login, at, names = servers.rpartition("@")
     hosts = tuple(_host_and_port(url, name, 26379 if kind == "sentinel" else 6379) for name in names.split(","))
     if kind == "cluster":
         if path not in ("", "0"):
-            raise invalid_url(url, "a cluster has no other database than 0: leave out what stands behind the hosts")
+            raise invalid_url(url, "a cluster has no other database than 0: remove the path after the hosts")
         return BrokerURL("cluster", whole, hosts, login=login + at, tail=_tail("0", options))
     service, _, database = path.partition("/")
     if not service or not (database or "0").isdigit():
         raise invalid_url(
-            url, "behind the hosts stands the name of the master, as in redis+sentinel://host:26379/mymaster/0"
+            url, "the hosts must be followed by the name of the master, as in redis+sentinel://host:26379/mymaster/0"
         )
     return BrokerURL(
         "sentinel", whole, hosts, service, login + at, _tail(database or "0", options), _login_for_sentinels(options)
@@ -106,13 +106,13 @@ def _check_server(url: str) -> None:
         _ = parts.port
     except ValueError:
         raise invalid_url(
-            url, "the port must be a number, and characters such as '?' in a password be escaped"
+            url, "the port must be a number, and characters such as '?' in a password must be escaped"
         ) from None
     if parts.scheme == "unix":
         if not parts.path:
             raise invalid_url(url, "write unix:///path/to/socket")
     elif parts.path.strip("/") and not parts.path.strip("/").isdigit():
-        raise invalid_url(url, "behind the host stands a database number, such as /0, or nothing")
+        raise invalid_url(url, "the path must be a database number, such as /0, or be left out")
 
 
 def _host_and_port(url: str, name: str, default: int) -> tuple[str, int]:
@@ -128,13 +128,13 @@ def _host_and_port(url: str, name: str, default: int) -> tuple[str, int]:
 
 
 def _tail(database: str, options: list[tuple[str, str]]) -> str:
-    rest = urlencode([option for option in options if option[0] not in OF_SENTINELS])
+    rest = urlencode([option for option in options if option[0] not in SENTINEL_OPTIONS])
     return f"/{database}" + (f"?{rest}" if rest else "")
 
 
 def _login_for_sentinels(options: list[tuple[str, str]]) -> str:
     given = dict(options)
-    user, password = (urlencode({"": given.get(name, "")})[1:] for name in OF_SENTINELS)
+    user, password = (urlencode({"": given.get(name, "")})[1:] for name in SENTINEL_OPTIONS)
     return f"{user}:{password}@" if user or password else ""
 
 
@@ -143,17 +143,17 @@ def _bracketed(host: str) -> str:
 
 
 def invalid_url(url: str, why: str) -> ConfigError:
-    """The error for a URL that cannot be one of a broker."""
+    """The error for a URL that is not a broker's."""
     return ConfigError(f"{without_secrets(url)!r} is not a broker URL: {why}")
 
 
 def without_secrets(url: str) -> str:
     """The URL as it may be shown: without user, password and query.
 
-    Where an ``@`` stands behind a ``?``, either may be part of a password, and nothing is shown but the scheme.
+    With an ``@`` after a ``?``, either may be part of a password, and only the scheme is shown.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
         return url.rpartition("@")[2]
-    place, _, query = rest.partition("?")
-    return f"{scheme}://" + ("…" if "@" in query else place.rpartition("@")[2])
+    address, _, query = rest.partition("?")
+    return f"{scheme}://" + ("…" if "@" in query else address.rpartition("@")[2])
