@@ -15,7 +15,7 @@ from taskserver.config.schema import schema
 from taskserver.config.settings import Settings, settings, variable
 from taskserver.config.worker_settings import Option, WorkerSettings
 from taskserver.fleet.assignment import Assignment
-from taskserver.fleet.supervisor.process import Fleet
+from taskserver.fleet.supervisor.process import SupervisorConfig
 
 FIELDS = WorkerSettings.model_fields
 VALUES: dict[str, tuple[str, Any]] = {
@@ -86,7 +86,7 @@ def test_what_runs_has_it_under_the_same_name_with_the_same_default(name: str) -
     """Of the worker, of its process, or of all replicas together; in exactly one of them."""
     assignment = {each.name: each for each in msgspec.structs.fields(Assignment)}
     defaults = [
-        kind._field_defaults[name] for kind in (WorkerConfig, Fleet) if name in kind._fields
+        kind._field_defaults[name] for kind in (WorkerConfig, SupervisorConfig) if name in kind._fields
     ] + [assignment[name].default for _ in "x" if name in assignment]  # fmt: skip
     assert defaults == [FIELDS[name].default]
 
