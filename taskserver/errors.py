@@ -1,40 +1,40 @@
-"""Every error that taskserver raises, in one tree.
+"""All errors that taskserver raises, in one tree.
 
 ::
 
     TaskServerError
-    ├── ConfigError                 a setting, URL, name or option that cannot work
-    │   └── ConfigFileInvalid       a configuration file, with all that is wrong in it
-    ├── BrokerError                 the server behind the queue
-    │   ├── BrokerUnavailable       not reached, or the answer was lost: what was asked may have happened
-    │   ├── BrokerDenied            wrong password, or a user that may not do this
-    │   ├── BrokerUnsuitable        too old, would evict jobs, or holds keys that we do not know
+    ├── ConfigError                 an invalid setting, URL, name or option
+    │   └── ConfigFileInvalid       a configuration file with errors; lists all of them
+    ├── BrokerError                 the Redis-compatible server
+    │   ├── BrokerUnavailable       could not be reached, or its answer was lost: the operation may have happened
+    │   ├── BrokerDenied            wrong user or password, or a user without permission
+    │   ├── BrokerUnsuitable        too old, would evict jobs, or contains keys of a newer version
     │   ├── BrokerFull              out of memory: nothing was written
-    │   └── NotReplicated           written, but not by as many replicas, or not to disk, as was asked for
-    ├── MessageError                what a producer sends
-    │   ├── MessageInvalid          cannot be encoded or decoded, or nobody consumes its type
+    │   └── NotReplicated           written, but not to disk, or not by as many replicas, as required
+    ├── MessageError                a message that a producer sends
+    │   ├── MessageInvalid          cannot be encoded or decoded, or no consumer is registered for its type
     │   ├── MessageTooLarge         more bytes, depth or elements than the limits allow
-    │   └── SignatureInvalid        not signed, signed with another key or for another job, or too long ago
-    ├── ToolError                   tools and their arguments
-    │   ├── ToolInvalid             a declaration that cannot become a tool
-    │   ├── ToolNotFound            no tool of that name here
-    │   ├── ArgumentsInvalid        arguments that do not fit the tool's signature
-    │   ├── ResultInvalid           a result that cannot be encoded, decoded or is too large
-    │   └── RaisedInProcess         what a tool raised in a process of its own, as text
-    │       └── ToolCrashed         that process ended under the tool, or took too much memory
+    │   └── SignatureInvalid        not signed, signed with another key or for another job, or expired
+    ├── ToolError                   a tool or its arguments
+    │   ├── ToolInvalid             a declaration that cannot be a tool
+    │   ├── ToolNotFound            no tool with this name
+    │   ├── ArgumentsInvalid        arguments that do not match the tool's signature
+    │   ├── ResultInvalid           a result that cannot be encoded or decoded, or is too large
+    │   └── RaisedInProcess         an error that a tool raised in a process of its own, as text
+    │       └── ToolCrashed         the process ended while it ran the tool, or used too much memory
     ├── JobError                    one job
     │   ├── JobNotFound             unknown id, or its record has expired
-    │   ├── JobFailed               it ended without a result; carries the remote error as text
-    │   ├── JobCancelled            it was cancelled
-    │   ├── JobExpired              it was not started in time
-    │   ├── JobConflict             the job's state does not allow what was asked
-    │   └── ResultTimeout           it has not ended yet (also a ``TimeoutError``)
+    │   ├── JobFailed               ended without a result; contains the remote error as text
+    │   ├── JobCancelled            was cancelled
+    │   ├── JobExpired              was not started in time
+    │   ├── JobConflict             its state does not allow the operation
+    │   └── ResultTimeout           has not ended yet (also a ``TimeoutError``)
     ├── WorkerError                 a worker or its supervisor
-    │   ├── WorkerNotFound          nobody of that name is running
-    │   └── WorkersUnchanged        what was asked of workers is not done yet (also a ``TimeoutError``)
+    │   ├── WorkerNotFound          none with this name is running
+    │   └── WorkersUnchanged        workers have not carried out a command yet (also a ``TimeoutError``)
     └── PermanentError              raised *by a tool*: fail now, do not try again
 
-Messages are one sentence for people: what was wrong, where, and what to do. They never hold a secret.
+Messages are one sentence for people: what is wrong, where, and what to do. They never contain a secret.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ from typing import NamedTuple
 
 
 class TaskServerError(Exception):
-    """Base of every error here; catch it to catch them all."""
+    """Base class of all errors; catch it to catch them all."""
 
 
 class ConfigError(TaskServerError):
-    """A setting, URL, name or option that cannot work; the message says which and what to write instead."""
+    """A setting, URL, name or option is invalid; the message says which, and what to write instead."""
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong in a configuration file.
+    """One error in a configuration file.
 
     Attributes:
-        line: Where, from 1; 0 if it is the file as a whole.
-        key: Which key, such as ``task_server.replicas``; '' if it is none.
-        text: What is wrong, and what to write.
+        line: Line number from 1; 0 for the file as a whole.
+        key: The key, such as ``task_server.replicas``; empty if it is not about one key.
+        text: What is wrong, and what to write instead.
     """
 
     line: int
@@ -66,11 +66,11 @@ class Problem(NamedTuple):
 
 
 class ConfigFileInvalid(ConfigError):
-    """A configuration file that cannot be used.
+    """A configuration file is invalid.
 
     Attributes:
-        file: The file, as it was named.
-        problems: All that is wrong in it, by line.
+        file: Name of the file, as given.
+        problems: All errors in it, by line.
     """
 
     def __init__(self, file: str, problems: Sequence[Problem]) -> None:
@@ -83,14 +83,14 @@ class ConfigFileInvalid(ConfigError):
 
 
 class BrokerError(TaskServerError):
-    """Something about the Redis-compatible server behind the queue."""
+    """Base class of errors about the broker, the Redis-compatible server."""
 
 
 class BrokerUnavailable(BrokerError):
-    """The broker was not reached, or its answer was lost.
+    """The broker could not be reached, or its answer was lost.
 
-    What was asked is *unknown*: it may have happened. Every operation of this package is safe to repeat;
-    for a submit, repeat it with the same idempotency key.
+    It is *unknown* whether the operation happened. Every operation of this package is safe to repeat; repeat a submit
+    with the same idempotency key.
     """
 
 
@@ -99,7 +99,7 @@ class BrokerDenied(BrokerError):
 
 
 class BrokerUnsuitable(BrokerError):
-    """The broker is too old, lacks a command, would lose jobs as it is set up, or holds keys of a newer version."""
+    """The broker is too old, lacks a command, is configured to lose jobs, or contains keys of a newer version."""
 
 
 class BrokerFull(BrokerError):
@@ -107,18 +107,18 @@ class BrokerFull(BrokerError):
 
 
 class NotReplicated(BrokerError):
-    """The broker has the jobs, but they are not as durable as ``durability`` asks for: a failover could lose them.
+    """The broker has the jobs, but they are not as durable as ``durability`` requires: a failover could lose them.
 
     Submit again with the same idempotency key: that writes nothing twice, and waits again.
     """
 
 
 class MessageError(TaskServerError):
-    """Something about a message that a producer sends."""
+    """Base class of errors about a message that a producer sends."""
 
 
 class MessageInvalid(MessageError):
-    """The message cannot be encoded or decoded, or its type has no consumer."""
+    """The message cannot be encoded or decoded, or no consumer is registered for its type."""
 
 
 class MessageTooLarge(MessageError):
@@ -126,23 +126,23 @@ class MessageTooLarge(MessageError):
 
 
 class SignatureInvalid(MessageError):
-    """The message is not signed with a key that is taken here, or its signature has expired."""
+    """The message is not signed with an accepted key, or its signature has expired."""
 
 
 class ToolError(TaskServerError):
-    """Something about a tool or its arguments."""
+    """Base class of errors about a tool or its arguments."""
 
 
 class ToolInvalid(ToolError):
-    """A declaration that cannot become a tool."""
+    """The declaration cannot be a tool."""
 
 
 class ToolNotFound(ToolError):
-    """No tool of that name is known here."""
+    """There is no tool with this name."""
 
 
 class ArgumentsInvalid(ToolError):
-    """The arguments do not fit the tool's signature; the message names each place, for people and for models."""
+    """The arguments do not match the tool's signature; the message says what to change, for people and models."""
 
 
 class ResultInvalid(ToolError):
@@ -150,14 +150,14 @@ class ResultInvalid(ToolError):
 
 
 class RaisedInProcess(ToolError):
-    """What a tool raised in a process of its own. It came as text: its type is not imported here.
+    """An error that a tool raised in a process of its own, as text: its type is not imported here.
 
-    What was a ``PermanentError`` there is one here as well.
+    If it was a ``PermanentError`` there, this is one as well.
 
     Attributes:
-        error_type: Name of its type.
+        error_type: Name of the error's type.
         error_message: Its message.
-        traceback: Its traceback; empty when there is none.
+        traceback: Its traceback; empty if there is none.
     """
 
     def __init__(self, error_type: str, error_message: str, traceback: str = "") -> None:
@@ -168,14 +168,14 @@ class RaisedInProcess(ToolError):
 
 
 class ToolCrashed(RaisedInProcess):
-    """The process of a tool ended under it: killed, crashed, or ended by itself; or it took too much memory."""
+    """The process of a tool ended while it ran the tool, or used too much memory."""
 
     def __init__(self, message: str, traceback: str = "") -> None:
         super().__init__("ToolCrashed", message, traceback)
 
 
 class JobError(TaskServerError):
-    """Something about one job.
+    """Base class of errors about one job.
 
     Attributes:
         job_id: The job's id.
@@ -187,19 +187,19 @@ class JobError(TaskServerError):
 
 
 class JobNotFound(JobError):
-    """No record of this job: the id is unknown, or the record has expired."""
+    """There is no record of this job: the id is unknown, or the record has expired."""
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(job_id, f"no job {job_id!r}: the id is unknown, or its record has expired")
+        super().__init__(job_id, f"job {job_id!r} not found: the id is unknown, or its record has expired")
 
 
 class JobFailed(JobError):
     """The job ended without a result: state ``failed`` or ``dead``.
 
     Attributes:
-        error_type: Name of the remote exception's type, as text; it is never imported.
+        error_type: Name of the remote exception's type; it is never imported.
         error_message: The remote exception's message.
-        traceback: The remote traceback as text; empty when no code of a tool ran.
+        traceback: The remote traceback as text; empty if no tool code ran.
     """
 
     def __init__(self, job_id: str, error_type: str, error_message: str, traceback: str = "") -> None:
@@ -217,34 +217,34 @@ class JobCancelled(JobError):
 
 
 class JobExpired(JobError):
-    """The job was not started before its ``expires``, so it has no result."""
+    """The job was not started within its ``expires`` time, so it has no result."""
 
     def __init__(self, job_id: str) -> None:
         super().__init__(job_id, f"job {job_id} expired before a worker started it")
 
 
 class JobConflict(JobError):
-    """The job's state does not allow what was asked of it."""
+    """The job's state does not allow the operation."""
 
 
 class ResultTimeout(JobError, TimeoutError):
-    """The job has not ended within the time given; it goes on, and can be awaited again."""
+    """The job has not ended within the given time. It keeps running, and can be awaited again."""
 
     def __init__(self, job_id: str, seconds: float) -> None:
-        super().__init__(job_id, f"job {job_id} has not ended after {seconds:g} s; it goes on")
+        super().__init__(job_id, f"job {job_id} has not ended after {seconds:g} s; it keeps running")
 
 
 class WorkerError(TaskServerError):
-    """Something about a worker or its supervisor."""
+    """Base class of errors about a worker or its supervisor."""
 
 
 class WorkerNotFound(WorkerError):
-    """No worker, supervisor or task server of that name is running at this broker."""
+    """No worker, supervisor or task server with this name is running at this broker."""
 
 
 class WorkersUnchanged(WorkerError, TimeoutError):
-    """Workers have not done within the time given what was asked of them; they may do it later."""
+    """Workers have not carried out a command within the given time; they may do so later."""
 
 
 class PermanentError(TaskServerError):
-    """Raise it from a tool or consumer to fail the job at once: trying again would not help."""
+    """Raise this from a tool or consumer to fail the job at once, when another attempt would not help."""

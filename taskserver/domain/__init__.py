@@ -1,1 +1,1 @@
-"""Pure rules of the queue: states, ids, lanes, messages, retries. No input or output, no clock of its own."""
+"""Pure rules of the queue: states, ids, lanes, messages, retries. No I/O."""

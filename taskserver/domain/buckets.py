@@ -1,4 +1,4 @@
-"""Bounds of the buckets into which histograms sort how long things took."""
+"""Bucket bounds of the duration histograms."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from itertools import pairwise
 from taskserver.errors import ConfigError
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
-"""Upper bounds in seconds, each inclusive: from a no-op to an hour."""
+"""Inclusive upper bounds in seconds: from a no-op to an hour."""
 MOST_BUCKETS = 50
 
 
 def parse_buckets(text: str) -> tuple[float, ...]:
-    """Bounds as a person writes them: seconds, rising, with commas between.
+    """Read bounds from text: rising numbers of seconds, separated by commas.
 
     Raises:
-        ConfigError: if they are no such thing.
+        ConfigError: if they are invalid.
     """
     try:
         bounds = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise ConfigError("write seconds with commas between, as in 0.01,0.1,1,10") from None
+        raise ConfigError("write seconds separated by commas, such as 0.01,0.1,1,10") from None
     rising = all(one < other for one, other in pairwise(bounds))
     if not (rising and bounds[0] > 0 and math.isfinite(bounds[-1]) and len(bounds) <= MOST_BUCKETS):
-        raise ConfigError(f"write at most {MOST_BUCKETS} numbers of seconds above 0, each larger than the one before")
+        raise ConfigError(f"write at most {MOST_BUCKETS} positive numbers of seconds in rising order")
     return bounds

@@ -1,4 +1,4 @@
-"""Spans of time as people write them."""
+"""Durations as people write them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ def seconds(text: str) -> float:
     """Read a number of seconds, or a number with a unit: ``90``, ``1.5s``, ``250ms``, ``5m``, ``2h``, ``1d``.
 
     Raises:
-        ConfigError: if it is none.
+        ConfigError: if it is neither.
     """
     found = _DURATION.fullmatch(text.strip())
     if not found:
-        raise ConfigError(f"{text!r} is not a time: write seconds, or a unit as in 250ms, 90s, 5m, 2h, 1d")
+        raise ConfigError(
+            f"{text!r} is not a duration: write seconds, or a number with a unit such as 250ms, 90s, 5m, 2h or 1d"
+        )
     return float(found[1]) * _UNITS[found[2] or "s"]

@@ -1,4 +1,4 @@
-"""What a running job tells about itself: progress, and output piece by piece."""
+"""Events of a running job: progress reports and pieces of output."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import msgspec
 
 
 class EventKind(StrEnum):
-    """What an event says."""
+    """The kind of an event."""
 
     PROGRESS = "progress"
-    """How far the attempt is."""
+    """How far the attempt has come."""
     OUTPUT = "output"
-    """A piece of its output."""
+    """A piece of the attempt's output."""
 
 
 class Report(msgspec.Struct, frozen=True, array_like=True):
-    """What the tool said, as it is stored.
+    """A report of a running tool, as it is stored.
 
     Attributes:
         kind: Progress or output.
-        text: The words of the progress, or the piece of output.
+        text: The text of the progress, or the piece of output.
         progress: From 0 to 1; None for output.
     """
 
@@ -34,10 +34,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One event of a job, as ``Job.events()`` yields it; it prints as its text.
 
     Attributes:
-        cursor: Its place; ``events(after=cursor)`` goes on behind it, in any process.
+        cursor: Its position; ``events(after=cursor)`` continues after it, in any process.
         kind: Progress or output.
-        attempt: The attempt that said it.
-        text: What was said.
+        attempt: Number of the attempt that reported it.
+        text: The text of the progress, or the piece of output.
         progress: From 0 to 1; None for output.
         at: Seconds since 1970 by the broker's clock.
     """

@@ -1,4 +1,4 @@
-"""What workers say of themselves with every heartbeat, and the orders that people give to them."""
+"""What workers report with every heartbeat, and the commands that people give them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from taskserver.errors import ConfigError
 MAX_REPLICAS = 1000
 """Replicas of one supervisor."""
 RUNNING_LISTED = 20
-"""Running jobs that a worker tells of, the oldest first: heartbeats must stay small."""
+"""Running jobs that a worker lists in its snapshot, oldest first: heartbeats must stay small."""
 
 
 class RunningJob(msgspec.Struct, frozen=True, array_like=True):
-    """A job that a worker runs: its id, tool, attempt, and for how many seconds."""
+    """A job that a worker is running: its id, tool and attempt, and for how many seconds it has run."""
 
     id: str
     tool: str
@@ -24,26 +24,26 @@ class RunningJob(msgspec.Struct, frozen=True, array_like=True):
 
 
 class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker says of itself. What earlier versions did not say has a default.
+    """What a worker reports about itself. Fields that earlier versions do not send have defaults.
 
     Attributes:
-        name: Who it is to the broker.
-        host: Name of its machine.
-        pid: Its process.
-        python: Version of its interpreter.
-        version: Version of this package.
+        name: Its name at the broker.
+        host: Host name of its machine.
+        pid: Its process id.
+        python: Its Python version.
+        version: Its version of this package.
         task_server: The task server that it belongs to.
         supervisor: Name of its supervisor; empty if it has none.
-        replica: Its number there, from 1; 0 without a supervisor.
-        uptime: Seconds since it was built. Spans, not times: the clocks of two machines differ.
-        valid_ms: For how many milliseconds this holds.
-        rss: Bytes of memory that it holds.
-        metrics_port: Where its metrics are served; None for nowhere.
-        concurrency: Slots.
-        busy: Slots that are taken.
-        queues: Queues that it works on.
+        replica: Its replica number, from 1; 0 without a supervisor.
+        uptime: Seconds since it started. A duration, not a time: the clocks of two machines differ.
+        valid_ms: Milliseconds for which the snapshot is valid.
+        rss: Resident memory in bytes.
+        metrics_port: Port on which its metrics are served; None if they are not.
+        concurrency: Number of slots.
+        busy: Number of slots in use.
+        queues: Queues that it consumes.
         tools: Names of its tools.
-        running: The oldest of its running jobs.
+        running: Its oldest running jobs.
         stopping: Whether it takes no more jobs.
     """
 
@@ -71,23 +71,23 @@ class Action(StrEnum):
     """What workers can be told to do."""
 
     STOP = "stop"
-    """Take no more jobs, let the running ones go on for the grace period, and end."""
+    """Take no more jobs, give running ones the grace period to end, and exit."""
     HURRY = "hurry"
-    """The same, without the grace period."""
+    """Stop without the grace period."""
     RESTART = "restart"
-    """Be replaced by a new process, which is ready first."""
+    """Be replaced by a new process, once that is ready."""
     SCALE = "scale"
-    """Be so many replicas."""
+    """Change the number of replicas."""
 
 
 class FleetCommand(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody wants a worker or a supervisor to do.
+    """A command to a worker or a supervisor.
 
     Attributes:
-        id: The same order has the same id, however often and by whom it is heard.
+        id: Identifies the command; it is carried out once, however often it is received.
         action: What to do.
-        whom: Name of a worker, or of a supervisor.
-        replicas: How many there shall be, for ``SCALE``.
+        whom: Name of the worker or supervisor.
+        replicas: The new number of replicas, for ``SCALE``.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""The job: its states, and the one table of everything that may happen to it.
+"""The job: its states, and the table of all transitions between them.
 
 A job is a durable record in the broker. It moves only by a transition, and every transition is one Lua
 script in ``taskserver/store/lua`` that runs atomically there. The table below is the whole state machine:
@@ -14,30 +14,30 @@ import msgspec
 
 
 class State(StrEnum):
-    """Where a job stands. The value is the word that people and the broker see."""
+    """The state of a job. The value is what people and the broker see."""
 
     QUEUED = "queued"
     """In a lane of its queue, for any worker to claim."""
     DELAYED = "delayed"
-    """Out of the lanes until its time: submitted for later, or between two attempts."""
+    """Not in a lane until it is due: submitted for later, or between two attempts."""
     RUNNING = "running"
-    """Claimed: one worker holds the lease and runs an attempt."""
+    """Claimed: one worker holds the lease and is running an attempt."""
     WAITING = "waiting"
-    """Stopped for an answer from outside; holds no slot and no lease."""
+    """Waiting for an answer from outside; holds no slot and no lease."""
     SUCCEEDED = "succeeded"
     """Ended with a result."""
     FAILED = "failed"
-    """Ended by an error that another attempt would not mend."""
+    """Ended with an error that another attempt would not fix."""
     DEAD = "dead"
     """A dead letter: its attempts are used up, or its message cannot be run. Kept for a person to look at."""
     CANCELLED = "cancelled"
-    """Ended because somebody asked for it."""
+    """Ended because somebody cancelled it."""
     EXPIRED = "expired"
     """Ended because it was not started in time."""
 
     @property
     def ended(self) -> bool:
-        """Whether this state is terminal: it never changes by itself again."""
+        """Whether this state is terminal: only a person can change it."""
         return self in ENDED
 
 
@@ -45,7 +45,7 @@ ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.DEAD, State.CANCELLED, S
 
 
 class Transition(NamedTuple):
-    """One row of the table: what happens, in which script, from which states, to which."""
+    """One row of the table: the transition's script, the states it leads from and to, and what it means."""
 
     name: str
     sources: frozenset[State]
@@ -54,8 +54,8 @@ class Transition(NamedTuple):
 
 
 def _row(name: str, sources: str, targets: str, meaning: str) -> Transition:
-    def states(words: str) -> frozenset[State]:
-        return frozenset(map(State, words.split()))
+    def states(names: str) -> frozenset[State]:
+        return frozenset(map(State, names.split()))
 
     return Transition(name, states(sources), states(targets), meaning)
 
@@ -63,27 +63,31 @@ def _row(name: str, sources: str, targets: str, meaning: str) -> Transition:
 TRANSITIONS = {
     row.name: row
     for row in (
-        _row("submit", "", "queued delayed", "a producer hands a message over; the same id again changes nothing"),
+        _row(
+            "submit", "", "queued delayed", "a producer submits a message; submitting the same id again changes nothing"
+        ),
         _row("claim", "queued", "running dead expired", "a worker with a free slot begins an attempt"),
         _row("renew", "running", "running", "the worker is alive and keeps its lease"),
-        _row("report", "running", "running", "the attempt tells of progress or partial output"),
+        _row("report", "running", "running", "the attempt reports progress or partial output"),
         _row("finish", "running", "succeeded failed dead cancelled", "the attempt ended, and so does the job"),
         _row("retry", "running", "delayed cancelled", "the attempt failed; another follows after a delay"),
         _row("release", "running", "queued cancelled", "the worker hands the job back without spending the attempt"),
         _row("defer", "running", "delayed dead cancelled", "this worker cannot run it; it is left for one that can"),
         _row("reclaim", "running queued", "queued cancelled", "the lease was not renewed: the attempt is lost"),
-        _row("recall", "running queued", "queued cancelled", "a claim was not answered: what it gave goes back"),
+        _row(
+            "recall", "running queued", "queued cancelled", "the answer to a claim was lost: the claimed jobs go back"
+        ),
         _row(
             "repair_jobs",
             "queued running delayed waiting dead",
             "queued running delayed waiting dead",
-            "what stands for it was lost",
+            "a key that belongs to the job was lost",
         ),
-        _row("promote", "delayed", "queued", "the time of a delayed job has come"),
-        _row("cancel", "queued delayed waiting running", "cancelled running", "somebody asks the job to end"),
+        _row("promote", "delayed", "queued", "a delayed job is due"),
+        _row("cancel", "queued delayed waiting running", "cancelled running", "somebody cancels the job"),
         _row("expire", "queued delayed waiting", "expired", "the job was not started in time"),
         _row("wait", "running", "waiting cancelled", "the attempt needs an answer from outside and gives up its slot"),
-        _row("answer", "waiting", "queued", "the answer is there: another attempt goes on with it"),
+        _row("answer", "waiting", "queued", "the answer has arrived: another attempt continues with it"),
         _row("purge", "queued delayed", "cancelled", "a person empties the queue"),
         _row("requeue", "succeeded failed dead cancelled expired", "queued", "a person runs an ended job again"),
     )
@@ -96,12 +100,12 @@ class NewJob(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         key: The job's id without its queue, 24 characters.
         payload: The packed message (see ``domain.messages``).
-        lane: Name of the lane it waits in.
-        max_attempts: Attempts at most; None leaves it to the tool.
+        lane: Name of the lane in which it waits.
+        max_attempts: Maximum number of attempts; None leaves it to the tool.
         delay_ms: Milliseconds until it may start; 0 for now.
-        due_ms: Or the instant, in milliseconds since 1970 by the broker's clock; 0 for none.
-        expires_ms: Milliseconds from the submit within which it must start; 0 for no limit.
-        result_ttl_ms: How long its record is kept after it ended; 0 for the default.
+        due_ms: Alternatively, when it may start, in milliseconds since 1970 by the broker's clock; 0 for now.
+        expires_ms: Milliseconds after the submit within which it must start; 0 for no limit.
+        result_ttl_ms: Milliseconds for which its record is kept after it has ended; 0 for the default.
     """
 
     key: str
@@ -121,10 +125,10 @@ class ClaimedJob(NamedTuple):
         queue: The job's queue.
         key: Its id without the queue.
         attempt: Number of this attempt, from 1.
-        fence: Rises with every claim and every lost lease; only the newest may write.
-        max_attempts: Attempts at most, as the submitter said; None leaves it to the tool.
+        fence: Rises with every claim and every lost lease; only the holder of the newest may write.
+        max_attempts: Maximum number of attempts as submitted; None leaves it to the tool.
         payload: The packed message.
-        entry: The stream entry that stood for it: its lane, and when it came there.
+        entry: The stream entry by which it was claimed: its lane, and when it was added there.
     """
 
     queue: str
@@ -144,7 +148,7 @@ class ClaimedJob(NamedTuple):
     def waited(self) -> float:
         """Seconds for which it was ready before this attempt began, by the broker's clock.
 
-        An entry's id begins with the time when it was added, and a fence is the time of its claim.
+        An entry's id begins with the time at which it was added, and the fence is the time of the claim.
         """
         entry = self.entry
         if not entry:
@@ -154,12 +158,12 @@ class ClaimedJob(NamedTuple):
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
-    """An error as data: what is stored and shown; nothing is ever imported from it.
+    """An error as data, to be stored and shown. Nothing is ever imported from it.
 
     Attributes:
         type: Name of the exception's type.
-        message: Its text.
-        traceback: Its traceback as text; empty when no user code ran.
+        message: Its message.
+        traceback: Its traceback as text; empty if no user code ran.
     """
 
     type: str
@@ -168,14 +172,14 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, array_like=True):
-    """One line of a job's history: an attempt that did not end the job as wished.
+    """One entry of a job's history: an attempt that did not succeed, or a requeue.
 
     Attributes:
-        attempt: Its number; 0 for an entry that is not an attempt (a requeue).
-        at_ms: When it ended, milliseconds since 1970 by the broker's clock.
-        worker: Who ran it.
-        event: What came of it: ``retry``, ``dead``, ``failed``, ``lost``, ``released`` or ``requeue``.
-        error: Why, if there was an error.
+        attempt: Its number; 0 for a requeue.
+        at_ms: When it ended, in milliseconds since 1970 by the broker's clock.
+        worker: Name of the worker that ran it.
+        event: How it ended: ``retry``, ``dead``, ``failed``, ``lost``, ``released`` or ``requeue``.
+        error: The error, if there was one.
     """
 
     attempt: int
@@ -186,30 +190,30 @@ class AttemptRecord(msgspec.Struct, frozen=True, array_like=True):
 
 
 class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is known of a job at one moment. Times are seconds since 1970 by the broker's clock.
+    """Everything that is known about a job at one moment. Times are seconds since 1970 by the broker's clock.
 
     Attributes:
         id: The whole job id.
         queue: Its queue.
-        state: Where it stands.
+        state: Its state.
         tool: Name of the tool, or of the message type for other messages; empty if the message is gone.
-        attempt: The current or last attempt's number, from 1; 0 before the first.
-        max_attempts: Attempts at most; None where the submitter left it to the tool.
+        attempt: Number of the current or last attempt, from 1; 0 before the first.
+        max_attempts: Maximum number of attempts; None if the submitter left it to the tool.
         progress: Last reported progress, from 0 to 1; None if the tool reports none.
-        progress_text: What was said with it.
+        progress_text: Text of the last progress report.
         lane: ``high``, ``normal`` or ``low``.
         submitted_at: When it was submitted, by the submitter's clock; None if the message is gone.
         due_at: When a delayed job may start.
         started_at: When the current or last attempt began.
         ended_at: When it ended.
-        worker: Who runs it or ran it last.
-        cancel_requested: Whether a running job was asked to end.
-        error: The last attempt's error, also of a job that will be tried again.
+        worker: Name of the worker that is running it or ran it last.
+        cancel_requested: Whether the job is running and was cancelled.
+        error: The last attempt's error, also while another attempt is still to come.
         history: Attempts that failed or were lost, oldest first, at most 50.
         session_id: As given at submit.
         tags: As given at submit.
         idempotency_key: As given at submit.
-        arguments: The tool's arguments, or the message's fields; secret ones are masked.
+        arguments: The tool's arguments, or the message's fields; secrets are masked.
     """
 
     id: str
@@ -236,7 +240,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(NamedTuple):
-    """How a job stands for somebody who waits for it: its state and, once it ended, the packed result or error."""
+    """What a caller that waits for a job needs: its state and, once it has ended, the packed result or error."""
 
     state: State
     data: bytes

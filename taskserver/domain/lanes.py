@@ -1,8 +1,8 @@
 """Lanes: the streams of one queue, and how free slots are shared among them so that none starves.
 
-Jobs wait in ``high``, ``normal`` or ``low``. A fourth lane, ``returned``, holds jobs that had already been
-claimed once and came back (their worker died or was stopped): they go first, since they have waited before.
-It cannot starve the others, for a job returns at most once per attempt.
+Jobs wait in ``high``, ``normal`` or ``low``. A fourth lane, ``returned``, holds jobs that were claimed before and came
+back because their worker died or was stopped. They go first, since they have waited already. They cannot starve the
+other lanes: a job returns at most once per attempt.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DEFAULT_LANE = "normal"
 def lane_for(priority: int | str | None) -> str:
     """The lane for a priority: a lane's name, or 1 (most urgent) to 10; None is normal.
 
-    1 to 3 are ``high``, 4 to 7 ``normal`` (5 is the seed system's default), 8 to 10 ``low``.
+    1 to 3 are ``high``, 4 to 7 ``normal``, 8 to 10 ``low``.
 
     Raises:
         ConfigError: for anything else.
@@ -31,7 +31,9 @@ def lane_for(priority: int | str | None) -> str:
         return priority
     if isinstance(priority, int) and not isinstance(priority, bool) and priority in PRIORITIES:
         return "high" if priority <= 3 else "normal" if priority <= 7 else "low"
-    raise ConfigError(f"priority {priority!r} is neither 1 (most urgent) to 10 nor one of {', '.join(LANES)}")
+    raise ConfigError(
+        f"priority must be between 1 (most urgent) and 10, or one of {', '.join(LANES)}; not {priority!r}"
+    )
 
 
 def _cycle() -> tuple[str, ...]:
@@ -49,11 +51,11 @@ def _cycle() -> tuple[str, ...]:
 
 
 class LaneShare:
-    """Says how many jobs to take from each lane, claim after claim.
+    """Decides how many jobs to take from each lane, claim after claim.
 
-    Each free slot is one turn of the weighted cycle, so over ten slots ``high`` gets 6, ``normal`` 3 and
-    ``low`` 1, however few are free at a time. A lane without jobs passes its turns on (the claim script
-    fills up in the order of the lanes), so no slot stays empty while anything waits.
+    Each free slot is one turn of the weighted cycle, so over ten slots ``high`` gets 6, ``normal`` 3 and ``low`` 1,
+    however few are free at a time. The claim script gives turns that a lane has no job for to the others, so no slot
+    stays free while any job waits.
     """
 
     CYCLE = _cycle()

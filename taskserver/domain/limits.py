@@ -1,8 +1,8 @@
-"""What a message may cost to decode.
+"""Limits on what a message may cost to decode.
 
-Ten megabytes of empty arrays are a small message and 700 MB of Python objects. So size is bounded first, and
-large messages are walked once, without building anything, to bound their depth and number of elements. Small
-ones are not walked: what they can become is bounded by their size (at most about 70 bytes of objects a byte).
+Ten megabytes of empty arrays are a small message, but become 700 MB of Python objects. So the size is limited first.
+Then large messages are walked once, without building anything, to limit their depth and number of elements. Small ones
+are not walked: their size limits what they can become (at most about 70 bytes of objects for each byte).
 """
 
 from __future__ import annotations
@@ -27,23 +27,24 @@ def check_cost(data: bytes, what: str = "message", max_bytes: int = MAX_BYTES) -
     """Refuse MessagePack data that would cost too much to decode.
 
     Args:
-        data: MessagePack bytes, trusted by nobody.
-        what: How to call it in an error.
-        max_bytes: The largest size allowed.
+        data: Untrusted MessagePack bytes.
+        what: What to call the data in an error message.
+        max_bytes: Maximum size in bytes.
 
     Raises:
         MessageTooLarge: for too many bytes, elements or levels.
-        MessageInvalid: if it breaks off or is not MessagePack (found only in data large enough to be walked).
+        MessageInvalid: if it is incomplete or not MessagePack (noticed only in data large enough to be walked).
     """
     if len(data) > max_bytes:
         raise MessageTooLarge(
-            f"{what} of {len(data):,} bytes; at most {max_bytes:,} are allowed: pass a path or URL instead of the data"
+            f"{what} is too large: {len(data):,} bytes, and at most {max_bytes:,} are allowed; "
+            "pass a path or URL instead of the data"
         )
     if len(data) >= WALKED_FROM:
         try:
             _walk(data, what)
         except (IndexError, struct.error):
-            raise MessageInvalid(f"{what} is not valid MessagePack: it breaks off early") from None
+            raise MessageInvalid(f"{what} is not valid MessagePack: it ends too early") from None
 
 
 def _walk(data: bytes, what: str) -> None:
@@ -56,18 +57,18 @@ def _walk(data: bytes, what: str) -> None:
         open_[-1] -= 1
         elements += 1
         if elements > MAX_ELEMENTS:
-            raise MessageTooLarge(f"{what} has more than {MAX_ELEMENTS:,} elements")
+            raise MessageTooLarge(f"{what} has too many elements: at most {MAX_ELEMENTS:,} are allowed")
         position, children = _step(data, position, what)
         if children:
             if len(open_) > MAX_DEPTH:
-                raise MessageTooLarge(f"{what} is nested more than {MAX_DEPTH} deep")
+                raise MessageTooLarge(f"{what} is nested too deeply: at most {MAX_DEPTH} levels are allowed")
             open_.append(children)
     if position > len(data):
         raise IndexError
 
 
 def _step(data: bytes, position: int, what: str) -> tuple[int, int]:
-    """The position behind the element's own bytes, and how many elements it contains. Follows the format's spec."""
+    """The position after the element's own bytes, and how many elements it contains. Follows the format's spec."""
     head = data[position]
     position += 1
     if head <= 0x7F or head >= 0xE0:
@@ -88,4 +89,4 @@ def _step(data: bytes, position: int, what: str) -> tuple[int, int]:
         form, per = _CONTAINERS[head]
         (count,) = struct.unpack_from(form, data, position)
         return position + struct.calcsize(form), count * per
-    raise MessageInvalid(f"{what} is not valid MessagePack: byte {head:#x} starts nothing")
+    raise MessageInvalid(f"{what} is not valid MessagePack: unknown type {head:#x}")

@@ -1,9 +1,9 @@
 """Messages: what producers send, and how it is packed.
 
-A message is a msgspec struct. On the wire it stands inside an *envelope*, a MessagePack array whose first
-element is the message type's tag and whose second is the message as a map. Both are versioned by tolerance:
-a reader ignores fields that it does not know, and every field added later has a default, so that old and new
-workers share a queue. Which class a tag stands for is decided by the worker's own list, never by the message.
+A message is a msgspec struct. It is sent inside an *envelope*, a MessagePack array whose first element is the message
+type's tag and whose second is the message as a map. Readers ignore fields that they do not know, and every field added
+later has a default, so that old and new workers can share a queue. Which class belongs to a tag is decided by the
+worker's own list of consumers, never by the message.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from taskserver.domain.signing import SEALED, without_seal
 from taskserver.errors import MessageInvalid
 
 MAX_TIMEOUT = 1e9
-"""Seconds; no message gets past this that would make a timer stand still, such as one with NaN."""
+"""In seconds. The limit also keeps out values such as NaN, which no timer could work with."""
 
 
 class BaseMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Base of every message. Subclass it with typed fields; give fields that you add later a default.
+    """Base class of every message. Subclass it with typed fields; give fields that you add later a default.
 
     ::
 
@@ -43,10 +43,10 @@ class ToolExecutionMessage(BaseMessage):
     """Runs a tool by name.
 
     Attributes:
-        tool_name: The tool, one of those that the worker was told to load.
+        tool_name: Name of a tool that the worker has loaded.
         tool_args: Its arguments by name.
-        context_data: Whatever the agent wants to find again; not read by the queue.
-        agent_id: The agent that asked.
+        context_data: Data of the agent's own; not read by the queue.
+        agent_id: The agent that called the tool.
     """
 
     tool_name: str
@@ -56,19 +56,19 @@ class ToolExecutionMessage(BaseMessage):
 
 
 class Envelope(msgspec.Struct, array_like=True, omit_defaults=True):
-    """A message on its way, with what is said about it rather than in it.
+    """A packed message and its metadata.
 
     New fields are appended, with a default.
 
     Attributes:
         type: Tag of the message's type.
         body: The message itself, still packed.
-        submitted_ms: When it was sent, milliseconds since 1970 by the submitter's clock.
-        timeout: Seconds that one attempt may take; None leaves it to the tool.
+        submitted_ms: When it was submitted, in milliseconds since 1970 by the submitter's clock.
+        timeout: Maximum seconds for one attempt; None leaves it to the tool.
         idempotency_key: As given at submit.
         session_id: As given at submit.
         tags: As given at submit.
-        secrets: Names of fields whose values are kept out of sight, besides those that look so.
+        secrets: Names of fields whose values are masked, besides those whose names look secret.
     """
 
     type: str
@@ -81,17 +81,17 @@ class Envelope(msgspec.Struct, array_like=True, omit_defaults=True):
     secrets: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, message: BaseMessage, body: bytes, **about: Any) -> Self:
+    def of(cls, message: BaseMessage, body: bytes, **metadata: Any) -> Self:
         """The envelope for ``message``, whose packed form is ``body``."""
-        return cls(message.message_type, msgspec.Raw(body), **about)
+        return cls(message.message_type, msgspec.Raw(body), **metadata)
 
 
 class JobSummary(msgspec.Struct, array_like=True, omit_defaults=True):
-    """What is kept of the message of a job that succeeded: enough to find it by, and to tell what it was.
+    """What is kept of the message of a job that succeeded: enough to find the job and to know what it was.
 
     Attributes:
         tool: Name of its tool, or the tag of its message's type.
-        submitted_ms: As in the envelope, and so the rest.
+        submitted_ms: As in the envelope.
         idempotency_key: As given at submit.
         session_id: As given at submit.
         tags: As given at submit.
@@ -105,17 +105,17 @@ class JobSummary(msgspec.Struct, array_like=True, omit_defaults=True):
 
 
 SUMMARY_BYTES = 64
-"""Packed, at most: more would cost the broker as much memory as a message of its own."""
+"""Maximum packed size: more would cost the broker as much memory as the whole message."""
 
 _encoder = msgspec.msgpack.Encoder()
 _envelope_decoder = msgspec.msgpack.Decoder(Envelope)
 
 
 def pack(envelope: Envelope, max_bytes: int = MAX_BYTES) -> bytes:
-    """The bytes that go to the broker.
+    """The bytes to be sent to the broker.
 
     Raises:
-        MessageTooLarge: if they are more than the limits allow.
+        MessageTooLarge: if there are more than the limits allow.
     """
     data = _encoder.encode(envelope)
     check_cost(data, max_bytes=max_bytes)
@@ -123,15 +123,15 @@ def pack(envelope: Envelope, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def summarize(envelope: Envelope, tool: str) -> bytes:
-    """What is kept of a message once its job has succeeded, packed; empty if that is too long, and all is kept."""
-    kept = _encoder.encode(
+    """The packed summary of a message whose job has succeeded; empty if it is too long, to keep the whole message."""
+    summary = _encoder.encode(
         JobSummary(tool, envelope.submitted_ms, envelope.idempotency_key, envelope.session_id, envelope.tags)
     )
-    return kept if len(kept) <= SUMMARY_BYTES else b""
+    return summary if len(summary) <= SUMMARY_BYTES else b""
 
 
 def unpack(data: bytes) -> Envelope:
-    """Read an envelope from bytes that nobody vouches for; a seal in front of it is passed over.
+    """Read an envelope from untrusted bytes; a seal in front of it is skipped.
 
     Raises:
         MessageTooLarge: if it would cost too much to decode.
@@ -143,4 +143,4 @@ def unpack(data: bytes) -> Envelope:
     try:
         return _envelope_decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise MessageInvalid(f"not a message of taskserver: {error}") from None
+        raise MessageInvalid(f"not a taskserver message: {error}") from None

@@ -1,4 +1,4 @@
-"""Names of queues and tools: what is allowed, and what was probably meant."""
+"""Names of queues and tools: which are valid, and which one was probably meant."""
 
 from __future__ import annotations
 
@@ -13,32 +13,35 @@ _TOOL = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
 
 def check_queue_name(name: str) -> str:
-    """Return ``name`` if a queue may be called so.
+    """Return ``name`` if it is a valid queue name.
 
     Raises:
-        ConfigError: if it is not 1 to 64 ASCII letters, digits, ``_``, ``.`` or ``-``, the first a letter or digit.
+        ConfigError: if it is not 1 to 64 ASCII letters, digits, ``_``, ``.`` or ``-``, starting with a letter or digit.
     """
     if not _QUEUE.fullmatch(name):
         raise ConfigError(
-            f"{name!r} cannot name a queue: use 1 to 64 letters, digits, '_', '.' or '-', the first a letter or digit"
+            f"{name!r} is not a valid queue name: use 1 to 64 letters, digits, '_', '.' or '-', "
+            "starting with a letter or digit"
         )
     return name
 
 
 def check_tool_name(name: str) -> str:
-    """Return ``name`` if a tool may be called so.
+    """Return ``name`` if it is a valid tool name.
 
     Raises:
-        ConfigError: if it is not 1 to 128 ASCII letters, digits, ``_``, ``.`` or ``-``, the first a letter or ``_``.
+        ConfigError: if it is not 1 to 128 ASCII letters, digits, ``_``, ``.`` or ``-``, starting with a letter
+            or ``_``.
     """
     if not _TOOL.fullmatch(name):
         raise ConfigError(
-            f"{name!r} cannot name a tool: use 1 to 128 letters, digits, '_', '.' or '-', the first a letter or '_'"
+            f"{name!r} is not a valid tool name: use 1 to 128 letters, digits, '_', '.' or '-', "
+            "starting with a letter or '_'"
         )
     return name
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence tail such as ``"; did you mean 'summarize'?"``, or nothing when no known name is near."""
+    """The end of a sentence, such as ``"; did you mean 'summarize'?"``; empty if no known name is similar."""
     near = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""

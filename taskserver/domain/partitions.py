@@ -1,8 +1,8 @@
-"""Partitions: the parts of a queue, each with a hash slot of its own, so that a queue can live on several servers.
+"""Partitions: the parts of a queue, each with a hash slot of its own, so that a queue can span several servers.
 
-To the store a partition is a queue like any other. The first one of ``mail`` is ``mail`` itself, the others are
-``mail~1``, ``mail~2`` and so on; people see ``mail``. So a queue grows without anything being moved, and a job's id
-(``mail~3-01k82…``) finds the partition by itself. ``~`` is in no name that a user gives.
+To the store a partition is a queue like any other. The first partition of ``mail`` is ``mail`` itself, the others are
+``mail~1``, ``mail~2`` and so on; people see ``mail``. So a queue grows without moving any job, and a job's id
+(``mail~3-01k82…``) contains its partition. Names that users choose cannot contain ``~``.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from taskserver.domain.names import check_queue_name
 from taskserver.errors import ConfigError
 
 MOST_PARTITIONS = 256
-"""Partitions of a queue at most: each worker has a connection for each of them."""
-MARK = "~"
+"""Maximum number of partitions of a queue: each worker has a connection for each of them."""
+SEPARATOR = "~"
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,2}")
 
 
 def partition(queue: str, number: int) -> str:
-    """The name of a queue's partition, counted from 0."""
-    return f"{queue}{MARK}{number}" if number else queue
+    """The name of a queue's partition, by its number from 0."""
+    return f"{queue}{SEPARATOR}{number}" if number else queue
 
 
 def partitions(queue: str, count: int) -> list[str]:
@@ -31,44 +31,45 @@ def partitions(queue: str, count: int) -> list[str]:
 
 def queue_of(partition: str) -> str:
     """The queue that a partition belongs to."""
-    return partition.partition(MARK)[0]
+    return partition.partition(SEPARATOR)[0]
 
 
 def number_of(partition: str) -> int:
     """The number of a partition, from 0."""
-    return int(partition.partition(MARK)[2] or 0)
+    return int(partition.partition(SEPARATOR)[2] or 0)
 
 
 def check_partition_name(name: str) -> str:
-    """Return ``name`` if a partition, or a queue that has only one, may be called so.
+    """Return ``name`` if it is a valid name of a partition or queue.
 
     Raises:
-        ConfigError: if not.
+        ConfigError: if it is not.
     """
-    queue, mark, number = name.partition(MARK)
-    if mark and not (_NUMBER.fullmatch(number) and int(number) < MOST_PARTITIONS):
+    queue, separator, number = name.partition(SEPARATOR)
+    if separator and not (_NUMBER.fullmatch(number) and int(number) < MOST_PARTITIONS):
         raise ConfigError(
-            f"{name!r} cannot name a partition: behind '{MARK}' stands its number, from 1 to {MOST_PARTITIONS - 1}"
+            f"{name!r} is not a valid partition name: "
+            f"'{SEPARATOR}' must be followed by a number from 1 to {MOST_PARTITIONS - 1}"
         )
     check_queue_name(queue)
     return name
 
 
 def check_count(count: int) -> int:
-    """Return ``count`` if a queue may have so many partitions.
+    """Return ``count`` if a queue may have this number of partitions.
 
     Raises:
-        ConfigError: if not.
+        ConfigError: if it may not.
     """
     if not 1 <= count <= MOST_PARTITIONS:
-        raise ConfigError(f"a queue has 1 to {MOST_PARTITIONS} partitions, not {count}")
+        raise ConfigError(f"the number of partitions must be between 1 and {MOST_PARTITIONS}, not {count}")
     return count
 
 
 def number_for(key: str, count: int) -> int:
-    """The number of the partition for a job with an idempotency key, whose ``key`` is made of that (``domain.ids``).
+    """The number of the partition for a job whose key was made from an idempotency key (``domain.ids``).
 
-    When a queue grows from N to M partitions, 1 - N/M of the keys get another place, all of them in new partitions.
+    When a queue grows from N to M partitions, 1 - N/M of the keys move, all of them to new partitions.
     """
     return jump(int(key[1:13], 32), count)
 

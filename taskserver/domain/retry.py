@@ -1,9 +1,9 @@
-"""When what failed is tried again: a job's attempt, and a call to a broker that does not answer.
+"""When to try again: after a job's attempt has failed, or a call to the broker.
 
 Exponential backoff with full jitter: before attempt ``n + 1`` a job waits a random time between zero and
-``base * 2 ** (n - 1)``, at most ``cap``. Spreading the waits over the whole range is what keeps a thousand jobs
-that failed together from coming back together (M. Brooker, "Exponential Backoff And Jitter", AWS, 2015). Calls wait
-half of their bound at least, and only the rest is random: they must not hammer a broker that comes up.
+``delay * 2 ** (n - 1)``, at most ``cap``. Spreading the waits over the whole range keeps a thousand jobs that failed
+together from coming back together (M. Brooker, "Exponential Backoff And Jitter", AWS, 2015). Calls wait at least half
+of their bound, and only the rest is random: they must not hammer a broker that is starting.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ DEFAULT_MAX_RETRIES = 3
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How a failed attempt is followed by another.
+    """How often and when a failed attempt is tried again.
 
     Attributes:
-        max_retries: Attempts after the first; attempts in all are ``1 + max_retries``.
-        delay: Seconds that the first wait may last.
-        cap: Seconds that any wait may last.
-        exponential: Whether the bound doubles with each attempt; otherwise it stays ``delay``.
+        max_retries: Maximum number of attempts after the first.
+        delay: Maximum seconds for the first wait.
+        cap: Maximum seconds for any wait.
+        exponential: Whether the maximum doubles with each attempt; otherwise it stays ``delay``.
     """
 
     max_retries: int = DEFAULT_MAX_RETRIES
@@ -32,7 +32,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def max_attempts(self) -> int:
-        """Attempts in all, the first one counted."""
+        """Maximum number of attempts, including the first."""
         return 1 + self.max_retries
 
     def bound(self, attempt: int) -> float:
@@ -46,12 +46,12 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def backoff(failures: int, first: float = 0.1, last: float = 5.0) -> float:
-    """Seconds to wait after so many failures in a row, so that two hundred who fail together do not come back together.
+    """Seconds to wait after failures in a row, so that two hundred callers that fail together spread out.
 
     Args:
-        failures: How many, from 1.
-        first: The longest wait after the first.
-        last: The longest wait of all.
+        failures: Number of failures in a row, from 1.
+        first: Longest wait after the first failure.
+        last: Longest wait of all.
     """
     bound = min(last, first * 2.0 ** min(failures - 1, 64))
     return random.uniform(bound / 2, bound)  # noqa: S311 - jitter

@@ -1,7 +1,7 @@
-"""What is kept out of sight: values that go by a secret's name, in data that are shown and in texts that are logged.
+"""Masks secrets: values of fields with secret names, in data that is shown and in text that is logged.
 
-A name is looked at word by word (``apiKey``, ``API_KEY`` and ``api-key`` are the same two words), so that
-``max_tokens`` and ``author`` are none. Names that say nothing are told by whoever declares or submits them.
+Names are split into words (``apiKey``, ``API_KEY`` and ``api-key`` are the same two), so that ``max_tokens`` and
+``author`` do not look secret. Secret fields with other names have to be declared.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from taskserver.domain.limits import MAX_DEPTH
 
 MASK = "[secret]"
 SHORTEST = 4
-"""Characters of the shortest value that is looked for in texts: a shorter one would be found everywhere."""
+"""Shortest value, in characters, that is searched for in text: a shorter one would be found everywhere."""
 MOST = 1_000
-"""Values that are looked for in one text."""
+"""Maximum number of values that are searched for in one text."""
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _ANYWHERE = frozenset(
@@ -34,19 +34,19 @@ _PAIRS = frozenset(
                  "session key", "signing key", "encryption key", "auth key", "auth header", "access tokens",
                  "refresh tokens", "auth tokens", "api tokens")
 )  # fmt: skip
-# What stands before the last @ of a URL's host (RFC 3986, section 3.2.1): user and password.
+# User and password: the part before the last @ of a URL's authority (RFC 3986, section 3.2.1).
 _USER_OF_URL = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*://)([^\s/?#\"'<>]*)@")
 
 
 @lru_cache(maxsize=4096)
 def words(name: str) -> tuple[str, ...]:
-    """A name's words in lower case; digits count as gaps."""
+    """A name's words in lower case; digits separate words."""
     return tuple(word.lower() for word in _WORD.findall(name[:200]))
 
 
 @lru_cache(maxsize=4096)
 def looks_secret(name: str) -> bool:
-    """Whether a field of this name holds a secret, as far as the name says."""
+    """Whether a field's name looks as if it held a secret."""
     parts = words(name)
     return (
         not _ANYWHERE.isdisjoint(parts)
@@ -56,25 +56,25 @@ def looks_secret(name: str) -> bool:
 
 
 class SecretNames:
-    """Decides by a field's name whether its value is kept out of sight.
+    """The names of secret fields: those that look secret, and those that are declared.
 
     Args:
-        told: Names that are secret besides those that look so; however they are written.
+        declared: Declared names; ``pinCode`` also means ``pin_code``.
     """
 
-    __slots__ = ("_told",)
+    __slots__ = ("_declared",)
 
-    def __init__(self, told: Collection[str] = ()) -> None:
-        self._told = frozenset(words(name) or (name,) for name in told)
+    def __init__(self, declared: Collection[str] = ()) -> None:
+        self._declared = frozenset(words(name) or (name,) for name in declared)
 
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):
             return False
-        return looks_secret(name) or (bool(self._told) and (words(name) or (name,)) in self._told)
+        return looks_secret(name) or (bool(self._declared) and (words(name) or (name,)) in self._declared)
 
 
 def masked(value: Any, names: SecretNames, depth: int = 0) -> Any:
-    """Plain data for showing: without secrets and passwords of URLs, keys as texts, nothing that is too deep."""
+    """Plain data to be shown: secrets and passwords in URLs are masked, keys are strings, and depth is limited."""
     if depth > MAX_DEPTH:
         return "…"
     if isinstance(value, dict):
@@ -88,36 +88,36 @@ def masked(value: Any, names: SecretNames, depth: int = 0) -> Any:
 
 
 class Redactor:
-    """Takes values out of texts.
+    """Masks secret values in text.
 
     Args:
         values: The values, as ``secret_values`` finds them.
     """
 
-    __slots__ = ("_forms", "_hopeless")
+    __slots__ = ("_forms", "_too_many")
 
     def __init__(self, values: Iterable[str]) -> None:
         wanted = {value for value in values if len(value) >= SHORTEST}
-        self._hopeless = len(wanted) > MOST
-        forms = set() if self._hopeless else {form for value in wanted for form in _forms(value)}
-        self._forms = sorted(forms, key=len, reverse=True)  # one may be part of another
+        self._too_many = len(wanted) > MOST
+        forms = set() if self._too_many else {form for value in wanted for form in _forms(value)}
+        self._forms = sorted(forms, key=len, reverse=True)  # longest first: one may be part of another
 
     def __call__(self, text: str) -> str:
-        """The text without the values, and without users and passwords of URLs."""
-        if self._hopeless:
-            return f"(left out: the job has more than {MOST:,} secret values)"
+        """The text with the values masked, and users and passwords in URLs."""
+        if self._too_many:
+            return f"(hidden: the job has more than {MOST:,} secret values)"
         for form in self._forms:
             text = text.replace(form, MASK)
         return without_passwords(text)
 
 
 def without_passwords(text: str) -> str:
-    """The text without users and passwords of URLs."""
+    """The text with users and passwords in URLs masked."""
     return _USER_OF_URL.sub(rf"\1{MASK}@", text) if "://" in text else text
 
 
 def secret_values(value: Any, names: SecretNames, inside: bool = False, depth: int = 0) -> Iterator[str]:
-    """The values in plain data that go by a secret's name, or stand inside one that does; and passwords in URLs."""
+    """The values of secret fields in plain data, everything inside such fields, and passwords in URLs."""
     if depth > MAX_DEPTH:
         return
     if isinstance(value, dict):
@@ -139,7 +139,7 @@ def _text(value: Any) -> str:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """How a value may stand in a text: as it is, as Python, JSON or a URL writes it, and line by line."""
+    """How a value may be written in text: as it is, escaped by Python, JSON or a URL, and line by line."""
     yield value
     yield repr(value)[1:-1]
     yield json.dumps(value)[1:-1]

@@ -1,6 +1,6 @@
-"""What a worker tells the broker about an attempt: how it ended, or what happened on the way.
+"""What a worker sends to the broker about an attempt: how it ended, and its reports before that.
 
-Each carries the job's key and the attempt's fence; the broker refuses those whose fence is no longer the newest.
+Each contains the job's key and the attempt's fence; the broker refuses those whose fence is no longer the newest.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ class Finish(NamedTuple):
     """The job ended.
 
     Attributes:
-        key: Which.
-        fence: Of the attempt.
-        attempts: How many it has spent.
-        state: How it ended.
+        key: The job's key.
+        fence: The attempt's fence.
+        attempts: Number of attempts spent.
+        state: The state in which it ended.
         data: The packed result or ``Failure``.
         entry: The stream entry by which it was claimed.
-        summary: What is kept of the message of a job that succeeded, packed; empty to keep it whole.
+        summary: The packed summary that replaces the message of a job that succeeded; empty to keep the message.
     """
 
     key: str
@@ -49,7 +49,7 @@ class Release(NamedTuple):
 
 
 class Defer(NamedTuple):
-    """This worker cannot run the job, another may; ``error`` is a packed ``Failure`` that says why."""
+    """This worker cannot run the job, but another may; ``error`` is a packed ``Failure`` that says why."""
 
     key: str
     fence: int
@@ -60,7 +60,7 @@ Settlement = Finish | Retry | Release | Defer
 
 
 class PackedReport(NamedTuple):
-    """Progress or output of a running attempt: the ``number``-th of it; ``progress`` is packed, empty for output."""
+    """A packed ``Report`` of a running attempt, its ``number``-th; ``progress`` is packed too, empty for output."""
 
     key: str
     fence: int
@@ -71,7 +71,7 @@ class PackedReport(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """A settlement that the broker did not take: ``stale`` or ``gone``."""
+    """A settlement that the broker refused because it is ``stale`` or the job is ``gone``."""
 
     key: str
     reason: str

@@ -1,28 +1,27 @@
-"""The embedded broker: with no broker configured, the first process that needs one starts a Valkey server.
+"""The embedded broker: if no broker is configured, the first process that needs one starts a Valkey server.
 
-It listens on a unix socket in the project's ``.taskserver/`` folder, keeps an append-only file there, and is
-gone soon after its last user. Who may do what is decided by locks on files (``flock``), because the kernel
-releases such a lock however its holder dies:
+It listens on a unix socket in the project's ``.taskserver/`` folder, keeps an append-only file there, and stops soon
+after its last user. File locks (``flock``) decide who may do what, because the kernel releases such a lock however its
+holder dies:
 
 ===============  =====================================================================================
 ``users.lock``   shared by every user for as long as it uses the broker. The keeper waits for it
-                 *exclusively*: getting it proves that no user is left. It then stops the server and
-                 lets go by exiting, so a newcomer that comes too late waits, and starts a fresh one.
+                 *exclusively*: getting it proves that no user is left. It then stops the server, and
+                 releases the lock by exiting, so a late user waits, and starts a new server.
 ``keeper.lock``  held by the keeper, and contains its process id. A user that gets it knows that there
-                 is no keeper, starts one, and hands the lock over as the keeper's standard input, so
+                 is no keeper, starts one, and passes the lock on as the keeper's standard input, so
                  that there are never two.
 ``data.lock``    held by the server itself, which inherits it from the keeper: never two servers
                  on one append-only file, not even when a keeper died and left its server behind.
-``stay``         no lock but a mark: while it exists, the keeper does not stop for lack of users.
+``stay``         not a lock but a marker file: while it exists, the keeper keeps running without users.
                  ``start`` makes it; ``stop`` removes it, and so does a user that starts a new keeper.
 ===============  =====================================================================================
 
-The keeper (:mod:`taskserver.embedded.keeper`) is the server's parent. It starts the server again when it
-crashes, and leaves it ended when it ended by itself: told to, or unable to go on. Beside it waits its
-*understudy*, a shell that reads from a pipe whose other end only the keeper has. When the keeper is killed,
-the read ends and the shell turns into a new keeper, which replaces the server that it finds. That needs no
-polling and works the same on Linux and macOS. Only if both are killed does a server run on by itself; the
-next user, or ``stop``, brings it back under control.
+The keeper (:mod:`taskserver.embedded.keeper`) is the server's parent process. It restarts the server when it crashes,
+but not when it ended by itself because it was told to or could not continue. Beside the keeper waits its *understudy*,
+a shell that reads from a pipe whose other end only the keeper has. When the keeper is killed, the read ends, and the
+shell turns into a new keeper, which replaces the running server. That needs no polling, and works the same on Linux and
+macOS. Only if both are killed does a server keep running by itself; the next user, or ``stop``, takes control of it.
 """
 
 from taskserver.embedded.binary import find_binary

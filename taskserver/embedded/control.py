@@ -1,4 +1,4 @@
-"""What ``taskserver broker start | stop | status`` do."""
+"""Implements ``taskserver broker start | stop | status``."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from taskserver.embedded.keeper import shut_down
 from taskserver.errors import BrokerError
 
 STOP_SECONDS = 10.0
-"""How long a stop may take; the keeper kills a server that has not ended after 5 s."""
+"""Maximum time for a stop; the keeper kills a server that has not ended after 5 s."""
 _POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedStatus:
-    """How the embedded broker of one home is.
+    """The status of the embedded broker of one home.
 
     Attributes:
         running: Whether a server answers.
-        url: Its broker URL, also when it does not run.
-        pid: Its process id; None when it does not run.
-        version: Its name and version, such as ``Valkey 9.1.2``; empty when it does not run.
+        url: Its broker URL, even if it is not running.
+        pid: Its process id; None if it is not running.
+        version: Its name and version, such as ``Valkey 9.1.2``; empty if it is not running.
         users: Whether any process uses it.
-        stays: Whether it runs on without users.
-        home: The folder of the broker.
+        stays: Whether it keeps running without users.
+        home: The broker's folder.
         data_bytes: Size of its data on disk.
         log: Its log file.
     """
@@ -48,7 +48,7 @@ class EmbeddedStatus:
 
 
 def start(home: Path | None = None) -> EmbeddedStatus:
-    """Start the broker of ``home`` unless it runs, and let it run on without users until :func:`stop`.
+    """Start the broker of ``home`` if it is not running, and keep it running without users until :func:`stop`.
 
     Raises:
         BrokerUnavailable: if there is no server program, or it does not start.
@@ -60,11 +60,11 @@ def start(home: Path | None = None) -> EmbeddedStatus:
 
 
 def stop(home: Path | None = None, *, force: bool = False) -> bool:
-    """Stop the broker of ``home``; its data stays.
+    """Stop the broker of ``home``; its data is kept.
 
     Args:
-        home: Folder of the broker; by default the one of :meth:`Home.locate`.
-        force: Stop it even while it is in use.
+        home: The broker's folder; by default the one that :meth:`Home.locate` finds.
+        force: Stop it even if it is in use.
 
     Returns:
         Whether it was running.
@@ -72,68 +72,67 @@ def stop(home: Path | None = None, *, force: bool = False) -> bool:
     Raises:
         BrokerError: if it is in use and ``force`` is not set, or it does not end.
     """
-    place = Home.locate(home)
-    if not place.users_lock.exists():
+    located = Home.locate(home)
+    if not located.users_lock.exists():
         return False
-    with locks.open_lock(place.users_lock) as lock:
-        # Held alone until the server is gone, so that newcomers wait; no lock at all: the keeper is stopping.
+    with locks.open_lock(located.users_lock) as lock:
+        # Held exclusively until the server is gone, so that new users wait; if it is not free, the keeper is stopping.
         if not locks.try_own(lock) and locks.try_share(lock) and not force:
             raise BrokerError(
-                f"the embedded broker in {place.root} is in use: "
-                "stop its workers and clients first, or stop it by force"
+                f"the embedded broker in {located.root} is in use: stop its workers and clients first, or use --force"
             )
-        place.stay.unlink(missing_ok=True)
-        return _await_end(place)
+        located.stay.unlink(missing_ok=True)
+        return _await_end(located)
 
 
 def status(home: Path | None = None) -> EmbeddedStatus:
-    """How the broker of ``home`` is; creates and starts nothing."""
-    place = Home.locate(home)
-    facts = wire.info(place.socket)
+    """The status of the broker of ``home``; creates and starts nothing."""
+    located = Home.locate(home)
+    facts = wire.info(located.socket)
     pid = facts.get("process_id")
     return EmbeddedStatus(
         running=pid is not None,
-        url=place.url,
+        url=located.url,
         pid=int(pid) if pid else None,
         version=_version(facts),
-        users=_has_users(place),
-        stays=place.stay.exists() and pid is not None,
-        home=place.root,
-        data_bytes=sum(map(_size, place.data.rglob("*"))),
-        log=place.log,
+        users=_has_users(located),
+        stays=located.stay.exists() and pid is not None,
+        home=located.root,
+        data_bytes=sum(map(_size, located.data.rglob("*"))),
+        log=located.log,
     )
 
 
-def _await_end(place: Home) -> bool:
-    """Tell the server to end until neither it nor its keeper is left; whether there was one."""
+def _await_end(home: Home) -> bool:
+    """Stop the server until neither it nor its keeper is left; return whether there was one."""
     was_running = False
     deadline = time.monotonic() + STOP_SECONDS
     while time.monotonic() < deadline:
-        with locks.owned(place.keeper_lock) as keeper, locks.owned(place.data_lock) as data:
+        with locks.owned(home.keeper_lock) as keeper, locks.owned(home.data_lock) as data:
             if keeper and data:
                 return was_running
         was_running = True
         if keeper:
-            shut_down(str(place.socket), 1.0)  # its keeper was killed
+            shut_down(str(home.socket), 1.0)  # its keeper was killed
         else:
-            _tell_keeper(place)
+            _signal_keeper(home)
         time.sleep(_POLL_SECONDS)
     raise BrokerError(
-        f"the embedded broker in {place.root} did not end within {STOP_SECONDS:g} s: "
-        f"see {place.log}, and end its server process by hand"
+        f"the embedded broker in {home.root} did not stop within {STOP_SECONDS:g} s: "
+        f"see {home.log}, and kill its server process"
     )
 
 
-def _tell_keeper(place: Home) -> None:
-    """Ask the keeper to stop; a keeper that has not yet written who it is, or has just ended, hears nothing."""
+def _signal_keeper(home: Home) -> None:
+    """Ask the keeper to stop, unless it has just ended or has not written its process id yet."""
     with suppress(OSError, ValueError):
-        os.kill(int(place.keeper_lock.read_bytes()), signal.SIGTERM)
+        os.kill(int(home.keeper_lock.read_bytes()), signal.SIGTERM)
 
 
-def _has_users(place: Home) -> bool:
-    if not place.users_lock.exists():
+def _has_users(home: Home) -> bool:
+    if not home.users_lock.exists():
         return False
-    with locks.open_lock(place.users_lock) as lock:
+    with locks.open_lock(home.users_lock) as lock:
         return not locks.try_own(lock) and locks.try_share(lock)
 
 

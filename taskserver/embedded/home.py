@@ -19,28 +19,28 @@ FOLDER = ".taskserver"
 _PROJECT_MARKS = (FOLDER, "pyproject.toml", ".git")
 
 SOCKET_PATH_LIMIT = 103
-"""Most bytes in the path of a unix socket: macOS has room for 104 with the final NUL, Linux for 108."""
+"""Maximum length of a unix socket path in bytes: macOS has room for 104 with the final NUL, Linux for 108."""
 
-# Not tempfile.gettempdir(): TMPDIR may differ between processes that have to meet at the same socket.
-_SHORT_FOLDER = "/tmp/taskserver-{uid}"  # noqa: S108 - private to the user, and checked to be
+# Not tempfile.gettempdir(): TMPDIR may differ between processes that must use the same socket.
+_SHORT_FOLDER = "/tmp/taskserver-{uid}"  # noqa: S108 - private to the user, which is checked
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The folder of one embedded broker, and the names inside it.
+    """The folder of one embedded broker, and the paths in it.
 
     Attributes:
-        root: The folder itself, as an absolute path.
+        root: The absolute path of the folder.
     """
 
     root: Path
 
     @classmethod
     def locate(cls, folder: Path | None = None, start: Path | None = None) -> Self:
-        """The home at ``folder``, else at ``TASKSERVER_HOME``, else ``.taskserver`` of the current project.
+        """The home at ``folder``, or at ``TASKSERVER_HOME``, or in ``.taskserver`` of the current project.
 
-        The project is the nearest folder, from ``start`` or else the current one upwards, that has a ``.taskserver``,
-        a ``pyproject.toml`` or a ``.git``; without one it is that folder. Nothing is created.
+        The project is the nearest folder with a ``.taskserver``, ``pyproject.toml`` or ``.git``, searched upwards from
+        ``start`` or the current folder; if there is none, it is that folder itself. Nothing is created.
         """
         configured = folder or os.environ.get(HOME_VARIABLE) or _project(start or Path.cwd()) / FOLDER
         return cls(Path(configured).expanduser().resolve())
@@ -52,7 +52,7 @@ class Home:
 
     @property
     def log(self) -> Path:
-        """What server and keeper had to say."""
+        """The log of server and keeper."""
         return self.root / "broker.log"
 
     @property
@@ -72,12 +72,12 @@ class Home:
 
     @property
     def stay(self) -> Path:
-        """The mark that keeps the server running without users."""
+        """The marker file that keeps the server running without users."""
         return self.root / "stay"
 
     @property
     def socket(self) -> Path:
-        """The server's unix socket: in the home, or where its path is short enough for a socket."""
+        """The server's unix socket: in the home, or in a folder with a shorter path if that would be too long."""
         path = self.root / "broker.sock"
         if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
             return path
@@ -90,23 +90,23 @@ class Home:
         return f"unix://{quote(str(self.socket))}"
 
     def create(self) -> Self:
-        """Make the folders that are missing, for this user alone, and return the home.
+        """Create missing folders, private to this user, and return the home.
 
         Raises:
-            ConfigError: if that is not possible, or others could tamper with a folder.
+            ConfigError: if that is not possible, or other users could tamper with a folder.
         """
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.data.mkdir(mode=0o700, exist_ok=True)
             if not os.access(self.data, os.R_OK | os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, "its folder data may not be written to")
+                raise PermissionError(errno.EACCES, "its data folder is not writable")
             ignore = self.root / ".gitignore"
             if not ignore.exists():
                 ignore.write_text("*\n")
         except OSError as error:
             raise ConfigError(
                 f"cannot use {str(self.root)!r} for the embedded broker ({error.strerror}): "
-                f"set {HOME_VARIABLE} to a folder that you may write to, or TASKSERVER_BROKER_URL to a broker"
+                f"set {HOME_VARIABLE} to a writable folder, or TASKSERVER_BROKER_URL to a broker"
             ) from error
         if self.socket.parent != self.root:
             _make_private(self.socket.parent)
@@ -121,13 +121,13 @@ def _project(here: Path) -> Path:
 
 
 def _make_private(folder: Path) -> None:
-    """Make ``folder``, or check that the one found there is this user's alone: anyone may write beside it."""
+    """Make ``folder``, or check that an existing one is private to this user: anyone may write beside it."""
     with suppress(OSError):
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
         if found.st_uid == os.geteuid() and found.st_mode == stat.S_IFDIR | 0o700:
             return
     raise ConfigError(
-        f"{str(folder)!r}, where the socket goes because the path of the home is too long for one, is not "
-        f"a private folder of this user: remove it, or set {HOME_VARIABLE} to a shorter path"
+        f"{str(folder)!r} is not private to this user, and is needed because the home's path is too long for a "
+        f"socket: remove it, or set {HOME_VARIABLE} to a shorter path"
     )

@@ -1,14 +1,14 @@
 """The keeper: the parent of the embedded server, which starts, restarts and stops it.
 
-Run by path as a program of its own, with the keeper lock as standard input and the log as standard error::
+Run by its path as a separate program, with the keeper lock as standard input and the log as standard error::
 
     python -I -S keeper.py SOCKET KEEPER_LOCK USERS_LOCK DATA_LOCK STAY SERVER [ARGUMENT ...]
 
-It imports nothing but the standard library, and so starts fast. The locks and the understudy are explained
-in :mod:`taskserver.embedded`.
+It imports only the standard library, so that it starts fast. The locks and the understudy are explained in
+:mod:`taskserver.embedded`.
 
-Three threads wait, each for one thing: a signal, the last user's leaving, the server's end. They put what
-happened in a queue, and the main thread acts on one event at a time.
+Three threads wait for one thing each: a signal, the end of the last user, the end of the server. They put events in a
+queue, and the main thread handles one at a time.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from threading import Thread
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STOP_SECONDS = 5.0
-"""How long a server may take to end when asked, before it is killed; its data is safe in both cases."""
+"""How long a server may take to stop before it is killed; its data is safe in both cases."""
 CRASHES_ALLOWED = 5
 STEADY_SECONDS = 60.0
-"""A server that ran this long before it crashed starts a new count of crashes."""
+"""After a server has run this long, crashes are counted from zero again."""
 
-# Reads a word from the keeper and ends, or the end of the pipe: then it becomes the keeper of lock $0.
+# Ends when it reads a line from the keeper; when it reads the end of the pipe, it becomes the keeper of lock $0.
 _UNDERSTUDY = 'read -r _ || exec "$@" <>"$0"'
 
 
 class KeeperEvent(Enum):
     """What the keeper waits for."""
 
-    TOLD_TO_STOP = auto()
+    STOP_REQUESTED = auto()
     NO_USERS = auto()
     SERVER_ENDED = auto()
 
 
 def shut_down(socket_path: str, seconds: float) -> bool:
-    """Ask the server at ``socket_path`` to end and wait for it at most that long; whether there was one."""
+    """Shut down the server at ``socket_path``, and wait at most ``seconds``; return whether there was one."""
     with socket.socket(socket.AF_UNIX) as link:
         link.settimeout(seconds)
         try:
@@ -54,13 +54,13 @@ def shut_down(socket_path: str, seconds: float) -> bool:
             return False
         with suppress(OSError):
             link.sendall(b"SHUTDOWN\r\n")
-            while link.recv(1024):  # an ending server says nothing, and closes the connection as its last act
+            while link.recv(1024):  # the server answers nothing, and closes the connection last of all
                 pass
     return True
 
 
 class Server:
-    """The server process: started, waited for in a thread, stopped."""
+    """The server process."""
 
     def __init__(self, socket_path: str, data_lock: str, command: list[str]) -> None:
         self._socket = socket_path
@@ -72,7 +72,7 @@ class Server:
         self.started_at = 0.0
 
     def start(self, on_end: Callable[[], None]) -> None:
-        """Start the server, which inherits the data lock; a thread calls ``on_end`` when it ended."""
+        """Start the server, which inherits the data lock; a thread calls ``on_end`` when it has ended."""
         lock = self._own_data()
         inherit = [(os.POSIX_SPAWN_DUP2, lock, 0)]
         self._pid = os.posix_spawn(self._command[0], self._command, os.environ, file_actions=inherit, setsigmask=())
@@ -82,7 +82,7 @@ class Server:
         self._waiter.start()
 
     def stop(self, first: signal.Signals = signal.SIGTERM) -> None:
-        """End the server and wait for it; unless ``first`` is SIGKILL, it writes its data out before."""
+        """Stop the server and wait for it; unless ``first`` is SIGKILL, it writes its data to disk before."""
         if self._waiter is None:
             return
         for number in (first, signal.SIGKILL):
@@ -91,12 +91,12 @@ class Server:
                 self._waiter.join(STOP_SECONDS)
 
     def _own_data(self) -> int:
-        """Take the data lock, telling the server of an earlier keeper to end if one still has it."""
+        """Take the data lock, after shutting down the server of an earlier keeper if that still has it."""
         lock = os.open(self._data_lock, os.O_RDWR | os.O_CREAT, 0o600)
         deadline = time.monotonic() + STOP_SECONDS
         while not _own(lock):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the server at {self._socket} does not end when asked to: end it by hand")
+                raise TimeoutError(f"the server at {self._socket} did not stop: kill it")
             if not shut_down(self._socket, 1.0):
                 time.sleep(0.02)
         return lock
@@ -108,7 +108,7 @@ class Server:
 
 
 class Understudy:
-    """The shell that becomes the keeper when this one is killed; inside its ``with`` block it stands by."""
+    """The shell that becomes the keeper when this one is killed; it waits inside the ``with`` block."""
 
     def __init__(self, keeper_lock: str) -> None:
         self._keeper_lock = keeper_lock
@@ -130,7 +130,7 @@ class Understudy:
 
 
 class Keeper:
-    """Keeps one server running while it has users or is to stay."""
+    """Keeps one server running while it has users or the marker file exists."""
 
     def __init__(self, server: Server, users_lock: str, keeper_lock: str, stay: str) -> None:
         self._server = server
@@ -141,7 +141,7 @@ class Keeper:
         self._crashes = 0
 
     def run(self) -> int:
-        """Keep the server until it is not needed or cannot go on, and return the exit code for that."""
+        """Keep the server running until it is not needed or cannot continue, and return the exit code."""
         for watch in (self._await_signal, self._await_no_users):
             Thread(target=watch, daemon=True).start()
         self._start_server()
@@ -152,9 +152,9 @@ class Keeper:
                     return min(abs(self._server.exit_code), 1)
                 self._start_server()
             elif event is KeeperEvent.NO_USERS and os.path.exists(self._stay):
-                fcntl.flock(self._users, fcntl.LOCK_UN)  # never asked for again: only a stop ends it now
+                fcntl.flock(self._users, fcntl.LOCK_UN)  # and never taken again: only a stop ends it now
             else:
-                _say(f"stopping the server: {event.name.lower().replace('_', ' ')}")
+                _log(f"stopping the server: {event.name.lower().replace('_', ' ')}")
                 self._server.stop(signal.SIGTERM if self._has_folder() else signal.SIGKILL)
                 return 0
 
@@ -162,25 +162,25 @@ class Keeper:
         self._server.start(lambda: self._events.put(KeeperEvent.SERVER_ENDED))
 
     def _may_restart(self) -> bool:
-        """Whether to start the ended server again, after a short wait: if it crashed, but not for ever."""
+        """Whether to restart the server, after a short wait: only if it crashed, and not too often."""
         code = self._server.exit_code
         if code >= 0:
-            return False  # 0: it was told to end; more: it gave up, and its own last words say why
+            return False  # 0: it was told to stop; more: it gave up, and its last log line says why
         if time.monotonic() - self._server.started_at > STEADY_SECONDS:
             self._crashes = 0
         self._crashes += 1
         if self._crashes > CRASHES_ALLOWED:
-            _say(f"the server crashed {self._crashes} times in a row, the last time by signal {-code}")
+            _log(f"the server crashed {self._crashes} times in a row, the last time by signal {-code}")
             return False
-        _say(f"the server was ended by signal {-code}: starting it again")
+        _log(f"the server was killed by signal {-code}; restarting it")
         time.sleep(0.05 * 2**self._crashes)
         return True
 
     def _has_folder(self) -> bool:
-        """Whether the home is still the one that this keeper was started in.
+        """Whether the home is still the one in which this keeper was started.
 
-        A server that ends in peace removes the socket by its path. If the folder was deleted meanwhile, that
-        may be the socket of a new server, and there is no data left to write out.
+        A server that stops regularly removes the socket by its path. If the folder was deleted meanwhile, that may be
+        the socket of a new server, and there is no data left to write to disk.
         """
         try:
             return os.path.samestat(os.stat(self._keeper_lock), os.fstat(0))
@@ -189,7 +189,7 @@ class Keeper:
 
     def _await_signal(self) -> None:
         signal.sigwait(STOP_SIGNALS)
-        self._events.put(KeeperEvent.TOLD_TO_STOP)
+        self._events.put(KeeperEvent.STOP_REQUESTED)
 
     def _await_no_users(self) -> None:
         fcntl.flock(self._users, fcntl.LOCK_EX)
@@ -204,19 +204,19 @@ def _own(lock: int) -> bool:
     return True
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     sys.stderr.write(f"keeper {os.getpid()}: {text}\n")
     sys.stderr.flush()
 
 
 def main() -> int:
-    """Detach from whoever started this, and keep the server that the arguments describe."""
+    """Detach from the starting process, and keep the server that the arguments describe."""
     socket_path, keeper_lock, users_lock, data_lock, stay, *command = sys.argv[1:]
     if not _own(0):
         return 0  # another keeper was faster
     if os.fork():
-        os._exit(0)  # the starter goes on, and has no child to wait for later
-    os.setsid()  # Ctrl-C in the starter's terminal is not meant for this
+        os._exit(0)  # the starting process continues, and has no child to wait for
+    os.setsid()  # Ctrl-C in the starting process's terminal is not meant for this
     # Blocked in every thread, so that only sigwait() sees them.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     os.ftruncate(0, 0)

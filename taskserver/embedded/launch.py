@@ -1,4 +1,4 @@
-"""Seeing to it that the embedded server of a home runs."""
+"""Makes sure that the embedded server of a home is running."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ START_SECONDS = 60.0
 _POLL_SECONDS = 0.01
 _LOG_LIMIT = 1_000_000
 
-# "8071:M 01 Jan 2030 10:00:00.000 # " before what the server has to say.
+# For example "8071:M 01 Jan 2030 10:00:00.000 # ", before the message.
 _LOG_PREFIX = re.compile(r"^\d+:\w [^#*.\-]*[\d.]+ [#*.\-] ")
 
 
 def ensure_running(home: Home) -> None:
-    """Return when the server of ``home`` answers, starting it if nobody else does.
+    """Wait until the server of ``home`` answers; start it if no other process does.
 
-    The caller holds the users' lock, without which the server would soon be stopped again.
+    The caller must hold the users' lock, without which the server would soon be stopped again.
 
     Raises:
         BrokerUnavailable: if there is no server program, or it does not start or answer in time.
@@ -47,9 +47,9 @@ def ensure_running(home: Home) -> None:
 
 
 def _launch(home: Home, lock: BinaryIO) -> None:
-    """Start a keeper, which takes over ``lock`` as its standard input and writes its process id there."""
+    """Start a keeper, which takes over ``lock`` as its standard input and writes its process id to it."""
     lock.truncate(0)
-    home.stay.unlink(missing_ok=True)  # it was meant for a keeper that is no more
+    home.stay.unlink(missing_ok=True)  # it was meant for an earlier keeper
     if home.log.exists() and home.log.stat().st_size > _LOG_LIMIT:
         home.log.replace(home.log.with_suffix(".log.1"))
     paths = (home.socket, home.keeper_lock, home.users_lock, home.data_lock, home.stay)
@@ -71,21 +71,21 @@ def _server_command(home: Home) -> list[str]:
         "daemonize": "no",
     }
     pairs = ((f"--{name}", value) for name, value in options.items())
-    return [str(find_binary()), *(word for pair in pairs for word in pair)]
+    return [str(find_binary()), *(argument for pair in pairs for argument in pair)]
 
 
 def _failure(home: Home, what: str) -> BrokerUnavailable:
     reason = _last_line(home.log)
     advice = f"see {home.log}"
     if "permission denied" in reason.lower():
-        advice = f"let this user write to all that is in {home.data}, or set {HOME_VARIABLE} to another folder"
+        advice = f"make everything in {home.data} writable for this user, or set {HOME_VARIABLE} to another folder"
     elif re.search(r"append.only|aof|rdb", reason, re.IGNORECASE):
-        advice = f"repair the files in {home.data} with valkey-check-aof, or move that folder away, and try again"
+        advice = f"repair the files in {home.data} with valkey-check-aof, or move the folder away, and try again"
     return BrokerUnavailable(f"the embedded broker in {home.root} {what} ({reason}): {advice}")
 
 
 def _last_line(log: Path) -> str:
-    """The last thing that server or keeper said, without the time stamp."""
+    """The last log line of server or keeper, without the time stamp."""
     try:
         lines = log.read_text(errors="replace").split("\n")
     except OSError:

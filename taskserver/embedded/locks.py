@@ -1,7 +1,7 @@
 """Advisory locks on files, which the kernel releases when their holder ends, even by SIGKILL.
 
-Every function works on an open file, and a lock lives until that file is closed. Files are opened
-non-inheritable, as Python does: a program started by a user of the broker does not hold the user's lock.
+Every function works on an open file, and a lock is held until that file is closed. Files are not inherited by child
+programs, which is Python's default: a program started by a user of the broker does not hold the user's lock.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from taskserver.errors import ConfigError
 
 
 def open_lock(path: Path) -> BinaryIO:
-    """Open the lock file ``path``, making it if needed.
+    """Open the lock file ``path``, creating it if necessary.
 
     Raises:
-        ConfigError: if this user may not.
+        ConfigError: if this user may not open it.
     """
     try:
         return path.open("ab", buffering=0)
@@ -31,7 +31,7 @@ def open_lock(path: Path) -> BinaryIO:
 
 
 def share(path: Path) -> BinaryIO:
-    """Take the lock ``path`` together with others, waiting while somebody holds it alone."""
+    """Take a shared lock on ``path``, waiting while another process holds it exclusively."""
     lock = open_lock(path)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
@@ -42,18 +42,18 @@ def share(path: Path) -> BinaryIO:
 
 
 def try_share(lock: BinaryIO) -> bool:
-    """Take ``lock`` together with others, unless somebody holds it alone; whether it was taken."""
+    """Take a shared lock unless another process holds it exclusively; return whether it was taken."""
     return _try(lock, fcntl.LOCK_SH)
 
 
 def try_own(lock: BinaryIO) -> bool:
-    """Take ``lock`` alone, unless somebody holds it; whether it was taken."""
+    """Take an exclusive lock unless another process holds the lock; return whether it was taken."""
     return _try(lock, fcntl.LOCK_EX)
 
 
 @contextmanager
 def owned(path: Path) -> Iterator[BinaryIO | None]:
-    """Hold the lock ``path`` alone inside a ``with`` block, which gets None when somebody else holds it."""
+    """Hold an exclusive lock on ``path`` inside the block; yields None if another process holds the lock."""
     with open_lock(path) as lock:
         yield lock if try_own(lock) else None
 

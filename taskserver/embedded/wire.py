@@ -1,4 +1,4 @@
-"""Just enough of the server's protocol to ask how it is: one inline command on a connection of its own."""
+"""Just enough of the server's protocol for a health check: one inline command on a connection of its own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _TIMEOUT = 1.0
 
 
 def ask(path: Path, command: str) -> str | None:
-    """Send one command, whose words need no quotes, to the socket ``path``, and return the reply.
+    """Send one command, without quoting, to the socket ``path``, and return the reply.
 
     Returns:
-        The text of a bulk reply, or the line of any other with its ``+`` or ``-``; None when nobody answers.
+        The text of a bulk reply, or the line of any other with its ``+`` or ``-``; None if there is no answer.
     """
     try:
         with socket.socket(socket.AF_UNIX) as link:
@@ -33,6 +33,6 @@ def is_ready(path: Path) -> bool:
 
 
 def info(path: Path) -> dict[str, str]:
-    """The ``server`` section of the server's INFO; empty when nobody answers."""
+    """The ``server`` section of the server's INFO; empty if there is no answer."""
     lines = (ask(path, "INFO server") or "").splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line)

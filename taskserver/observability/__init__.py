@@ -1,1 +1,1 @@
-"""What a running system tells about itself, to people and to machines."""
+"""Logs, metrics and health checks."""

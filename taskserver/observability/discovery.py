@@ -1,4 +1,4 @@
-"""The file in which Prometheus finds the replicas (``file_sd_configs``): nobody knows their free ports before."""
+"""The file in which Prometheus finds replicas (``file_sd_configs``), whose ports are not known in advance."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from taskserver.errors import ConfigError
 
 
 def write_targets(path: Path, targets: Mapping[str, tuple[str, int]], labels: Mapping[str, str] | None = None) -> None:
-    """Write the file, whole or not at all: Prometheus reads it whenever it changes.
+    """Write the file atomically: Prometheus reads it whenever it changes.
 
     Args:
-        path: The file; its folder must be there.
-        targets: Host and port of each replica, by its name. The name becomes the label ``replica``.
-        labels: Labels for all of them.
+        path: The file; its folder must exist.
+        targets: Host and port of each replica, by the replica's name, which becomes the label ``replica``.
+        labels: Labels for all replicas.
 
     Raises:
         ConfigError: if the file cannot be written.
@@ -43,10 +43,10 @@ def write_targets(path: Path, targets: Mapping[str, tuple[str, int]], labels: Ma
                 os.unlink(name)
             raise
     except OSError as error:
-        raise ConfigError(f"the targets for Prometheus cannot be written to {path}: {error.strerror}") from None
+        raise ConfigError(f"could not write the targets for Prometheus to {path}: {error.strerror}") from None
 
 
 def remove_targets(path: Path) -> None:
-    """Remove the file: nothing is there to be scraped any more. Harmless if it is gone already."""
+    """Remove the file when there is nothing left to scrape; harmless when repeated."""
     with suppress(OSError):
         path.unlink()

@@ -16,9 +16,9 @@ from taskserver.observability.redaction import redact
 VALUE_CHARACTERS = 2_000
 ITEMS = 50
 DEPTH = 4
-"""How long, how wide and how deep the extra fields of a record may be; what is beyond is left out."""
+"""Maximum length, number of items and depth of a record's extra fields; the rest is left out."""
 
-_USUAL = {
+_STANDARD = {
     *vars(logging.makeLogRecord({})),
     "message",
     "asctime",
@@ -33,22 +33,22 @@ _NAMES = SecretNames()
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line.
+    """One JSON object on each line.
 
     ============================================== ====================================================================
     field                                          what it holds
     ============================================== ====================================================================
     ``time``                                       when it was logged, RFC 3339, in UTC, with milliseconds
-    ``level``, ``logger``, ``message``             as they are; the message with its arguments
-    ``job_id``, ``attempt``, ``tool``, ``queue``,  of the attempt that logs, if one does
+    ``level``, ``logger``, ``message``             of the record; the message with its arguments
+    ``job_id``, ``attempt``, ``tool``, ``queue``,  of the attempt that logged it, if any
     ``worker``
-    ``exception``                                  the traceback, if there is one, as one text
-    ``extra``                                      an object with what was logged besides, if anything
+    ``exception``                                  the traceback as one string, if there is one
+    ``extra``                                      an object with all other fields, if there are any
     ============================================== ====================================================================
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """One record. Whatever is in it, this gives one line of JSON."""
+        """Format one record: always one line of JSON, whatever the record contains."""
         fields: dict[str, Any] = {
             "time": _time(record.created),
             "level": record.levelname.lower(),
@@ -58,10 +58,10 @@ class JsonFormatter(logging.Formatter):
         }
         if trace := "\n".join(trace_of(record)):
             fields["exception"] = trace
-        told = {name: _plain(value, 0, limit=None) for name, value in fields.items()}
-        if extra := {name: value for name, value in vars(record).items() if name not in _USUAL}:
-            told["extra"] = _plain(extra, DEPTH)
-        return json_text(told, indent=0)
+        line = {name: _plain(value, 0, limit=None) for name, value in fields.items()}
+        if extra := {name: value for name, value in vars(record).items() if name not in _STANDARD}:
+            line["extra"] = _plain(extra, DEPTH)
+        return json_text(line, indent=0)
 
 
 def _time(seconds: float) -> str:
@@ -86,10 +86,10 @@ def _plain(value: Any, depth: int, limit: int | None = VALUE_CHARACTERS) -> Any:
 
 
 def _object(mapping: Mapping[Any, Any], depth: int) -> dict[str, Any]:
-    """A secret's value is masked by its name."""
+    """Mask the values of secret fields."""
     try:
         items = [(as_text(name), item) for _, (name, item) in zip(range(ITEMS), mapping.items(), strict=False)]
-    except Exception:  # noqa: BLE001 - somebody's own kind of mapping
+    except Exception:  # noqa: BLE001 - a mapping of any type may raise anything
         return {}
     return {
         cut(redact(name), VALUE_CHARACTERS): MASK if name in _NAMES and item is not None else _plain(item, depth)

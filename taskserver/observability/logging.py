@@ -1,10 +1,10 @@
-"""Logs: a line for each record on stderr, for people or for machines.
+"""Logs on stderr, one line for each record, for people or for machines.
 
-Whoever logs while an attempt runs, in its task or in threads and tasks that it starts with its context, gets the
-attempt's job, number, tool, queue and worker into the line; nothing has to be handed around.
+Records that are logged by an attempt, in its task or in threads and tasks that it starts with its context, contain the
+attempt's job, number, tool, queue and worker; nothing has to be passed around.
 
-Only the commands of this package call ``configure``. A program that uses it as a library keeps its own handlers; it may
-give them these formatters.
+Only the commands of this package call ``configure``. A program that uses it as a library keeps its own handlers, and
+can use these formatters with them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ FORMATS = ("text", "json")
 
 _COLOURS = {logging.DEBUG: "2", logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "1;31"}
 _MACHINERY = "taskserver.worker"
-"""Says in its messages which job they are about."""
+"""This logger's messages already contain the job."""
 
 
 class LineFormatter(logging.Formatter):
-    """Time, level, message; what a tool logs ends with its job, attempt, tool, queue and worker.
+    """Time, level and message; records of an attempt end with its job, number, tool, queue and worker.
 
     Args:
-        colour: Whether levels may be coloured.
+        colour: Whether to colour levels.
     """
 
     default_time_format = "%H:%M:%S"
@@ -42,7 +42,7 @@ class LineFormatter(logging.Formatter):
         self._colour = colour
 
     def format(self, record: logging.LogRecord) -> str:
-        """One record; a message of several lines is joined, so that none can pass for a record of its own."""
+        """Format one record; the lines of a message are joined, so that none looks like a record of its own."""
         line = f"{self.formatTime(record)} {self._level(record)} {one_line(message_of(record))}"
         if record.name != _MACHINERY and (known := attempt_fields(record)):
             line += " " + one_line(f"[{_pairs(known)}]")
@@ -51,22 +51,22 @@ class LineFormatter(logging.Formatter):
         return line
 
     def _level(self, record: logging.LogRecord) -> str:
-        word = f"{record.levelname.lower():<8}"
+        level = f"{record.levelname.lower():<8}"
         colour = _COLOURS.get(record.levelno) if self._colour else None
-        return f"\x1b[{colour}m{word}\x1b[0m" if colour else word
+        return f"\x1b[{colour}m{level}\x1b[0m" if colour else level
 
 
 class _OwnHandler(logging.StreamHandler[TextIO]):
-    """Ours, and so replaced when logging is configured again."""
+    """Our own handler, which is replaced when logging is configured again."""
 
 
 def configure(level: str, form: str = "text", stream: TextIO | None = None) -> None:
-    """Log everything from ``level`` on, of this package, of tools and of what they use. Again: instead of before.
+    """Log everything from ``level`` on: from this package, from tools and from libraries. Replaces earlier calls.
 
     Args:
         level: One of ``LEVELS``.
         form: One of ``FORMATS``.
-        stream: Where to; stderr unless said otherwise.
+        stream: Stream to log to; stderr by default.
     """
     stream = stream or sys.stderr
     handler = _OwnHandler(stream)

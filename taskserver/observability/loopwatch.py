@@ -1,4 +1,4 @@
-"""Watching an event loop from another thread: how long does it take to come to what is new?"""
+"""Watches an event loop from another thread: how long does it take to run a new callback?"""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import time
 
 
 class LoopWatch:
-    """Asks the loop again and again, one question at a time. Only ``ask`` is to be called often.
+    """Gives the loop one callback at a time, and measures how long it takes to run it. Call ``ask`` often.
 
     Args:
-        loop: The loop, which another thread runs.
+        loop: The loop, running in another thread.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -19,12 +19,12 @@ class LoopWatch:
         self._took = 0.0
 
     def ask(self) -> None:
-        """Ask if nothing is asked yet."""
+        """Give the loop a callback, unless the last one has not run yet."""
         if self._asked is None:
             self._asked = time.monotonic()
             try:
                 self._loop.call_soon_threadsafe(self._answer)
-            except RuntimeError:  # it is closed: it will never answer, and that is what will be told
+            except RuntimeError:  # it is closed and will never answer, which `silence` shows
                 return
 
     def _answer(self) -> None:
@@ -33,12 +33,12 @@ class LoopWatch:
 
     @property
     def lag(self) -> float:
-        """Seconds that the last answer took, or that the one that is awaited has taken so far, if that is longer."""
+        """Seconds that the last callback took to run, or that the current one has waited so far if that is longer."""
         asked = self._asked
         return self._took if asked is None else max(self._took, time.monotonic() - asked)
 
     @property
     def silence(self) -> float:
-        """Seconds since the question that it has not answered yet."""
+        """Seconds for which the current callback has waited; 0 if there is none."""
         asked = self._asked
         return 0.0 if asked is None else time.monotonic() - asked

@@ -1,7 +1,7 @@
-"""Every metric, declared once, and how readings of them become what Prometheus reads.
+"""Every metric, declared once, and how its values are exposed to Prometheus.
 
-Nothing here is made at import: whoever serves metrics makes a registry of its own, so that a program that uses this
-package as a library keeps its own registry to itself.
+Nothing is registered at import: whatever serves metrics makes a registry of its own, so that nothing is added to the
+registry of a program that uses this package as a library.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Labels = tuple[str, ...]
 
 
 class Kind(NamedTuple):
-    """A kind of metric: its name, what ends the names of its samples, and how its family is made."""
+    """A kind of metric: its name, the endings of its samples' names, and the class of its family."""
 
     name: str
     endings: tuple[str, ...]
-    family: Any  # the library's families have no common type for making them
+    family: Any  # the constructors of the library's families have no common type
 
 
 COUNTER = Kind("counter", ("_total",), CounterMetricFamily)
@@ -42,14 +42,14 @@ INFO = Kind("info", ("_info",), InfoMetricFamily)
 
 
 class Declared(NamedTuple):
-    """A metric.
+    """The declaration of a metric.
 
     Attributes:
         base: Its name without the ending of its samples.
-        kind: What it is.
-        help: What it says, as served and as documented.
+        kind: Its kind.
+        help: Its help text, as served and as documented.
         labels: Names of its labels.
-        where: Who serves it: ``replica``, ``cluster``, ``client``; several with blanks between.
+        where: Where it is served: ``replica``, ``cluster`` or ``client``, or several of them separated by spaces.
     """
 
     base: str
@@ -65,14 +65,14 @@ class Declared(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The name by which people know it."""
+        """The name under which it is documented."""
         return self.base + (self.kind.endings[0] if self.kind in (COUNTER, INFO) else "")
 
     def family(self, readings: Iterable[tuple[Any, ...]]) -> Metric:
-        """What is served of it.
+        """The family to be served.
 
         Args:
-            readings: For each series the values of the labels, and the value or values that its kind takes.
+            readings: For each series, the values of the labels and the value or values that the kind takes.
         """
         family: Metric = self.kind.family(self.base, self.help, labels=self.labels)
         for labels, *values in readings:
@@ -84,75 +84,79 @@ _JOB = ("queue", "tool")
 _QUEUE = ("queue",)
 
 SUBMITTED = Declared("taskserver_jobs_submitted", COUNTER, "Jobs that this process submitted.", _JOB, "replica client")
-STARTED = Declared("taskserver_jobs_started", COUNTER, "Attempts that began.", _JOB)
+STARTED = Declared("taskserver_jobs_started", COUNTER, "Attempts that started.", _JOB)
 SUCCEEDED = Declared("taskserver_jobs_succeeded", COUNTER, "Jobs that ended with a result.", _JOB)
-FAILED = Declared("taskserver_jobs_failed", COUNTER, "Jobs that ended with an error, dead letters among them.", _JOB)
-RETRIED = Declared("taskserver_jobs_retried", COUNTER, "Attempts that failed and are followed by another.", _JOB)
-CANCELLED = Declared("taskserver_jobs_cancelled", COUNTER, "Running jobs that ended because they were cancelled.", _JOB)
-DEAD_LETTERED = Declared("taskserver_jobs_dead_lettered", COUNTER, "Jobs that became dead letters here.", _JOB)
-DURATION = Declared("taskserver_job_duration_seconds", HISTOGRAM, "How long attempts took that ended here.", _JOB)
+FAILED = Declared("taskserver_jobs_failed", COUNTER, "Jobs that ended with an error, including dead letters.", _JOB)
+RETRIED = Declared("taskserver_jobs_retried", COUNTER, "Attempts that failed and will be retried.", _JOB)
+CANCELLED = Declared("taskserver_jobs_cancelled", COUNTER, "Running jobs that were cancelled.", _JOB)
+DEAD_LETTERED = Declared("taskserver_jobs_dead_lettered", COUNTER, "Jobs that became dead letters.", _JOB)
+DURATION = Declared("taskserver_job_duration_seconds", HISTOGRAM, "Duration of attempts.", _JOB)
 QUEUE_WAIT = Declared(
-    "taskserver_job_queue_wait_seconds", HISTOGRAM, "How long jobs had been ready when their attempt began.", _JOB
+    "taskserver_job_queue_wait_seconds", HISTOGRAM, "Time that jobs waited while they were ready to run.", _JOB
 )
-SLOTS = Declared("taskserver_replica_slots", GAUGE, "Slots of this replica.")
-SLOTS_BUSY = Declared("taskserver_replica_slots_busy", GAUGE, "Slots of this replica that are taken.")
+SLOTS = Declared("taskserver_replica_slots", GAUGE, "Number of slots of this replica.")
+SLOTS_BUSY = Declared("taskserver_replica_slots_busy", GAUGE, "Number of slots of this replica in use.")
 READY = Declared("taskserver_replica_ready", GAUGE, "1 if this replica takes jobs, else 0.")
-LEASES_LOST = Declared("taskserver_leases_lost", COUNTER, "Running jobs that were taken from this replica.", _QUEUE)
+LEASES_LOST = Declared("taskserver_leases_lost", COUNTER, "Running jobs whose lease this replica lost.", _QUEUE)
 TAKEN_BACK = Declared(
     "taskserver_jobs_taken_back",
     COUNTER,
-    "Running jobs that this replica took back from workers that fell silent.",
+    "Running jobs that this replica reclaimed from workers that stopped renewing their leases.",
     _QUEUE,
 )
 BROKER_ERRORS = Declared(
-    "taskserver_broker_errors", COUNTER, "Calls that the broker did not answer, or refused.", ("service",)
+    "taskserver_broker_errors", COUNTER, "Calls that the broker refused or did not answer.", ("service",)
 )
 BROKER_SILENCE = Declared(
-    "taskserver_broker_silence_seconds", GAUGE, "Seconds since the broker answered a heartbeat of this replica."
+    "taskserver_broker_silence_seconds", GAUGE, "Seconds since the broker last answered a heartbeat of this replica."
 )
 LOOP_LAG = Declared(
     "taskserver_event_loop_lag_seconds",
     GAUGE,
-    "How long the event loop takes to come to a new task, or has taken so far.",
+    "Time that the event loop takes to start a new task, or has taken so far.",
 )
-CLAIM_SIZE = Declared("taskserver_claim_jobs", SUMMARY, "Jobs that a claim brought.", _QUEUE)
-SETTLE_SIZE = Declared("taskserver_settle_jobs", SUMMARY, "Attempts settled by one call.", _QUEUE)
-UNSETTLED = Declared("taskserver_unsettled_jobs", GAUGE, "Ended attempts that the broker does not know of yet.", _QUEUE)
-BUILD = Declared("taskserver_build", INFO, "Versions.", ("version", "python"), "replica cluster")
+CLAIM_SIZE = Declared("taskserver_claim_jobs", SUMMARY, "Jobs per claim.", _QUEUE)
+SETTLE_SIZE = Declared("taskserver_settle_jobs", SUMMARY, "Attempts settled per call.", _QUEUE)
+UNSETTLED = Declared("taskserver_unsettled_jobs", GAUGE, "Attempts that have ended but are not settled yet.", _QUEUE)
+BUILD = Declared(
+    "taskserver_build", INFO, "Versions of taskserver and Python.", ("version", "python"), "replica cluster"
+)
 
-UP = Declared("taskserver_up", GAUGE, "1 if the broker answers, else 0: then nothing else is told.", (), "cluster")
-QUEUE_READY = Declared("taskserver_queue_ready", GAUGE, "Jobs that wait for a slot.", _QUEUE, "cluster")
-QUEUE_RUNNING = Declared("taskserver_queue_running", GAUGE, "Jobs that workers run.", _QUEUE, "cluster")
-QUEUE_DELAYED = Declared("taskserver_queue_delayed", GAUGE, "Jobs that wait for their time.", _QUEUE, "cluster")
+UP = Declared(
+    "taskserver_up", GAUGE, "1 if the broker answers; else 0, and the other metrics are missing.", (), "cluster"
+)
+QUEUE_READY = Declared("taskserver_queue_ready", GAUGE, "Jobs that are waiting for a slot.", _QUEUE, "cluster")
+QUEUE_RUNNING = Declared("taskserver_queue_running", GAUGE, "Jobs that are running.", _QUEUE, "cluster")
+QUEUE_DELAYED = Declared("taskserver_queue_delayed", GAUGE, "Jobs that are not due yet.", _QUEUE, "cluster")
 QUEUE_BACKLOG = Declared(
-    "taskserver_queue_backlog", GAUGE, "Jobs that wait for a slot or for their time.", _QUEUE, "cluster"
+    "taskserver_queue_backlog", GAUGE, "Jobs that are waiting for a slot or are not due yet.", _QUEUE, "cluster"
 )
 QUEUE_DEAD = Declared("taskserver_queue_dead", GAUGE, "Dead letters.", _QUEUE, "cluster")
 QUEUE_AGE = Declared(
     "taskserver_queue_oldest_age_seconds",
     GAUGE,
-    "How long the oldest ready job has waited; 0 if none waits.",
+    "Time that the oldest ready job has waited; 0 if there is none.",
     _QUEUE,
     "cluster",
 )
-QUEUE_PAUSED = Declared(
-    "taskserver_queue_paused", GAUGE, "1 if no worker may claim from it, else 0.", _QUEUE, "cluster"
-)
-QUEUE_WORKERS = Declared("taskserver_queue_workers", GAUGE, "Live workers that work on it.", _QUEUE, "cluster")
+QUEUE_PAUSED = Declared("taskserver_queue_paused", GAUGE, "1 if the queue is paused, else 0.", _QUEUE, "cluster")
+QUEUE_WORKERS = Declared("taskserver_queue_workers", GAUGE, "Live workers that consume the queue.", _QUEUE, "cluster")
 QUEUES = Declared("taskserver_queues", GAUGE, "Queues at the broker.", (), "cluster")
 WORKERS = Declared("taskserver_workers", GAUGE, "Live workers.", (), "cluster")
-WORKER_SLOTS = Declared("taskserver_worker_slots", GAUGE, "Slots of all live workers.", (), "cluster")
-WORKER_SLOTS_BUSY = Declared("taskserver_worker_slots_busy", GAUGE, "Those of them that are taken.", (), "cluster")
+WORKER_SLOTS = Declared("taskserver_worker_slots", GAUGE, "Number of slots of all live workers.", (), "cluster")
+WORKER_SLOTS_BUSY = Declared(
+    "taskserver_worker_slots_busy", GAUGE, "Number of slots of all live workers in use.", (), "cluster"
+)
 
 DECLARED = tuple(each for each in list(globals().values()) if isinstance(each, Declared))
-"""All of them, in the order above."""
+"""All metrics, in the order above."""
 
 _ENDED = {SUCCEEDED: ("succeeded",), FAILED: ("failed", "dead"), RETRIED: ("retried",), CANCELLED: ("cancelled",),
           DEAD_LETTERED: ("dead",)}  # fmt: skip
 
 
 def of_tally(tally: Tally) -> Iterator[Metric]:
-    """What a worker has counted."""
+    """The metrics of a worker's jobs."""
     series = dict(sorted(tally.series.items()))
     yield of_submissions(tally.submissions)
     yield STARTED.family((labels, each.started) for labels, each in series.items())
@@ -163,42 +167,42 @@ def of_tally(tally: Tally) -> Iterator[Metric]:
 
 
 def of_submissions(submissions: Submissions) -> Metric:
-    """What was submitted."""
+    """The metric of submitted jobs."""
     return SUBMITTED.family(sorted(submissions.counts.items()))
 
 
 def build(version: str, python: str) -> Metric:
-    """Which version this is."""
+    """The metric with the versions."""
     return BUILD.family([((), {"version": version, "python": python})])
 
 
-def _histogram(spread: Distribution) -> tuple[list[tuple[str, float]], float]:
-    total, counts = spread.total, spread.counts
-    bounds = [*(str(bound) for bound in spread.bounds), "+Inf"]
+def _histogram(values: Distribution) -> tuple[list[tuple[str, float]], float]:
+    total, counts = values.total, values.counts
+    bounds = [*(str(bound) for bound in values.bounds), "+Inf"]
     return list(zip(bounds, accumulate(counts), strict=True)), total
 
 
 class Readings(Collector):
-    """A collector that asks for its readings when somebody scrapes.
+    """A collector that reads its metrics on every scrape.
 
     Args:
-        read: Gives what there is to serve now; called from any thread.
+        read: Returns the current metrics; called from any thread.
     """
 
     def __init__(self, read: Callable[[], Iterable[Metric]]) -> None:
         self._read = read
 
     def collect(self) -> Iterable[Metric]:
-        """What there is now."""
+        """The current metrics."""
         return self._read()
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing before it is asked: a registry would else collect at once."""
+        """Nothing: otherwise a registry would collect as soon as this is registered."""
         return ()
 
 
 def registry_of(read: Callable[[], Iterable[Metric]], *, process: bool) -> CollectorRegistry:
-    """A registry with what ``read`` gives.
+    """A registry with the metrics that ``read`` returns.
 
     Args:
         read: As for ``Readings``.
@@ -213,7 +217,7 @@ def registry_of(read: Callable[[], Iterable[Metric]], *, process: bool) -> Colle
 
 
 class ClientMetrics(Submissions, Collector):
-    """Counts what a client submits, for a program that serves metrics of its own.
+    """Counts the jobs that a client submits, for programs that serve their own metrics.
 
     ::
 
@@ -221,7 +225,7 @@ class ClientMetrics(Submissions, Collector):
         prometheus_client.REGISTRY.register(metrics)
         client = Client(metrics=metrics)
 
-    One may serve several clients of one thread.
+    It can be used for several clients in the same thread.
     """
 
     def collect(self) -> Iterable[Metric]:

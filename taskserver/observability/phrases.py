@@ -1,4 +1,4 @@
-"""Times and sizes as people say them."""
+"""Durations, times, sizes and counts for people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 
 
 def duration(seconds: float, *, roughly: bool = False) -> str:
-    """A span of time: ``250 ms``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``4 d 1 h``; in one unit if ``roughly``."""
+    """A duration: ``250 ms``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``4 d 1 h``; with ``roughly``, in one unit."""
     if seconds < 10 and seconds != round(seconds):
         return f"{max(0.0, seconds) * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
     whole = round(seconds)
@@ -19,7 +19,7 @@ def duration(seconds: float, *, roughly: bool = False) -> str:
 
 
 def age(at: float | None, *, roughly: bool = False) -> str:
-    """How long ago, or how far ahead, a moment is, in whole seconds; empty if there is none."""
+    """How long ago a time was, or how long until it comes, in whole seconds; empty if there is none."""
     if at is None:
         return ""
     ago = round(time.time() - at)
@@ -30,14 +30,14 @@ def age(at: float | None, *, roughly: bool = False) -> str:
 
 
 def moment(at: float | None) -> str:
-    """A moment by the local clock, with its age; empty if there is none."""
+    """A time by the local clock, with its age; empty if there is none."""
     if at is None:
         return ""
     return f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M:%S} ({age(at)})"
 
 
 def size(number: int) -> str:
-    """A number of bytes in a unit that fits."""
+    """A number of bytes in a readable unit."""
     amount = float(number)
     for unit in ("B", "KiB", "MiB"):
         if amount < 1024:

@@ -1,6 +1,6 @@
-"""What can be told of a log record, whatever somebody has put into it: reading one never fails.
+"""Reads log records without ever failing, whatever they contain.
 
-Texts are cut only when secrets are out of them: a piece of a secret would not be found.
+Text is cut only after secrets in it were masked: part of a secret would not be found.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ MESSAGE_CHARACTERS = 32_000
 TRACE_CHARACTERS = 32_000
 
 ATTEMPT_FIELDS = ("job_id", "attempt", "tool", "queue", "worker")
-"""What is told of the attempt that logs, in this order."""
+"""Fields about the attempt that logs, in this order."""
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """The message with its arguments; if they do not fit, both as they are. Without secrets."""
+    """The message with its arguments, or both separately if formatting fails; secrets are masked."""
     try:
         text = record.getMessage()
-    except Exception:  # noqa: BLE001 - arguments that do not fit, or whose own methods raise
+    except Exception:  # noqa: BLE001 - wrong arguments, or their own methods raise
         text = f"{as_text(record.msg)} {as_text(record.args)}"
     return cut(redact(text), MESSAGE_CHARACTERS)
 
 
 def attempt_fields(record: logging.LogRecord) -> dict[str, Any]:
-    """Job, attempt, tool, queue and worker of the attempt that logs; empty if none does.
+    """Job, attempt, tool, queue and worker of the attempt that logs; empty if it is not logged by one.
 
-    The record's own fields count first: whoever logs for a job can say so in ``extra``.
+    The record's own fields take precedence: they can be set with ``extra``.
     """
     context = log_context.get()
     known = dict(context.attempt_fields()) if context is not None else {}
     if "job_id" not in known and not hasattr(record, "job_id"):
         return {}
-    told = {name: getattr(record, name, known.get(name)) for name in ATTEMPT_FIELDS}
+    fields = {name: getattr(record, name, known.get(name)) for name in ATTEMPT_FIELDS}
     return {
-        name: value if isinstance(value, int) else as_text(value) for name, value in told.items() if value is not None
+        name: value if isinstance(value, int) else as_text(value) for name, value in fields.items() if value is not None
     }
 
 
 def trace_of(record: logging.LogRecord) -> Iterator[str]:
-    """The record's traceback, and the stack if one was asked for. Without secrets."""
+    """The record's traceback, and its stack if there is one; secrets are masked."""
     if record.exc_info and record.exc_info[1] is not None:
         try:
             yield _trace("".join(traceback.format_exception(record.exc_info[1])).rstrip())
@@ -69,5 +69,5 @@ def as_text(value: object) -> str:
 
 
 def cut(text: str, limit: int) -> str:
-    """A text of at most so many characters, and a word on how many are left out."""
+    """The first ``limit`` characters of the text, and a note on how many are left out."""
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} characters left out)"

@@ -1,7 +1,7 @@
-"""Who logs: the running attempt is told in each line, and its secrets stay out of all of them.
+"""The attempt that logs: log lines contain its fields, and its secrets are masked.
 
-Whoever runs an attempt says so once; that holds for its task, for tasks and threads that these start with their
-context, and for every handler with one of our formatters.
+A worker sets the context once for each attempt. It applies to the attempt's task, to tasks and threads started with its
+context, and to every handler with one of our formatters.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from taskserver.domain.secrets import without_passwords
 
 
 class LogContext(Protocol):
-    """Who logs, and knows secrets that are not to be logged."""
+    """The attempt that logs; both methods are called only when something is logged."""
 
     def attempt_fields(self) -> Mapping[str, Any]:
-        """Job id, attempt, tool, queue and worker; asked for only when something is logged."""
+        """Job id, attempt, tool, queue and worker."""
 
     def redact(self) -> Callable[[str], str]:
-        """What takes them out of texts; asked for only when something is logged."""
+        """A function that masks the attempt's secrets in text."""
 
 
 log_context: ContextVar[LogContext | None] = ContextVar("log_context", default=None)
-"""Set it to whoever logs in this context from now on."""
+"""The attempt that logs in this context."""
 
 
 def redact(text: str) -> str:
-    """The text without the secrets of the attempt that says it, and without users and passwords of URLs."""
+    """The text with the current attempt's secrets masked, and users and passwords in URLs."""
     context = log_context.get()
     return without_passwords(text) if context is None else context.redact()(text)

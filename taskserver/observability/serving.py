@@ -1,7 +1,7 @@
-"""A small HTTP server for pages that machines read: metrics and health. It runs in threads of its own.
+"""A small HTTP server for metrics and health checks, which runs in threads of its own.
 
-So it answers also when the event loop does not, which is what ``/healthz`` is there to tell. Whoever reaches its port
-may be hostile: only GET and HEAD, a few connections at a time, a few seconds for each, no bodies read, nothing kept.
+So it answers even when the event loop is blocked, which is what ``/healthz`` reports. Anyone who can reach the port may
+be hostile: only GET and HEAD are allowed, connections are limited in number and time, and request bodies are not read.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from prometheus_client.exposition import choose_encoder
 from taskserver.errors import ConfigError
 
 CONNECTIONS = 16
-"""Served at a time; what comes beyond them is hung up on."""
+"""Maximum number of simultaneous connections; further ones are closed."""
 REQUEST_SECONDS = 10.0
-"""For one connection, from its first byte to its last."""
+"""Maximum duration of one connection."""
 TICK_SECONDS = 0.25
 
 log = logging.getLogger("taskserver.metrics")
 
 
 class Response(NamedTuple):
-    """What a page says.
+    """An HTTP response.
 
     Attributes:
         status: The HTTP status.
-        body: The text, as bytes.
-        kind: Its content type.
+        body: The body.
+        kind: The content type.
     """
 
     status: int
@@ -45,11 +45,11 @@ class Response(NamedTuple):
 
 
 Page = Callable[[Mapping[str, str]], Response]
-"""Answers a request; it gets the request's headers, and is called from any thread."""
+"""Answers a request with these headers; called from any thread."""
 
 
 def metrics_page(registry: CollectorRegistry) -> Page:
-    """A page with a registry's metrics, in OpenMetrics where the reader prefers that."""
+    """A page with a registry's metrics, in the OpenMetrics format if the client accepts it."""
 
     def page(headers: Mapping[str, str]) -> Response:
         encode, kind = choose_encoder(headers.get("Accept", ""))
@@ -58,12 +58,12 @@ def metrics_page(registry: CollectorRegistry) -> Page:
     return page
 
 
-def health_page(trouble: Callable[[], str]) -> Page:
-    """A page that says ``ok``, or what the trouble is with status 503."""
+def health_page(problem: Callable[[], str]) -> Page:
+    """A page with ``ok``, or with the problem and status 503."""
 
     def page(_: Mapping[str, str]) -> Response:
-        said = trouble()
-        return Response(503, f"{said}\n".encode()) if said else Response(200, b"ok\n")
+        text = problem()
+        return Response(503, f"{text}\n".encode()) if text else Response(200, b"ok\n")
 
     return page
 
@@ -73,13 +73,13 @@ class PageServer:
 
     Args:
         host: Address to listen on.
-        port: Port to listen on; 0 for any that is free.
-        pages: The pages; more can be put in while it serves.
+        port: Port to listen on; 0 for any free port.
+        pages: The pages; more can be added while it serves.
         tick: Called a few times a second.
 
     Attributes:
         host: As given.
-        port: Where it listens.
+        port: Port on which it listens.
         pages: Its pages.
 
     Raises:
@@ -97,12 +97,12 @@ class PageServer:
 
     @property
     def url(self) -> str:
-        """Where it is reached from this machine."""
+        """Its URL on this machine."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start serving."""
         self._thread.start()
 
     def close(self) -> None:
@@ -123,8 +123,8 @@ def _listen(host: str, port: int, pages: Mapping[str, Page], tick: Callable[[], 
     except (OSError, UnicodeError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
-            f"metrics cannot be served on port {port} of {host}: {reason.lower()}; name another by --metrics-port, "
-            "or 0 for any that is free"
+            f"could not serve metrics on port {port} of {host}: {reason.lower()}; choose another --metrics-port, "
+            "or 0 for any free port"
         ) from None
 
 
@@ -142,7 +142,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _PageHandler)
 
     def server_bind(self) -> None:
-        """As the library does, but without a look at the name service, which may take long."""
+        """As in the standard library, but without a DNS lookup, which may take long."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
@@ -161,7 +161,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """Hang up on whoever takes too long: a socket's own timeout begins anew with every byte."""
+        """Close connections that take too long: a socket's own timeout starts again with every byte."""
         self._tick()
         now = time.monotonic()
         with self._lock:
@@ -171,7 +171,7 @@ class _Server(ThreadingHTTPServer):
                 request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        log.debug("a request to the metrics port broke off", exc_info=True)
+        log.debug("a request to the metrics port was interrupted", exc_info=True)
 
 
 class _PageHandler(BaseHTTPRequestHandler):
@@ -186,21 +186,21 @@ class _PageHandler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         page = self.server.pages.get(path)
         if page is not None:
-            self._answer(_asked(page, dict(self.headers)))
+            self._answer(_call(page, dict(self.headers)))
         elif path == "/":
             self._answer(Response(200, "".join(f"{each}\n" for each in self.server.pages).encode()))
         else:
-            self._answer(Response(404, f"there is {', '.join(self.server.pages)}\n".encode()))
+            self._answer(Response(404, f"not found; there are: {', '.join(self.server.pages)}\n".encode()))
 
     do_HEAD = do_GET  # noqa: N815
 
-    def _answer(self, answer: Response) -> None:
-        body = answer.body
+    def _answer(self, response: Response) -> None:
+        body = response.body
         zipped = "gzip" in self.headers.get("Accept-Encoding", "") and len(body) > 1024
         if zipped:
             body = gzip.compress(body, 1)
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.kind)
+        self.send_response(response.status)
+        self.send_header("Content-Type", response.kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Content-Type-Options", "nosniff")
         if zipped:
@@ -210,18 +210,18 @@ class _PageHandler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Every method but two is refused, as one that is not allowed."""
+        """Answer 405 to all methods but GET and HEAD."""
         if code == 501:
             code, message = 405, "Method Not Allowed"
         super().send_error(code, message, explain)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Requests are not logged: they come all the time, and their text is anybody's."""
+        """Requests are not logged: they are frequent, and their text is untrusted."""
 
 
-def _asked(page: Page, headers: Mapping[str, str]) -> Response:
+def _call(page: Page, headers: Mapping[str, str]) -> Response:
     try:
         return page(headers)
     except Exception:
-        log.exception("a page of the metrics port failed")
-        return Response(500, b"this page failed: the log says why\n")
+        log.exception("could not serve a page of the metrics port")
+        return Response(500, b"internal error: see the log\n")

@@ -1,10 +1,10 @@
-"""Counting what a process does, at the price of a few additions of whole numbers for each job.
+"""Counts what a process does, at the cost of a few integer additions for each job.
 
-The hot path adds here; what is served is worked out when somebody asks (``observability/metrics.py``). One thread
-adds, and any thread reads: a reading may be one job behind itself, and is right again at the next one.
+The hot path only adds; metrics are computed on a scrape (``observability/metrics.py``). One thread adds, and any thread
+reads: a reading may be inconsistent by one job, and the next one is right again.
 
-Names that come from elsewhere could be any, and each would be a series for ever. So a tally knows beforehand which
-names it keeps apart, or how many: the others are counted together.
+Names from outside could be anything, and each would become a series for ever. So a tally counts only known names, or a
+limited number of them, separately, and all others together.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from taskserver.domain.job import ClaimedJob
 from taskserver.domain.partitions import queue_of
 
 OTHER = "other"
-"""Stands for a queue or tool that is none of those kept apart."""
+"""The name for queues and tools that are not counted separately."""
 UNKNOWN = "unknown"
-"""Stands for the tool of a message that cannot be read."""
-FORESEEN = 100
-"""Pairs of queue and tool that are served before their first job: an increase from nothing is not seen as one."""
+"""The name for the tool of a message that cannot be read."""
+MOST_INITIAL_SERIES = 100
+"""Maximum number of pairs of queue and tool that are served before their first job, so that its increase is seen."""
 MOST_SERIES = 500
-"""Pairs of queue and tool that a client's tally keeps apart."""
+"""Maximum number of pairs of queue and tool that a client counts separately."""
 
 
 class Distribution:
-    """How values are spread over buckets: for a histogram.
+    """The distribution of values over the buckets of a histogram.
 
     Attributes:
-        bounds: Upper bounds, rising; values beyond the last go into a bucket of their own.
-        counts: Values in each bucket.
+        bounds: Upper bounds in rising order; larger values have a bucket of their own.
+        counts: Number of values in each bucket.
         total: Sum of the values.
     """
 
@@ -47,12 +47,12 @@ class Distribution:
 
 
 class Series:
-    """What a worker counts of one queue and tool.
+    """The counts of one queue and tool.
 
     Attributes:
-        started: Attempts that began.
-        ended: How attempts ended: ``succeeded``, ``failed``, ``dead``, ``cancelled``, or ``retried``.
-        durations: Seconds that the ended ones took.
+        started: Number of attempts that started.
+        ended: Number of attempts by how they ended: ``succeeded``, ``failed``, ``dead``, ``cancelled`` or ``retried``.
+        durations: Seconds that ended attempts took.
         waits: Seconds for which their jobs had been ready before.
     """
 
@@ -65,19 +65,19 @@ class Series:
         self.waits = Distribution(bounds)
 
     def end(self, how: str, seconds: float) -> None:
-        """An attempt has ended."""
+        """Count the end of an attempt."""
         self.ended[how] += 1
-        durations = self.durations  # written out, as in `start`: a call costs as much as all the rest
+        durations = self.durations  # inlined, as in `start`: a call would cost as much as all the rest
         durations.counts[bisect_left(durations.bounds, seconds)] += 1
         durations.total += seconds
 
 
 class Submissions:
-    """Jobs that a process has submitted, by queue and tool.
+    """Counts the jobs that a process has submitted, by queue and tool.
 
     Args:
-        queues: The queues to keep apart; None for whatever comes, up to ``MOST_SERIES`` pairs.
-        tools: The same for tools.
+        queues: Queues to count separately; None for all, up to ``MOST_SERIES`` pairs.
+        tools: Tools to count separately; None as for queues.
     """
 
     def __init__(self, queues: Collection[str] | None = None, tools: Collection[str] | None = None) -> None:
@@ -87,7 +87,7 @@ class Submissions:
         self._lock = Lock()
 
     def add(self, queue: str, tool: str, jobs: int = 1) -> None:
-        """The broker has so many jobs more. From any thread: tools in threads have clients of their own."""
+        """Count submitted jobs; called from any thread, since tools in threads have clients of their own."""
         if self._queues is not None and queue not in self._queues:
             queue = OTHER
         if self._tools is not None and tool not in self._tools:
@@ -100,21 +100,21 @@ class Submissions:
 
     @property
     def counts(self) -> dict[tuple[str, str], int]:
-        """How many, by queue and tool."""
+        """Number of jobs by queue and tool."""
         with self._lock:
             return dict(self._counts)
 
 
 class Tally:
-    """What one worker counts.
+    """The counts of one worker.
 
     Args:
-        queues: The queues that it works on.
-        tools: Names of its tools, and of the message types that it consumes.
-        bounds: Of the histograms' buckets.
+        queues: The queues that it consumes.
+        tools: Names of its tools and message types.
+        bounds: Bucket bounds of the histograms.
 
     Attributes:
-        submissions: What its tools submit.
+        submissions: Jobs that its tools submit.
     """
 
     def __init__(self, queues: Collection[str], tools: Collection[str], bounds: tuple[float, ...] = BUCKETS) -> None:
@@ -123,13 +123,13 @@ class Tally:
         self._bounds = bounds
         self._series: dict[tuple[str, str], Series] = {}
         self.submissions = Submissions(queues, tools)
-        if len(self._queues) * len(self._tools) <= FORESEEN:
+        if len(self._queues) * len(self._tools) <= MOST_INITIAL_SERIES:
             for queue in self._queues:
                 for tool in self._tools:
                     self._add(queue, tool)
 
     def start(self, job: ClaimedJob, tool: str) -> Series:
-        """An attempt begins: where its end is to be told."""
+        """Count the start of an attempt; return the series in which to count its end."""
         series = self._series.get((job.queue, tool)) or self._add(job.queue, tool)
         series.started += 1
         waited, waits = job.waited, series.waits
@@ -138,12 +138,12 @@ class Tally:
         return series
 
     def count_dead(self, queue: str, tool: str) -> None:
-        """A job became a dead letter without having been run."""
+        """Count a job that became a dead letter without having run."""
         self._add(queue, tool).ended["dead"] += 1
 
     @property
     def series(self) -> dict[tuple[str, str], Series]:
-        """All of them, by queue and tool."""
+        """All series by queue and tool."""
         return {pair: series for pair, series in list(self._series.items()) if queue_of(pair[0]) == pair[0]}
 
     def _add(self, queue: str, tool: str) -> Series:
@@ -154,11 +154,11 @@ class Tally:
         )
         if pair not in self._series:
             self._series[pair] = Series(self._bounds)
-        if queue != whole and pair == (whole, tool):  # a partition finds its queue's series at once from now on
+        if queue != whole and pair == (whole, tool):  # from now on the partition finds its queue's series directly
             self._series[queue, tool] = self._series[pair]
         return self._series[pair]
 
 
 counting: ContextVar[Submissions | None] = ContextVar("counting", default=None)
-"""Where clients count what is submitted in this context, unless they were told another place: a worker sets it, so
-that what its tools submit is counted."""
+"""Where clients in this context count submitted jobs by default: a worker sets it to count the jobs that its tools
+submit."""

@@ -1,6 +1,6 @@
 """Tools and consumers: declaring them, checking their arguments, describing them, loading and running them.
 
-A newcomer starts at ``tool.py`` (the decorator and its record) and ``consumer.py`` (what a worker calls).
+Start with ``tool.py`` (the decorator, and the record that it makes) and ``consumer.py`` (what a worker calls).
 """
 
 from taskserver.tools.arguments import check

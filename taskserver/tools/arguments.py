@@ -1,4 +1,4 @@
-"""Checks the arguments of a tool call, and says what is wrong so that a model can repair it."""
+"""Checks the arguments of a tool call; its errors tell a model what to change."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from taskserver.domain.names import did_you_mean
 from taskserver.domain.secrets import Redactor, SecretNames, secret_values
 from taskserver.errors import ArgumentsInvalid
 from taskserver.tools.codec import convert
-from taskserver.tools.secrets import in_clear
+from taskserver.tools.secrets import reveal_secrets
 from taskserver.tools.tool import Tool
 
 MOST_PROBLEMS = 10
-"""Problems named in one error; somebody may send a hundred thousand unknown arguments."""
+"""Maximum number of problems in one error; a call may have a hundred thousand unknown arguments."""
 
 _PATH = re.compile(r" - at (`key` in )?`\$(.*)`$")
 
@@ -26,7 +26,7 @@ _PATH = re.compile(r" - at (`key` in )?`\$(.*)`$")
 def check(tool: Tool, arguments: Mapping[str, Any]) -> msgspec.Struct:
     """The arguments as an instance of ``tool.arguments``, with the defaults filled in.
 
-    Types are taken strictly: "5" is no int, but 5 is a float.
+    Types are checked strictly: "5" is not an int, but 5 is a float.
 
     Raises:
         ArgumentsInvalid: naming every argument that is missing, unknown or of the wrong type.
@@ -40,10 +40,10 @@ def check(tool: Tool, arguments: Mapping[str, Any]) -> msgspec.Struct:
 
 
 def _check_again(tool: Tool, arguments: Mapping[str, Any], error: Exception) -> msgspec.Struct:
-    """Secrets may be given where the tool takes plain text; if that was not it, say what is wrong, but no secret."""
+    """Allow secrets where the tool takes plain text; otherwise say what is wrong, without revealing secrets."""
     values: list[str] = []
     with suppress(RecursionError):
-        arguments = in_clear(arguments, values)
+        arguments = reveal_secrets(arguments, values)
     if values:
         with suppress(Exception):
             return convert(arguments, tool.arguments)
@@ -54,13 +54,13 @@ def _check_again(tool: Tool, arguments: Mapping[str, Any], error: Exception) -> 
 
 def _problems(tool: Tool, arguments: object) -> Iterator[str]:
     if not isinstance(arguments, Mapping):
-        return iter([f"expected the arguments as an object with names, got {type(arguments).__name__}"])
+        return iter([f"expected an object with the arguments by name, got {type(arguments).__name__}"])
     fields = msgspec.structs.fields(tool.arguments)
     return chain(_missing(fields, arguments), _misfits(fields, arguments), _unknown(fields, arguments))
 
 
 def _missing(fields: tuple[Any, ...], arguments: Mapping[Any, Any]) -> Iterator[str]:
-    return (f"argument {each.name!r} is missing" for each in fields if each.required and each.name not in arguments)
+    return (f"missing argument {each.name!r}" for each in fields if each.required and each.name not in arguments)
 
 
 def _misfits(fields: tuple[Any, ...], arguments: Mapping[Any, Any]) -> Iterator[str]:
@@ -76,29 +76,29 @@ def _unknown(fields: tuple[Any, ...], arguments: Mapping[Any, Any]) -> Iterator[
     names = [field.name for field in fields]
     for name in arguments:
         if not isinstance(name, str):
-            yield f"names of arguments are text, got {type(name).__name__}"
+            yield f"argument names must be strings, got {type(name).__name__}"
         elif name not in names:
-            known = f"; it takes {', '.join(names)}" if names else "; it takes none"
+            known = f"; the tool takes {', '.join(names)}" if names else "; the tool takes no arguments"
             yield f"unknown argument {name[:100]!r}{did_you_mean(name[:100], names) or known}"
 
 
 def _readable(what: str, error: BaseException) -> str:
     """An error of msgspec as a sentence: "argument 'pages': expected int, got str, at [2].number"."""
     if isinstance(error, RecursionError):
-        return f"{what}: nested too deep"
+        return f"{what}: nested too deeply"
     if isinstance(error, UnicodeError):
-        return f"{what}: has text with a lone surrogate, which is not a character"
+        return f"{what}: contains a lone surrogate, which is not a valid character; replace it"
     text = " ".join(str(error).split())
     path = _PATH.search(text)
     text = _PATH.sub("", text).replace("`", "")
     where = ""
     if path:
-        where = f", in a key of {path[2].lstrip('.') or 'it'}" if path[1] else f", at {path[2].lstrip('.')}"
+        where = f", in a key of {path[2].lstrip('.') or 'the object'}" if path[1] else f", at {path[2].lstrip('.')}"
     return f"{what}: {text[:1].lower()}{text[1:]}{where}"
 
 
 def _choices(type_: Any, value: Any) -> str:
-    """The values that an enum or Literal allows, as a tail for the sentence."""
+    """The values that an enum or Literal allows, as the end of a sentence."""
     info = msgspec.inspect.type_info(type_)
     while isinstance(info, msgspec.inspect.Metadata):
         info = info.type

@@ -1,4 +1,4 @@
-"""A tool that is ready to be called here: on an event loop, in a thread, or in a process of its own."""
+"""A tool that can be called in this process."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from taskserver.tools.tool import Tool
 
 
 class Call:
-    """One tool. If it is a class, it is made here, once.
+    """Calls one tool. If the tool is a class, it is instantiated once, here.
 
     Raises:
-        ToolInvalid: if an annotation cannot be resolved, or the class cannot be made.
+        ToolInvalid: if an annotation cannot be resolved, or the class could not be instantiated.
     """
 
     __slots__ = ("_call", "_context_parameter", "_tool")
@@ -31,21 +31,21 @@ class Call:
         self._call = _callable(tool.target)
 
     def values(self, arguments: Mapping[str, Any], context: Context) -> dict[str, Any]:
-        """The arguments for the tool by name, checked, and the context if it wants it.
+        """The checked arguments by name, and the context if the tool takes it.
 
         Raises:
-            ArgumentsInvalid: if they do not fit.
+            ArgumentsInvalid: if the arguments do not match the tool's signature.
         """
         values = msgspec.structs.asdict(check(self._tool, arguments))
         if self._context_parameter is not None:
             values[self._context_parameter] = context
         return values
 
-    def run_to_its_end(self, arguments: Mapping[str, Any], context: Context) -> Any:
-        """Run the tool where there is no event loop, and return its result; an async one gets a loop of its own.
+    def run_blocking(self, arguments: Mapping[str, Any], context: Context) -> Any:
+        """Run the tool where there is no event loop, and return its result; an async tool gets a loop of its own.
 
         Raises:
-            ArgumentsInvalid: if the arguments do not fit; the tool was not called.
+            ArgumentsInvalid: if the arguments do not match the tool's signature; the tool was not called.
         """
         result = self._call(**self.values(arguments, context))
         return asyncio.run(result) if inspect.iscoroutine(result) else result
@@ -58,5 +58,7 @@ def _callable(target: Callable[..., Any]) -> Callable[..., Any]:
     try:
         call: Callable[..., Any] = cls().run
     except Exception as error:
-        raise ToolInvalid(f"{location_of(target)} cannot be made: {type(error).__name__}: {error}") from error
+        raise ToolInvalid(
+            f"{location_of(target)} could not be instantiated: {type(error).__name__}: {error}"
+        ) from error
     return call

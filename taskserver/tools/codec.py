@@ -1,10 +1,10 @@
-"""Results and arguments as bytes and back: MessagePack by msgspec, and pydantic models where they are used.
+"""Encodes and decodes results and arguments: MessagePack by msgspec, with pydantic models where they are used.
 
-Pydantic is looked up among the modules that are loaded already and never imported here: whoever hands us one of
-its models has loaded it, and everybody else starts faster.
+Pydantic is looked up among the modules that are loaded already, and never imported here: a program that uses its models
+has loaded it, and all others start faster.
 
-Types of users run code of their own here (``__post_init__``, validators, serializers) and may raise anything.
-That is why the functions below catch every Exception: whatever it is, the data did not fit.
+User types run code of their own here (``__post_init__``, validators, serializers) and may raise anything. That is why
+the functions below catch every Exception: whatever it is, the data is invalid.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import msgspec
 
 from taskserver.domain.limits import MAX_BYTES, check_cost
 from taskserver.errors import MessageError, ResultInvalid
-from taskserver.tools.secrets import as_secret, dumped, secret_types
+from taskserver.tools.secrets import as_secret, dump_model, secret_types
 
 T = TypeVar("T")
 
 
 class _SecretInside(TypeError):
-    """A secret among what is to be encoded; its text is the type's name."""
+    """There is a secret in the data to be encoded; the message is the name of its type."""
 
 
 def encode(value: Any, what: str = "result", max_bytes: int = MAX_BYTES) -> bytes:
@@ -33,22 +33,23 @@ def encode(value: Any, what: str = "result", max_bytes: int = MAX_BYTES) -> byte
 
     Args:
         value: Plain data, dates, sets, enums, paths, dataclasses, msgspec structs or pydantic models.
-        what: How to call it in an error.
-        max_bytes: The largest size allowed.
+        what: What to call the data in an error message.
+        max_bytes: Maximum size in bytes.
 
     Raises:
-        ResultInvalid: if it holds something else, or more than a reader's limits allow.
+        ResultInvalid: if it contains anything else, or more than a reader's limits allow.
     """
     try:
         return _encode(_encoder, value, what, max_bytes)
     except _SecretInside as error:
         raise ResultInvalid(
-            f"{what} holds a {error}, but is kept and shown in clear: leave it out, or give its text if it may be seen"
+            f"{what} contains a {error}, but is stored and shown unmasked: "
+            "leave it out, or pass its plain value if anyone may see it"
         ) from None
 
 
 def encode_message(message: Any, what: str = "the message") -> tuple[bytes, frozenset[str]]:
-    """The message as MessagePack, secrets in clear, and the names of the fields that hold them.
+    """The message as MessagePack with secrets unmasked, and the names of the fields that contain them.
 
     Raises:
         ResultInvalid: as ``encode``.
@@ -62,7 +63,7 @@ def encode_message(message: Any, what: str = "the message") -> tuple[bytes, froz
 
 
 def _encode_with_secrets(message: Any, what: str) -> tuple[bytes, frozenset[str]]:
-    """As ``encode_message``, where the first try has failed: there are secrets in the message, or it cannot be sent."""
+    """As ``encode_message``, after a first failure: the message contains secrets, or cannot be encoded at all."""
     try:
         return _encode(_encoder, message, what, MAX_BYTES), _NO_NAMES
     except _SecretInside:
@@ -78,15 +79,15 @@ def _encode(encoder: msgspec.msgpack.Encoder, value: Any, what: str, max_bytes: 
     except _SecretInside:
         raise
     except RecursionError:
-        raise ResultInvalid(f"{what} is nested too deep, or contains itself") from None
+        raise ResultInvalid(f"{what} is nested too deeply, or contains itself") from None
     except OverflowError:
-        raise ResultInvalid(f"{what} has an integer of more than 64 bits; pass it as text") from None
+        raise ResultInvalid(f"{what} contains an integer of more than 64 bits; pass it as a string") from None
     except UnicodeEncodeError:
-        raise ResultInvalid(f"{what} has text with a lone surrogate, which is not a character; replace it") from None
+        raise ResultInvalid(f"{what} contains a lone surrogate, which is not a valid character; replace it") from None
     except MessageError as error:
         raise ResultInvalid(str(error)) from None
     except Exception as error:  # noqa: BLE001 - see the top
-        raise ResultInvalid(f"{what} cannot be encoded: {_one_line(error)}") from None
+        raise ResultInvalid(f"{what} could not be encoded: {_one_line(error)}") from None
     return data
 
 
@@ -96,13 +97,13 @@ def decode(
     what: str = "result",
     max_bytes: int = MAX_BYTES,
 ) -> T:
-    """Read MessagePack that nobody vouches for as ``type``.
+    """Decode untrusted MessagePack as ``type``.
 
     Args:
         data: The bytes.
-        type: What they should be; ``Any`` for plain data.
-        what: How to call it in an error.
-        max_bytes: The largest size allowed.
+        type: The expected type; ``Any`` for plain data.
+        what: What to call the data in an error message.
+        max_bytes: Maximum size in bytes.
 
     Raises:
         ResultInvalid: if it is not of this type, not MessagePack, or would cost too much to decode.
@@ -118,41 +119,41 @@ def decode(
 
 
 def convert(value: Any, type: type[T]) -> T:  # noqa: A002 - msgspec's own word
-    """Plain data as ``type``, strictly: "5" is no int. Keys of a dict may be text, for JSON has no other.
+    """Convert plain data to ``type``, strictly: "5" is not an int. Keys of a dict may be strings, as in JSON.
 
     Raises:
-        Exception: if it does not fit: msgspec.ValidationError mostly, or what a type's own code raises.
+        Exception: if the data is invalid: mostly msgspec.ValidationError, or whatever a type's own code raises.
     """
     return msgspec.convert(value, type, str_keys=True, dec_hook=dec_hook)
 
 
 def enc_hook(value: Any) -> Any:
-    """Turn what msgspec does not know into what it knows.
+    """Turn an object that msgspec does not know into one that it knows.
 
     Raises:
-        TypeError: for types that cannot be sent.
+        TypeError: for types that cannot be encoded.
     """
     if isinstance(value, secret_types()):
         raise _SecretInside(type(value).__name__)
     if is_model(type(value)):
-        return dumped(value)
+        return dump_model(value)
     if isinstance(value, PurePath):
         return str(value)
     for base, plain in _SUBCLASSED.items():
         if isinstance(value, base):
             return plain(value)
     raise TypeError(
-        f"a value of type {_type_name(type(value))} cannot be sent; "
+        f"a value of type {_type_name(type(value))} cannot be encoded; "
         "use plain data, a dataclass, a msgspec Struct or a pydantic model"
     )
 
 
 def dec_hook(type_: Any, value: Any) -> Any:
-    """Build what msgspec does not know from plain data.
+    """Build an object of a type that msgspec does not know from plain data.
 
     Raises:
-        ValueError: if the data do not fit a pydantic model.
-        TypeError: if they fit nothing.
+        ValueError: if the data is invalid for a pydantic model.
+        TypeError: if the type is unknown, or the data is of another type.
     """
     if type_ is object:
         return value
@@ -167,20 +168,20 @@ def dec_hook(type_: Any, value: Any) -> Any:
 
 
 def is_model(type_: Any) -> bool:
-    """Whether this is a class of pydantic models."""
+    """Whether this is a pydantic model class."""
     base = getattr(sys.modules.get("pydantic"), "BaseModel", None)
     return base is not None and isinstance(type_, type) and issubclass(type_, base)
 
 
 def _mark(value: Any) -> Any:
-    """As ``enc_hook``, with each secret as an extension that is found again in the plain data."""
+    """As ``enc_hook``, but with each secret as a MessagePack extension, so that ``_unmarked`` finds it."""
     if isinstance(value, secret_types()):
         return msgspec.msgpack.Ext(_SECRET, _encoder.encode(value.get_secret_value()))
     return enc_hook(value)
 
 
 def _unmarked(value: Any, name: str, names: set[str]) -> Any:
-    """Plain data with the secrets in their places; names of the fields that hold them go to ``names``."""
+    """Plain data with the secrets unmasked; names of the fields that contain them are added to ``names``."""
     if isinstance(value, dict):
         return {key: _unmarked(item, key if isinstance(key, str) else name, names) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -196,14 +197,14 @@ def _validate(model: Any, value: Any) -> Any:
         return model.model_validate(value)
     except ValueError as error:
         try:
-            # A strict model takes a date or an enum as text from JSON only, and from JSON is where it comes.
+            # A strict model accepts a date or an enum as a string only from JSON, which is where the data came from.
             return model.model_validate_json(_json_encoder.encode(value))
         except Exception:  # noqa: BLE001 - see the top
             raise ValueError(_model_problems(error)) from None
 
 
 def _model_problems(error: Any) -> str:
-    """The first problems of a pydantic ValidationError in one line, without the values."""
+    """The first problems of a pydantic ValidationError on one line, without the values."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)[:3]
     return ", ".join(f"{'.'.join(map(str, problem['loc'])) or 'value'}: {problem['msg']}" for problem in problems)
 
@@ -221,7 +222,7 @@ def _one_line(error: BaseException) -> str:
 def _decoder(type_: Any) -> msgspec.msgpack.Decoder[Any]:
     try:
         return _cached_decoder(type_)
-    except TypeError:  # not hashable, such as Annotated with a list; or no type at all, which is raised again
+    except TypeError:  # not hashable, such as Annotated with a list; or not a type, which is raised again
         return _cached_decoder.__wrapped__(type_)
 
 
@@ -230,7 +231,7 @@ def _cached_decoder(type_: Any) -> msgspec.msgpack.Decoder[Any]:
     return msgspec.msgpack.Decoder(type_, dec_hook=dec_hook)
 
 
-# msgspec takes subclasses of dict and list, but of no other builtin.
+# msgspec encodes subclasses of dict and list, but not of other builtins.
 _SUBCLASSED: dict[type, Any] = {
     str: str.__str__,
     int: int.__int__,
@@ -242,7 +243,7 @@ _SUBCLASSED: dict[type, Any] = {
 }
 _NO_NAMES: frozenset[str] = frozenset()
 _SECRET = 83
-"""Code of the extension that stands for a secret while a message is encoded; it is never sent."""
+"""Code of the MessagePack extension for secrets while a message is encoded; it is never sent."""
 _encoder = msgspec.msgpack.Encoder(enc_hook=enc_hook)
 _marking_encoder = msgspec.msgpack.Encoder(enc_hook=_mark)
 _json_encoder = msgspec.json.Encoder(enc_hook=enc_hook)

@@ -26,13 +26,13 @@ M = TypeVar("M", bound=BaseMessage)
 
 
 class RunPlan(NamedTuple):
-    """How a message is to be run, unless its submitter said otherwise.
+    """How to run a message, unless its submitter chose otherwise.
 
     Attributes:
-        name: Of the tool, or of the message type: for status, metrics and logs.
-        timeout: Seconds that one attempt may take; None for no limit.
-        retry: How a failed attempt is followed by another.
-        secrets: Names of fields whose values are kept out of errors and logs, besides those that look so.
+        name: Name of the tool or message type, for status, metrics and logs.
+        timeout: Maximum seconds for one attempt; None for no limit.
+        retry: How often and when a failed attempt is tried again.
+        secrets: Names of fields whose values are masked in errors and logs, besides those whose names look secret.
     """
 
     name: str
@@ -45,22 +45,24 @@ def _is_generic(cls: type) -> bool:
     return bool(getattr(cls, "__parameters__", ()))
 
 
-def _message_type(cls: type[BaseConsumer[Any]], place: str) -> type[BaseMessage]:
+def _message_type(cls: type[BaseConsumer[Any]], location: str) -> type[BaseMessage]:
     """The type in the brackets of a base class, or the one that is inherited or set."""
     for base in cls.__dict__.get("__orig_bases__", ()):
         if isinstance(get_origin(base), type) and issubclass(get_origin(base), BaseConsumer):
             (found, *_) = get_args(base)
             if isinstance(found, type) and issubclass(found, BaseMessage):
                 return found
-            raise ToolInvalid(f"{place}: {found!r} in the brackets is not a BaseMessage class defined above it")
+            raise ToolInvalid(
+                f"{location}: {found!r} in the brackets is not a subclass of BaseMessage that is defined above it"
+            )
     inherited: type[BaseMessage] | None = getattr(cls, "message_type", None)
     if inherited is None:
-        raise ToolInvalid(f"{place}: says no message type; write class {cls.__name__}(BaseConsumer[MyMessage])")
+        raise ToolInvalid(f"{location}: no message type; write class {cls.__name__}(BaseConsumer[MyMessage])")
     return inherited
 
 
 class BaseConsumer(ABC, Generic[M]):
-    """Processes one type of message. Subclass it with the type, and tell the worker the module.
+    """Processes messages of one type. Subclass it with the type, and have the worker load the module.
 
     ::
 
@@ -70,9 +72,9 @@ class BaseConsumer(ABC, Generic[M]):
             async def process(self, message: Mail, ctx: Context) -> str: ...
 
     Attributes:
-        timeout: Seconds that one attempt may take; None for no limit.
-        retry: How a failed attempt is followed by another.
-        message_type: The type of message, taken from the brackets.
+        timeout: Maximum seconds for one attempt; None for no limit.
+        retry: How often and when a failed attempt is tried again.
+        message_type: The message type, taken from the brackets.
     """
 
     timeout: float | None = DEFAULT_TIMEOUT
@@ -83,38 +85,38 @@ class BaseConsumer(ABC, Generic[M]):
         """Find the message type.
 
         Raises:
-            ToolInvalid: if there is none in brackets, or ``timeout`` or ``retry`` cannot work.
+            ToolInvalid: if there is none in the brackets, or ``timeout`` or ``retry`` is invalid.
         """
         super().__init_subclass__(**options)
-        place = location_of(cls)
+        location = location_of(cls)
         if not _is_generic(cls):
-            cls.message_type = _message_type(cls, place)
-        check_timeout(place, cls.timeout)
+            cls.message_type = _message_type(cls, location)
+        check_timeout(location, cls.timeout)
         if not isinstance(cls.retry, RetryPolicy):
-            raise ToolInvalid(f"{place}: retry must be a RetryPolicy, not {cls.retry!r}")
+            raise ToolInvalid(f"{location}: retry must be a RetryPolicy, not {cls.retry!r}")
 
     @abstractmethod
     async def process(self, message: M, ctx: Context) -> Any:
-        """Do the work of one attempt. What it returns is the job's result; an error fails the attempt."""
+        """Do the work of one attempt. The return value is the job's result; an exception fails the attempt."""
 
     async def on_success(self, result: Any, message: M) -> None:
-        """Called when the attempt has succeeded, just before that is recorded; by default nothing.
+        """Called when the attempt has succeeded, just before that is recorded. Does nothing by default.
 
-        A worker that dies in between runs the job again, so this may be called more than once for a job.
+        If the worker dies in between, the job runs again, so this may be called more than once for a job.
         """
 
     async def on_failure(self, error: BaseException, message: M) -> None:
-        """Called when the job is about to be recorded as failed or dead, not when another attempt follows.
+        """Called just before the job is recorded as failed or dead, not when another attempt follows.
 
-        By default nothing. Not called for a job that the broker ends itself because its workers died.
+        Does nothing by default. Not called when the broker itself ends a job because its workers died.
         """
 
     def should_retry(self, error: BaseException, message: M) -> bool:
-        """Whether a failed attempt may be tried again: not if the same message must fail the same way."""
+        """Whether to try again after this error; by default not after errors that would only happen again."""
         return not is_permanent(error)
 
     def decode(self, body: bytes | msgspec.Raw) -> M:
-        """Read the message from bytes that nobody vouches for; their cost was checked with the envelope's.
+        """Decode the message from untrusted bytes whose cost was checked with the envelope's.
 
         Raises:
             MessageInvalid: if they are not a message of this type.
@@ -132,7 +134,7 @@ class BaseConsumer(ABC, Generic[M]):
 
     @cached_property
     def has_success_hook(self) -> bool:
-        """Whether ``on_success`` is its own: the usual one does nothing, and need not be called."""
+        """Whether ``on_success`` is overridden: the default one does nothing, and need not be called."""
         return type(self).on_success is not BaseConsumer.on_success
 
     @cached_property
@@ -141,7 +143,7 @@ class BaseConsumer(ABC, Generic[M]):
 
 
 class ToolExecutionConsumer(BaseConsumer[ToolExecutionMessage]):
-    """Runs the tools it was made with, and no others.
+    """Runs the given tools, and no others.
 
     Args:
         tools: The tools by name.
@@ -157,11 +159,11 @@ class ToolExecutionConsumer(BaseConsumer[ToolExecutionMessage]):
         }
 
     async def process(self, message: ToolExecutionMessage, ctx: Context) -> Any:
-        """Check the arguments and run the tool: on the event loop, in a thread or in a process, as it wants.
+        """Check the arguments and run the tool: on the event loop, in a thread or in a process, as declared.
 
         Raises:
-            ToolNotFound: if the tool is not among those it was made with.
-            ArgumentsInvalid: if the arguments do not fit; the tool was not called.
+            ToolNotFound: if there is no such tool.
+            ArgumentsInvalid: if the arguments do not match the tool's signature; the tool was not called.
         """
         runner = self._runners.get(message.tool_name)
         if runner is None:
@@ -172,7 +174,7 @@ class ToolExecutionConsumer(BaseConsumer[ToolExecutionMessage]):
         """How to run the tool that the message names.
 
         Raises:
-            ToolNotFound: if it is not among those it was made with.
+            ToolNotFound: if there is no such tool.
         """
         plan = self._plans.get(message.tool_name)
         if plan is None:
@@ -181,6 +183,6 @@ class ToolExecutionConsumer(BaseConsumer[ToolExecutionMessage]):
 
 
 def tool_not_found(name: str, known: Mapping[str, Any]) -> ToolNotFound:
-    """The error for a tool that is not among those ``known`` here."""
+    """The error for a tool that is not among the known ones."""
     hint = did_you_mean(name[:200], known) or "; load the module that declares it"
-    return ToolNotFound(f"no tool {name[:200]!r} here{hint}")
+    return ToolNotFound(f"unknown tool {name[:200]!r}{hint}")

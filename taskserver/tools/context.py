@@ -1,4 +1,4 @@
-"""The context of an attempt: what a running tool may know of its job, and how it tells of its progress."""
+"""The context of an attempt: what a running tool may know about its job, and how it reports progress and output."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any, Protocol
 from taskserver.domain.events import EventKind, Report
 
 PIECE_BYTES = 64 * 1024
-"""Longest piece of output, in bytes of UTF-8; longer text is split."""
+"""Maximum size of a piece of output, in bytes of UTF-8; longer text is split."""
 PROGRESS_CHARACTERS = 1000
-"""Longest text of a progress report; the rest is cut off."""
+"""Maximum length of the text of a progress report; the rest is cut off."""
 
 _logger = logging.getLogger("taskserver.tool")
 
@@ -23,17 +23,17 @@ class Sink(Protocol):
     """Where a running attempt's reports go; the worker implements it."""
 
     def put(self, report: Report) -> bool:
-        """Record the report at once, from any thread; False says that the buffer is full now."""
+        """Record the report at once, from any thread; return False if the buffer is full now."""
 
     async def room(self) -> None:
-        """Wait until the broker has taken enough, on the event loop of the worker."""
+        """Wait until the buffer has room, on the worker's event loop."""
 
     def wait_for_room(self) -> None:
-        """Wait for the same in a thread."""
+        """Wait until the buffer has room, in a thread."""
 
 
 class Accepted:
-    """A report that is recorded. Await it to wait for room, should the buffer be full; nothing is lost if not."""
+    """A recorded report. Await it to wait while the buffer is full; nothing is lost if you do not."""
 
     __slots__ = ("_sink",)
 
@@ -49,18 +49,18 @@ _ACCEPTED = Accepted()
 
 
 class Context:
-    """One attempt of a job, seen from inside the tool. Tools ask for it with a parameter ``ctx: Context``.
+    """One attempt of a job, as the tool sees it. A tool gets it through a parameter ``ctx: Context``.
 
     Attributes:
         job_id: The job's whole id.
         queue: Its queue.
         attempt: Number of this attempt, from 1.
-        max_attempts: Attempts at most.
-        idempotency_key: The same for every attempt of the job: hand it to services that take one.
+        max_attempts: Maximum number of attempts.
+        idempotency_key: The same in every attempt of the job: pass it to services that accept one.
         session_id: As given at submit.
         tags: As given at submit.
-        cancelled: True once the job was cancelled or timed out, the lease was lost, or the worker must stop.
-            Async tools are interrupted besides; a tool in a thread has to look at it.
+        cancelled: True once the job was cancelled or timed out, the lease was lost, or the worker has to stop.
+            Async tools are also interrupted; a tool in a thread has to check this attribute.
         outlived: For the worker: ends when a thread ends that went on behind a cancelled attempt; else None.
     """
 
@@ -109,31 +109,31 @@ class Context:
 
     @property
     def logger(self) -> ToolLogger:
-        """Logs to ``taskserver.tool``, each record with ``job_id`` and ``attempt``."""
+        """A logger named ``taskserver.tool`` that adds ``job_id`` and ``attempt`` to each record."""
         if self._log is None:
             self._log = ToolLogger(_logger, {"job_id": self.job_id, "attempt": self.attempt})
         return self._log
 
     def progress(self, fraction: float, text: str = "") -> Accepted:
-        """Record how far the attempt is; the job's status, the dashboard and ``events()`` show it.
+        """Report how far the attempt has come; the job's status, the dashboard and ``events()`` show it.
 
         Args:
             fraction: From 0 to 1.
             text: What is being done; cut off after 1000 characters.
 
         Returns:
-            Await it in an async tool, so that a tool that reports faster than the broker takes waits. A tool in
-            a thread just calls: there the call itself waits.
+            Await this in an async tool, so that a tool that reports faster than the broker accepts waits. In a thread
+            the call itself waits.
 
         Raises:
             ValueError: if ``fraction`` is not a number from 0 to 1, or ``text`` is not a string.
         """
         if not isinstance(fraction, (int, float)) or not 0 <= fraction <= 1 or math.isnan(fraction):
-            raise ValueError(f"progress takes a fraction from 0 to 1, not {fraction!r}")
+            raise ValueError(f"progress must be a number between 0 and 1, not {fraction!r}")
         return self._put(Report(EventKind.PROGRESS, _clean(text)[:PROGRESS_CHARACTERS], float(fraction)))
 
     def emit(self, text: str) -> Accepted:
-        """Record a piece of output for whoever follows the job; a text beyond 64 KiB becomes several pieces.
+        """Report a piece of output; text of more than 64 KiB becomes several pieces.
 
         Returns:
             Await it as with ``progress``.
@@ -151,7 +151,7 @@ class Context:
             return _ACCEPTED
         if threading.get_ident() == self._loop_thread:
             return Accepted(self._sink)
-        # Nobody awaits what a thread is given, so the thread waits here; a cancelled one should end, not wait.
+        # A thread cannot await, so it waits here; a cancelled one should end instead of waiting.
         if not self.cancelled:
             self._sink.wait_for_room()
         return _ACCEPTED
@@ -162,23 +162,23 @@ class Context:
 
 
 class ToolLogger(logging.LoggerAdapter[logging.Logger]):
-    """Adds the job to every record, and leaves the caller's own ``extra`` in place."""
+    """Adds the job to every record and keeps the caller's own ``extra``."""
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Merge the job's fields with those of the call."""
+        """Merge the job's fields with the caller's."""
         kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
         return msg, kwargs
 
 
 def _clean(text: str) -> str:
-    """The text with lone surrogates replaced: they have no UTF-8, and the report would break when it is stored."""
+    """The text with lone surrogates replaced: they cannot be encoded as UTF-8."""
     if not isinstance(text, str):
-        raise ValueError(f"expected text as a string, got {type(text).__name__}; use str() or JSON")
+        raise ValueError(f"expected a string, got {type(text).__name__}; use str() or JSON")
     return str(text) if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """The text in pieces of at most ``PIECE_BYTES``, cut between characters."""
+    """The text in pieces of at most ``PIECE_BYTES``, split between characters."""
     data = text.encode()
     start = 0
     while start < len(data):

@@ -1,4 +1,4 @@
-"""What a docstring says for a tool: its first paragraph, and its ``Args:`` section in the style of Google's guide."""
+"""Reads what agents need from a docstring: its first paragraph, and a Google-style ``Args:`` section."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def summary(doc: str | None) -> str:
 
 
 def documented_parameters(doc: str | None) -> dict[str, str]:
-    """What the ``Args:`` section of a docstring says about each parameter, each as one line."""
+    """The description of each parameter in the ``Args:`` section of a docstring, each as one line."""
     found: dict[str, str] = {}
     name = ""
     for line in _section(doc):
@@ -30,7 +30,7 @@ def documented_parameters(doc: str | None) -> dict[str, str]:
 
 
 def _section(doc: str | None) -> list[str]:
-    """The lines below ``Args:`` up to the next line that is not indented, without their common margin."""
+    """The lines after ``Args:`` up to the next line that is not indented, without their common indentation."""
     lines = inspect.cleandoc(doc or "").splitlines()
     start = next((index + 1 for index, line in enumerate(lines) if _SECTION.fullmatch(line)), len(lines))
     end = next((index for index in range(start, len(lines)) if lines[index][:1].strip()), len(lines))

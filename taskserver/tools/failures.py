@@ -1,4 +1,4 @@
-"""Exceptions as data: what is told of an attempt that failed."""
+"""Exceptions as data: what is stored about an attempt that failed."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from taskserver.errors import ArgumentsInvalid, MessageError, PermanentError, Ra
 
 MESSAGE_CHARACTERS = 4_000
 TRACEBACK_CHARACTERS = 16_000
-_HOPELESS = (PermanentError, ArgumentsInvalid, ResultInvalid, MessageError)
+_PERMANENT = (PermanentError, ArgumentsInvalid, ResultInvalid, MessageError)
 _PACKAGE = Path(__file__).resolve().parents[1]
 _MACHINERY = (str(_PACKAGE / "worker"), str(_PACKAGE / "tools"))
 
 
 def is_permanent(error: BaseException) -> bool:
-    """Whether the same message must fail the same way again."""
-    return isinstance(error, _HOPELESS)
+    """Whether another attempt would only fail in the same way."""
+    return isinstance(error, _PERMANENT)
 
 
 def failure_of(error: BaseException, redact: Callable[[str], str] = without_passwords) -> Failure:
-    """What is kept of an exception: its type's name, its text, and the traceback from the tool's own code on.
+    """What is stored of an exception: its type's name, its message, and the traceback from the tool's own code on.
 
     Args:
         error: The exception.
-        redact: Takes the attempt's secrets out of a text. Texts are cut only then: a piece of a secret is not found.
+        redact: Masks the attempt's secrets in text. Text is cut only after that: part of a secret would not be found.
     """
-    told = unredacted_failure(error)
+    full = unredacted_failure(error)
     return Failure(
-        told.type,
-        _cut(redact(told.message), MESSAGE_CHARACTERS),
-        _cut(redact(told.traceback), TRACEBACK_CHARACTERS),
+        full.type,
+        _cut(redact(full.message), MESSAGE_CHARACTERS),
+        _cut(redact(full.traceback), TRACEBACK_CHARACTERS),
     )
 
 
 def unredacted_failure(error: BaseException) -> Failure:
-    """All of it, secrets included; of an error from another process, what that told."""
+    """The whole failure, secrets included; for an error from another process, as that process reported it."""
     if isinstance(error, RaisedInProcess):
         return Failure(error.error_type, error.error_message, error.traceback)
     return Failure(_name(type(error)), _text(error), _traceback(error))
 
 
 def _name(kind: type[BaseException]) -> str:
-    """Where an error of ours is defined is nobody's business, and scripts that write one know only its name."""
+    """The qualified name; our own errors without their module, which scripts that store such an error do not know."""
     known = kind.__module__.partition(".")[0] in ("builtins", "taskserver")
     return kind.__qualname__ if known else f"{kind.__module__}.{kind.__qualname__}"
 
@@ -55,26 +55,26 @@ def _text(error: BaseException) -> str:
     try:
         return str(error).encode("utf-8", "replace").decode()
     except Exception:  # noqa: BLE001 - an exception's own __str__ may raise anything
-        return "(its text cannot be shown)"
+        return "(its message cannot be shown)"
 
 
 def _traceback(error: BaseException) -> str:
     outside = _skip_machinery(error.__traceback__)
-    if outside is None:  # not raised by the tool, but perhaps in place of what the tool raised
+    if outside is None:  # not raised by the tool, but perhaps caused by an error that was
         return _traceback(error.__cause__) if error.__cause__ else ""
     lines = traceback.format_exception(type(error), error, outside)
     return "".join(lines).encode("utf-8", "replace").decode()
 
 
 def _skip_machinery(frame: TracebackType | None) -> TracebackType | None:
-    """The first frame that is not the worker's: what people look for is in their code."""
+    """The first frame outside the worker: people look for errors in their own code."""
     while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_MACHINERY):
         frame = frame.tb_next
     return frame
 
 
 def _cut(text: str, limit: int) -> str:
-    """The end of a traceback says most, so the middle goes."""
+    """Leave out the middle of a long text: the end of a traceback says most."""
     if len(text) <= limit:
         return text
     half = limit // 2

@@ -1,4 +1,4 @@
-"""Reads the arguments of a tool as people type them: ``key=value`` pairs, or one JSON object."""
+"""Reads a tool's arguments as people type them: ``key=value`` pairs, or one JSON object."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from taskserver.tools.tool import Tool
 def parse_key_values(tool: Tool | None, pairs: Sequence[str]) -> dict[str, Any]:
     """The arguments as plain data, not yet checked.
 
-    A value is JSON if it reads as JSON, otherwise text. Where the tool is known its types decide first: for an
-    argument of type ``str``, ``code=007`` stays text.
+    A value is parsed as JSON if it is valid JSON, and is a string otherwise. If the tool is known, its types come
+    first: for an argument of type ``str``, ``code=007`` is a string.
 
     Args:
-        tool: The tool, if it is known here.
-        pairs: ``key=value`` each, or a single JSON object.
+        tool: The tool; None if it is not known here.
+        pairs: ``key=value`` pairs, or a single JSON object.
 
     Raises:
-        ArgumentsInvalid: for anything else, and for a name that is given twice.
+        ArgumentsInvalid: for anything else, and if an argument is given twice.
     """
     if len(pairs) == 1 and pairs[0].lstrip().startswith("{"):
         return _object(pairs[0])
@@ -51,7 +51,7 @@ def _value(text: str, type_: Any) -> Any:
     if type_ is not Any:
         try:
             convert(text, type_)
-        except Exception:  # noqa: BLE001, S110 - not written as text: a number, a list, a model
+        except Exception:  # noqa: BLE001, S110 - not a string: a number, a list, a model
             pass
         else:
             return text
@@ -65,15 +65,15 @@ def _json(text: str) -> Any:
     return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
 
 
-def _refuse_constant(word: str) -> NoReturn:
-    """Python's reader takes ``NaN`` and ``Infinity``, which are not JSON (RFC 8259 section 6)."""
-    raise ValueError(f"{word} is not JSON")
+def _refuse_constant(name: str) -> NoReturn:
+    """Python's parser accepts ``NaN`` and ``Infinity``, which are not JSON (RFC 8259 section 6)."""
+    raise ValueError(f"{name} is not JSON")
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ArgumentsInvalid(f"argument {name!r} is given twice; which one is meant?")
+            raise ArgumentsInvalid(f"argument {name!r} is given twice; remove one")
         found[name] = value
     return found

@@ -1,4 +1,4 @@
-"""Loads the tools and consumers of the modules that a worker is told to load."""
+"""Loads tools and consumers from modules."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from taskserver.errors import ConfigError, MessageInvalid, ToolInvalid
 from taskserver.tools.consumer import BaseConsumer, ToolExecutionConsumer, tool_not_found
 from taskserver.tools.modules import import_module
 from taskserver.tools.targets import location_of, required_parameters
-from taskserver.tools.tool import Tool, declared, tool_of
+from taskserver.tools.tool import Tool, tool_from, tool_of
 
 
 class Toolbox:
-    """The tools and consumers that one worker has.
+    """The tools and consumers of one worker.
 
     Attributes:
         tools: The tools by name.
-        consumers: The consumers by the tag of their message type; the one that runs tools is always there.
+        consumers: The consumers by the tag of their message type; there is always one that runs tools.
     """
 
     def __init__(self, tools: Mapping[str, Tool], consumers: Mapping[str, BaseConsumer[Any]]) -> None:
@@ -32,10 +32,10 @@ class Toolbox:
 
     @classmethod
     def of(cls, *objects: object) -> Self:
-        """A toolbox of decorated functions and classes, of records of tools, and of consumers: classes or instances.
+        """A toolbox of decorated functions and classes, ``Tool`` records, and consumers (classes or instances).
 
         Raises:
-            ToolInvalid: if one is neither, cannot be loaded, or takes the name of another.
+            ToolInvalid: if an object is none of these or cannot be loaded, or if two have the same name.
         """
         tools: dict[str, Tool] = {}
         consumers: list[BaseConsumer[Any] | type[BaseConsumer[Any]]] = []
@@ -50,10 +50,10 @@ class Toolbox:
         return cls(tools, _consumers(consumers, tools))
 
     def tool(self, name: str) -> Tool:
-        """The tool of that name.
+        """The tool with this name.
 
         Raises:
-            ToolNotFound: if there is none, with the nearest name.
+            ToolNotFound: if there is none; the message suggests the nearest name.
         """
         try:
             return self.tools[name]
@@ -64,16 +64,18 @@ class Toolbox:
         """The consumer of a message type, by the type's tag.
 
         Raises:
-            MessageInvalid: if nobody here consumes it.
+            MessageInvalid: if no consumer is registered for it.
         """
         try:
             return self.consumers[tag]
         except KeyError:
             known = ", ".join(sorted(self.consumers))
-            raise MessageInvalid(f"nobody here consumes messages of type {tag[:200]!r}, only {known}") from None
+            raise MessageInvalid(
+                f"no consumer is registered for message type {tag[:200]!r}, only for {known}"
+            ) from None
 
 
-# "sql=my_agent.tools:SqlTool"; a drive's colon, as in C:\\tools.py, has more than a name behind it.
+# For example "sql=my_agent.tools:SqlTool".
 _SINGLE = re.compile(r"(?:(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)=)?(?P<module>[^=]+):(?P<object>[A-Za-z_][A-Za-z0-9_]*)")
 
 
@@ -81,14 +83,14 @@ def load(modules: Iterable[str], search: Path | None = None) -> Toolbox:
     """Import modules, and collect every tool and consumer at their top level, defined there or imported.
 
     Args:
-        modules: Dotted names such as ``my_agent.tools``, or files such as ``./tools.py``. With ``:SqlTool`` behind
-            it, only that class or function is taken, decorated or not; with ``sql=`` in front, by that name.
-        search: Folder that relative files and top-level modules are looked up in first; it is put on
-            ``sys.path``. By default the current folder.
+        modules: Dotted names such as ``my_agent.tools``, or files such as ``./tools.py``. ``my_agent.tools:SqlTool``
+            loads only that class or function, decorated or not; ``sql=my_agent.tools:SqlTool`` names it ``sql``.
+        search: Folder in which to look up relative files and top-level modules first; it is added to ``sys.path``.
+            The current folder by default.
 
     Raises:
-        ConfigError: if a module is missing or fails when it is imported.
-        ToolInvalid: if a tool cannot be loaded, or takes the name of another.
+        ConfigError: if a module does not exist or fails to import.
+        ToolInvalid: if a tool cannot be loaded, or two have the same name.
     """
     folder = Path.cwd() if search is None else search
     found: dict[int, object] = {}
@@ -104,16 +106,16 @@ def load(modules: Iterable[str], search: Path | None = None) -> Toolbox:
 
 
 def load_some(modules: Iterable[str]) -> Toolbox:
-    """The same, where there must be something in them.
+    """As ``load``, but it is an error if the modules contain nothing to load.
 
     Raises:
         ConfigError: if a module cannot be loaded, or there is no tool and no consumer.
-        ToolInvalid: if one of their tools cannot be.
+        ToolInvalid: if a tool cannot be loaded.
     """
     names = list(modules)
     toolbox = load(names)
-    if not toolbox.tools and len(toolbox.consumers) <= 1:  # the consumer that runs tools is always there
-        raise ConfigError(f"there is no tool in {', '.join(names)}: put @tool in front of a function")
+    if not toolbox.tools and len(toolbox.consumers) <= 1:  # one that runs tools is always there
+        raise ConfigError(f"no tools found in {', '.join(names)}: decorate a function with @tool")
     return toolbox
 
 
@@ -121,18 +123,18 @@ def _single(module: ModuleType, attribute: str, name: str | None) -> Tool:
     """One class or function of a module as a tool."""
     target = getattr(module, attribute, None)
     if target is None:
-        near = did_you_mean(attribute, vars(module)) or ": look there for what it is called"
-        raise ConfigError(f"there is no {attribute!r} in the module {module.__name__!r}{near}")
+        near = did_you_mean(attribute, vars(module)) or ": check its name there"
+        raise ConfigError(f"module {module.__name__!r} has no {attribute!r}{near}")
     if not (inspect.isclass(target) or inspect.isfunction(target)):
         raise ConfigError(
-            f"{module.__name__}:{attribute} is no tool: name a class or a function that is written in Python"
+            f"{module.__name__}:{attribute} cannot be a tool: name a class or a function that is written in Python"
         )
     known = tool_of(target)
-    return declared(target, name or target.__name__) if known is None else known.renamed(name or known.name)
+    return tool_from(target, name or target.__name__) if known is None else known.renamed(name or known.name)
 
 
 def _is_consumer(each: object) -> bool:
-    """Whether this is a consumer's class that could be made: neither a base for others nor one of ours."""
+    """Whether this is a consumer class to instantiate: neither a base for others nor our own."""
     return (
         inspect.isclass(each)
         and issubclass(each, BaseConsumer)
@@ -145,33 +147,38 @@ def _is_consumer(each: object) -> bool:
 def _add_tool(tools: dict[str, Tool], tool: Tool) -> None:
     other = tools.setdefault(tool.name, tool)
     if other is not tool:
-        places = f"{location_of(other.target)} and {location_of(tool.target)}"
-        raise ToolInvalid(f"two tools are called {tool.name!r}: {places}; rename one by @tool(name=...)")
+        locations = f"{location_of(other.target)} and {location_of(tool.target)}"
+        raise ToolInvalid(f"two tools are called {tool.name!r}: {locations}; rename one with @tool(name=...)")
 
 
 def _consumers(
     given: Iterable[BaseConsumer[Any] | type[BaseConsumer[Any]]], tools: Mapping[str, Tool]
 ) -> dict[str, BaseConsumer[Any]]:
-    """Instances by the tag of their message type, with one that runs the tools."""
+    """Consumers by the tag of their message type, including one that runs the tools."""
     consumers: dict[str, BaseConsumer[Any]] = {}
     for each in given:
-        consumer = _made(each, tools) if isinstance(each, type) else each
+        consumer = _instantiate(each, tools) if isinstance(each, type) else each
         other = consumers.setdefault(consumer.message_type.message_type, consumer)
         if other is not consumer:
-            places = f"{location_of(type(other))} and {location_of(type(consumer))}"
-            raise ToolInvalid(f"two consumers for messages of type {consumer.message_type.message_type!r}: {places}")
+            locations = f"{location_of(type(other))} and {location_of(type(consumer))}"
+            raise ToolInvalid(
+                f"two consumers for messages of type {consumer.message_type.message_type!r}: {locations}; remove one"
+            )
     if ToolExecutionMessage.message_type not in consumers:
         consumers[ToolExecutionMessage.message_type] = ToolExecutionConsumer(tools)
     return consumers
 
 
-def _made(cls: type[BaseConsumer[Any]], tools: Mapping[str, Tool]) -> BaseConsumer[Any]:
+def _instantiate(cls: type[BaseConsumer[Any]], tools: Mapping[str, Tool]) -> BaseConsumer[Any]:
     if issubclass(cls, ToolExecutionConsumer):
         return cls(tools)
     required = required_parameters(cls)
     if required:
-        raise ToolInvalid(f"{location_of(cls)}: a worker makes it without arguments; give {required} a default")
+        raise ToolInvalid(
+            f"{location_of(cls)}: a worker instantiates it without arguments, "
+            f"so __init__ needs a default for {required}"
+        )
     try:
         return cls()
     except Exception as error:
-        raise ToolInvalid(f"{location_of(cls)} cannot be made: {type(error).__name__}: {error}") from error
+        raise ToolInvalid(f"{location_of(cls)} could not be instantiated: {type(error).__name__}: {error}") from error

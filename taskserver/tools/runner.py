@@ -1,4 +1,4 @@
-"""Runs a tool where it wants to run: everything that can be known before the first job is worked out once."""
+"""Runs tools on the event loop, in threads or in processes, as declared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Runner(Call):
     """Runs a tool on the event loop or in a thread.
 
     Raises:
-        ToolInvalid: if an annotation cannot be resolved, or the class cannot be made.
+        ToolInvalid: if an annotation cannot be resolved, or the class could not be instantiated.
     """
 
     __slots__ = ("_in_thread",)
@@ -31,7 +31,7 @@ class Runner(Call):
         """Check the arguments, call the tool, and return what it returns.
 
         Raises:
-            ArgumentsInvalid: if they do not fit; the tool was not called.
+            ArgumentsInvalid: if they do not match the tool's signature; the tool was not called.
         """
         values = self.values(arguments, context)
         if self._in_thread:
@@ -40,10 +40,10 @@ class Runner(Call):
 
 
 class ProcessRunner:
-    """Runs a tool in one of the worker's processes. A tool that is a class is made there, once in each.
+    """Runs a tool in one of the worker's processes. A class is instantiated there, once in each process.
 
     Raises:
-        ToolInvalid: if an annotation cannot be resolved, or another process could not find the tool.
+        ToolInvalid: if another process could not find the tool.
     """
 
     __slots__ = ("_tool",)
@@ -53,19 +53,19 @@ class ProcessRunner:
         self._tool = tool
 
     async def run(self, arguments: Mapping[str, Any], context: Context) -> Any:
-        """Run the tool; its process checks the arguments, so that the event loop has no work with them.
+        """Run the tool. Its process checks the arguments, to keep that work off the event loop.
 
         Raises:
-            RaisedInProcess: if the tool raised, its arguments did not fit, or its process ended.
+            RaisedInProcess: if the tool raised an error, its arguments were invalid, or its process ended.
         """
         pool = processes.get(None)
         if pool is None:
-            raise ToolInvalid(f"tool {self._tool.name!r} runs in a process, and only a running worker has any")
+            raise ToolInvalid(f"tool {self._tool.name!r} runs in a process, which only a running worker can provide")
         return await pool.run(self._tool, arguments, context)
 
 
 def runner_of(tool: Tool) -> Runner | ProcessRunner:
-    """What runs this tool.
+    """The runner for this tool.
 
     Raises:
         ToolInvalid: if it cannot be run.

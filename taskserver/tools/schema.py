@@ -1,4 +1,4 @@
-"""Describes tools to agents: JSON Schema, and the forms that OpenAI, Anthropic and MCP want it in."""
+"""Describes tools to agents: as JSON Schema, and in the formats of OpenAI, Anthropic and MCP."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def json_schema(tool: Tool) -> dict[str, Any]:
     try:
         schema = _schema(tool.arguments)
     except (TypeError, ValueError) as error:
-        raise ToolInvalid(f"tool {tool.name!r}: its arguments have no JSON Schema: {error}") from error
+        raise ToolInvalid(f"tool {tool.name!r}: its arguments cannot be described by a JSON Schema: {error}") from error
     definitions = schema.pop("$defs")
     own: dict[str, Any] = definitions.pop(schema["$ref"].removeprefix(_REF.format(name="")))
     del own["title"]
@@ -36,14 +36,14 @@ def json_schema(tool: Tool) -> dict[str, Any]:
 
 
 def describe(tool: Tool, format: str = "json-schema") -> dict[str, Any]:  # noqa: A002 - the option's name
-    """The tool as an agent's framework wants to be told of it.
+    """Describe the tool in the format of an agent framework.
 
     Args:
         tool: The tool.
         format: One of ``FORMATS``.
 
     Raises:
-        ConfigError: for another format.
+        ConfigError: if the format is unknown.
         ToolInvalid: if the format does not allow the tool's name, or its arguments have no schema.
     """
     match format:
@@ -56,7 +56,7 @@ def describe(tool: Tool, format: str = "json-schema") -> dict[str, Any]:  # noqa
             return {"name": tool.name, "description": tool.description, "input_schema": json_schema(tool)}
         case "mcp":
             return _mcp_form(tool)
-    raise ConfigError(f"format {format!r} is not one of {', '.join(FORMATS)}{did_you_mean(format, FORMATS)}")
+    raise ConfigError(f"format must be one of {', '.join(FORMATS)}, not {format!r}{did_you_mean(format, FORMATS)}")
 
 
 def _json_schema_form(tool: Tool) -> dict[str, Any]:
@@ -81,12 +81,12 @@ def _check_name(tool: Tool, whose: str, longest: int) -> None:
     if not _PLAIN_NAME.fullmatch(tool.name) or len(tool.name) > longest:
         raise ToolInvalid(
             f"tool {tool.name!r}: {whose} allows 1 to {longest} letters, digits, '_' and '-' in a name; "
-            "give it another by @tool(name=...)"
+            "rename it with @tool(name=...)"
         )
 
 
 def _return_schema(tool: Tool) -> dict[str, Any]:
-    """The schema of the result; empty if it can be anything, or has none."""
+    """The schema of the result; empty if the result can be anything, or cannot be described."""
     if tool.returns is Any:
         return {}
     try:
@@ -94,23 +94,23 @@ def _return_schema(tool: Tool) -> dict[str, Any]:
     except (TypeError, ValueError):
         return {}
     definitions = schema.pop("$defs")
-    # MCP looks for the type at the top, so what is only a reference is replaced by what it refers to.
+    # MCP expects the type at the top level, so a reference is replaced by its target.
     own = schema.pop("$ref", "").removeprefix(_REF.format(name=""))
     found: dict[str, Any] = definitions.get(own, {}) | schema
     return found | ({"$defs": definitions} if "$ref" in str(found) else {})
 
 
 def _schema(type_: Any) -> dict[str, Any]:
-    """The schema of any type, all its ``$defs`` at the top."""
+    """The schema of any type, with all its ``$defs`` at the top level."""
     models: dict[str, Any] = {}
     owners: dict[str, Any] = {}
 
     def foreign(cls: Any) -> dict[str, Any]:
         if cls in secret_types():
             return {"type": "string", "format": "password", "writeOnly": True}
-        if not is_model(cls):  # signature.py lets nothing through but these two; an empty schema msgspec refuses
+        if not is_model(cls):  # signature.py allows only these two; msgspec does not accept an empty schema
             return {"title": "Any"} if cls is object else {"type": "string", "format": "path"}
-        # Two models may share a name, and each brings definitions of its own: keep them apart by a prefix.
+        # Two models may have the same name, and definitions of their own: a prefix keeps them apart.
         prefix = cls.__name__
         while owners.setdefault(prefix, cls) is not cls:
             prefix += "_"

@@ -1,4 +1,4 @@
-"""Secrets by type: pydantic's ``SecretStr`` and ``SecretBytes`` in arguments, and which fields are declared so.
+"""Secrets by type: pydantic's ``SecretStr`` and ``SecretBytes`` in arguments, and which fields are declared secret.
 
 As in ``codec.py``, pydantic is looked up among the modules that are loaded already.
 """
@@ -15,30 +15,30 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints, is_typ
 import msgspec
 
 _STARS = "**********"
-"""What pydantic writes for a secret."""
+"""How pydantic masks a secret."""
 
 
 def secret_types() -> tuple[Any, ...]:
-    """The types whose values are secret; none while pydantic is not loaded."""
+    """The types of secrets; none if pydantic is not loaded."""
     pydantic = sys.modules.get("pydantic")
     return (pydantic.SecretStr, pydantic.SecretBytes) if pydantic else ()
 
 
-def in_clear(value: Any, found: list[str]) -> Any:
-    """Dicts and lists with what secrets stand for in their places, which is also put into ``found`` as text."""
+def reveal_secrets(value: Any, found: list[str]) -> Any:
+    """Dicts and lists with secrets replaced by their values, which are also added to ``found`` as text."""
     if isinstance(value, secret_types()):
         plain = value.get_secret_value()
         found.append(plain if isinstance(plain, str) else plain.decode("utf-8", "backslashreplace"))
         return plain
     if isinstance(value, Mapping):
-        return {key: in_clear(item, found) for key, item in value.items()}
+        return {key: reveal_secrets(item, found) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [in_clear(item, found) for item in value]
+        return [reveal_secrets(item, found) for item in value]
     return value
 
 
 def as_secret(type_: Any, value: Any) -> Any:
-    """What an argument of a secret type gets: a secret as it is, else one made of text or bytes.
+    """The value for an argument of a secret type: a secret as it is, or one made from a string or bytes.
 
     Raises:
         TypeError: for anything else.
@@ -53,8 +53,8 @@ def as_secret(type_: Any, value: Any) -> Any:
     return type_(value)
 
 
-def dumped(model: Any) -> Any:
-    """A model as plain data; its secrets, of which pydantic writes only stars, as they are."""
+def dump_model(model: Any) -> Any:
+    """A model as plain data, but with its secrets, which pydantic would mask, as they are."""
     shown = model.model_dump(mode="json", by_alias=True)
     return _with_secrets(shown, model.model_dump(by_alias=True)) if _has_stars(shown) else shown
 
@@ -80,7 +80,7 @@ def _with_secrets(shown: Any, live: Any) -> Any:
 
 
 class _Field(NamedTuple):
-    """A field as it is written on the wire: under one of these names."""
+    """A field as it is sent: under one of these names."""
 
     names: tuple[str, ...]
     type: Any
@@ -88,10 +88,10 @@ class _Field(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def secret_fields(cls: type) -> frozenset[str]:
-    """Names of the fields of a class, and of the classes inside it, whose values are declared secret.
+    """Names of the fields of a class, and of classes inside it, whose values are declared secret.
 
-    A field that holds a list or dict of secrets counts as one; of a field that holds another class, that class's own
-    fields do.
+    A field that contains a list or dict of secrets counts as secret. For a field that contains another class, that
+    class's own fields count.
     """
     found: set[str] = set()
     _is_secret(cls, found, set())
@@ -99,13 +99,15 @@ def secret_fields(cls: type) -> frozenset[str]:
 
 
 def _is_secret(hint: Any, found: set[str], seen: set[Any]) -> bool:
-    """Whether a value of this type holds a secret that no field's name stands for; names of fields go to ``found``."""
+    """Whether this type contains a secret that is in no named field; names of secret fields are added to ``found``."""
     hint = getattr(hint, "__value__", getattr(hint, "__supertype__", hint))  # `type X = …`, NewType
     if hint in secret_types():
         return True
     parts = [*get_args(hint), get_origin(hint)] if get_origin(hint) else []
     if parts:
-        return sum(_is_secret(part, found, seen) for part in parts) > 0  # each is looked at: `any` would stop
+        return (
+            sum(_is_secret(part, found, seen) for part in parts) > 0
+        )  # all of them are checked: `any` would stop early
     if not inspect.isclass(hint) or hint in seen:
         return False
     seen.add(hint)
@@ -118,7 +120,7 @@ def _is_secret(hint: Any, found: set[str], seen: set[Any]) -> bool:
 
 
 def _fields(cls: Any) -> Iterator[_Field]:
-    """The fields of a class that is sent as data, without names where it is sent as an array."""
+    """The fields of a class, without names if it is sent as an array."""
     if issubclass(cls, msgspec.Struct):
         array = cls.__struct_config__.array_like
         for field in msgspec.structs.fields(cls):

@@ -1,4 +1,4 @@
-"""From a function's annotations to the struct that its arguments are checked with."""
+"""Turns a function's annotations into the struct type that checks its arguments."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from taskserver.tools.targets import function_of, location_of, parameters_of
 
 
 class Signature(NamedTuple):
-    """What a tool takes and gives.
+    """The arguments and the result of a tool.
 
     Attributes:
         arguments: A struct type with one field for each argument.
-        context_parameter: Name of the parameter that takes the Context, if one does.
-        returns: The type of the result; Any if the function does not say.
+        context_parameter: Name of the parameter that takes the Context; None if there is none.
+        returns: The type of the result; Any if it is not annotated.
     """
 
     arguments: type[msgspec.Struct]
@@ -37,34 +37,34 @@ def signature_of(target: Any, name: str) -> Signature:
     """Resolve the annotations of a function, or of a class's ``run``.
 
     Args:
-        target: What was decorated; ``targets.check_target`` has passed it.
-        name: The tool's name, which the struct gets too.
+        target: The decorated function or class, which ``targets.check_target`` has accepted.
+        name: The tool's name, which is also the struct's.
 
     Raises:
-        ToolInvalid: if an annotation cannot be resolved, or names a type that cannot be sent.
+        ToolInvalid: if an annotation cannot be resolved, or is a type that cannot be sent.
     """
-    place = location_of(target)
-    hints = _hints(target, place)
+    location = location_of(target)
+    hints = _hints(target, location)
     parameters = parameters_of(target)
     contexts = [each.name for each in parameters if _takes_context(each, hints)]
     if len(contexts) > 1:
-        raise ToolInvalid(f"{place}: {' and '.join(contexts)} both take the Context; keep one")
+        raise ToolInvalid(f"{location}: {' and '.join(contexts)} both take the Context; remove one")
     documented = documented_parameters(target.__doc__) | documented_parameters(function_of(target).__doc__)
-    fields = [_field(each, hints, documented, place) for each in parameters if each.name not in contexts]
+    fields = [_field(each, hints, documented, location) for each in parameters if each.name not in contexts]
     arguments = msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True, module=target.__module__)
     returns = hints.get("return", Any)
-    _check_sendable(returns, f"{place}: what it returns")
+    _check_sendable(returns, f"{location}: the result")
     if returns in secret_types():
-        raise ToolInvalid(f"{place}: it returns a {returns.__name__}, but results are kept and shown in clear")
+        raise ToolInvalid(f"{location}: the result is a {returns.__name__}, but results are stored and shown unmasked")
     return Signature(arguments, contexts[0] if contexts else None, returns)
 
 
-def _hints(target: Any, place: str) -> dict[str, Any]:
+def _hints(target: Any, location: str) -> dict[str, Any]:
     try:
         return get_type_hints(function_of(target), include_extras=True)
     except (NameError, AttributeError, TypeError, SyntaxError, ValueError) as error:
         raise ToolInvalid(
-            f"{place}: an annotation cannot be resolved: {error}; "
+            f"{location}: could not resolve an annotation: {error}; "
             "define or import the name at the top level of the module, not under TYPE_CHECKING"
         ) from error
 
@@ -77,43 +77,43 @@ def _takes_context(parameter: Parameter, hints: dict[str, Any]) -> bool:
 
 
 def _field(
-    parameter: Parameter, hints: dict[str, Any], documented: dict[str, str], place: str
+    parameter: Parameter, hints: dict[str, Any], documented: dict[str, str], location: str
 ) -> tuple[str, Any] | tuple[str, Any, Any]:
     """One field for ``msgspec.defstruct``: name, type with its description, and the default if there is one."""
     name, default = parameter.name, parameter.default
     hint = hints.get(name, Any)
-    _check_sendable(hint, f"{place}: argument '{name}'")
-    description = _described(hint, f"{place}: argument '{name}'") or documented.get(name)
+    _check_sendable(hint, f"{location}: argument '{name}'")
+    description = _described(hint, f"{location}: argument '{name}'") or documented.get(name)
     if default is None and hint is not Any:
-        hint = Optional[hint]  # noqa: UP045 - `|` does not take every annotation, such as a text
+        hint = Optional[hint]  # noqa: UP045 - `|` does not work with every annotation, such as a string
     if description:
         hint = Annotated[hint, msgspec.Meta(description=description)]
     if default is Parameter.empty:
         return name, hint
     if isinstance(default, (str, bytes, int, float, Enum)) or default is None:
         return name, hint, default
-    # Python would share a mutable default among all calls; here it would be shared among jobs.
+    # A mutable default would be shared by all jobs.
     mutable = isinstance(default, (list, dict, set, bytearray))
     return name, hint, msgspec.field(default_factory=lambda: copy.copy(default) if mutable else default)
 
 
-def _described(hint: Any, place: str) -> str | None:
-    """The description among an annotation's metadata: a text, or the ``description`` of a Meta or Field.
+def _described(hint: Any, location: str) -> str | None:
+    """The description in an annotation's metadata: a string, or the ``description`` of a Meta or Field.
 
     Raises:
-        ToolInvalid: for constraints of a pydantic Field, which would otherwise be ignored in silence.
+        ToolInvalid: for constraints of a pydantic Field, which would otherwise be ignored silently.
     """
     found = None
     for item in getattr(hint, "__metadata__", ()):
         if type(item).__module__.startswith("pydantic") and getattr(item, "metadata", None):
-            raise ToolInvalid(f"{place}: constraints of pydantic's Field are not read; use msgspec.Meta")
+            raise ToolInvalid(f"{location}: constraints of pydantic's Field are not supported; use msgspec.Meta")
         text = item if isinstance(item, str) else getattr(item, "description", None)
         found = text if isinstance(text, str) else found
     return found
 
 
 def _check_sendable(hint: Any, what: str) -> None:
-    """Refuse a type that neither msgspec nor the codec's hooks can make from plain data."""
+    """Refuse a type that neither msgspec nor the codec's hooks can build from plain data."""
     try:
         msgspec.msgpack.Decoder(hint)
         foreign = _foreign(msgspec.inspect.type_info(hint), set())
@@ -127,7 +127,7 @@ def _check_sendable(hint: Any, what: str) -> None:
 
 
 def _foreign(node: Any, seen: set[Any]) -> Any:
-    """The first type inside ``node``, a tree of ``msgspec.inspect``, that only its author could build; or None."""
+    """The first type inside ``node``, a tree of ``msgspec.inspect``, that the codec does not know; or None."""
     if isinstance(node, (tuple, list)):
         return next((found for item in node if (found := _foreign(item, seen)) is not None), None)
     if not isinstance(node, (msgspec.inspect.Type, msgspec.inspect.Field)):

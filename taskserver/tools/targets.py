@@ -1,7 +1,7 @@
-"""The form of what becomes a tool: which function runs, and whether its parameters can be given by name.
+"""What ``@tool`` may decorate: which function runs, and whether its parameters can be passed by name.
 
-All of it can be known when the decorator runs. The types of the parameters cannot: they may name what is defined
-further down in the module. ``signature.py`` resolves them later.
+All of this is known when the decorator runs. The types of the parameters are not: they may refer to names that are
+defined further down in the module, so ``signature.py`` resolves them later.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 from taskserver.errors import ToolInvalid
 
 _REFUSED = {
-    Parameter.POSITIONAL_ONLY: "is positional-only; tools are called by name, so remove the '/'",
-    Parameter.VAR_POSITIONAL: "takes any number of values; declare one list instead",
-    Parameter.VAR_KEYWORD: "takes any name; declare each argument, or one dict",
+    Parameter.POSITIONAL_ONLY: "is positional-only, but arguments are passed by name; remove the '/'",
+    Parameter.VAR_POSITIONAL: "takes any number of values; use one list parameter instead",
+    Parameter.VAR_KEYWORD: "takes any name; declare each parameter, or one dict",
 }
 
 
 def location_of(target: Any) -> str:
-    """Name and file of a function or class, for an error message."""
+    """Name, file and line of a function or class, for error messages."""
     name = getattr(target, "__qualname__", None) or repr(target)
     code = getattr(inspect.unwrap(target), "__code__", None) if callable(target) else None
     if code is not None:
@@ -42,52 +42,56 @@ def function_of(target: Any) -> Callable[..., Any]:
     if inspect.isfunction(function) or (inspect.isclass(target) and inspect.ismethod(function)):
         return function
     if inspect.isclass(target):
-        raise ToolInvalid(f"{location_of(target)}: a class becomes a tool by a method 'run', which it does not have")
+        raise ToolInvalid(f"{location_of(target)}: a class needs a method 'run' to be a tool")
     raise ToolInvalid(
-        f"@tool goes on a function or a class, not on {target!r}; options have names, as in @tool(name=...)"
+        f"@tool decorates a function or a class, not {target!r}; pass options by name, as in @tool(name=...)"
     )
 
 
 def check_target(target: Any) -> None:
-    """Refuse what cannot become a tool whatever its types are.
+    """Refuse what cannot be a tool, whatever its types are.
 
     Raises:
         ToolInvalid: naming function, file and parameter.
     """
     function = function_of(target)
-    place = location_of(target)
+    location = location_of(target)
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise ToolInvalid(f"{place}: a generator cannot be a tool; return the whole, and send pieces by ctx.emit()")
+        raise ToolInvalid(
+            f"{location}: a generator cannot be a tool; return the whole result, and send pieces with ctx.emit()"
+        )
     for parameter in parameters_of(target):
         if parameter.kind in _REFUSED:
-            raise ToolInvalid(f"{place}: parameter '{parameter}' {_REFUSED[parameter.kind]}")
+            raise ToolInvalid(f"{location}: parameter '{parameter}' {_REFUSED[parameter.kind]}")
         if parameter.name in ("self", "cls"):
-            raise ToolInvalid(f"{place}: a method cannot be a tool; put @tool on the class and call the method 'run'")
+            raise ToolInvalid(f"{location}: a method cannot be a tool; decorate the class, and name the method 'run'")
     if inspect.isclass(target):
-        _check_class(target, place)
+        _check_class(target, location)
 
 
 def parameters_of(target: Any) -> list[Parameter]:
-    """The parameters that a caller gives, without the ``self`` of a class's ``run``."""
+    """The parameters that a caller passes, without the ``self`` of a class's ``run``."""
     parameters = list(inspect.signature(function_of(target)).parameters.values())
     if inspect.isclass(target) and inspect.isfunction(inspect.getattr_static(target, "run")):
         return parameters[1:]
     return parameters
 
 
-def _check_class(target: type, place: str) -> None:
+def _check_class(target: type, location: str) -> None:
     if inspect.isabstract(target):
-        raise ToolInvalid(f"{place}: an abstract class cannot be a tool; decorate the class that implements it")
+        raise ToolInvalid(f"{location}: an abstract class cannot be a tool; decorate the class that implements it")
     required = required_parameters(target)
     if required:
-        raise ToolInvalid(f"{place}: a worker makes it without arguments, so __init__ needs a default for {required}")
+        raise ToolInvalid(
+            f"{location}: a worker instantiates it without arguments, so __init__ needs a default for {required}"
+        )
 
 
 def required_parameters(target: type) -> str:
-    """Names of what the class cannot be made without; empty if there is nothing."""
+    """Names of the arguments without which the class cannot be instantiated; empty if there are none."""
     try:
         parameters = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):  # some classes written in C do not say
+    except (TypeError, ValueError):  # some classes written in C have no signature
         return ""
     optional = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
     return ", ".join(

@@ -22,22 +22,22 @@ from taskserver.tools.targets import check_target, function_of, location_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_WAYS = ("async", "thread", "process")
+_RUNS_IN = ("async", "thread", "process")
 
 
 class Tool:
-    """What is known of one tool. It is made by ``@tool``; its attributes are for reading.
+    """The record of one tool, made by ``@tool``. Its attributes are read-only.
 
     Attributes:
-        name: By which agents call it.
+        name: The name by which agents call it.
         description: First paragraph of its docstring.
         target: The decorated function or class.
-        timeout: Seconds that one attempt may take; None for no limit.
-        retry: How a failed attempt is followed by another.
-        queue: The queue its jobs go to unless the submitter names one; None for the submitter's default.
-        lane: The lane its jobs go to unless the submitter gives a priority; None for the default.
-        runs_in: ``async`` on the event loop, ``thread``, or ``process``.
-        max_memory: Bytes that its process may hold; None for no limit.
+        timeout: Maximum seconds for one attempt; None for no limit.
+        retry: How often and when a failed attempt is tried again.
+        queue: Queue for its jobs unless the submitter names one; None for the submitter's default.
+        lane: Lane for its jobs unless the submitter gives a priority; None for the default.
+        runs_in: ``async`` (on the event loop), ``thread`` or ``process``.
+        max_memory: Maximum memory of its process in bytes; None for no limit.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Tool:
         return f"<Tool {self.name}, {location_of(self.target)}>"
 
     def renamed(self, name: str) -> Tool:
-        """The same tool by another name."""
+        """The same tool under another name."""
         if name == self.name:
             return self
         other = copy.copy(self)
@@ -79,26 +79,26 @@ class Tool:
 
     @cached_property
     def arguments(self) -> type[msgspec.Struct]:
-        """A struct type with one field for each argument; the annotations are resolved at first use.
+        """A struct type with one field for each argument; annotations are resolved on first use.
 
         Raises:
-            ToolInvalid: if an annotation cannot be resolved, or names a type that cannot be sent.
+            ToolInvalid: if an annotation cannot be resolved, or is a type that cannot be sent.
         """
         return self._signature.arguments
 
     @cached_property
     def secret_fields(self) -> frozenset[str]:
-        """Names of the fields, also inside its arguments, whose values are declared secret."""
+        """Names of the arguments, and of fields inside them, whose values are declared secret."""
         return secret_fields(self.arguments)
 
     @property
     def context_parameter(self) -> str | None:
-        """Name of the parameter that takes the Context; None if the tool does not ask for it."""
+        """Name of the parameter that takes the Context; None if there is none."""
         return self._signature.context_parameter
 
     @property
     def returns(self) -> Any:
-        """The type of the result as annotated; Any if the function does not say."""
+        """The annotated type of the result; Any if there is no annotation."""
         return self._signature.returns
 
 
@@ -133,50 +133,52 @@ def tool(
     runs_in: str | None = None,
     max_memory: int | str | None = None,
 ) -> F | Callable[[F], F]:
-    """Make a function, or a class with a method ``run``, a tool that agents may call by name.
+    """Make a function, or a class with a method ``run``, a tool that agents can call by name.
 
-    The decorated object is returned as it is, so it stays callable as before. A parameter annotated with
-    ``Context`` receives the context of the attempt; all others are the tool's arguments.
+    The decorated object is returned unchanged, so it can be called as before. A parameter annotated with ``Context``
+    receives the context of the attempt; all others are the tool's arguments.
 
     Args:
-        target: What is decorated, when the decorator is used bare.
+        target: The decorated function or class, if the decorator is used without parentheses.
         name: The tool's name; by default that of the function or class.
-        timeout: Seconds that one attempt may take; None for no limit.
-        max_retries: Attempts after the first.
-        retry_delay: Seconds that the first wait between two attempts may last.
-        retry_cap: Seconds that any wait may last.
-        exponential_backoff: Whether the bound of the wait doubles with each attempt.
-        queue: Where its jobs go unless the submitter says otherwise.
-        priority: 1 (most urgent) to 10, or ``high``, ``normal``, ``low``.
-        runs_in: ``async`` or ``thread``, by default what the function is made for; or ``process``, for what keeps a
-            core busy or must be killed when its time is over.
-        max_memory: For ``process``: bytes that the process may hold in all, also as text: ``512MB``, ``1GiB``.
+        timeout: Maximum seconds for one attempt; None for no limit.
+        max_retries: Maximum number of attempts after the first.
+        retry_delay: Maximum seconds for the first wait between two attempts.
+        retry_cap: Maximum seconds for any wait.
+        exponential_backoff: Whether the maximum wait doubles with each attempt.
+        queue: Queue for its jobs unless the submitter names one.
+        priority: 1 (most urgent) to 10, or ``high``, ``normal`` or ``low``.
+        runs_in: ``async`` for async functions and ``thread`` for others, which are the defaults; or ``process``, for
+            tools that keep a core busy or must be killed after their timeout.
+        max_memory: For ``process``: maximum memory of the process, in bytes or as text such as ``512MB`` or ``1GiB``.
 
     Raises:
-        ToolInvalid: if the declaration cannot become a tool; the message names function, file and remedy.
+        ToolInvalid: if this cannot be a tool; the message names the function and file, and says what to change.
     """
-    asked = _Asked(
+    options = _Options(
         name, timeout, max_retries, retry_delay, retry_cap, exponential_backoff, queue, priority, runs_in, max_memory
     )
 
     def declare(target: F) -> F:
-        target.__tool__ = _record(target, asked)  # type: ignore[attr-defined]
+        target.__tool__ = _record(target, options)  # type: ignore[attr-defined]
         return target
 
     return declare if target is None else declare(target)
 
 
-def declared(target: Any, name: str) -> Tool:
-    """The record that ``@tool(name=...)`` would make of a function or class, which stays as it is.
+def tool_from(target: Any, name: str) -> Tool:
+    """The record that ``@tool(name=...)`` would make for a function or class, which is not changed.
 
     Raises:
-        ToolInvalid: if it cannot become a tool.
+        ToolInvalid: if it cannot be a tool.
     """
-    return _record(target, _Asked(name, DEFAULT_TIMEOUT, DEFAULT_MAX_RETRIES, 2.0, 300.0, True, None, None, None, None))
+    return _record(
+        target, _Options(name, DEFAULT_TIMEOUT, DEFAULT_MAX_RETRIES, 2.0, 300.0, True, None, None, None, None)
+    )
 
 
-class _Asked(NamedTuple):
-    """The decorator's options as they were given."""
+class _Options(NamedTuple):
+    """The decorator's options as given."""
 
     name: str | None
     timeout: float | None
@@ -190,35 +192,37 @@ class _Asked(NamedTuple):
     max_memory: int | str | None
 
 
-def _record(target: Any, asked: _Asked) -> Tool:
-    """The tool that the options make of the target."""
+def _record(target: Any, options: _Options) -> Tool:
+    """Check the target and the options, and make the record."""
     check_target(target)
-    place = location_of(target)
+    location = location_of(target)
     if isinstance(vars(target).get("__tool__"), Tool):
-        raise ToolInvalid(f"{place} is a tool already, {vars(target)['__tool__'].name!r}; decorate it once")
+        raise ToolInvalid(f"{location} is already the tool {vars(target)['__tool__'].name!r}; decorate it only once")
     try:
-        name, queue = _text("name", asked.name), _text("queue", asked.queue)
+        name, queue = _text("name", options.name), _text("queue", options.queue)
         return Tool(
             target,
             name=check_tool_name(name or target.__name__),
-            timeout=check_timeout(place, asked.timeout),
-            retry=retry_policy(place, asked.max_retries, asked.retry_delay, asked.retry_cap, asked.exponential_backoff),
+            timeout=check_timeout(location, options.timeout),
+            retry=retry_policy(
+                location, options.max_retries, options.retry_delay, options.retry_cap, options.exponential_backoff
+            ),
             queue=None if queue is None else check_queue_name(queue),
-            lane=None if asked.priority is None else lane_for(asked.priority),
-            runs_in=_way(target, asked.runs_in),
-            max_memory=memory_limit(asked.max_memory, asked.runs_in),
+            lane=None if options.priority is None else lane_for(options.priority),
+            runs_in=_runs_in(target, options.runs_in),
+            max_memory=memory_limit(options.max_memory, options.runs_in),
         )
     except ConfigError as error:
-        raise ToolInvalid(f"{place}: {error}") from None
+        raise ToolInvalid(f"{location}: {error}") from None
 
 
 def tool_of(target: object) -> Tool | None:
-    """The tool that was declared on this function or class; None if it is none.
+    """The tool that was declared on this function or class; None if there is none.
 
-    A subclass of a tool is none itself until it is decorated too.
+    A subclass of a tool is not a tool unless it is decorated itself.
 
     Raises:
-        ToolInvalid: if another decorator was put around the tool: which of the two should run?
+        ToolInvalid: if another decorator is above ``@tool``: it would not take effect.
     """
     if not (inspect.isfunction(target) or inspect.isclass(target)):
         return None
@@ -226,22 +230,23 @@ def tool_of(target: object) -> Tool | None:
     if not isinstance(found, Tool):
         return None
     if found.target is not target:
-        raise ToolInvalid(f"{location_of(found.target)}: another decorator stands above @tool; put @tool on top")
+        raise ToolInvalid(f"{location_of(found.target)}: another decorator is above @tool; move @tool to the top")
     return found
 
 
 def _text(option: str, value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    raise ConfigError(f"{option} must be text, not {value!r}")
+    raise ConfigError(f"{option} must be a string, not {value!r}")
 
 
-def _way(target: Any, asked: str | None) -> str:
-    """Where the tool runs, as asked for or as its function is made for."""
+def _runs_in(target: Any, chosen: str | None) -> str:
+    """Where the tool runs: as chosen, or on the event loop for async functions and in a thread for others."""
     natural = "async" if inspect.iscoroutinefunction(function_of(target)) else "thread"
-    if asked is None or asked in (natural, "process"):
-        return asked or natural
-    if asked not in _WAYS:
-        raise ConfigError(f"runs_in={asked!r} is not one of {', '.join(_WAYS)}{did_you_mean(str(asked), _WAYS)}")
+    if chosen is None or chosen in (natural, "process"):
+        return chosen or natural
+    if chosen not in _RUNS_IN:
+        hint = did_you_mean(str(chosen), _RUNS_IN)
+        raise ConfigError(f"runs_in must be one of {', '.join(_RUNS_IN)}, not {chosen!r}{hint}")
     kind = "an async function" if natural == "async" else "a sync function"
-    raise ConfigError(f"runs_in={asked!r} does not suit {kind}; leave it out, or declare the function accordingly")
+    raise ConfigError(f"runs_in={chosen!r} is not possible for {kind}; remove it, or use 'process'")

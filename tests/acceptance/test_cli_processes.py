@@ -101,7 +101,10 @@ def test_a_worker_that_is_to_be_replaced_says_so_by_its_exit_code(cli: Cli) -> N
 
 def test_limits_that_cannot_be_used_are_named(cli: Cli) -> None:
     done = cli.run("worker", "--tools", "agent_tools", "--max-rss", "1MB")
-    assert (done.code, "Invalid value for '--max-rss': '1MB' is too little: at least 64 MB" in done.err) == (2, True)
+    assert (done.code, "Invalid value for '--max-rss': '1MB' is too small: it must be at least 64 MB" in done.err) == (
+        2,
+        True,
+    )
     done = cli.run("worker", "--tools", "agent_tools", TASKSERVER_MAX_RSS="much")
     assert done.code == 2
     assert "environment variable TASKSERVER_MAX_RSS: " in done.err
@@ -112,5 +115,5 @@ def test_tools_that_a_process_cannot_find_are_refused_before_anything_starts(cli
     (cli.folder / "hidden.py").write_text(HIDDEN)
     done = cli.run("worker", "--tools", "hidden")
     assert done.code == 2
-    assert "runs_in='process' does not work inside of a function; move the tool to the top of its module" in done.err
+    assert "runs_in='process' does not work inside a function; move the tool to the top level of its module" in done.err
     assert os.linesep + "Traceback" not in done.err

@@ -89,7 +89,7 @@ def test_tools_that_cannot_be_imported_are_one_error_and_nothing_is_left(cli: Cl
     done = cli.run("worker", "--tools", "broken", "--replicas", "3")  # ends when all have closed its stderr
     assert (done.code, done.out) == (2, "")
     assert done.err.count("Traceback") == 1
-    assert done.err.startswith("taskserver: module 'broken' failed when it was imported:")
+    assert done.err.startswith("taskserver: module 'broken' failed to import:")
     assert "No module named 'nothing_of_this_name'" in done.err
 
 

@@ -177,7 +177,7 @@ def test_up_starts_nothing_where_the_targets_cannot_be_written(cli: Cli) -> None
     write(cli, FILE.replace("  env:", "  metrics_targets: nowhere/targets.json\n  env:"))
     done = cli.run("up", "--config-file", "config.yaml", URL=cli.env["TASKSERVER_BROKER_URL"], KEY="secret")
     assert done.code == 2
-    assert "the targets for Prometheus cannot be written to" in done.err
+    assert "could not write the targets for Prometheus to" in done.err
     assert cli.ok("worker", "status", "--json").json == []
 
 

@@ -71,7 +71,7 @@ def test_a_failed_job_is_exit_code_1(cli: Cli) -> None:
 def test_waited_long_enough_is_exit_code_5_and_the_job_goes_on(cli: Cli) -> None:
     done = cli.run("submit", "add", "a=1", "--wait", "--timeout", "0.2")
     assert (done.code, done.out) == (5, "")
-    assert "it goes on" in done.err
+    assert "it keeps running" in done.err
     (job,) = cli.ok("job", "list", "--json").json
     assert job["state"] == "queued"
 
@@ -99,9 +99,9 @@ def test_with_tools_their_types_decide(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (("ecko",), "no tool 'ecko' here; did you mean 'echo'?"),
+        (("ecko",), "unknown tool 'ecko'; did you mean 'echo'?"),
         (("add", "a=x"), "argument 'a': expected int, got str"),
-        (("add",), "argument 'a' is missing"),
+        (("add",), "missing argument 'a'"),
         (("add", "a=1", "c=2"), "unknown argument 'c'"),
     ],
 )

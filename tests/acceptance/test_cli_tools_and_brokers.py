@@ -50,7 +50,7 @@ def test_a_module_without_tools_is_told(cli: Cli) -> None:
     (cli.folder / "empty.py").write_text("def forgotten(): ...\n")
     done = cli.run("worker", "--tools", "empty")
     assert done.code == 2
-    assert "there is no tool in empty: put @tool in front of a function" in done.err
+    assert "no tools found in empty: decorate a function with @tool" in done.err
 
 
 def test_doctor_is_content_or_warns(cli: Cli) -> None:

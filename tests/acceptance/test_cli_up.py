@@ -133,7 +133,7 @@ def test_a_module_that_fails_brings_nothing_up(embedded_cli: Cli, how: tuple[str
     done = cli.run("up", "--config-file", "config.yaml", *how)
     assert done.code == 2
     told = done.err[done.err.index("taskserver: module 'broken'") :].splitlines()
-    assert told[0] == "taskserver: module 'broken' failed when it was imported:"
+    assert told[0] == "taskserver: module 'broken' failed to import:"
     assert told[2] == f'  File "{cli.folder}/broken.py", line 1, in <module>'
     assert told[-1] == "ModuleNotFoundError: No module named 'nowhere_to_be_found'" or how == ()
     assert cli.ok("ps").err == "nothing is up\n"

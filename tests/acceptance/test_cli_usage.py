@@ -40,13 +40,13 @@ def test_a_group_alone_prints_its_help_on_stderr(cli: Cli, group: tuple[str, ...
         (("worker", "strat"), "no command 'strat' here; did you mean 'start'?"),
         (("submit",), "Missing argument 'TOOL'"),
         (("submit", "add", "--dealy", "3"), "No such option"),
-        (("submit", "add", "--delay", "soon"), "'soon' is not a time"),
+        (("submit", "add", "--delay", "soon"), "'soon' is not a duration"),
         (("submit", "add", "--timeout", "3"), "--wait"),
         (("submit", "add", "7"), "expected key=value or one JSON object"),
         (("submit", "add", '{"a": 1'), "not a JSON object"),
-        (("submit", "no tool"), "cannot name a tool"),
-        (("submit", "add", "--priority", "11"), "priority 11"),
-        (("submit", "add", "--queue", "a b"), "cannot name a queue"),
+        (("submit", "no tool"), "is not a valid tool name"),
+        (("submit", "add", "--priority", "11"), "priority must be between 1 (most urgent) and 10"),
+        (("submit", "add", "--queue", "a b"), "is not a valid queue name"),
         (("job", "status", "default-123"), "'default-123' is not a job id"),
         (("job", "list", "--state", "lost"), "'lost'"),
         (("queue", "pause", "no-such"), "no queue 'no-such'"),
@@ -73,7 +73,7 @@ def test_what_cannot_be_used_is_one_sentence_and_exit_code_2(cli: Cli, args: tup
 def test_an_unknown_job_is_exit_code_3(cli: Cli, command: str) -> None:
     done = cli.run("job", command, UNKNOWN)
     assert (done.code, done.out) == (3, "")
-    assert done.err == f"taskserver: no job '{UNKNOWN}': the id is unknown, or its record has expired\n"
+    assert done.err == f"taskserver: job '{UNKNOWN}' not found: the id is unknown, or its record has expired\n"
 
 
 @pytest.mark.parametrize(

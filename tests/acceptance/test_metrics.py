@@ -151,9 +151,7 @@ def test_a_port_in_use_is_one_sentence(cli: Cli) -> None:
         for command in (("worker", "--tools", "agent_tools", "--metrics-port", port), ("metrics", "--port", port)):
             done = cli.run(*command)
             assert done.code == 2
-            assert done.err.startswith(
-                f"taskserver: metrics cannot be served on port {port} of 127.0.0.1: address alre"
-            )
+            assert done.err.startswith(f"taskserver: could not serve metrics on port {port} of 127.0.0.1: address alre")
             assert "Traceback" not in done.err
     done = cli.run("worker", "--tools", "agent_tools", "--replicas", "2", "--metrics-port", port)
     assert (done.code, "--metrics-port 0" in done.err) == (2, True)

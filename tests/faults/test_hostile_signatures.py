@@ -93,7 +93,8 @@ async def test_what_is_not_signed_is_a_dead_letter_and_the_slot_is_free(
 ) -> None:
     async with run_worker(pay, signing_keys=keys["ours"], concurrency=1):
         await refused(
-            await client.submit(pay, {"cents": 1}), "the message is not signed, and only signed ones are taken"
+            await client.submit(pay, {"cents": 1}),
+            "the message is not signed, and this worker accepts signed messages only",
         )
         assert await (await signing.submit(pay, {"cents": 2})).result(timeout=PATIENCE) == 2
     assert ran == [2]
@@ -101,7 +102,7 @@ async def test_what_is_not_signed_is_a_dead_letter_and_the_slot_is_free(
 
 async def test_what_is_signed_with_another_key_is_refused(broker_url: str, run_worker: RunWorker, keys: Keys) -> None:
     async with Client(broker_url, signing_keys=keys["theirs"]) as theirs, run_worker(pay, signing_keys=keys["ours"]):
-        await refused(await theirs.submit(pay, {"cents": 1}), "does not fit: it was signed with another key")
+        await refused(await theirs.submit(pay, {"cents": 1}), "is invalid: it was signed with another key")
     assert ran == []
 
 
@@ -140,7 +141,9 @@ async def test_a_signature_that_has_expired_is_refused_until_the_job_is_signed_a
     long_ago = Keyring([b"ours" * 32]).seal("default", key, envelope, start_ms=0)
     job = await plant(broker, signing, long_ago + envelope, key=key)
     async with run_worker(pay, signing_keys=keys["ours"]):
-        await refused(job, "signature expired at 1970-01-08 00:00:00 UTC: run the job again from where the key is")
+        await refused(
+            job, "signature expired at 1970-01-08 00:00:00 UTC: run the job again from a process that has the key"
+        )
         await job.retry()
         assert await signing.job(job.id).result(timeout=PATIENCE) == 5
     assert TTL_MS == 7 * 86_400_000
@@ -207,4 +210,4 @@ async def test_nothing_is_decoded_before_it_was_checked(
     monkeypatch.setattr("taskserver.worker.executor.unpack", decoded)
     async with run_worker(pay, signing_keys=keys["ours"]):
         await refused(await plant(broker, client, b"\x91" * 50_000), "not signed")
-        await refused(await plant(broker, client, b"\xc1" * 50_000), "does not fit")
+        await refused(await plant(broker, client, b"\xc1" * 50_000), "is invalid")

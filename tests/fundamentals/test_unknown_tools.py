@@ -33,6 +33,6 @@ async def test_it_waits_for_a_worker_that_knows_it(
 async def test_but_not_for_ever(client: Client, run_worker: RunWorker) -> None:
     async with run_worker(old, unknown_tool_wait=0.2):
         job = await client.submit(new)
-        with pytest.raises(JobFailed, match="no tool 'new' here"):
+        with pytest.raises(JobFailed, match="unknown tool 'new'"):
             await job.result(timeout=60)
         assert (await job.status()).state is State.DEAD

@@ -143,11 +143,13 @@ SERVER = "task_server:\n  name: task_server\n"
         ("lease: 0.1", "3: task_server.lease: must be at least 0.3, not 0.1"),
         (
             "lease: soon",
-            "3: task_server.lease: 'soon' is not a time: write seconds, or a unit as in 250ms, 90s, 5m, 2h, 1d",
+            "3: task_server.lease: 'soon' is not a duration: write seconds, "
+            "or a number with a unit such as 250ms, 90s, 5m, 2h or 1d",
         ),
         (
             "max_message_bytes: much",
-            "3: task_server.max_message_bytes: 'much' is not a size: write bytes, or a unit as in 512MB, 1.5GB, 2GiB",
+            "3: task_server.max_message_bytes: 'much' is not a size: write bytes, "
+            "or a number with a unit such as 512MB, 1.5GB or 2GiB",
         ),
         (
             "type: celery",
@@ -170,8 +172,9 @@ SERVER = "task_server:\n  name: task_server\n"
         ),
         (
             "queues: [{name: a b}]",
-            "3: task_server.queues[0].name: 'a b' cannot name a queue: use 1 to 64 letters, digits, '_', '.' or '-', "
-            "the first a letter or digit",
+            "3: task_server.queues[0].name: 'a b' is not a valid queue name: "
+            "use 1 to 64 letters, digits, '_', '.' or '-', "
+            "starting with a letter or digit",
         ),
         (
             "queues: [{name: a, wieght: 2}]",
@@ -316,7 +319,7 @@ def test_a_key_of_a_task_server_that_cannot_be(text: str, said: str, loading: Lo
         ),
         (
             "broker: {durability: fsnyc}\n" + SERVER,
-            ":1: broker.durability: durability cannot be 'fsnyc': write memory, fsync, replicas=1 or "
+            ":1: broker.durability: 'fsnyc' is not a durability: use memory, fsync, replicas=1 or "
             "fsync,replicas=1; did you mean 'fsync'?",
         ),
     ],

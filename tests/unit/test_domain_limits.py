@@ -23,21 +23,21 @@ def nested(depth: int) -> bytes:
 
 def test_size_is_bounded_first() -> None:
     check_cost(encode(b"x" * (MAX_BYTES - 5)))
-    with pytest.raises(MessageTooLarge, match=r"of 4,194,305 bytes; at most 4,194,304 are allowed"):
+    with pytest.raises(MessageTooLarge, match=r"4,194,305 bytes, and at most 4,194,304 are allowed"):
         check_cost(bytes(MAX_BYTES + 1))
-    with pytest.raises(MessageTooLarge, match="result of 11 bytes"):
+    with pytest.raises(MessageTooLarge, match="result is too large: 11 bytes"):
         check_cost(bytes(11), "result", max_bytes=10)
 
 
 def test_depth_is_bounded() -> None:
     check_cost(nested(MAX_DEPTH - 1))
-    with pytest.raises(MessageTooLarge, match="nested more than 64 deep"):
+    with pytest.raises(MessageTooLarge, match="nested too deeply: at most 64 levels are allowed"):
         check_cost(nested(MAX_DEPTH + 1))
 
 
 def test_elements_are_bounded() -> None:
     check_cost(encode([0] * (MAX_ELEMENTS - 1)))
-    with pytest.raises(MessageTooLarge, match="more than 200,000 elements"):
+    with pytest.raises(MessageTooLarge, match="too many elements: at most 200,000 are allowed"):
         check_cost(encode([0] * MAX_ELEMENTS))
 
 

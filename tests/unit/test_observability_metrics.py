@@ -131,7 +131,7 @@ def test_targets_are_written_whole_and_removed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
     remove_targets(path)
     remove_targets(path)
-    with pytest.raises(ConfigError, match="cannot be written"):
+    with pytest.raises(ConfigError, match="could not write"):
         write_targets(tmp_path / "none" / "targets.json", {})
 
 

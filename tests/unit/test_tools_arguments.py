@@ -108,9 +108,9 @@ def test_plain_data_become_what_is_annotated(annotation: Any, given: Any, taken:
         (Path, 5, "argument 'x': expected Path, got int"),
         (Colour, "blue", "argument 'x': invalid enum value 'blue'; use one of 'red', 'green'"),
         (Literal["a"] | None, "b", "argument 'x': invalid enum value 'b'; use one of 'a'"),
-        (dict[int, str], {"a": "b"}, "argument 'x': expected int, got str, in a key of it"),
+        (dict[int, str], {"a": "b"}, "argument 'x': expected int, got str, in a key of the object"),
         (Annotated[int, msgspec.Meta(ge=1)], 0, "argument 'x': expected int >= 1"),
-        (Colour, "\ud800", "argument 'x': has text with a lone surrogate"),
+        (Colour, "\ud800", "argument 'x': contains a lone surrogate"),
     ],
 )
 def test_what_does_not_fit_is_said(annotation: Any, given: Any, says: str):
@@ -141,13 +141,13 @@ def test_every_problem_is_named_at_once():
     with pytest.raises(ArgumentsInvalid) as caught:
         check(SUMMARIZE, {"max_words": "5", "ulr": "u"})
     assert str(caught.value) == (
-        "tool 'summarize': argument 'url' is missing; argument 'max_words': expected int, got str; "
+        "tool 'summarize': missing argument 'url'; argument 'max_words': expected int, got str; "
         "unknown argument 'ulr'; did you mean 'url'?"
     )
 
 
 def test_an_unknown_argument_far_from_any_lists_the_known_ones():
-    with pytest.raises(ArgumentsInvalid, match="unknown argument 'zzz'; it takes url, max_words"):
+    with pytest.raises(ArgumentsInvalid, match="unknown argument 'zzz'; the tool takes url, max_words"):
         check(SUMMARIZE, {"url": "u", "zzz": 1})
 
 
@@ -159,7 +159,7 @@ def test_a_flood_of_unknown_arguments_makes_a_short_error():
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(["u"], "expected the arguments as an object with names, got list"), ({5: 1}, "names of arguments are text")],
+    [(["u"], "expected an object with the arguments by name, got list"), ({5: 1}, "argument names must be strings")],
 )
 def test_arguments_have_names(arguments: Any, says: str):
     with pytest.raises(ArgumentsInvalid, match=says):

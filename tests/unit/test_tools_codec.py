@@ -114,13 +114,13 @@ def itself() -> list[Any]:
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        (object(), "a value of type object cannot be sent"),
-        ([{"a": ValueError("x")}], "a value of type ValueError cannot be sent"),
+        (object(), "a value of type object cannot be encoded"),
+        ([{"a": ValueError("x")}], "a value of type ValueError cannot be encoded"),
         (2**70, "an integer of more than 64 bits"),
         ("\ud800", "a lone surrogate"),
-        (itself(), "nested too deep, or contains itself"),
+        (itself(), "nested too deeply, or contains itself"),
         ("x" * 5_000_000, "at most 4,194,304 are allowed"),
-        ([[]] * 300_000, "more than 200,000 elements"),
+        ([[]] * 300_000, "too many elements: at most 200,000 are allowed"),
     ],
 )
 def test_what_cannot_be_sent_is_named(value: Any, says: str):
@@ -139,7 +139,7 @@ class Touchy(BaseModel):
 
 
 def test_whatever_a_type_raises_is_about_the_result():
-    with pytest.raises(ResultInvalid, match="result cannot be encoded"):
+    with pytest.raises(ResultInvalid, match="result could not be encoded"):
         encode(Touchy.model_construct())
     with pytest.raises(ResultInvalid, match=r"result is not of type .*Touchy"):
         decode(encode({}), Touchy)
@@ -147,9 +147,9 @@ def test_whatever_a_type_raises_is_about_the_result():
 
 def test_the_largest_size_can_be_set():
     assert encode("a" * 10, max_bytes=11)
-    with pytest.raises(ResultInvalid, match="report of 12 bytes"):
+    with pytest.raises(ResultInvalid, match="report is too large: 12 bytes"):
         encode("a" * 11, what="report", max_bytes=11)
-    with pytest.raises(ResultInvalid, match="report of 12 bytes"):
+    with pytest.raises(ResultInvalid, match="report is too large: 12 bytes"):
         decode(encode("a" * 11), str, what="report", max_bytes=11)
 
 
@@ -163,7 +163,7 @@ def test_the_largest_size_can_be_set():
         (b"\xc1", Any, "result is not of type"),
         (b"\xa1\xff", str, "result is not of type str"),
         (b"\x91" * 10_000, Any, "result is not of type"),
-        (b"\x91" * 100_000, Any, "nested more than 64 deep"),
+        (b"\x91" * 100_000, Any, "nested too deeply: at most 64 levels are allowed"),
         (b"\x00" * 5_000_000, Any, "at most"),
     ],
 )

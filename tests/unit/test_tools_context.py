@@ -108,16 +108,16 @@ def test_a_cancelled_thread_is_not_held_up():
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan"), float("inf"), "0.5", None])
 def test_a_fraction_outside_0_to_1_is_refused(fraction: Any):
     sink = Buffer()
-    with pytest.raises(ValueError, match="progress takes a fraction from 0 to 1"):
+    with pytest.raises(ValueError, match="progress must be a number between 0 and 1"):
         context(sink).progress(fraction)
     assert sink.reports == []
 
 
 def test_text_that_is_no_string_is_refused():
     ctx = context(Buffer())
-    with pytest.raises(ValueError, match="expected text as a string, got bytes"):
+    with pytest.raises(ValueError, match="expected a string, got bytes"):
         ctx.emit(b"x")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="expected text as a string, got int"):
+    with pytest.raises(ValueError, match="expected a string, got int"):
         ctx.progress(0.5, 5)  # type: ignore[arg-type]
 
 

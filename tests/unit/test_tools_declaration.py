@@ -192,21 +192,21 @@ def test_what_is_not_decorated_is_no_tool():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"timeout": 0}, "timeout must be seconds above zero, or None for no limit, not 0"),
-        ({"timeout": float("inf")}, "timeout must be seconds"),
-        ({"timeout": True}, "timeout must be seconds"),
-        ({"max_retries": -1}, "max_retries must be a whole number from 0, not -1"),
-        ({"max_retries": 1.5}, "max_retries must be an integer"),
-        ({"retry_delay": -1}, "retry_delay must be seconds from 0"),
-        ({"retry_cap": "5"}, "retry_cap must be seconds from 0"),
-        ({"name": "no spaces"}, "'no spaces' cannot name a tool"),
-        ({"name": 5}, "name must be text, not 5"),
-        ({"queue": "-"}, "'-' cannot name a queue"),
-        ({"priority": 11}, "priority 11 is neither"),
-        ({"runs_in": "async"}, "does not suit a sync function"),
-        ({"max_memory": "1GB"}, "max_memory needs runs_in='process'"),
-        ({"runs_in": "process", "max_memory": "1GG"}, "there is no unit 'gg'"),
-        ({"runs_in": "process", "max_memory": 1000}, "max_memory=1000 is too little: at least 64 MB"),
+        ({"timeout": 0}, "timeout must be a positive number of seconds, or None for no limit; not 0"),
+        ({"timeout": float("inf")}, "timeout must be a positive number of seconds"),
+        ({"timeout": True}, "timeout must be a positive number of seconds"),
+        ({"max_retries": -1}, "max_retries must be a non-negative integer, not -1"),
+        ({"max_retries": 1.5}, "max_retries must be a non-negative integer"),
+        ({"retry_delay": -1}, "retry_delay must be a non-negative number of seconds"),
+        ({"retry_cap": "5"}, "retry_cap must be a non-negative number of seconds"),
+        ({"name": "no spaces"}, "'no spaces' is not a valid tool name"),
+        ({"name": 5}, "name must be a string, not 5"),
+        ({"queue": "-"}, "'-' is not a valid queue name"),
+        ({"priority": 11}, "priority must be between 1"),
+        ({"runs_in": "async"}, "is not possible for a sync function"),
+        ({"max_memory": "1GB"}, "max_memory requires runs_in='process'"),
+        ({"runs_in": "process", "max_memory": "1GG"}, "unknown unit 'gg'"),
+        ({"runs_in": "process", "max_memory": 1000}, "max_memory: 1000 is too small: it must be at least 64 MB"),
         ({"runs_in": "threads"}, "did you mean 'thread'?"),
     ],
 )
@@ -223,7 +223,7 @@ def test_bad_options_are_refused_with_function_and_file(options: dict[str, Any],
 def test_an_async_function_cannot_run_in_a_thread():
     async def fetch() -> None: ...
 
-    with pytest.raises(ToolInvalid, match="does not suit an async function"):
+    with pytest.raises(ToolInvalid, match="is not possible for an async function"):
         tool(runs_in="thread")(fetch)
 
 
@@ -260,11 +260,11 @@ class Demanding:
         (generator, "a generator cannot be a tool"),
         (async_generator, "a generator cannot be a tool"),
         (Method.act, "a method cannot be a tool"),
-        (NoRun, "by a method 'run'"),
+        (NoRun, "needs a method 'run'"),
         (Demanding, "__init__ needs a default for 'key'"),
-        ("name", r"options have names, as in @tool\(name=...\)"),
-        (len, "goes on a function or a class"),
-        (lambda: None, "'<lambda>' cannot name a tool"),
+        ("name", r"pass options by name, as in @tool\(name=...\)"),
+        (len, "decorates a function or a class"),
+        (lambda: None, "'<lambda>' is not a valid tool name"),
     ],
 )
 def test_what_cannot_be_called_by_name_is_refused(target: Any, says: str):
@@ -276,7 +276,7 @@ def test_a_second_decorator_is_refused():
     @tool(name="first")
     def once() -> None: ...
 
-    with pytest.raises(ToolInvalid, match="is a tool already, 'first'"):
+    with pytest.raises(ToolInvalid, match="is already the tool 'first'"):
         tool(once)
 
 
@@ -289,7 +289,7 @@ def test_a_decorator_above_tool_is_refused():
     @wraps(inner)
     def outer() -> None: ...
 
-    with pytest.raises(ToolInvalid, match="put @tool on top"):
+    with pytest.raises(ToolInvalid, match="move @tool to the top"):
         tool_of(outer)
 
 
@@ -318,10 +318,10 @@ def ambiguous(x: One | Two) -> None: ...
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        (unresolved, "an annotation cannot be resolved: name 'Missing' is not defined"),
+        (unresolved, "could not resolve an annotation: name 'Missing' is not defined"),
         (two_contexts, "a and b both take the Context"),
         (foreign, "argument 'x' is of type .*Foreign, which cannot be sent"),
-        (returns_foreign, "what it returns is of type .*Foreign, which cannot be sent"),
+        (returns_foreign, "the result is of type .*Foreign, which cannot be sent"),
         (ambiguous, "argument 'x' is of type .*One | .*Two, which cannot be sent"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, Field, SecretBytes, SecretStr
 
 from taskserver import ArgumentsInvalid, BaseMessage, tool
-from taskserver.client.options import Defaults, build
+from taskserver.client.options import Defaults, prepare
 from taskserver.domain.messages import Envelope, ToolExecutionMessage, unpack
 from taskserver.errors import ResultInvalid, ToolInvalid
 from taskserver.tools import Tool, check, codec, describe, parse_key_values, tool_of
@@ -114,7 +114,7 @@ def test_fields_are_known_by_their_types(hint: Any, names: set[str]) -> None:
 
 
 def sent(message: BaseMessage, declared: frozenset[str] = frozenset()) -> tuple[Envelope, Any]:
-    _, job = build(message, {}, Defaults("q", secrets=declared), lambda: "0" * 24, 10_000)
+    _, job = prepare(message, {}, Defaults("q", secrets=declared), lambda: "0" * 24, 10_000)
     envelope = unpack(job.payload)
     return envelope, msgspec.msgpack.decode(envelope.body)
 
@@ -182,7 +182,9 @@ def test_nor_does_one_that_a_type_of_the_users_raises() -> None:
 
 @pytest.mark.parametrize("result", [SecretStr("x"), [SecretBytes(b"x")], Login(user="a", theCode=SecretStr("x"))])
 def test_a_secret_is_no_result(result: Any) -> None:
-    with pytest.raises(ResultInvalid, match=r"result holds a Secret\w+, but is kept and shown in clear: leave it out"):
+    with pytest.raises(
+        ResultInvalid, match=r"result contains a Secret\w+, but is stored and shown unmasked: leave it out"
+    ):
         codec.encode(result)
 
 
@@ -191,5 +193,5 @@ def test_a_tool_that_returns_a_secret_is_refused() -> None:
     async def tell() -> SecretStr:
         return SecretStr("x")
 
-    with pytest.raises(ToolInvalid, match="it returns a SecretStr, but results are kept and shown in clear"):
+    with pytest.raises(ToolInvalid, match="the result is a SecretStr, but results are stored and shown unmasked"):
         _ = known(tell).arguments

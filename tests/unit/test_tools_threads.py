@@ -124,14 +124,14 @@ async def test_a_thread_that_finds_no_memory_to_begin_with_does_not_block_the_ev
 
 
 async def test_a_thread_that_never_began_is_a_failure(monkeypatch):
-    monkeypatch.setattr(threads, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(threads, "CHECK_SECONDS", 0.01)
     monkeypatch.setattr(threading.Thread, "_bootstrap", lambda _: sys.exit())
     with pytest.raises(RuntimeError, match="can't start new thread"):
         await run_in_thread(int, context())
 
 
 async def test_a_cancelled_task_hears_that_its_thread_never_began(monkeypatch):
-    monkeypatch.setattr(threads, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(threads, "CHECK_SECONDS", 0.01)
     monkeypatch.setattr(threading.Thread, "_bootstrap", lambda _: sys.exit())
     ctx = context()
     with pytest.raises(TimeoutError):
@@ -143,7 +143,7 @@ async def test_a_thread_that_dies_before_it_can_tell_is_a_failure(monkeypatch):
     def no_memory(*_: object) -> NoReturn:
         raise MemoryError
 
-    monkeypatch.setattr(threads, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(threads, "CHECK_SECONDS", 0.01)
     monkeypatch.setattr(threads, "_outcome", no_memory)
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     with pytest.raises(RuntimeError, match="can't start new thread"):
@@ -159,7 +159,7 @@ async def test_a_thread_that_begins_after_it_was_given_up_makes_no_call(monkeypa
         bootstrap(thread)
         over.set()
 
-    monkeypatch.setattr(threads, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(threads, "CHECK_SECONDS", 0.01)
     with monkeypatch.context() as until_given_up:
         until_given_up.setattr(threading.Thread, "_bootstrap", late)
         with pytest.raises(RuntimeError, match="can't start new thread"):
@@ -169,18 +169,18 @@ async def test_a_thread_that_begins_after_it_was_given_up_makes_no_call(monkeypa
     assert called == []
 
 
-async def test_a_long_call_is_looked_after_and_ends_as_it_should(monkeypatch):
-    monkeypatch.setattr(threads, "LOOK_SECONDS", 0.3)
-    release, looks, look = threading.Event(), [], threads._Thread._look
+async def test_a_long_call_is_checked_on_and_ends_as_it_should(monkeypatch):
+    monkeypatch.setattr(threads, "CHECK_SECONDS", 0.3)
+    release, checks, check = threading.Event(), [], threads._Thread._check
 
     def count(thread: threads._Thread[bool]) -> None:
-        looks.append(look(thread))
-        if len(looks) == 2:
+        checks.append(check(thread))
+        if len(checks) == 2:
             release.set()
 
-    monkeypatch.setattr(threads._Thread, "_look", count)
+    monkeypatch.setattr(threads._Thread, "_check", count)
     assert await run_in_thread(lambda: release.wait(30), context()) is True
-    assert len(looks) == 2
+    assert len(checks) == 2
 
 
 def test_a_thread_may_end_after_its_loop_was_closed():

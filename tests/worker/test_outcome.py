@@ -78,7 +78,7 @@ ENDINGS: dict[str, tuple[Ending, int]] = {
     "does not end in the last attempt": (Unended(READ), 3),
     "never began": (Unended(None), 1),
     "no attempt left": (UsedUp(READ), 4),
-    "unknown tool": (Unknown(ToolNotFound("no tool 'x' here")), 1),
+    "unknown tool": (Unknown(ToolNotFound("unknown tool 'x'")), 1),
     "unreadable message": (Unreadable(MessageInvalid("noise")), 1),
     "something around the tool failed": (Broken(KeyError("plan")), 1),
 }
@@ -209,7 +209,7 @@ def test_the_time_until_the_next_attempt_is_the_policys() -> None:
         (Raised(READ, AGAIN), 3, logging.WARNING, f"job {job().id} is dead after 3 attempts: ValueError: no luck"),
         (Raised(READ, HOPELESS), 1, logging.WARNING, "failed after 1 attempt: PermanentError: no way"),
         (UsedUp(READ), 4, logging.WARNING, "is a dead letter: all 3 attempts are used up"),
-        (Unknown(ToolNotFound("no tool 'x' here")), 1, logging.INFO, "is left for another worker: no tool 'x' here"),
+        (Unknown(ToolNotFound("unknown tool 'x'")), 1, logging.INFO, "is left for another worker: unknown tool 'x'"),
         (Unreadable(MessageInvalid("noise")), 1, logging.WARNING, "is a dead letter: noise"),
     ],
 )

@@ -216,7 +216,7 @@ async def test_large_arguments_and_results(client: Client, hire: Hire) -> None:
     await hire(heavy.echo, heavy.too_large)
     data = os.urandom(4 * 1024 * 1024 - 1024)
     assert await (await client.submit(heavy.echo, {"data": data})).result(timeout=PATIENCE) == data
-    with pytest.raises(JobFailed, match=r"result of 5,\d+,\d+ bytes; at most 4,194,304") as caught:
+    with pytest.raises(JobFailed, match=r"result is too large: 5,\d+,\d+ bytes, and at most 4,194,304") as caught:
         await (await client.submit(heavy.too_large)).result(timeout=PATIENCE)
     assert caught.value.error_type == "ResultInvalid"
 
@@ -260,7 +260,7 @@ async def test_a_module_that_a_process_cannot_import_is_told_with_its_traceback(
 
     monkeypatch.setenv("IMPORTED", "yes")
     await hire(broken.weigh, heavy.who)
-    with pytest.raises(JobFailed, match="failed when it was imported") as caught:
+    with pytest.raises(JobFailed, match="failed to import") as caught:
         await (await client.submit(broken.weigh)).result(timeout=PATIENCE)
     assert "the weights are not there" in caught.value.error_message
     assert "broken.py" in caught.value.error_message
@@ -294,13 +294,13 @@ def test_what_a_process_could_not_find_is_refused_with_the_fix() -> None:
     @tool(runs_in="process")
     def inside() -> None: ...
 
-    with pytest.raises(ToolInvalid, match="does not work inside of a function; move the tool to the top"):
+    with pytest.raises(ToolInvalid, match="does not work inside a function; move the tool to the top"):
         Toolbox.of(inside)
     own = tool(runs_in="process")(type("Own", (), {"run": lambda self: None, "__module__": "__main__"}))
-    with pytest.raises(ToolInvalid, match="does not work in the program itself; move the tool to a module"):
+    with pytest.raises(ToolInvalid, match="does not work in the main program; move the tool to a module"):
         Toolbox.of(own)
 
 
 async def test_outside_of_a_worker_there_are_no_processes() -> None:
-    with pytest.raises(ToolInvalid, match="tool 'who' runs in a process, and only a running worker has any"):
+    with pytest.raises(ToolInvalid, match="tool 'who' runs in a process, which only a running worker can provide"):
         await runner_of(tool_of(heavy.who)).run({}, None)  # type: ignore[arg-type]

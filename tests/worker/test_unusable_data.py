@@ -84,7 +84,7 @@ async def test_a_message_type_that_nobody_consumes_waits_and_is_then_a_dead_lett
 
     await hire(fine, unknown_tool_wait=0.3)
     job = await client.send(Unknown(text="x"))
-    with pytest.raises(JobFailed, match="nobody here consumes messages of type 'Unknown'"):
+    with pytest.raises(JobFailed, match="no consumer is registered for message type 'Unknown'"):
         await job.result(timeout=PATIENCE)
     status = await job.status()
     assert status.state is State.DEAD

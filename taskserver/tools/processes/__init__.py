@@ -1,8 +1,8 @@
-"""CPU-bound tools in processes of their own, which can be killed.
+"""Runs CPU-bound tools in processes, which can be killed.
 
-Start at ``pool.py``: what a worker owns. Each of its processes is seen from the worker in ``process.py``, and runs
-``child.py`` itself; between them goes what ``wire.py`` lists. Nothing is pickled: a process is told where its tools are
-defined, and what it answers is data.
+Start with ``pool.py``, the pool that a worker owns. ``process.py`` is one process as its worker sees it, ``child.py``
+is what runs inside the process, and ``wire.py`` lists the messages between them. Nothing is pickled: a process is told
+where its tools are defined, and answers with data.
 """
 
 from taskserver.tools.processes.memory import resident_bytes

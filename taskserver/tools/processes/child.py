@@ -1,8 +1,8 @@
-"""What a process of tools does: import their modules once, and run one job after the other.
+"""What runs inside a tool process: it imports the tools' modules once, and runs one job after the other.
 
-It must not outlive its worker, however that ends. Three things see to that: the line on which its jobs come breaks; a
-thread notices the end of a pipe that only the worker holds, also while a tool runs; and on Linux the kernel kills it,
-also while a tool holds the interpreter lock.
+It must not outlive its worker, however that ends. Three things make sure of that: the link to the worker breaks; a
+thread notices the end of a pipe that only the worker holds open, even while a tool is running; and on Linux the kernel
+kills it, even while a tool holds the interpreter lock.
 """
 
 from __future__ import annotations
@@ -41,40 +41,40 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def live(end: socket.socket, life: int, crash: int, parent: int) -> None:
-    """Run jobs until the worker closes the line."""
+    """Run jobs until the worker closes the link."""
     _stay_with(parent, life)
     faulthandler.enable(crash, all_threads=False)
     for descriptor in (end.fileno(), life, crash):
         os.set_inheritable(descriptor, False)
-    line = WorkerLink(end)
-    os.register_at_fork(after_in_child=line.close)
-    welcome = line.receive()
+    link = WorkerLink(end)
+    os.register_at_fork(after_in_child=link.close)
+    welcome = link.receive()
     if not isinstance(welcome, Welcome):
         return
-    telling = Relay(line)
-    relay_logs(line, welcome.loglevel)
-    tools = _Tools(welcome, telling)
-    line.send(ProcessReady())
+    relay = Relay(link)
+    relay_logs(link, welcome.loglevel)
+    tools = _Tools(welcome, relay)
+    link.send(ProcessReady())
     for number in range(1, welcome.most_jobs + 1):
-        job = line.receive()
+        job = link.receive()
         if not isinstance(job, ProcessJob):
             return
-        line.send(Begun(job.number))
+        link.send(Begun(job.number))
         answer = tools.run(job, spent=number == welcome.most_jobs)
-        line.send(answer)
+        link.send(answer)
         if answer.spent:
             return
 
 
 def _stay_with(parent: int, life: int) -> None:
-    """End with the worker, but not by signals that are meant for it and come to all: of terminals, service managers."""
+    """End with the worker, but ignore signals from terminals and service managers, which the worker handles."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before that was said
+    if os.getppid() != parent:  # it ended before this took effect
         os._exit(0)
     threading.Thread(target=_watch, args=(life,), name="taskserver life", daemon=True).start()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _ignore)  # not SIG_IGN, which programs that a tool starts would inherit
+        signal.signal(number, _ignore)  # not SIG_IGN, which programs started by a tool would inherit
 
 
 def _ignore(_: int, __: FrameType | None) -> None:
@@ -82,41 +82,41 @@ def _ignore(_: int, __: FrameType | None) -> None:
 
 
 def _watch(life: int) -> None:
-    os.read(life, 1)  # nothing is ever written there
-    os.killpg(0, signal.SIGKILL)  # with the programs that the tool has started
+    os.read(life, 1)  # returns when the worker has ended: nothing is ever written
+    os.killpg(0, signal.SIGKILL)  # including programs that the tool has started
 
 
 class _Tools:
-    """The tools of this process, imported; those that could not be with the reason."""
+    """The imported tools of this process; for those that failed to import, the error."""
 
-    def __init__(self, welcome: Welcome, telling: Relay) -> None:
+    def __init__(self, welcome: Welcome, relay: Relay) -> None:
         self._max_result_bytes = welcome.max_result_bytes
-        self._telling = telling
+        self._relay = relay
         self._calls: dict[str, Call | BaseException] = {
             name: _imported(reference) for name, reference in welcome.tools.items()
         }
 
     def run(self, job: ProcessJob, *, spent: bool) -> Returned | Raised:
-        """Run a job, and say what came of it. With ``spent`` it is the last one."""
+        """Run a job and return how it ended. If ``spent``, it is the last job of this process."""
         call = self._calls[job.tool]
-        if not isinstance(call, Call):  # perhaps the next process has more luck: whatever failed may be there then
+        if not isinstance(call, Call):  # the next process may succeed: what was missing may exist by then
             return Raised(job.number, _brief(unredacted_failure(call)), permanent=False, spent=True)
         try:
             with limited(job.max_memory):
-                returned = call.run_to_its_end(job.arguments, self._context(job))
+                returned = call.run_blocking(job.arguments, self._context(job))
                 result = codec.encode(returned, max_bytes=self._max_result_bytes)
             return Returned(job.number, result, spent)
-        except BaseException as error:  # noqa: BLE001 - whatever a tool raises is told
+        except BaseException as error:  # noqa: BLE001 - whatever a tool raises is reported
             failure = unredacted_failure(error)
             spent = spent or isinstance(error, MemoryError)
             if isinstance(error, MemoryError) and job.max_memory is not None:
                 failure = Failure(failure.type, _too_much(failure.message, job.max_memory), failure.traceback)
             return Raised(job.number, _brief(failure), is_permanent(error), spent)
         finally:
-            self._telling.number = 0
+            self._relay.number = 0
 
     def _context(self, job: ProcessJob) -> Context:
-        self._telling.number = job.number
+        self._relay.number = job.number
         return Context(
             job_id=job.job_id,
             queue=job.queue,
@@ -125,22 +125,22 @@ class _Tools:
             idempotency_key=job.idempotency_key,
             session_id=job.session_id,
             tags=job.tags,
-            sink=self._telling.of(job.number),
+            sink=self._relay.of(job.number),
         )
 
 
 def _imported(reference: ToolReference) -> Call | BaseException:
     try:
         return Call(tool_at(reference))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is told to whoever needs the tool
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - reported to jobs that need the tool
         return error
 
 
 def _too_much(message: str, most: int) -> str:
-    said = f"{message}; " if message else ""
-    return f"{said}the process may hold no more than its max_memory of {size_text(most)}"
+    start = f"{message}; " if message else ""
+    return f"{start}the process reached its max_memory of {size_text(most)}"
 
 
 def _brief(failure: Failure) -> Failure:
-    """Cut to what a frame holds; the worker cuts again, when it has taken the secrets out."""
+    """The failure cut to what a frame can hold; the worker cuts it again after masking secrets."""
     return Failure(failure.type, failure.message[:MOST_CHARACTERS], failure.traceback[-MOST_CHARACTERS:])

@@ -1,8 +1,8 @@
-"""How much memory a process holds, and keeping it from taking more.
+"""Measures and limits the memory of a process.
 
-Resident memory is what the kernel counts, and it can be looked at on every system; but only afterwards. On Linux the
-kernel also refuses memory beyond ``RLIMIT_DATA`` (getrlimit(2)): private memory that can be written to, touched or not.
-macOS does not enforce that limit.
+Resident memory can be measured on every system, but only after it was allocated. On Linux the kernel also refuses
+memory beyond ``RLIMIT_DATA`` (getrlimit(2)): private memory that can be written to, touched or not. macOS does not
+enforce that limit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LINUX = sys.platform == "linux"
 
 
 async def resident_bytes(pid: int | None = None) -> int | None:
-    """Resident memory of a process, by default this one; None if it has ended or cannot be looked at."""
+    """Resident memory of a process, by default this one; None if it has ended or cannot be measured."""
     pid = pid or os.getpid()
     return _from_proc(pid) if _LINUX else await from_ps(pid)
 
@@ -32,19 +32,19 @@ def _from_proc(pid: int) -> int | None:
 
 
 async def from_ps(pid: int) -> int | None:
-    """The same where there is no ``/proc``: as ps(1) of POSIX says."""
+    """As ``resident_bytes``, by POSIX ps(1), for systems without ``/proc``."""
     ps = await asyncio.create_subprocess_exec(
         *("ps", "-o", "rss=", "-p", str(pid)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    said, _ = await ps.communicate()
-    return int(said) * 1024 if said.strip().isdigit() else None
+    output, _ = await ps.communicate()
+    return int(output) * 1024 if output.strip().isdigit() else None
 
 
 @contextmanager
 def limited(most: int | None) -> Iterator[None]:
-    """Inside the block this process gets no more private memory than ``most`` bytes, where the system can do that."""
+    """Limit this process's private memory to ``most`` bytes inside the block, where the system can do that."""
     if most is None or not _LINUX:
         yield
         return

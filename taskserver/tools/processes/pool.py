@@ -1,7 +1,8 @@
-"""The processes of one worker in which its CPU-bound tools run.
+"""The processes in which a worker runs its CPU-bound tools.
 
-They start when a job needs one and none is idle, never more than the worker has slots; they stay warm, the last used
-first in line, and end after a while without a job. One that was killed is replaced when the next job needs it.
+A process is started when a job needs one and none is idle; there are never more than the worker has slots. They stay
+warm, the last used is used first, and a process that has been idle for a while ends. A process that was killed is
+replaced when the next job needs it.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from taskserver.tools.processes.wire import ProcessJob, Welcome
 from taskserver.tools.tool import Tool
 
 IDLE_SECONDS = 60.0
-"""How long a process stays without a job."""
+"""How long a process may be idle before it ends."""
 MOST_JOBS = 10_000
-"""Jobs after which a process is replaced: what leaks in a tool's libraries does not add up for ever."""
+"""Number of jobs after which a process is replaced, so that leaks in a tool's libraries do not add up for ever."""
 
 log = logging.getLogger("taskserver.worker")
 
@@ -35,9 +36,9 @@ class ProcessPool:
     """Runs tools in processes.
 
     Args:
-        size: Processes at most.
-        tools: The worker's tools; those that run elsewhere are passed over.
-        max_result_bytes: The largest result that is kept.
+        size: Maximum number of processes.
+        tools: The worker's tools; those that do not run in a process are skipped.
+        max_result_bytes: Maximum size of a result in bytes.
 
     Raises:
         ToolInvalid: if a process could not find one of the tools.
@@ -56,16 +57,16 @@ class ProcessPool:
 
     @property
     def count(self) -> int:
-        """How many processes there are, those counted that start or are about to end."""
+        """Number of processes, including those that are starting or ending."""
         return len(self._all)
 
     async def run(self, tool: Tool, arguments: Mapping[str, Any], context: Context) -> Any:
-        """Run a tool in a process that is free, and return its result as plain data.
+        """Run a tool in a free process, and return its result as plain data.
 
-        When this is cancelled, the process is killed; one that has only begun to start may go on.
+        When this is cancelled, the process is killed; one that is still starting may continue to.
 
         Raises:
-            RaisedInProcess: if the tool raised; also a ``PermanentError``, if another attempt would not help.
+            RaisedInProcess: if the tool raised an error; also a ``PermanentError`` if another attempt would not help.
             ToolCrashed: if the process ended.
         """
 
@@ -95,7 +96,7 @@ class ProcessPool:
         raise ended
 
     async def close(self) -> None:
-        """End all processes, and return when they are gone; those that run a job are killed."""
+        """End all processes and wait until they are gone; those that are running a job are killed."""
         self._closed = True
         for task in self._starting:
             task.cancel()
@@ -129,7 +130,7 @@ class ProcessPool:
             raise
 
     def _give(self, process: ToolProcess) -> None:
-        """A process is free: for who waits longest, or for later."""
+        """Give a free process to whoever has waited longest, or keep it for later."""
         if not process.usable or self._closed:
             process.dismiss()
             return
@@ -154,13 +155,13 @@ class ProcessPool:
         process.dismiss()
 
     def _start_some(self) -> None:
-        """Start as many processes as there are waiters without one on its way, and room."""
+        """Start a process for each waiter for whom none is starting yet, up to the maximum."""
         wanted = sum(not free.done() for free in self._waiting) - len(self._starting)
         for _ in range(min(wanted, self._size - len(self._all))):
             try:
                 process = ToolProcess.spawn(self._lifeline())
             except OSError as error:
-                self._fail_one(ToolCrashed(f"no process for tools could be started: {error}"))
+                self._fail_one(ToolCrashed(f"could not start a tool process: {error}"))
                 continue
             self._all.add(process)
             process.ended.add_done_callback(partial(self._gone, process))
@@ -174,14 +175,14 @@ class ProcessPool:
         level = min(root.level or logging.WARNING, tools.getEffectiveLevel())
         try:
             await process.ready(Welcome(self._references, level, self._max_result_bytes, MOST_JOBS))
-        except Exception as error:  # noqa: BLE001 - whoever waits is told
+        except Exception as error:  # noqa: BLE001 - raised to whoever waits
             process.kill()
             self._fail_one(error)
         except BaseException:
             process.kill()
             raise
         else:
-            log.debug("process %d for tools was ready after %.2f s", process.pid, time.monotonic() - begun)
+            log.debug("tool process %d was ready after %.2f s", process.pid, time.monotonic() - begun)
             self._give(process)
 
     def _fail_one(self, error: Exception) -> None:
@@ -195,11 +196,11 @@ class ProcessPool:
             self._start_some()
 
     def _lifeline(self) -> int:
-        """The reading end of a pipe whose other end is only here: it breaks when this process ends, however it does."""
+        """The reading end of a pipe that only this process writes to: it ends with this process."""
         if self._life is None:
             self._life = os.pipe()
         return self._life[0]
 
 
 processes: ContextVar[ProcessPool] = ContextVar("processes")
-"""The processes of the worker whose attempt is running in this context."""
+"""The process pool of the worker whose attempt is running in this context."""

@@ -1,4 +1,4 @@
-"""One process of tools, as its worker sees it."""
+"""One tool process, as its worker sees it."""
 
 from __future__ import annotations
 
@@ -39,36 +39,36 @@ from taskserver.tools.processes.wire import (
 )
 
 START_SECONDS = 120.0
-"""How long the modules of tools may take to be imported."""
+"""How long importing the tools' modules may take."""
 WATCH_SECONDS = 0.1
-"""How often the memory of a tool with ``max_memory`` is looked at."""
+"""How often the memory of a tool with ``max_memory`` is measured."""
 LEAVE_SECONDS = 1.0
-"""How long a process that is not needed any more may take to end by itself."""
+"""How long a process that is no longer needed may take to end by itself."""
 
 _PROGRAM = str(Path(__file__).with_name("start.py"))
 
 log = logging.getLogger("taskserver.worker")
 
 
-class _RaisedForGood(RaisedInProcess, PermanentError):
-    """What a tool raised in its process, where another attempt would not help."""
+class _RaisedPermanent(RaisedInProcess, PermanentError):
+    """A tool raised an error after which another attempt would not help."""
 
 
 class NotBegun(ToolCrashed):
-    """The process ended before it had the job: another one may be given it."""
+    """The process ended before it received the job, which can be given to another one."""
 
 
 class ToolProcess:
     """A process that runs one job at a time. ``spawn`` makes it.
 
     Attributes:
-        spent: It runs no more jobs.
-        ended: Completes when it is gone, and its id may be another's.
+        spent: Whether it takes no more jobs.
+        ended: Completes when it is gone; its process id may be reused from then on.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], line: socket.socket, crash: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], link: socket.socket, crash: int) -> None:
         self._process = process
-        self._socket = line
+        self._socket = link
         self._crash = crash
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -82,21 +82,21 @@ class ToolProcess:
 
     @classmethod
     def spawn(cls, life: int) -> Self:
-        """Start a process. Not by fork, which would copy locks and connections; ``life`` is a pipe's reading end.
+        """Start a process, not by fork, which would copy locks and connections; ``life`` is a pipe's reading end.
 
         Raises:
             OSError: if there is no memory, or no more processes are allowed.
         """
         ours, theirs = socket.socketpair()
         crash, last_words = os.pipe()
-        os.set_blocking(last_words, False)  # nobody reads before it is dead
+        os.set_blocking(last_words, False)  # read only after it has ended
         inherited = (theirs.fileno(), life, last_words)
         try:
             process = subprocess.Popen(  # noqa: S603 - this very interpreter
                 [sys.executable, "-u", "-P", _PROGRAM, *map(str, inherited)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=inherited,
-                process_group=0,  # a terminal's Ctrl-C is the worker's business; and all of it can be killed at once
+                process_group=0,  # Ctrl-C is handled by the worker, and the whole group can be killed at once
             )
         except BaseException:
             ours.close()
@@ -114,33 +114,34 @@ class ToolProcess:
 
     @property
     def usable(self) -> bool:
-        """Whether it may be given another job."""
+        """Whether it can be given another job."""
         return not self.spent and self._reaping is None and self._process.poll() is None
 
     async def ready(self, welcome: Welcome) -> None:
-        """Wait until it takes jobs.
+        """Wait until it accepts jobs.
 
         Raises:
-            ToolCrashed: if it ended before, or took too long.
+            ToolCrashed: if it ended before that, or took too long.
         """
         self._reader, self._writer = await asyncio.open_unix_connection(sock=self._socket)
         self._writer.write(_greeting() + frame(welcome))
         try:
             async with asyncio.timeout(START_SECONDS):
-                while not isinstance(answer := await self._answer("before it took jobs"), ProcessReady):
+                while not isinstance(answer := await self._answer("before it accepted jobs"), ProcessReady):
                     self._log(answer)
         except TimeoutError:
             raise ToolCrashed(
-                f"the process for tools was not ready within {START_SECONDS:g} s: do their modules hang when imported?"
+                f"the tool process was not ready within {START_SECONDS:g} s: "
+                "check that its modules do not hang on import"
             ) from None
 
     async def run(self, make: Callable[[int], ProcessJob], context: Context) -> Any:
-        """Run a job, pass on what it tells, and return the result as plain data.
+        """Run a job, pass on its reports and log records, and return the result as plain data.
 
-        However this ends but by the tool's own result or error, the process is killed: also when it is cancelled.
+        The process is killed unless the tool returns or raises, for example when this is cancelled.
 
         Raises:
-            RaisedInProcess: if the tool raised; also a ``PermanentError``, if another attempt would not help.
+            RaisedInProcess: if the tool raised an error; also a ``PermanentError`` if another attempt would not help.
             NotBegun: if the process ended before the tool was called.
             ToolCrashed: if it ended later.
         """
@@ -181,10 +182,10 @@ class ToolProcess:
                     self._log(answer)
 
     async def _answer(self, when: str, max_memory: int | None = None) -> ProcessMessage:
-        """What it says next.
+        """The next message from the process.
 
         Raises:
-            ToolCrashed: if it says nothing any more, or nonsense.
+            ToolCrashed: if the process has ended, or sent something invalid.
         """
         assert self._reader is not None  # noqa: S101 - it was started
         try:
@@ -198,11 +199,11 @@ class ToolProcess:
         except msgspec.MsgspecError:
             length = -1
         self.kill()
-        raise ToolCrashed(f"the process said what makes no sense {when}: was its memory damaged? It was killed")
+        raise ToolCrashed(f"the process sent an invalid message {when}, and was killed: its memory may be corrupted")
 
     def _log(self, answer: ProcessMessage) -> None:
-        """A line that was logged there is logged here, in the context of the attempt that is running."""
-        if not isinstance(answer, Logged):  # of a job that is over
+        """Log a record of the process here, in the context of the attempt that is running."""
+        if not isinstance(answer, Logged):  # from an earlier job
             return
         logger = logging.getLogger(answer.logger)
         if not logger.isEnabledFor(answer.level):
@@ -222,7 +223,7 @@ class ToolProcess:
         logger.handle(record)
 
     async def _watch(self, most: int | None) -> None:
-        """Kill it when it holds more resident memory than it may: what ``RLIMIT_DATA`` does not count, or no system."""
+        """Kill the process if its resident memory exceeds the maximum; ``RLIMIT_DATA`` does not cover everything."""
         while most is not None:
             await asyncio.sleep(WATCH_SECONDS)
             held = await resident_bytes(self.pid)
@@ -232,13 +233,13 @@ class ToolProcess:
                 return
 
     def kill(self) -> None:
-        """End it now, with all programs that it has started, whatever it is doing."""
+        """Kill the process and all programs that it has started, whatever it is doing."""
         self.spent = True
         self._signal()
         self._reap_soon(0)
 
     def dismiss(self) -> None:
-        """Let it end by itself, for it is idle; kill it if it does not."""
+        """Let the idle process end by itself; kill it if it does not."""
         self.spent = True
         if self._writer is not None:
             self._writer.close()
@@ -246,7 +247,7 @@ class ToolProcess:
 
     def _signal(self) -> None:
         if self._process.returncode is None:
-            with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of one that is a zombie already
+            with suppress(ProcessLookupError, PermissionError):  # macOS raises the latter for a zombie
                 os.killpg(self.pid, signal.SIGKILL)
 
     def _reap_soon(self, patience: float) -> None:
@@ -254,7 +255,7 @@ class ToolProcess:
             self._reaping = asyncio.create_task(self._reap(patience))
 
     async def _reaped(self) -> None:
-        """Its line is broken: it is dying, or has to."""
+        """Wait until a process whose link is broken has ended; kill it if need be."""
         self._reap_soon(LEAVE_SECONDS)
         await asyncio.shield(self.ended)
 
@@ -266,7 +267,7 @@ class ToolProcess:
                 self._signal()
             await asyncio.sleep(pause)
             pause = min(2 * pause, 0.05)
-        self._signal()  # what it has started, while nobody else can have its id yet
+        self._signal()  # programs that it has started, before its id can be reused
         self._process.wait()
         if self._writer is not None:
             self._writer.close()
@@ -276,19 +277,19 @@ class ToolProcess:
         self.ended.set_result(None)
 
     def _has_ended(self) -> bool:
-        """Whether it has; its id is kept where the system can look without reaping (macOS from Python 3.13 on)."""
+        """Whether it has ended, if possible without releasing its process id (on macOS since Python 3.13)."""
         if not hasattr(os, "waitid"):
             return self._process.poll() is not None
         try:
             return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        except ChildProcessError:  # ``usable`` has seen it end
+        except ChildProcessError:  # ``usable`` has already reaped it
             return True
 
     def _read_crash(self) -> str:
         os.set_blocking(self._crash, False)
         try:
             return os.read(self._crash, 64 * 1024).decode("utf-8", "replace")
-        except BlockingIOError:  # nothing, and somebody still holds the other end
+        except BlockingIOError:  # nothing was written, and another process still holds the other end
             return ""
         finally:
             os.close(self._crash)
@@ -296,7 +297,7 @@ class ToolProcess:
     def _how_it_ended(self, max_memory: int | None) -> str:
         code = self._process.returncode
         if self._held is not None and max_memory is not None:
-            return f"held {size_text(self._held)}, more than its max_memory of {size_text(max_memory)}, and was killed"
+            return f"used {size_text(self._held)}, more than its max_memory of {size_text(max_memory)}, and was killed"
         if code >= 0:
             return f"ended with exit code {code}"
         with suppress(ValueError):
@@ -306,16 +307,16 @@ class ToolProcess:
 
 
 _WHY = {
-    "SIGSEGV": " (it touched memory that is not its own)",
-    "SIGKILL": " (by somebody, or by the kernel because memory was out)",
+    "SIGSEGV": " (it accessed invalid memory)",
+    "SIGKILL": " (by a user, or by the kernel because the machine was out of memory)",
 }
 
 
 def _greeting() -> bytes:
-    """Who the worker is, and where it looks modules up; read before anything of ours is imported."""
-    return json.dumps([os.getpid(), [os.path.abspath(place) for place in sys.path]]).encode() + b"\n"
+    """The worker's process id and module path, which the process reads before it imports anything of ours."""
+    return json.dumps([os.getpid(), [os.path.abspath(path) for path in sys.path]]).encode() + b"\n"
 
 
 def _raised(failure: Failure, permanent: bool) -> RaisedInProcess:
-    kind = _RaisedForGood if permanent else RaisedInProcess
+    kind = _RaisedPermanent if permanent else RaisedInProcess
     return kind(failure.type, failure.message, failure.traceback)

@@ -1,4 +1,4 @@
-"""What a tool tells while it runs in a process, on its way to the worker: progress, output and log lines."""
+"""Relays progress, output and log records from a tool process to its worker."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
 class Relay:
-    """Knows which job runs now.
+    """Knows which job is running.
 
     Attributes:
-        number: Of the job; 0 between two.
+        number: Number of the job; 0 between jobs.
     """
 
-    def __init__(self, line: WorkerLink) -> None:
-        self.line = line
+    def __init__(self, link: WorkerLink) -> None:
+        self.link = link
         self.number = 0
 
     def of(self, number: int) -> JobSink:
-        """Where the reports of a job go."""
+        """The sink for a job's reports."""
         return JobSink(self, number)
 
 
 class JobSink:
-    """Takes the reports of one job (``tools.context.Sink``); when the worker is busy, the line makes them wait."""
+    """Takes the reports of one job (``tools.context.Sink``); while the worker is busy, sending blocks."""
 
-    def __init__(self, telling: Relay, number: int) -> None:
-        self._telling = telling
+    def __init__(self, relay: Relay, number: int) -> None:
+        self._relay = relay
         self._number = number
 
     def put(self, report: Report) -> bool:
-        """Tell it at once; what a thread says that outlived its job is dropped."""
-        if self._telling.number == self._number:
-            self._telling.line.send(Reported(self._number, report))
+        """Send it at once; reports from a thread that outlived its job are dropped."""
+        if self._relay.number == self._number:
+            self._relay.link.send(Reported(self._number, report))
         return True
 
     async def room(self) -> None:
@@ -47,23 +47,23 @@ class JobSink:
         """There is always room."""
 
 
-def relay_logs(line: WorkerLink, level: int) -> None:
-    """Hand everything that is logged in this process from ``level`` on to the worker."""
-    logging.basicConfig(level=level, handlers=[_RelayHandler(line)], force=True)
+def relay_logs(link: WorkerLink, level: int) -> None:
+    """Send all log records of this process from ``level`` on to the worker."""
+    logging.basicConfig(level=level, handlers=[_RelayHandler(link)], force=True)
 
 
 class _RelayHandler(logging.Handler):
-    """Sends records. Their texts are made here: what they were made of may not be sent."""
+    """Sends records. Messages are formatted here, since their arguments may be of any type."""
 
-    def __init__(self, line: WorkerLink) -> None:
+    def __init__(self, link: WorkerLink) -> None:
         super().__init__()
-        self._line = line
+        self._link = link
         self._formatter = logging.Formatter()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._line.send(self._logged(record))
-        except Exception:  # noqa: BLE001 - a log line must not fail its job
+            self._link.send(self._logged(record))
+        except Exception:  # noqa: BLE001 - a log record must not make its job fail
             return
 
     def _logged(self, record: logging.LogRecord) -> Logged:
@@ -82,7 +82,7 @@ class _RelayHandler(logging.Handler):
 
 
 def _text(text: str | None) -> str | None:
-    """What has a form in UTF-8, and is not endless."""
+    """The text, valid as UTF-8 and of limited length."""
     return text and text[:MOST_CHARACTERS].encode("utf-8", "replace").decode()
 
 

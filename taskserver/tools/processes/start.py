@@ -1,7 +1,7 @@
-"""The program of a tool's process: it learns where modules are looked up, as in its worker, and goes on in ``child``.
+"""The program of a tool process: it takes over the worker's module path, and continues in ``child``.
 
-It is started by its file, without a package around it: until it knows the worker's path it imports what comes with
-Python only.
+It is started by its file, not as part of the package: until it knows the worker's module path it imports only the
+standard library.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import socket
 import sys
 
 
-def start(line: int, life: int, crash: int) -> None:
-    """Begin.
+def start(link: int, life: int, crash: int) -> None:
+    """Start the process.
 
     Args:
-        line: File descriptor of the socket on which jobs come.
-        life: Of a pipe that ends when the worker does.
-        crash: Of a pipe that takes the last words of the interpreter.
+        link: File descriptor of the socket to the worker.
+        life: File descriptor of a pipe that ends with the worker.
+        crash: File descriptor of a pipe for the interpreter's output when it crashes.
     """
-    end = socket.socket(fileno=line)
-    told = b""
-    while not told.endswith(b"\n"):
+    end = socket.socket(fileno=link)
+    greeting = b""
+    while not greeting.endswith(b"\n"):
         piece = end.recv(1)
         if not piece:
             return
-        told += piece
-    parent, path = json.loads(told)
+        greeting += piece
+    parent, path = json.loads(greeting)
     sys.path[:] = path
     from taskserver.tools.processes.child import live
 

@@ -1,17 +1,19 @@
-"""What goes between a worker and the processes of its tools: msgspec structs, each behind its length.
+"""The messages between a worker and its tool processes: msgspec structs, each preceded by its length.
 
-========  ==========  ==============================================================
-to        struct      when
-========  ==========  ==============================================================
-process   Welcome     first
-worker    ProcessReady       its modules are imported, or it is known which are not
-process   ProcessJob         it may run one
-worker    Begun       it has the job: until then, another process may be given it
-worker    Reported        the tool reports progress or output
-worker    Logged      something was logged there
-worker    Returned    the tool returned
-worker    Raised      it did not
-========  ==========  ==============================================================
+========  ============  =====================================================================
+to        struct        when
+========  ============  =====================================================================
+process   Welcome       first
+worker    ProcessReady  the modules were imported, or failed to import
+process   ProcessJob    there is a job to run
+worker    Begun         it has the job: until then, the job can be given to another process
+worker    Reported      the tool reports progress or output
+worker    Logged        something was logged
+worker    Returned      the tool returned
+worker    Raised        the tool raised an error, or could not be called
+========  ============  =====================================================================
+
+The tags of renamed structs are their former names.
 """
 
 from __future__ import annotations
@@ -28,9 +30,9 @@ from taskserver.domain.job import Failure
 from taskserver.domain.limits import MAX_BYTES
 
 MOST_BYTES = 2 * MAX_BYTES
-"""The longest frame that a worker takes: the largest result, and something around it."""
+"""Maximum size of a frame that a worker accepts: the largest result, and some more."""
 MOST_CHARACTERS = 256 * 1024
-"""The longest text of an error or a log line."""
+"""Maximum length of the text of an error or a log record."""
 HEAD = struct.Struct(">I")
 
 
@@ -42,13 +44,13 @@ class ToolReference(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """What a process is told first.
+    """The first message to a process.
 
     Attributes:
-        tools: Where each is defined, by the tool's name.
-        loglevel: Lines below it are not told.
-        max_result_bytes: The largest result that is kept.
-        most_jobs: After so many it ends, to be replaced.
+        tools: Where each tool is defined, by the tool's name.
+        loglevel: Log records below this level are not sent.
+        max_result_bytes: Maximum size of a result in bytes.
+        most_jobs: Number of jobs after which the process ends, to be replaced.
     """
 
     tools: dict[str, ToolReference]
@@ -58,10 +60,10 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class ProcessJob(msgspec.Struct, frozen=True, array_like=True, tag="Job"):
-    """One attempt: the tool, its arguments as plain data, what its Context says, and what it may take.
+    """One attempt: the tool, its arguments as plain data, the contents of its Context, and its memory limit.
 
     Attributes:
-        number: Rises with each; whatever is told of it carries it.
+        number: Rises with each job; all messages about the job contain it.
     """
 
     number: int
@@ -78,11 +80,11 @@ class ProcessJob(msgspec.Struct, frozen=True, array_like=True, tag="Job"):
 
 
 class ProcessReady(msgspec.Struct, frozen=True, array_like=True, tag="Ready"):
-    """The process takes jobs."""
+    """The process accepts jobs."""
 
 
 class Begun(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """The process has the job, and calls the tool next."""
+    """The process has received the job, and calls the tool next."""
 
     number: int
 
@@ -95,7 +97,7 @@ class Reported(msgspec.Struct, frozen=True, array_like=True, tag="Said"):
 
 
 class Logged(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """A line of the log: fields of a ``logging.LogRecord``, its text made and its traceback written already."""
+    """A log record: fields of a ``logging.LogRecord``, with its message and traceback formatted."""
 
     logger: str
     level: int
@@ -122,10 +124,10 @@ class Returned(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Raised(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """The tool raised, or could not be called.
+    """The tool raised an error, or could not be called.
 
     Attributes:
-        failure: What, as text.
+        failure: The error as text.
         permanent: Whether another attempt would not help.
         spent: As with ``Returned``.
     """
@@ -145,30 +147,30 @@ _decode_worker_message = msgspec.msgpack.Decoder(WorkerMessage).decode
 
 
 def frame(message: WorkerMessage | ProcessMessage) -> bytes:
-    """The bytes that go over the line."""
+    """The message as bytes, preceded by their length."""
     data = _encode(message)
     return HEAD.pack(len(data)) + data
 
 
 class WorkerLink:
-    """The process's end; any of its threads may send."""
+    """The process's end of the link to its worker; any thread may send."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
         self._sending = threading.Lock()
 
     def send(self, answer: ProcessMessage) -> None:
-        """Tell the worker, waiting while it does not listen.
+        """Send a message to the worker; blocks while the worker does not read.
 
         Raises:
-            OSError: if there is no worker any more.
+            OSError: if the worker has ended.
         """
         data = frame(answer)
         with self._sending:
             self._socket.sendall(data)
 
     def receive(self) -> WorkerMessage | None:
-        """Wait for the next order; None if there will be none."""
+        """Wait for the next message; None if the link is closed."""
         head = self._read(HEAD.size)
         body = self._read(HEAD.unpack(head)[0]) if head else b""
         return _decode_worker_message(body) if body else None
@@ -183,5 +185,5 @@ class WorkerLink:
         return bytes(data)
 
     def close(self) -> None:
-        """In a fork of the process: the line is not its own."""
+        """Close this end; called in forks of the process, to which the link does not belong."""
         self._socket.close()
