@@ -2,7 +2,7 @@
 #
 #   make demo     the main job: an agent, two workers, an embedded broker
 #   make test     every test
-#   make check    linter, types, architecture
+#   make check    linter, types, architecture, documentation
 #   make soak     killed workers, producers and brokers, ten minutes: ARGS="--minutes 60 --seed 7 --broker valkey"
 #   make guards   the simulation against each guard of the scripts taken out, an hour
 #   make steady   memory, connections and cost under load, in full size, four minutes
@@ -17,7 +17,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-JOBS ?= 4
+JOBS ?= 6
 ARGS ?=
 
 .PHONY: help demo test check format soak guards steady bench bench-scaling bench-peers tune docker-check docs clean
@@ -29,13 +29,14 @@ demo: $(VENV)/run
 	$(BIN)/taskserver demo $(ARGS)
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --maxschedchunk 1 $(ARGS)
 
-check: $(VENV)/dev
+check: $(VENV)/dev $(VENV)/docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/architecture
+	$(BIN)/zensical build --clean --strict
 
 soak: $(VENV)/dev
 	$(BIN)/python -m tests.faults.soak $(ARGS)
@@ -66,7 +67,7 @@ docker-check: $(VENV)/run
 	$(BIN)/python docker/check.py
 
 docs: $(VENV)/docs
-	$(BIN)/zensical build --clean
+	$(BIN)/zensical build --clean --strict
 
 clean:
 	rm -rf $(VENV) .bench build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

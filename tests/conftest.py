@@ -15,6 +15,19 @@ from tests.brokers import Server, kinds
 from tests.patience import PATIENCE
 
 
+LONGEST = ("test_soak.py", "test_sentinel.py", "test_durability.py", "faults", "acceptance", "fleet", "worker")
+"""Files and folders whose tests take long, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests begin first, so that the processes of a parallel run end together."""
+
+    def rank(item: pytest.Item) -> int:
+        return next((rank for rank, name in enumerate(LONGEST) if name in item.path.parts), len(LONGEST))
+
+    items.sort(key=rank)
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[dict[str, Server]]:
     """Servers started so far by this pytest process, by kind."""
