@@ -1,5 +1,6 @@
 """taskserver: the job queue that AI agents hand their slow and heavy work to."""
 
+from taskserver.admin import Inspector, SyncInspector
 from taskserver.client.client import Client
 from taskserver.client.job import Job
 from taskserver.client.sync import SyncClient, SyncJob
@@ -40,6 +41,7 @@ __all__ = [
     "Context",
     "Event",
     "EventKind",
+    "Inspector",
     "Job",
     "JobCancelled",
     "JobError",
@@ -53,6 +55,7 @@ __all__ = [
     "RetryPolicy",
     "State",
     "SyncClient",
+    "SyncInspector",
     "SyncJob",
     "TaskServerError",
     "ToolExecutionMessage",

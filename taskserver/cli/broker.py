@@ -9,13 +9,13 @@ from hashlib import sha256
 import click
 
 from taskserver import embedded
-from taskserver.cli.lazy import SuggestingGroup
+from taskserver.admin import ROLES
+from taskserver.cli.groups import SuggestingGroup
 from taskserver.cli.options import json_option
 from taskserver.cli.screen import Styled, note, show_card, show_json, show_text
 from taskserver.config.keys import read_secret
 from taskserver.embedded import EmbeddedStatus
 from taskserver.observability.phrases import size
-from taskserver.store.broker.access import PASSWORD, ROLES
 
 _USER = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -73,8 +73,8 @@ def acl(names: tuple[str, ...], user: str | None, reference: str | None, as_json
         raise click.UsageError("--user needs the one --role that it gets")
     if user is not None and not _USER.fullmatch(user):
         raise click.UsageError("a user's name has letters, digits, '_', '.' and '-' only")
-    password = PASSWORD if reference is None else f"#{sha256(read_secret(reference, '--password')).hexdigest()}"
-    chosen = {role: ROLES[role].rules(user or role, password) for role in names or ROLES}
+    password = [] if reference is None else [f"#{sha256(read_secret(reference, '--password')).hexdigest()}"]
+    chosen = {role: ROLES[role].rules(user or role, *password) for role in names or ROLES}
     if as_json:
         show_json({role: {"meaning": ROLES[role].meaning, "commands": rules} for role, rules in chosen.items()})
         return

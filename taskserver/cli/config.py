@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
+from taskserver.cli.config_values import values
 from taskserver.cli.failures import USAGE
-from taskserver.cli.lazy import SuggestingGroup
+from taskserver.cli.groups import SuggestingGroup
 from taskserver.cli.options import config_file_option, json_option
 from taskserver.cli.screen import Column, show_json, show_table, show_text
-from taskserver.cli.sources import values
 from taskserver.config.file import Config, load
 from taskserver.config.schema import schema as schema_of_the_file
 from taskserver.errors import ConfigFileInvalid

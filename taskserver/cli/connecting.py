@@ -1,48 +1,40 @@
-"""The one place where commands open a client, and where their event loop runs."""
+"""The one place where commands connect to a broker, and where their event loop runs."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, TypeVar
 
+from taskserver.admin import Inspector
 from taskserver.aio import cancel_and_wait
 from taskserver.cli.options import broker_option
 from taskserver.client.client import Client
 
 T = TypeVar("T")
+Command = Callable[..., Coroutine[Any, Any, None]]
 
 
-@asynccontextmanager
-async def open_client(url: str | None, *, answering: bool = True) -> AsyncIterator[Client]:
-    """A client of the broker at ``url``, or of the one that the environment names, or of the embedded one.
-
-    Args:
-        url: As given on the command line.
-        answering: Whether to make sure that the broker answers: awaiting a result would wait for it without end.
-
-    Raises:
-        ConfigError: if the URL cannot work.
-        BrokerUnavailable, BrokerDenied: if the broker does not answer, or refuses.
-    """
-    async with Client(url) as client:
-        if answering:
-            await (await client.connect()).check_schema()
-        yield client
-
-
-def connected(command: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+def with_client(command: Command) -> Callable[..., None]:
     """Make ``async def command(client, …)`` a command with the option ``--broker``."""
+    return _connected(Client, command)
 
+
+def with_inspector(command: Command) -> Callable[..., None]:
+    """Make ``async def command(inspector, …)`` a command with the option ``--broker``."""
+    return _connected(Inspector, command)
+
+
+def _connected(kind: type[Client | Inspector], command: Command) -> Callable[..., None]:
     @broker_option
     @wraps(command)
     def run(broker_url: str | None, **parameters: Any) -> None:
         async def main() -> None:
-            async with open_client(broker_url) as client:
-                await command(client, **parameters)
+            async with kind(broker_url) as connection:
+                await connection.check()  # awaiting a result would wait for a broker that is down without end
+                await command(connection, **parameters)
 
         run_async(main())
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import click
 
-from taskserver.cli.connecting import open_client, run_async
+from taskserver.admin import Finding, Inspector
+from taskserver.cli.connecting import run_async
 from taskserver.cli.failures import FAILED, OK, exit_code
 from taskserver.cli.options import broker_option, json_option
-from taskserver.cli.progress import Tell, shown_progress
+from taskserver.cli.progress import progress_bar
 from taskserver.cli.screen import Styled, show_card, show_json
 from taskserver.errors import BrokerDenied, BrokerError
-from taskserver.store.broker.connection import Broker
-from taskserver.store.broker.health import Finding, examine_schema, examine_servers
-from taskserver.store.maintenance import doctor as checkup
 
 _MARKS = {
     "ok": Styled("✓", "green"),
@@ -41,30 +39,12 @@ def doctor(broker_url: str | None, as_json: bool, fix: bool) -> None:
 
 async def _examine(url: str | None, fix: bool) -> tuple[list[Finding], int]:
     try:
-        async with open_client(url, answering=False) as client:
-            broker = await client.connect()
-            findings = await examine_servers(broker) + await examine_schema(broker, repair=fix)
-            if findings[-1].level != "error":  # else nothing is looked at: it may mean something else
-                with shown_progress() as tell:
-                    repaired = await _repair(broker, tell) if fix else []
-                    findings += repaired + await _look(broker, tell)
+        async with Inspector(url) as inspector:
+            with progress_bar() as show_progress:
+                findings = await (inspector.repair if fix else inspector.examine)(show_progress)
     except BrokerError as error:
         return [Finding("broker", "error", str(error), _advice(error))], exit_code(error)
     return findings, FAILED if any(finding.level == "error" for finding in findings) else OK
-
-
-async def _look(broker: Broker, tell: Tell) -> list[Finding]:
-    found = await checkup.examine_registry(broker)
-    for queue in await checkup.queue_names(broker):
-        found += await checkup.examine_queue(broker, queue, tell)
-    return found
-
-
-async def _repair(broker: Broker, tell: Tell) -> list[Finding]:
-    done = await checkup.repair_registry(broker)
-    for queue in await checkup.queue_names(broker):
-        done += await checkup.repair_queue(broker, queue, tell)
-    return done
 
 
 def _advice(error: BrokerError) -> str:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 import msgspec
 
-from taskserver.cli.connecting import connected
+from taskserver.admin import Inspector
+from taskserver.cli.connecting import with_client, with_inspector
 from taskserver.cli.following import print_events
+from taskserver.cli.groups import SuggestingGroup
 from taskserver.cli.jobview import job_data, show_job, show_jobs
-from taskserver.cli.lazy import SuggestingGroup
 from taskserver.cli.options import json_option, limit_option, queue_filter, tool_filter
-from taskserver.cli.outcome import show_result, told_as_data
 from taskserver.cli.param_types import Duration
+from taskserver.cli.results import failure_as_data, show_result
 from taskserver.cli.screen import show_json, show_text
 from taskserver.client.client import Client
 from taskserver.domain.job import State
 from taskserver.errors import JobConflict
-from taskserver.store.queries import partitions
-from taskserver.store.queries.search import JobFilter, newest_jobs
 
 job_argument = click.argument("job_id", metavar="ID")
 
@@ -30,10 +31,10 @@ def job() -> None:
 @job.command()
 @job_argument
 @json_option
-@connected
-async def status(client: Client, *, job_id: str, as_json: bool) -> None:
+@with_inspector
+async def status(inspector: Inspector, *, job_id: str, as_json: bool) -> None:
     """Everything that is known of a job."""
-    found = await client.job(job_id).status()
+    found = await inspector.job(job_id)
     show_json(job_data(found)) if as_json else show_job(found)
 
 
@@ -41,13 +42,13 @@ async def status(client: Client, *, job_id: str, as_json: bool) -> None:
 @job_argument
 @click.option("--timeout", type=Duration(), help="Wait at most so long; the job goes on.")
 @json_option
-@connected
+@with_client
 async def result(client: Client, *, job_id: str, timeout: float | None, as_json: bool) -> None:
     """Wait until a job has ended, and print its result.
 
     Text is printed as it is, anything else as JSON.
     """
-    with told_as_data(job_id, as_json):
+    with failure_as_data(job_id, as_json):
         show_result(job_id, await client.job(job_id).result(timeout), as_json)
 
 
@@ -55,7 +56,7 @@ async def result(client: Client, *, job_id: str, timeout: float | None, as_json:
 @job_argument
 @click.option("--after", default="0", metavar="CURSOR", help="Go on behind this event; its cursor is in the JSON.")
 @json_option
-@connected
+@with_client
 async def events(client: Client, *, job_id: str, after: str, as_json: bool) -> None:
     """Follow a job's progress and output until it has ended.
 
@@ -72,10 +73,10 @@ async def events(client: Client, *, job_id: str, after: str, as_json: bool) -> N
 @job.command()
 @job_argument
 @json_option
-@connected
-async def cancel(client: Client, *, job_id: str, as_json: bool) -> None:
+@with_inspector
+async def cancel(inspector: Inspector, *, job_id: str, as_json: bool) -> None:
     """End a job: at once if it has not begun, else its worker ends it."""
-    state = await client.job(job_id).cancel()
+    state = await inspector.cancel(job_id)
     if state.ended and state is not State.CANCELLED:
         raise JobConflict(job_id, f"job {job_id} has ended already: it is {state}")
     if as_json:
@@ -87,10 +88,10 @@ async def cancel(client: Client, *, job_id: str, as_json: bool) -> None:
 @job.command()
 @job_argument
 @json_option
-@connected
-async def retry(client: Client, *, job_id: str, as_json: bool) -> None:
+@with_inspector
+async def retry(inspector: Inspector, *, job_id: str, as_json: bool) -> None:
     """Run a job that has ended once more, under the same id."""
-    await client.job(job_id).retry()
+    await inspector.retry(job_id)
     show_json({"id": job_id, "state": State.QUEUED}) if as_json else show_text(f"job {job_id} is queued again")
 
 
@@ -102,22 +103,10 @@ async def retry(client: Client, *, job_id: str, as_json: bool) -> None:
 @click.option("--tag", metavar="TEXT", help="Only with this tag.")
 @limit_option()
 @json_option
-@connected
-async def list_(
-    client: Client,
-    *,
-    queue: str | None,
-    state: str | None,
-    tool: str | None,
-    session_id: str | None,
-    tag: str | None,
-    limit: int,
-    as_json: bool,
-) -> None:
-    """The newest jobs that there are a record of."""
-    broker = await client.connect()
-    wanted = JobFilter(State(state) if state else None, tool, session_id, tag)
-    found = await newest_jobs(broker, await partitions.expand(broker, *([queue] if queue else [])), wanted, limit)
+@with_inspector
+async def list_(inspector: Inspector, *, as_json: bool, **filters: Any) -> None:
+    """List the newest jobs, newest first."""
+    found = await inspector.jobs(**filters)
     if as_json:
         show_json([job_data(each) for each in found])
     else:

@@ -7,7 +7,8 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from taskserver.cli.screen import Column, Styled, show_card, show_table
+from taskserver.admin import Cause
+from taskserver.cli.screen import Column, Styled, show_card, show_json, show_table
 from taskserver.domain.job import AttemptRecord, Failure, JobStatus, State
 from taskserver.observability.phrases import age, duration, moment
 from taskserver.observability.printable import json_text, one_line
@@ -91,6 +92,25 @@ def show_dead(jobs: Iterable[JobStatus], empty: str) -> None:
     columns = [Column("JOB"), Column("TOOL"), Column("TRIES", right=True), Column("DIED"), Column("ERROR", gives=True)]
     rows = ((job.id, job.tool, _tries(job), age(job.ended_at, roughly=True), summary(job.error)) for job in jobs)
     show_table(columns, rows, empty)
+
+
+def show_causes(causes: Iterable[Cause], as_json: bool) -> None:
+    """Print what dead letters died of, and how many of it."""
+    if as_json:
+        show_json([cause._asdict() | {"newest": cause.newest.id} for cause in causes])
+        return
+    columns = [
+        Column("NUMBER", right=True),
+        Column("TOOL"),
+        Column("ERROR"),
+        Column("NEWEST"),
+        Column("MESSAGE", gives=True),
+    ]
+    rows = (
+        (f"{each.number:,}", each.tool, each.error, age(each.newest.ended_at, roughly=True), summary(each.newest.error))
+        for each in causes
+    )
+    show_table(columns, rows, "no dead letters")
 
 
 def summary(failure: Failure | None) -> str:

@@ -10,7 +10,7 @@ import click
 from click.shell_completion import shell_complete
 
 from taskserver.cli.failures import explain
-from taskserver.cli.lazy import Entry, LazyGroup
+from taskserver.cli.groups import Entry, LazyGroup
 from taskserver.version import VERSION
 
 PROGRAM = "taskserver"

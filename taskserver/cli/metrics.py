@@ -8,14 +8,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
 import click
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
-from taskserver.cli.connecting import open_client, run_async
+from taskserver.admin import Gauges, Inspector
+from taskserver.cli.connecting import run_async
 from taskserver.cli.declared import Declared, find_declared
 from taskserver.cli.options import broker_option, config_file_option, task_server_option
 from taskserver.cli.screen import note, show_text
@@ -29,7 +30,6 @@ from taskserver.observability.logging import configure
 from taskserver.observability.loopwatch import LoopWatch
 from taskserver.observability.metrics import registry_of
 from taskserver.observability.serving import PageServer, health_page, metrics_page
-from taskserver.store.queries.gauges import GaugeReader, Gauges
 
 PORT = 9100
 ANSWER_SECONDS = 5.0
@@ -90,12 +90,9 @@ def _url_of(declared: Declared) -> str | None:
 
 
 async def _print(broker_url: str | None, names: tuple[str, ...]) -> None:
-    async with open_client(broker_url) as client:
-        reader = GaugeReader(await client.connect(), names)
-        try:
-            found = await reader.read()
-        finally:
-            await reader.close()
+    async with Inspector(broker_url) as inspector:
+        await inspector.check()
+        found = await inspector.gauges(*names)
     registry = registry_of(lambda: families(found), process=False)
     show_text(generate_latest(registry).decode().rstrip())
 
@@ -105,16 +102,12 @@ async def _serve(broker_url: str | None, host: str, port: int, names: tuple[str,
     pages = {"/healthz": health_page(lambda: _illness(watch)), "/readyz": health_page(lambda: _illness(watch))}
     server = PageServer(host, port, pages, watch.ask)
     try:
-        async with open_client(broker_url, answering=False) as client:
-            reader = GaugeReader(await client.connect(), names)
-            cluster = Cluster(reader)
+        async with Inspector(broker_url) as inspector:
+            cluster = Cluster(inspector, names)
             server.pages["/metrics"] = metrics_page(cluster.registry)
             server.start()
             note(f"serving metrics at {server.url}/metrics")
-            try:
-                await _until_sigterm()
-            finally:
-                await reader.close()
+            await _until_sigterm()
     finally:
         server.close()
 
@@ -134,14 +127,16 @@ class Cluster:
     """Reads the gauges for scrapes, which come from threads other than the event loop's.
 
     Args:
-        reader: Reads them. It belongs to the event loop in which this is created.
+        inspector: Reads them. It belongs to the event loop in which this is created.
+        names: Only of these queues; all if there are none.
 
     Attributes:
         registry: What is served.
     """
 
-    def __init__(self, reader: GaugeReader) -> None:
-        self._reader = reader
+    def __init__(self, inspector: Inspector, names: Sequence[str] = ()) -> None:
+        self._inspector = inspector
+        self._names = names
         self._loop = asyncio.get_running_loop()
         self._reading = asyncio.Lock()
         self._last: Gauges | None = None
@@ -165,7 +160,7 @@ class Cluster:
                 return self._last
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    self._last = await self._reader.read()
+                    self._last = await self._inspector.gauges(*self._names)
             except (BrokerError, TimeoutError) as error:
                 self._note(f"the broker did not answer: {str(error) or 'timeout'}", away=True)
                 self._last = None

@@ -10,13 +10,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from taskserver.cli.screen import console
 
-Tell = Callable[[str, int, int | None], None]
+ShowProgress = Callable[[str, int, int | None], None]
 """Gets what is being done, how much is done, and of how much (None if that is not known)."""
 
 
 @contextmanager
-def shown_progress() -> Iterator[Tell]:
-    """A function to tell the progress to, for as long as the block lasts."""
+def progress_bar() -> Iterator[ShowProgress]:
+    """A function that shows progress, for as long as the block lasts."""
     if not sys.stderr.isatty():
         yield lambda what, done, total: None
         return

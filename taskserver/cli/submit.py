@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from taskserver.cli.connecting import connected
+from taskserver.cli.connecting import with_client
 from taskserver.cli.following import follow
 from taskserver.cli.options import json_option, load_tools, tools_option
-from taskserver.cli.outcome import show_result, told_as_data
 from taskserver.cli.param_types import Duration
+from taskserver.cli.results import failure_as_data, show_result
 from taskserver.cli.screen import note, show_json, show_text
 from taskserver.client.client import Client
 from taskserver.client.job import Job
@@ -43,7 +43,7 @@ def _priority(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 @click.option("--tag", "tags", multiple=True, metavar="TEXT", help="The same; repeatable.")
 @tools_option
 @json_option
-@connected
+@with_client
 async def submit(
     client: Client,
     *,
@@ -68,7 +68,7 @@ async def submit(
         show_json({"id": job.id}) if as_json else show_text(job.id)
         return
     note(f"job {job.id}")
-    with told_as_data(job.id, as_json):
+    with failure_as_data(job.id, as_json):
         show_result(job.id, await follow(job, timeout), as_json)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args, get_origin
 import click
 import msgspec
 
-from taskserver.cli.lazy import SuggestingGroup
+from taskserver.cli.groups import SuggestingGroup
 from taskserver.cli.options import json_option, load_tools, tools_option
 from taskserver.cli.screen import Column, show_json, show_table
 from taskserver.tools import FORMATS, Tool, describe

@@ -55,7 +55,7 @@ def test_dead_requeue_runs_them_again(cli: Cli, letters: list[str]) -> None:
 def test_dead_purge_asks_first(cli: Cli, letters: list[str]) -> None:
     done = cli.run("dead", "purge", "--all")
     assert (done.code, done.out) == (2, "")
-    assert "this would delete 3 dead letters for good: say --yes to do it" in done.err
+    assert "this would delete 3 dead letters for good: confirm with --yes" in done.err
     code, seen = cli.at_terminal("dead", "purge", "--all", answer="n\n")
     assert code == 0
     assert "Delete 3 dead letters for good? [y/N]" in seen
@@ -100,7 +100,7 @@ def test_queue_list_knows_the_workers(cli: Cli) -> None:
 
 def test_queue_pause_and_resume(cli: Cli) -> None:
     cli.worker()
-    assert cli.ok("queue", "pause", "default").out == "queue default is paused\n"
+    assert cli.ok("queue", "pause", "default").out == "queue default paused\n"
     assert "default (paused)" in cli.ok("queue", "list").out
     job_id = cli.submit("add", "a=1")
     assert cli.run("job", "result", job_id, "--timeout", "0.3").code == 5
@@ -112,7 +112,7 @@ def test_queue_purge_asks_first_and_cancels_what_waits(cli: Cli) -> None:
     now, later = cli.submit("add", "a=1"), cli.submit("add", "a=1", "--delay", "1h")
     done = cli.run("queue", "purge", "default")
     assert done.code == 2
-    assert "this would cancel 2 waiting jobs of queue default: say --yes" in done.err
+    assert "this would cancel 2 waiting jobs of queue default: confirm with --yes" in done.err
     assert cli.ok("queue", "purge", "default", "--yes").out == "2 jobs cancelled\n"
     assert [cli.state(each)["state"] for each in (now, later)] == ["cancelled", "cancelled"]
     assert cli.ok("queue", "purge", "default", "--json").json == {"name": "default", "cancelled": 0}
@@ -135,7 +135,7 @@ def test_dead_letters_are_signed_anew_but_not_those_that_somebody_else_wrote(cli
         assert error in cli.run("job", "result", job).err
     done = cli.ok("dead", "requeue", "--all", **key)
     assert done.out == "1 dead letter queued again\n"
-    assert done.err == "1 dead letter left: not signed with a key that is known here; submit those jobs anew\n"
+    assert done.err == "1 dead letter skipped: not signed with a known key; submit those jobs anew\n"
     assert "ValueError" in cli.run("job", "result", ours).err
     assert cli.run("job", "retry", theirs, **key).code == 1
     worker.signal(15)

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from taskserver.cli.sources import FROM_SETTINGS
+from taskserver.cli.config_values import FROM_SETTINGS
 from taskserver.config.resources import (
     Amounts,
     Autoscaling,

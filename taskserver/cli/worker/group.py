@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from taskserver.cli.lazy import DefaultGroup
-from taskserver.cli.worker.ordering import restart, scale, stop
+from taskserver.cli.groups import DefaultGroup
+from taskserver.cli.worker.commands import restart, scale, stop
 from taskserver.cli.worker.start import start
 from taskserver.cli.worker.status import status
 

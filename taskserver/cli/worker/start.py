@@ -10,7 +10,8 @@ from typing import Any
 import click
 import msgspec
 
-from taskserver.cli.connecting import open_client, run_async
+from taskserver.admin import Inspector
+from taskserver.cli.connecting import run_async
 from taskserver.cli.declared import find_declared
 from taskserver.cli.options import broker_option, config_file_option, task_server_option, tools_option
 from taskserver.cli.param_types import WeightedQueue
@@ -106,7 +107,8 @@ def _start_daemon(config: SupervisorConfig, pid_file: str) -> None:
         raise click.UsageError("--daemon requires --log-file")
 
     async def check_broker() -> None:
-        async with open_client(config.assignment.broker_url):
+        async with Inspector(config.assignment.broker_url) as inspector:
+            await inspector.check()
             ready = await asyncio.to_thread(launch_supervisor, config, pid_file)
         note(f"{ready.name} is ready (process {ready.pid}) and logs to {config.log_file}")
 

@@ -8,13 +8,12 @@ import sys
 import click
 from msgspec import to_builtins
 
-from taskserver.cli.connecting import connected
+from taskserver.admin import Inspector, WorkerInfo
+from taskserver.cli.connecting import with_inspector
 from taskserver.cli.options import json_option
 from taskserver.cli.screen import Column, Styled, show_json, show_table, show_text
-from taskserver.cli.worker.choosing import Choice, choice_options
-from taskserver.client.client import Client
+from taskserver.cli.worker.options import host_and_queue, names_argument
 from taskserver.observability.phrases import count, duration, size
-from taskserver.store.queries.workers import WorkerInfo, list_workers
 
 WATCH_SECONDS = 1.0
 JOBS_SHOWN = 3
@@ -36,24 +35,21 @@ COLUMNS = (
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@choice_options
+@names_argument
+@host_and_queue
 @json_option
 @click.option("--watch", is_flag=True, help="Show it again every second, until Ctrl-C.")
-@connected
+@with_inspector
 async def status(
-    client: Client, *, names: tuple[str, ...], host: str | None, queue: str | None, as_json: bool, watch: bool
+    inspector: Inspector, *, names: tuple[str, ...], host: str | None, queue: str | None, as_json: bool, watch: bool
 ) -> None:
     """Every worker on every machine.
 
     Its slots, jobs, memory and last heartbeat, as the broker knows them. NAME is a task server, a supervisor
     or a single worker.
     """
-    broker = await client.connect()
-    choice = Choice(names, host, queue)
     while True:
-        workers = await list_workers(broker)
-        found = choice.checked(workers) if names else choice.of(workers)
+        found = await inspector.workers(*names, host=host, queue=queue)
         if watch and sys.stdout.isatty():
             click.clear()
         show_json([to_builtins(each) for each in found], 0 if watch else 2) if as_json else _show(found)

@@ -22,7 +22,7 @@ def show_result(job_id: str, result: Any, as_json: bool) -> None:
 
 
 @contextmanager
-def told_as_data(job_id: str, as_json: bool) -> Iterator[None]:
+def failure_as_data(job_id: str, as_json: bool) -> Iterator[None]:
     """Print as JSON that the job has ended without a result; the error goes on its way to stderr and the exit code."""
     try:
         yield

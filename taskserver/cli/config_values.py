@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from taskserver.admin import without_secrets
 from taskserver.config.checks import is_secret
 from taskserver.config.document import Path
 from taskserver.config.file import Config
@@ -16,7 +17,6 @@ from taskserver.config.settings import settings, variable
 from taskserver.config.worker_settings import WorkerSettings
 from taskserver.domain.durability import Durability
 from taskserver.domain.secrets import MASK, looks_secret
-from taskserver.store.broker.urls import without_secrets
 
 FROM_SETTINGS = {name: name for name in WorkerSettings.model_fields if name != "metrics_targets"} | {
     "queues": "queue",

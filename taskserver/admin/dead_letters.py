@@ -1,0 +1,139 @@
+"""Dead letters: listed, counted by cause, queued again and deleted, however many there are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from itertools import groupby
+from typing import NamedTuple
+
+from taskserver.admin.jobs import JobInspector
+from taskserver.domain.ids import parse
+from taskserver.domain.job import JobStatus, State
+from taskserver.errors import JobConflict
+from taskserver.store.jobs import admin
+from taskserver.store.queries import partitions
+from taskserver.store.queries.search import JobFilter, count_dead, dead_letters
+
+
+class Cause(NamedTuple):
+    """What dead letters have died of.
+
+    Attributes:
+        tool: Their tool.
+        error: Type of their error; empty if none was recorded.
+        number: How many there are.
+        newest: The one that died last.
+    """
+
+    tool: str
+    error: str
+    number: int
+    newest: JobStatus
+
+
+class Requeued(NamedTuple):
+    """What came of running jobs again.
+
+    Attributes:
+        queued: Jobs that are queued now.
+        unsigned: Jobs that were left alone, since they are not signed with a key that is known here.
+        refused: Jobs that were left alone since they are gone, have not ended, or their message was not kept.
+    """
+
+    queued: int
+    unsigned: int
+    refused: int
+
+
+class DeadLetterInspector(JobInspector):
+    """What can be asked of dead letters and done to them."""
+
+    async def dead_letters(
+        self, *, queue: str | None = None, tool: str | None = None, error: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[JobStatus]:
+        """Yield the dead letters that match every filter, queue by queue, newest first.
+
+        They are read page by page, so any number can be exported. Those that stay come once each, also while others
+        die or are deleted.
+
+        Args:
+            queue: Only of this queue.
+            tool: Only of this tool.
+            error: Only if the error's type or message contains this.
+            limit: Letters to yield at most; None for no limit.
+        """
+        broker = await self._broker()
+        wanted = JobFilter(State.DEAD, tool=tool, error=error)
+        yielded = 0
+        async with aclosing(dead_letters(broker, await self._of(queue), wanted)) as letters:  # type: ignore[type-var]
+            async for letter in letters:
+                if yielded == limit:
+                    return
+                yielded += 1
+                yield letter
+
+    async def dead_letter(self, job_id: str) -> JobStatus:
+        """One dead letter with its arguments, error and history.
+
+        Raises:
+            ConfigError: if ``job_id`` does not have the form of an id.
+            JobNotFound: if the id is unknown, or the record has expired.
+            JobConflict: if the job is not a dead letter.
+        """
+        status = await self.job(job_id)
+        if status.state is not State.DEAD:
+            raise JobConflict(job_id, f"job {job_id} is {status.state}, not a dead letter")
+        return status
+
+    async def count_dead_letters(self, queue: str | None = None) -> int:
+        """How many dead letters there are, in one queue or in all."""
+        return await count_dead(await self._broker(), await self._of(queue))
+
+    async def causes(
+        self, *, queue: str | None = None, tool: str | None = None, error: str | None = None
+    ) -> list[Cause]:
+        """Count the dead letters that match the filters by tool and error, the most frequent cause first."""
+        found: dict[tuple[str, str], Cause] = {}
+        async for letter in self.dead_letters(queue=queue, tool=tool, error=error):
+            kind = (letter.tool, letter.error.type if letter.error else "")
+            known = found.get(kind) or Cause(*kind, 0, letter)
+            newest = max(known.newest, letter, key=lambda each: each.ended_at or 0.0)
+            found[kind] = known._replace(number=known.number + 1, newest=newest)
+        return sorted(found.values(), key=lambda cause: -cause.number)
+
+    async def requeue(self, job_ids: Iterable[str]) -> Requeued:
+        """Run dead letters, or other ended jobs, again: attempts from zero, history kept.
+
+        Where signing keys are set, messages that bear a signature of these keys are signed anew.
+
+        Raises:
+            ConfigError: if an id does not have the form of one; nothing is queued then.
+        """
+        broker = await self._broker()
+        replies = Counter[str]()
+        for queue, keys in _by_queue(job_ids):
+            replies.update(await admin.requeue(broker, queue, keys, self._keyring))
+        queued, unsigned = replies[""], replies[admin.UNSIGNED]
+        return Requeued(queued, unsigned, replies.total() - queued - unsigned)
+
+    async def delete_dead_letters(self, job_ids: Iterable[str]) -> int:
+        """Delete dead letters for good, with everything that is kept of them; other jobs are left alone.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            ConfigError: if an id does not have the form of one; nothing is deleted then.
+        """
+        broker = await self._broker()
+        return sum([await admin.delete_dead(broker, queue, keys) for queue, keys in _by_queue(job_ids)])
+
+    async def _of(self, queue: str | None) -> list[str]:
+        return await partitions.expand(await self._broker(), *([queue] if queue else []))
+
+
+def _by_queue(job_ids: Iterable[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    for queue, pairs in groupby(sorted(map(parse, job_ids)), key=lambda pair: pair[0]):
+        yield queue, [key for _, key in pairs]

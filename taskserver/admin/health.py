@@ -1,0 +1,107 @@
+"""The broker and the keys: examined, repaired, and read for metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from taskserver.admin.connection import Connection
+from taskserver.store.broker import health
+from taskserver.store.broker.health import Finding
+from taskserver.store.maintenance import doctor
+from taskserver.store.queries.gauges import GaugeReader, Gauges
+
+Progress = Callable[[str, int, int], object]
+"""Called with the queue that is being examined, how many of its keys are done, and about how many there are."""
+
+
+class HealthInspector(Connection):
+    """What can be asked about the broker as a whole, and mended."""
+
+    def __init__(self, url: str | None = None, *, signing_keys: str | None = None) -> None:
+        super().__init__(url, signing_keys=signing_keys)
+        self._readers: dict[tuple[str, ...], GaugeReader] = {}
+
+    async def examine_broker(self) -> list[Finding]:
+        """Whether the servers are fit to keep jobs, and whether this version knows their keys; looks at no queue.
+
+        Raises:
+            BrokerUnavailable, BrokerDenied: if the broker cannot be asked.
+        """
+        return await self._examine_broker(repair=False)
+
+    async def examine(self, progress: Progress | None = None) -> list[Finding]:
+        """Examine the servers, the list of queues and every key of every queue; nothing is changed.
+
+        If the keys are of another schema, the queues are not looked at: there it may mean something else.
+
+        Args:
+            progress: Called every now and then.
+
+        Raises:
+            BrokerUnavailable, BrokerDenied: if the broker cannot be asked.
+        """
+        findings = await self._examine_broker(repair=False)
+        return findings + (await self._examine_queues(progress) if _usable(findings) else [])
+
+    async def repair(self, progress: Progress | None = None) -> list[Finding]:
+        """Repair what can be repaired, and examine everything again.
+
+        Nothing that a person may still want is deleted: it is set aside. Safe while workers run.
+
+        Args:
+            progress: Called every now and then.
+
+        Returns:
+            As ``examine``; what was done comes first among the findings of the queues, with the level ``repaired``.
+
+        Raises:
+            BrokerUnavailable, BrokerDenied: if the broker cannot be asked, or written to.
+        """
+        findings = await self._examine_broker(repair=True)
+        if not _usable(findings):
+            return findings
+        broker = await self._broker()
+        findings += await doctor.repair_registry(broker)
+        for queue in await doctor.queue_names(broker):
+            findings += await doctor.repair_queue(broker, queue, progress or _silent)
+        return findings + await self._examine_queues(progress)
+
+    async def gauges(self, *queues: str) -> Gauges:
+        """The figures of all queues and workers at this moment, read cheaply enough to be asked every few seconds.
+
+        From the first call on, workers are looked for in the background until the inspector is closed: they are as
+        of a few seconds ago.
+
+        Args:
+            *queues: Only these; all if none is named.
+
+        Raises:
+            BrokerError: if the broker cannot be asked.
+        """
+        broker = await self._broker()
+        reader = self._readers.get(queues)
+        if reader is None:
+            reader = self._readers[queues] = GaugeReader(broker, queues)
+            self._stack.callback(self._readers.pop, queues)
+            self._stack.push_async_callback(reader.close)
+        return await reader.read()
+
+    async def _examine_broker(self, *, repair: bool) -> list[Finding]:
+        broker = await self._broker()
+        return await health.examine_servers(broker) + await health.examine_schema(broker, repair=repair)
+
+    async def _examine_queues(self, progress: Progress | None) -> list[Finding]:
+        broker = await self._broker()
+        findings = await doctor.examine_registry(broker)
+        for queue in await doctor.queue_names(broker):
+            findings += await doctor.examine_queue(broker, queue, progress or _silent)
+        return findings
+
+
+def _usable(findings: list[Finding]) -> bool:
+    """Whether the schema, which is examined last, is known."""
+    return findings[-1].level != "error"
+
+
+def _silent(*_: object) -> None:
+    """Report nothing."""

@@ -1,0 +1,109 @@
+"""Queues and their partitions: listed, paused, resumed, emptied, grown and forgotten."""
+
+from __future__ import annotations
+
+from taskserver.admin.connection import Connection
+from taskserver.domain.names import check_queue_name, did_you_mean
+from taskserver.errors import ConfigError
+from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import admin
+from taskserver.store.maintenance import registry
+from taskserver.store.maintenance.partitioning import set_count
+from taskserver.store.queries import partitions, queues
+from taskserver.store.queries.queues import QueueInfo
+
+
+class QueueInspector(Connection):
+    """What can be asked of queues and done to them."""
+
+    async def queues(self, *, each_partition: bool = False) -> list[QueueInfo]:
+        """Every queue with its figures, by name.
+
+        Args:
+            each_partition: Give each partition of a queue by itself, instead of their sum.
+        """
+        broker = await self._broker()
+        known = await partitions.by_queue(broker)
+        if each_partition:
+            return [await queues.info(broker, part) for parts in known.values() for part in parts]
+        return [await queues.overall(broker, name, parts) for name, parts in known.items()]
+
+    async def queue(self, name: str) -> QueueInfo:
+        """One queue with its figures.
+
+        Raises:
+            ConfigError: if there is no such queue.
+        """
+        broker = await self._broker()
+        return await queues.overall(broker, name, await _partitions(broker, name))
+
+    async def pause(self, queue: str) -> None:
+        """Let no worker take jobs from the queue until ``resume``; running jobs continue.
+
+        Raises:
+            ConfigError: if there is no such queue.
+        """
+        broker = await self._broker()
+        for part in await _partitions(broker, queue):
+            await admin.pause(broker, part)
+
+    async def resume(self, queue: str) -> None:
+        """Let workers take jobs from the queue again, at once.
+
+        Raises:
+            ConfigError: if there is no such queue.
+        """
+        broker = await self._broker()
+        for part in await _partitions(broker, queue):
+            await admin.resume(broker, part)
+
+    async def purge(self, queue: str) -> int:
+        """Cancel every queued or delayed job of the queue; running jobs continue.
+
+        Returns:
+            How many jobs were cancelled.
+
+        Raises:
+            ConfigError: if there is no such queue.
+        """
+        broker = await self._broker()
+        return sum([await admin.purge(broker, part) for part in await _partitions(broker, queue)])
+
+    async def partitions(self, queue: str) -> int:
+        """How many partitions the queue has.
+
+        Raises:
+            ConfigError: if there is no such queue.
+        """
+        return len(await _partitions(await self._broker(), queue))
+
+    async def set_partitions(self, queue: str, count: int) -> None:
+        """Let the queue grow to ``count`` partitions; a queue that does not exist yet is created with them.
+
+        Workers take jobs from new partitions within seconds, clients submit to them within a minute.
+
+        Raises:
+            ConfigError: if the name or the count is not valid, or the queue has more partitions: it cannot shrink.
+        """
+        await set_count(await self._broker(), check_queue_name(queue), count)
+
+    async def forget(self, queue: str) -> bool:
+        """Forget a queue that is empty and has been unused for 30 days. Workers do the same from time to time.
+
+        Returns:
+            Whether it is forgotten; a queue with jobs, workers or recent use stays.
+
+        Raises:
+            ConfigError: if there is no such queue.
+        """
+        broker = await self._broker()
+        parts = await _partitions(broker, queue)
+        return all([await registry.forget(broker, part) for part in parts])
+
+
+async def _partitions(broker: Broker, name: str) -> list[str]:
+    """The partitions of a queue that exists: to pause one that nobody uses would go unnoticed."""
+    known = await partitions.by_queue(broker)
+    if name not in known:
+        raise ConfigError(f"no queue {name!r} at this broker{did_you_mean(name, known)}")
+    return known[name]

@@ -1,0 +1,113 @@
+"""The inspector for scripts and notebooks: the same calls without ``await``, from any thread."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from taskserver.admin.inspector import Inspector
+from taskserver.aio import LoopThread
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _blocking(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[SyncInspector, P], T]:
+    """The method of ``Inspector`` as one that waits until it is done; name, signature and docstring stay."""
+
+    @wraps(method)
+    def call(self: SyncInspector, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._loop.run(method(self._inspector, *args, **kwargs))
+
+    return call
+
+
+def _iterating(
+    method: Callable[Concatenate[Any, P], AsyncIterator[T]],
+) -> Callable[Concatenate[SyncInspector, P], Iterator[T]]:
+    """The same for a method that yields."""
+
+    @wraps(method)
+    def call(self: SyncInspector, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        return self._loop.iterate(method(self._inspector, *args, **kwargs))
+
+    return call
+
+
+class SyncInspector:
+    """An inspector whose calls block; see ``Inspector`` for what each does and raises.
+
+    ::
+
+        with SyncInspector() as inspector:
+            print([queue.name for queue in inspector.queues()])
+
+    Functions that it is given, such as ``progress``, are called from its own thread.
+
+    Args:
+        url: The broker; else ``TASKSERVER_BROKER_URL``; else an embedded broker is found or started.
+        signing_keys: Where the keys are that sign messages of jobs that run again; see ``Inspector``.
+    """
+
+    def __init__(self, url: str | None = None, *, signing_keys: str | None = None) -> None:
+        self._loop = LoopThread("taskserver inspector")
+        try:
+            self._inspector = self._loop.run(_build(url, signing_keys))
+        except BaseException:
+            self._loop.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection and end the thread; harmless when repeated."""
+        if not self._loop.closed:
+            self._loop.run(self._inspector.close())
+            self._loop.close()
+
+    check = _blocking(Inspector.check)
+
+    queues = _blocking(Inspector.queues)
+    queue = _blocking(Inspector.queue)
+    pause = _blocking(Inspector.pause)
+    resume = _blocking(Inspector.resume)
+    purge = _blocking(Inspector.purge)
+    partitions = _blocking(Inspector.partitions)
+    set_partitions = _blocking(Inspector.set_partitions)
+    forget = _blocking(Inspector.forget)
+
+    jobs = _blocking(Inspector.jobs)
+    job = _blocking(Inspector.job)
+    events = _blocking(Inspector.events)
+    cancel = _blocking(Inspector.cancel)
+    retry = _blocking(Inspector.retry)
+
+    dead_letters = _iterating(Inspector.dead_letters)
+    dead_letter = _blocking(Inspector.dead_letter)
+    count_dead_letters = _blocking(Inspector.count_dead_letters)
+    causes = _blocking(Inspector.causes)
+    requeue = _blocking(Inspector.requeue)
+    delete_dead_letters = _blocking(Inspector.delete_dead_letters)
+
+    workers = _blocking(Inspector.workers)
+    stop_workers = _blocking(Inspector.stop_workers)
+    restart_workers = _blocking(Inspector.restart_workers)
+    scale = _blocking(Inspector.scale)
+
+    examine_broker = _blocking(Inspector.examine_broker)
+    examine = _blocking(Inspector.examine)
+    repair = _blocking(Inspector.repair)
+    gauges = _blocking(Inspector.gauges)
+
+
+async def _build(url: str | None, signing_keys: str | None) -> Inspector:
+    inspector = Inspector(url, signing_keys=signing_keys)
+    await inspector.connect()
+    return inspector

@@ -1,0 +1,171 @@
+"""Workers on all machines: listed, stopped, restarted and scaled, over the broker."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from taskserver.admin.commands import Change, Waiting, carry_out, departure, scaling, send
+from taskserver.admin.connection import Connection
+from taskserver.admin.selection import WorkerSelection
+from taskserver.domain.fleet import Action, check_replicas
+from taskserver.errors import ConfigError
+from taskserver.store.queries.workers import WorkerInfo, list_workers
+
+TIMEOUT = 120.0
+"""Seconds to wait for workers to change, unless told otherwise."""
+
+
+class Scaled(NamedTuple):
+    """A supervisor that was scaled: its name, and how many replicas it had before and has now."""
+
+    supervisor: str
+    before: int
+    now: int
+
+
+class WorkerInspector(Connection):
+    """What can be asked of workers, and what they can be told to do.
+
+    Workers are chosen by ``names`` (of workers, supervisors or task servers), ``host`` and ``queue``; what is left open
+    matches all. Commands may be lost on their way, so they are repeated until the workers are seen to have changed.
+    With ``wait=False`` they are sent once. ``waiting`` is called with the number of workers that have not changed yet.
+    """
+
+    async def workers(self, *names: str, host: str | None = None, queue: str | None = None) -> list[WorkerInfo]:
+        """The live workers, as of their last heartbeats, by task server, host and number.
+
+        Raises:
+            WorkerNotFound: if names are given and one is unknown, or no worker matches.
+        """
+        selection = WorkerSelection(names, host, queue)
+        found = await list_workers(await self._broker())
+        return selection.required(found) if names else selection.of(found)
+
+    async def stop_workers(
+        self,
+        *names: str,
+        host: str | None = None,
+        queue: str | None = None,
+        everyone: bool = False,
+        now: bool = False,
+        wait: bool = True,
+        timeout: float = TIMEOUT,
+        waiting: Waiting | None = None,
+    ) -> list[str]:
+        """Drain workers and end them: they take no more jobs, and running jobs get the grace period.
+
+        Args:
+            *names: Which.
+            host: Which.
+            queue: Which.
+            everyone: Stop all workers of the broker.
+            now: Skip the grace period: running jobs go to other workers.
+            wait: Whether to wait until they are gone.
+            timeout: Seconds to wait at most.
+            waiting: Called with how many are still there.
+
+        Returns:
+            Names of the workers.
+
+        Raises:
+            ConfigError: if neither ``everyone`` nor anything else says which workers.
+            WorkerNotFound: if a name is unknown, or no worker matches.
+            WorkersUnchanged: if they are not gone in time.
+        """
+        chosen = await self._chosen(WorkerSelection(names, host, queue), everyone)
+        change = departure(Action.HURRY if now else Action.STOP, chosen, names, "to stop")
+        await self._change(change, wait, timeout, waiting)
+        return [each.name for each in chosen]
+
+    async def restart_workers(
+        self,
+        *names: str,
+        host: str | None = None,
+        queue: str | None = None,
+        everyone: bool = False,
+        wait: bool = True,
+        timeout: float = TIMEOUT,
+        waiting: Waiting | None = None,
+    ) -> list[str]:
+        """Replace workers one after the other; each new one is ready before the old one drains.
+
+        Args and Returns:
+            As ``stop_workers``.
+
+        Raises:
+            ConfigError: if one of them has no supervisor, or nothing says which workers.
+            WorkerNotFound: if a name is unknown, or no worker matches.
+            WorkersUnchanged: if they are not replaced in time.
+        """
+        chosen = await self._chosen(WorkerSelection(names, host, queue), everyone)
+        _require_supervisors(chosen, "replace")
+        await self._change(departure(Action.RESTART, chosen, names, "to be replaced"), wait, timeout, waiting)
+        return [each.name for each in chosen]
+
+    async def scale(
+        self,
+        replicas: int,
+        name: str | None = None,
+        *,
+        host: str | None = None,
+        queue: str | None = None,
+        wait: bool = True,
+        timeout: float = TIMEOUT,
+        waiting: Waiting | None = None,
+    ) -> Scaled:
+        """Change how many replicas a running supervisor keeps.
+
+        Args:
+            replicas: How many.
+            name: The supervisor or its task server; may be left out if there is only one.
+            host: Which.
+            queue: Which.
+            wait: Whether to wait until there are as many.
+            timeout: Seconds to wait at most.
+            waiting: Called with how many are still to come or go.
+
+        Raises:
+            ConfigError: if there cannot be so many, or not exactly one supervisor is meant.
+            WorkerNotFound: if the name is unknown, or no worker matches.
+            WorkersUnchanged: if there are not as many in time.
+        """
+        check_replicas(replicas)
+        selection = WorkerSelection((name,) if name else (), host, queue)
+        workers = await list_workers(await self._broker())
+        chosen = selection.required(workers)
+        _require_supervisors(chosen, "add to")
+        supervisor, *others = sorted({each.command_target for each in chosen})
+        if others:
+            raise ConfigError(
+                f"there are {len(others) + 1} supervisors: name one of {', '.join([supervisor, *others])}"
+            )
+        before = sum(each.supervisor == supervisor for each in workers)
+        await self._change(scaling(replicas, supervisor, chosen), wait, timeout, waiting)
+        return Scaled(supervisor, before, replicas)
+
+    async def _chosen(self, selection: WorkerSelection, everyone: bool) -> list[WorkerInfo]:
+        if selection == WorkerSelection() and not everyone:
+            raise ConfigError("which workers? Name them, or set host, queue or everyone")
+        return selection.required(await list_workers(await self._broker()))
+
+    async def _change(self, change: Change, wait: bool, timeout: float, waiting: Waiting | None) -> None:
+        broker = await self._broker()
+        if wait:
+            await carry_out(broker, change, timeout, waiting)
+        else:
+            await send(broker, change)
+
+
+def _require_supervisors(chosen: list[WorkerInfo], what: str) -> None:
+    alone = [each.name for each in chosen if not each.supervisor]
+    if alone:
+        raise ConfigError(
+            f"worker {alone[0]} has no supervisor that could {what} it: start it with --replicas 2 or more, or with "
+            "--daemon; or stop it, and let your service manager start it again"
+        )
+
+
+def _only_one(supervisors: list[str]) -> str:
+    if len(supervisors) > 1:
+        raise ConfigError(f"there are {len(supervisors)} supervisors: name one of {', '.join(supervisors)}")
+    return supervisors[0]
