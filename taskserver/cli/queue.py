@@ -28,7 +28,7 @@ def queue() -> None:
 @json_option
 @with_inspector
 async def list_(inspector: Inspector, *, each_partition: bool, as_json: bool) -> None:
-    """List every queue: its waiting and running jobs, and its workers."""
+    """List every queue with its jobs and workers."""
     found = await inspector.queues(each_partition=each_partition)
     if as_json:
         show_json([asdict(info) for info in found])
@@ -45,7 +45,7 @@ async def list_(inspector: Inspector, *, each_partition: bool, as_json: bool) ->
 @json_option
 @with_inspector
 async def pause(inspector: Inspector, *, name: str, as_json: bool) -> None:
-    """Pause a queue: workers take no jobs from it. Running jobs continue."""
+    """Pause a queue; running jobs continue."""
     await inspector.pause(name)
     show_json({"name": name, "paused": True}) if as_json else show_text(f"queue {name} paused")
 
@@ -66,7 +66,7 @@ async def resume(inspector: Inspector, *, name: str, as_json: bool) -> None:
 @json_option
 @with_inspector
 async def purge(inspector: Inspector, *, name: str, yes: bool, as_json: bool) -> None:
-    """Cancel every waiting job of a queue. Running jobs continue."""
+    """Cancel every waiting job of a queue; running jobs continue."""
     found = await inspector.queue(name)
     waiting = sum(found.ready.values()) + found.delayed
     cancelled = 0

@@ -29,10 +29,10 @@ no_wait_option = click.option("--no-wait", "wait", flag_value=False, default=Tru
 @no_wait_option
 @with_inspector
 async def stop(inspector: Inspector, *, names: tuple[str, ...], **options: Any) -> None:
-    """Drain workers and end them: they take no more jobs and finish those that run.
+    """Drain workers, then end them.
 
-    NAME is a task server, a supervisor or a single worker, as shown by taskserver worker status. Jobs that still run
-    after the workers' grace period go to other workers.
+    They take no more jobs and finish those that run; what still runs after the grace period goes to other workers.
+    NAME is a task server, a supervisor or a single worker, as shown by taskserver worker status.
     """
     _require_choice(names, options)
     stopped = await inspector.stop_workers(*names, **options, waiting=_waiting("to stop"))
