@@ -14,7 +14,6 @@ from taskserver.store.broker.connection import Broker
 from tests.brokers import Server, kinds
 from tests.patience import PATIENCE
 
-
 LONGEST = ("test_soak.py", "test_sentinel.py", "test_durability.py", "faults", "acceptance", "fleet", "worker")
 """Files and folders whose tests take long, the longest first."""
 
