@@ -31,7 +31,7 @@ COMMANDS = {
     "broker": Entry("taskserver.cli.broker:broker", "Start, stop or look at the embedded broker; print users' rights."),
     "metrics": Entry("taskserver.cli.metrics:metrics_", "Serve metrics of all queues and workers to Prometheus."),
     "doctor": Entry("taskserver.cli.doctor:doctor", "Check the broker and the queues, and repair them."),
-    "demo": Entry("taskserver.demo:demo", "See it all at work, in a minute."),
+    "demo": Entry("taskserver.cli.demo:demo", "See it all at work, in a minute."),
     "completion": Entry("taskserver.cli.completion:completion", "Print the script that completes commands in a shell."),
 }
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from taskserver import Inspector
 from taskserver.domain.job import TRANSITIONS, State
 from taskserver.store.broker.access import ROLES
 
@@ -69,3 +70,12 @@ def test_the_page_lists_the_rights_of_each_role() -> None:
     }
     for role in ROLES.values():
         assert listed["all"] | listed[f"`{role.name}`"] == set(role.commands), role.name
+
+
+def test_the_page_lists_every_method_of_the_inspector() -> None:
+    text = (PAGES / "operations.md").read_text("utf-8")
+    section = text[text.index("## From a program") : text.index("## What workers do")]
+    listed = re.findall(r"`([a-z_]+)`", "".join(line for line in section.splitlines() if line.startswith("| ")))
+    assert sorted(listed) == sorted(
+        {name for name in dir(Inspector) if not name.startswith("_")} - {"connect", "close"}
+    )
