@@ -98,17 +98,17 @@ def _of_vitals(vitals: Vitals) -> Iterator[Metric]:
     yield _one(metrics.SLOTS, vitals.slots.size)
     yield _one(metrics.SLOTS_BUSY, vitals.slots.busy)
     yield metrics.LEASES_LOST.family(((queue,), number) for queue, number in vitals.leases_lost.items())
-    yield metrics.TAKEN_BACK.family(vitals.by_queue(lambda work: work.sweeper.taken_back))
+    yield metrics.TAKEN_BACK.family(vitals.by_queue(lambda partition: partition.reclaimer.taken_back))
     yield metrics.CLAIM_SIZE.family(
-        vitals.by_queue(lambda work: work.fetcher.claims, lambda work: work.fetcher.claimed)
+        vitals.by_queue(lambda partition: partition.fetcher.claims, lambda partition: partition.fetcher.claimed)
     )
     yield metrics.SETTLE_SIZE.family(
-        vitals.by_queue(lambda work: work.settler.batches, lambda work: work.settler.delivered)
+        vitals.by_queue(lambda partition: partition.settler.batches, lambda partition: partition.settler.delivered)
     )
-    yield metrics.UNSETTLED.family(vitals.by_queue(lambda work: work.settler.backlog))
+    yield metrics.UNSETTLED.family(vitals.by_queue(lambda partition: partition.settler.backlog))
     yield metrics.BROKER_ERRORS.family(((service,), number) for service, number in vitals.broker_errors.items())
-    if vitals.heart.answered_at:
-        yield _one(metrics.BROKER_SILENCE, time.monotonic() - vitals.heart.answered_at)
+    if vitals.heartbeat.answered_at:
+        yield _one(metrics.BROKER_SILENCE, time.monotonic() - vitals.heartbeat.answered_at)
 
 
 def _one(declared: Declared, value: float) -> Metric:

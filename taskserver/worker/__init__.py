@@ -1,4 +1,12 @@
-"""The worker: claims jobs for free slots, runs them, settles them, and keeps the queue healthy meanwhile.
+"""The worker: claims jobs for free slots, runs them, settles them, and keeps its queues healthy meanwhile.
 
-``worker.py`` builds and lists its services; each other file is one of them, or one thing they share.
+Begin with ``worker.py``, which lists all services with their files. The way of one job goes through these:
+
+    ``fetcher.py``   claims it for a free slot (``fair_slots.py`` says whose turn it is)
+    ``executor.py``  opens its message and runs it: an ``attempt.py``, with a time limit (``deadlines.py``)
+    ``outcome.py``   decides how the attempt ends
+    ``settler.py``   brings that to the broker
+
+Meanwhile ``heartbeat.py`` renews its lease. ``partition.py`` has the services of one partition and ``partitions.py`` is the
+list of them; ``maintenance/`` holds the services that repair and watch.
 """

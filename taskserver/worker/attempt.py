@@ -21,7 +21,6 @@ from taskserver.tools import Context
 from taskserver.worker.fair_slots import PartitionSlots
 from taskserver.worker.outcome import Opened, StopReason
 from taskserver.worker.settler import Settler
-from taskserver.worker.slots import Slots
 
 ROOM_SECONDS = 0.5
 
@@ -68,7 +67,7 @@ class Attempt:
         "task",
     )
 
-    def __init__(self, job: ClaimedJob, slots: Slots | PartitionSlots, settler: Settler, started: float) -> None:
+    def __init__(self, job: ClaimedJob, slots: PartitionSlots, settler: Settler, started: float) -> None:
         self.job = job
         self.id = job.id
         self.slots = slots

@@ -1,7 +1,7 @@
-"""Control: hears what cannot wait for the next heartbeat: a cancelled job, an earlier due time, an order to stop.
+"""Control: receives what cannot wait for the next heartbeat: a cancelled job, an earlier due time, a command to stop.
 
-A word that is lost costs little: cancellations come with the heartbeat's answer too, orders are repeated until they are
-seen to be carried out, and the others are looked for.
+A message that is lost costs little: cancellations come with the heartbeat's answer too, commands are repeated until
+they are seen to be carried out, and everything else is looked for from time to time.
 """
 
 from __future__ import annotations
@@ -18,55 +18,63 @@ from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.subscription import Subscription
 from taskserver.worker.service import LoopService, log
 
+Handlers = Mapping[str, Callable[[str], None]]
+"""What to do about each control message, by its first word; it is called with what follows that word."""
+
 
 class Control(LoopService):
-    """Listens to the control channels of a worker's queues.
+    """Listens to the control channels of a worker's partitions.
 
     Args:
         broker: Where.
-        handlers: For each queue, what to do for each word; it gets what follows the word.
+        common: Handlers of messages that concern the whole worker, on whichever channel they come.
     """
 
     name = "control"
 
-    def __init__(self, broker: Broker, handlers: Mapping[str, Mapping[str, Callable[[str], None]]]) -> None:
+    def __init__(self, broker: Broker, common: Handlers) -> None:
         super().__init__()
         self._broker = broker
-        self._listener = Subscription(broker)
-        self._handlers = {broker.keys(queue).control: words for queue, words in handlers.items()}
+        self._subscription = Subscription(broker)
+        self._common = common
+        self._handlers: dict[str, Handlers] = {}
 
     async def turn(self) -> None:
         """Listen until the connection breaks."""
-        await self._listener.subscribe(self._handlers)
-        async for channel, message in self._listener.messages():
+        await self._subscription.subscribe(self._handlers)
+        async for channel, message in self._subscription.messages():
             if self.stopping:
                 return
-            word, _, rest = message.decode("utf-8", "replace").partition(" ")
-            handler = self._handlers[channel].get(word)
+            name, _, rest = message.decode("utf-8", "replace").partition(" ")
+            handler = self._handlers[channel].get(name) or self._common.get(name)
             if handler:
                 handler(rest)
-            elif word:
-                log.debug("unknown word on %s: %s", channel, word)
+            elif name:
+                log.debug("unknown message on channel %s: %s", channel, name)
 
-    async def hear(self, handlers: Mapping[str, Mapping[str, Callable[[str], None]]]) -> None:
-        """Listen to the channels of more queues."""
-        self._handlers |= {self._broker.keys(queue).control: words for queue, words in handlers.items()}
+    async def listen(self, handlers: Mapping[str, Handlers]) -> None:
+        """Listen to the channels of more partitions.
+
+        Args:
+            handlers: By partition, the handlers of messages that concern it alone.
+        """
+        self._handlers |= {self._broker.keys(name).control: theirs for name, theirs in handlers.items()}
         if self._task:
-            with suppress(BrokerError):  # whoever listens connects and subscribes to everything anew
-                await self._listener.subscribe(self._handlers)
+            with suppress(BrokerError):  # a connection that is lost subscribes to everything again when it is back
+                await self._subscription.subscribe(self._handlers)
 
     async def stop(self) -> None:
         """Stop listening."""
         if self._task:
             self._stopping.set()
-            await cancel_and_wait(self._task)  # nothing is lost with a read of news
-        await self._listener.close()
+            await cancel_and_wait(self._task)  # no job is lost with a read of control messages
+        await self._subscription.close()
 
 
-def read_order(text: str) -> FleetCommand | None:
-    """An order as it came over the channel, where anybody may write anything; None if it is none."""
+def read_command(text: str) -> FleetCommand | None:
+    """Read a command from a channel, where anybody may write anything; None if it is none."""
     try:
         return msgspec.json.decode(text, type=FleetCommand)
     except msgspec.MsgspecError:
-        log.debug("not an order: %s", text[:200])
+        log.debug("not a command: %s", text[:200])
         return None

@@ -1,6 +1,6 @@
-"""Deadlines: when an attempt has had its time.
+"""Deadlines: when the time of an attempt is over.
 
-A timer of the event loop for each attempt costs more than all else that is done about its timeout, and hardly any ever
+An event loop timer for each attempt costs more than everything else about its timeout, and hardly any of them ever
 rings. So attempts whose time is over within the same twentieth of a second share one.
 """
 
@@ -15,11 +15,11 @@ from contextvars import copy_context
 from taskserver.worker.attempt import Attempt
 
 PER_SECOND = 20
-"""How many timers there may be a second; an attempt ends at most so much of a second late."""
+"""Timers in a second, at most; an attempt ends up to a twentieth of a second late."""
 
 
 class Deadlines:
-    """Calls ``over`` with each attempt that is still there when its time is over."""
+    """Calls ``over`` with each attempt whose time is over and that has not been discarded."""
 
     def __init__(self, over: Callable[[Attempt], None]) -> None:
         self._over = over
@@ -27,7 +27,7 @@ class Deadlines:
         self._context = copy_context()  # a timer that took the attempt's own would keep it until it rings
 
     def add(self, attempt: Attempt, seconds: float) -> None:
-        """Give an attempt so many seconds from now."""
+        """Give an attempt this many seconds from now."""
         attempt.deadline = time.monotonic() + seconds
         tick = math.ceil(attempt.deadline * PER_SECOND)
         due = self._due.get(tick)
@@ -38,7 +38,7 @@ class Deadlines:
         due.add(attempt)
 
     def discard(self, attempt: Attempt) -> None:
-        """The attempt has ended; harmless if it had no deadline."""
+        """Forget an attempt that has ended; harmless if it had no deadline."""
         if attempt.deadline is not None and (due := self._due.get(math.ceil(attempt.deadline * PER_SECOND))):
             due.discard(attempt)
 

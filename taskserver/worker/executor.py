@@ -85,7 +85,7 @@ class Executor:
         """Whether this attempt of its job holds a lease."""
         return self._running.get(attempt.id) is attempt
 
-    def admit(self, jobs: Sequence[ClaimedJob], slots: Slots | PartitionSlots, settler: Settler) -> list[Attempt]:
+    def admit(self, jobs: Sequence[ClaimedJob], slots: PartitionSlots, settler: Settler) -> list[Attempt]:
         """Take claimed jobs over: each holds its lease from now on, and is to ``begin`` or to be dismissed.
 
         All before the first begins: one that blocks the event loop must not cost the others their leases.

@@ -1,9 +1,10 @@
-"""Fetching: claims jobs for free slots, and waits at the broker when there are none."""
+"""Fetching: claims jobs for free slots, and waits at the broker while no job is queued."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from typing import NamedTuple
 
 from taskserver.domain.lanes import LaneShare
 from taskserver.errors import BrokerError
@@ -17,14 +18,25 @@ from taskserver.worker.fair_slots import PartitionSlots
 from taskserver.worker.maintenance.janitor import Janitor
 from taskserver.worker.service import LoopService
 from taskserver.worker.settler import Settler
-from taskserver.worker.slots import Slots
 
 BACKLOG = 1_000
 """Settlements that may wait for the broker before no more jobs are claimed."""
 PAUSED_SECONDS = 1.0
-"""How soon a paused queue is looked at again if the word that it goes on was lost."""
+"""How soon a paused queue is looked at again, in case the message that it was resumed was lost."""
 
 log = logging.getLogger("taskserver.worker")
+
+
+class Begun(NamedTuple):
+    """What came of a claim.
+
+    Attributes:
+        paused: Whether the queue is paused.
+        drained: Whether nothing more is queued.
+    """
+
+    paused: bool
+    drained: bool
 
 
 class Fetcher(LoopService):
@@ -43,7 +55,7 @@ class Fetcher(LoopService):
         queue: str,
         worker: str,
         *,
-        slots: Slots | PartitionSlots,
+        slots: PartitionSlots,
         executor: Executor,
         settler: Settler,
         janitor: Janitor,
@@ -61,18 +73,18 @@ class Fetcher(LoopService):
         self._settler = settler
         self._janitor = janitor
         self._attempts_cap = attempts_cap
-        self._share = LaneShare()
-        self._wake_up = BlockingReader(broker, queue, worker)
-        self._read: list[StreamEntry] = []
+        self._lane_share = LaneShare()
+        self._reader = BlockingReader(broker, queue, worker)
+        self._entries: list[StreamEntry] = []
         self._unanswered = False
-        self._word = asyncio.Event()
+        self._resumed = asyncio.Event()
 
     async def turn(self) -> None:
         """Wait for a free slot, claim as many jobs as there are, and wait for more when that was not all.
 
         What the last read brought does not wait for a slot: if there is none, the claim gives it back to others.
         """
-        if not self._read:
+        if not self._entries:
             await self._slots.wait()
         if self.stopping:
             return
@@ -84,7 +96,7 @@ class Fetcher(LoopService):
         try:
             await self._claim()
         except GroupMissing:
-            log.warning("the groups of queue %s are gone: making them anew", self._queue)
+            log.warning("the groups of queue %s are gone: creating them again", self._queue)
             await self._broker.prepare(self._queue, again=True)
             self._janitor.hurry()  # the streams may be gone too
             self._unanswered = True  # the claim may have begun jobs before it came to the lane without a group
@@ -94,26 +106,26 @@ class Fetcher(LoopService):
 
     async def _claim(self) -> None:
         wanted = self._slots.take()
-        if not wanted and not self._read:
+        if not wanted and not self._entries:
             return
-        paused, fewer = await self._begin(wanted)
-        if paused:
-            self._word.clear()
-            await self.rest(PAUSED_SECONDS, until=self._word)
-        elif fewer and not self.stopping:
-            self._read = await self._wake_up.read()
+        begun = await self._begin(wanted)
+        if begun.paused:
+            self._resumed.clear()
+            await self.rest(PAUSED_SECONDS, until=self._resumed)
+        elif begun.drained and not self.stopping:
+            self._entries = await self._reader.read()
 
-    async def _begin(self, wanted: int) -> tuple[bool, bool]:
-        """Claim and begin so many jobs: whether the queue is paused, and whether nothing more is queued.
+    async def _begin(self, wanted: int) -> Begun:
+        """Claim so many jobs, and begin them.
 
         Its frame holds the jobs with their messages, so it must not wait for others.
         """
-        read, self._read = self._read, []
+        entries, self._entries = self._entries, []
         attempts: list[Attempt] = []
         started = 0
         try:
             claimed = await claim(
-                self._broker, self._queue, self._worker, self._share.next(wanted), self._attempts_cap, read
+                self._broker, self._queue, self._worker, self._lane_share.next(wanted), self._attempts_cap, entries
             )
             attempts = self._executor.admit(claimed.jobs, self._slots, self._settler)
             for attempt in attempts:
@@ -126,41 +138,36 @@ class Fetcher(LoopService):
             self.claims += 1
             self.claimed += started
         for entry, reason in claimed.discarded:
-            log.warning("queue %s: threw away stream entry %s: %s", self._queue, entry, reason)
-        return claimed.paused, len(claimed.jobs) < wanted and not claimed.discarded
+            log.warning("queue %s: discarded stream entry %s: %s", self._queue, entry, reason)
+        return Begun(claimed.paused, len(claimed.jobs) < wanted and not claimed.discarded)
 
     async def _recall(self) -> None:
         """The last claim or read was not answered: it may have brought jobs that nobody runs."""
         running = [attempt.job.key for attempt in self._executor.running if attempt.job.queue == self._queue]
         returned = await recall(self._broker, self._queue, self._worker, running + self._settler.unsettled)
         if returned:
-            log.warning("%d jobs of a claim that was not answered are queued again", len(returned))
+            log.warning("%d jobs of a claim that was not answered went back to the queue", len(returned))
         self._unanswered = False
 
-    def share(self, slots: Slots | PartitionSlots) -> None:
-        """Take slots from there from now on: others want some of them too."""
-        before, self._slots = self._slots, slots
-        before.wake()
-
-    def go_on(self) -> None:
-        """The queue is not paused any more."""
-        self._word.set()
+    def resume(self) -> None:
+        """The queue is no longer paused: claim at once."""
+        self._resumed.set()
 
     async def interrupt(self) -> None:
-        """Make a waiting turn return: one that waits for a slot, for a paused queue, or in a blocking read."""
+        """Make a turn return that waits: for a slot, for a paused queue to be resumed, or in a blocking read."""
         self._slots.wake()
-        self._word.set()
+        self._resumed.set()
         try:
-            await self._wake_up.interrupt()
+            await self._reader.interrupt()
         except BrokerError as error:
             log.debug("%s: %s", self.name, error)
 
     async def stop(self) -> None:
         """Claim no more, and give back what the last read brought."""
         await super().stop()
-        if self._read:
-            read, self._read = self._read, []
+        if self._entries:
+            entries, self._entries = self._entries, []
             try:
-                await claim(self._broker, self._queue, self._worker, (0, 0, 0), self._attempts_cap, read)
+                await claim(self._broker, self._queue, self._worker, (0, 0, 0), self._attempts_cap, entries)
             except BrokerError as error:
-                log.warning("%s: entries come back when their lease runs out: %s", self.name, error)
+                log.warning("%s: some jobs go back to the queue only when their lease runs out: %s", self.name, error)

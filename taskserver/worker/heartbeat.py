@@ -1,4 +1,4 @@
-"""The heart: a thread that renews the leases of all running jobs, whatever the event loop is doing.
+"""The heartbeat: a thread that renews the leases of all running jobs, whatever the event loop is doing.
 
 A tool that blocks the event loop (a forgotten ``time.sleep``, a long parse) would stop renewals made there, and its
 job would be run a second time while it still runs. From a thread with its own connection, renewals go on. Code that
@@ -16,7 +16,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from taskserver.errors import BrokerError
@@ -33,15 +33,28 @@ log = logging.getLogger("taskserver.worker")
 
 
 class HeartbeatSource(NamedTuple):
-    """What the heart needs to know of its worker: running attempts, a packed word about itself, and who listens."""
+    """What a heartbeat needs of its worker.
+
+    Attributes:
+        running: The attempts that hold a lease. Called from the heartbeat's thread.
+        snapshot: What the worker says of itself, packed. Called from the heartbeat's thread.
+        attend: Called in the event loop for each attempt that was lost or is to be cancelled, with the reason.
+    """
 
     running: Callable[[], Sequence[Attempt]]
-    about: Callable[[], bytes]
+    snapshot: Callable[[], bytes]
     attend: Callable[[Attempt, str], None]
 
 
 class Heartbeat(Service):
     """Renews the leases of a worker's jobs, a few times per lease.
+
+    Args:
+        broker: Where.
+        worker: The worker's name.
+        partitions: Names of the partitions that it works on; read anew with each beat.
+        lease: Seconds for which a lease is valid.
+        source: What it needs of the worker.
 
     Attributes:
         answered_at: When the broker answered last, by ``time.monotonic``; 0 before the first time.
@@ -49,13 +62,13 @@ class Heartbeat(Service):
     """
 
     def __init__(
-        self, broker: Broker, worker: str, queues: Sequence[str], lease: float, pulse: HeartbeatSource
+        self, broker: Broker, worker: str, partitions: Iterable[str], lease: float, source: HeartbeatSource
     ) -> None:
         self._keeper = LeaseKeeper(broker, worker, _answer_seconds(lease))
-        self._queues = queues
+        self._partitions = partitions
         self._lease = lease
         self._beat_seconds = lease / BEATS_PER_LEASE
-        self._pulse = pulse
+        self._source = source
         self._loop = asyncio.get_running_loop()
         self._loop_seen = time.monotonic()
         self._missed = 0
@@ -67,7 +80,7 @@ class Heartbeat(Service):
 
     async def start(self) -> None:
         """Start the thread, and return after the first beat: the worker is known to the broker then."""
-        self._thread = threading.Thread(target=self._live, name="taskserver heart", daemon=True)
+        self._thread = threading.Thread(target=self._main, name="taskserver heartbeat", daemon=True)
         self._thread.start()
         await self._first_beat.wait()
 
@@ -78,7 +91,7 @@ class Heartbeat(Service):
             await asyncio.to_thread(self._thread.join)
             self._thread = None
 
-    def _live(self) -> None:
+    def _main(self) -> None:
         try:
             self._beats()
         except Exception as error:  # noqa: BLE001 - no memory, even to see to an error
@@ -100,34 +113,34 @@ class Heartbeat(Service):
                 level = (logging.WARNING if known else logging.ERROR) if failures == 1 else logging.DEBUG
                 log.log(level, "leases are not renewed: %s", error, exc_info=None if known else error)
                 pause = random.uniform(0.5, 1.0) * min(RETRY_SECONDS, self._beat_seconds / 2)  # noqa: S311 - jitter
-            self._say(self._first_beat.set)
+            self._call_in_loop(self._first_beat.set)
             self._watch_loop()
         self._keeper.close()
 
     def _beat(self) -> None:
-        """Renew every lease that can be: a server that is away must not cost the leases of jobs at others.
+        """Renew every lease that can be renewed: a server that is away must not cost the leases of jobs at others.
 
         Raises:
             BrokerError: if any of them could not be.
         """
-        attempts = self._pulse.running()
-        about = self._pulse.about()
-        trouble: BrokerError | None = None
+        attempts = self._source.running()
+        snapshot = self._source.snapshot()
+        first: BrokerError | None = None
         self._keeper.begin()
-        for queue in self._queues:
+        for partition in self._partitions:
             try:
-                self._renew(queue, [attempt for attempt in attempts if attempt.job.queue == queue], about)
+                self._renew(partition, [each for each in attempts if each.job.queue == partition], snapshot)
             except BrokerError as error:
-                trouble = trouble or error
-        if trouble is not None:
-            raise trouble
+                first = first or error
+        if first is not None:
+            raise first
 
-    def _renew(self, queue: str, attempts: list[Attempt], about: bytes) -> None:
+    def _renew(self, partition: str, attempts: list[Attempt], snapshot: bytes) -> None:
         # By attempt: when the answer comes, this worker may be running the next attempt of the same job.
         held = {attempt.job.key: attempt for attempt in attempts}
         fences = [(key, attempt.job.fence) for key, attempt in held.items()]
-        for attention in self._keeper.renew(queue, fences, about, round(self._lease * 1000)):
-            self._say(self._pulse.attend, held[attention.key], attention.reason)
+        for attention in self._keeper.renew(partition, fences, snapshot, round(self._lease * 1000)):
+            self._call_in_loop(self._source.attend, held[attention.key], attention.reason)
 
     def _watch_loop(self) -> None:
         """End the process if the event loop has been silent for a lease and longer than any job may take.
@@ -137,9 +150,9 @@ class Heartbeat(Service):
         """
         now = time.monotonic()
         self._missed += 1
-        self._say(self._note_loop)
+        self._call_in_loop(self._note_loop)
         silent = now - self._loop_seen if self._missed > BEATS_PER_LEASE else 0.0
-        overdue = [a for a in self._pulse.running() if a.deadline and now > a.deadline + self._lease]
+        overdue = [a for a in self._source.running() if a.deadline and now > a.deadline + self._lease]
         if silent > self._lease and overdue:
             job = f"job {overdue[0].id} ({overdue[0].label})"
             quit_now(f"the event loop has been blocked for {silent:.0f} s, past the timeout of {job}")
@@ -148,7 +161,7 @@ class Heartbeat(Service):
         self._loop_seen = time.monotonic()
         self._missed = 0
 
-    def _say(self, callback: Callable[..., object], *args: object) -> None:
+    def _call_in_loop(self, callback: Callable[..., object], *args: object) -> None:
         try:
             self._loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:  # the loop is closed: the worker has stopped

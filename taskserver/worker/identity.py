@@ -1,4 +1,4 @@
-"""What a worker says of itself with every heartbeat; see ``domain/fleet.py``."""
+"""Who a worker is and what it says of itself with every heartbeat; see ``domain/fleet.py``."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class WorkerIdentity(NamedTuple):
-    """Where a worker belongs.
+    """What a worker is part of.
 
     Attributes:
         task_server: Name of its task server.
         supervisor: Name of its supervisor; empty if it has none.
         replica: Its number there, from 1.
-        pass_on: Takes the orders that it hears; None if it must carry them out itself.
+        pass_on: Takes the commands that it receives; None if it is to carry them out itself.
     """
 
     task_server: str = "worker"
@@ -35,15 +35,15 @@ class WorkerIdentity(NamedTuple):
     pass_on: Callable[[FleetCommand], None] | None = None
 
 
-def told(running: Iterable[Attempt]) -> list[RunningJob]:
-    """The oldest of the running attempts, as a worker tells of them. Called from the heart's thread."""
+def oldest(running: Iterable[Attempt]) -> list[RunningJob]:
+    """The oldest of the running attempts, as a worker reports them. Called from the heartbeat's thread."""
     now = time.monotonic()
-    oldest = sorted(running, key=lambda attempt: attempt.started)[:RUNNING_LISTED]
-    return [RunningJob(each.id, each.label, each.job.attempt, round(now - each.started, 3)) for each in oldest]
+    first = sorted(running, key=lambda attempt: attempt.started)[:RUNNING_LISTED]
+    return [RunningJob(each.id, each.label, each.job.attempt, round(now - each.started, 3)) for each in first]
 
 
 def resident_bytes() -> int:
-    """Bytes of memory that this process holds; where the system does not tell, the most that it ever held."""
+    """Bytes of memory that this process holds; where the system does not say, the most that it ever held."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * _PAGE

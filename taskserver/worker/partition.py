@@ -8,6 +8,7 @@ from typing import NamedTuple
 from taskserver.domain.retry import RetryPolicy
 from taskserver.domain.settlement import DeferLimits
 from taskserver.store.broker.connection import Broker
+from taskserver.store.broker.control import RESUME
 from taskserver.tools import Toolbox
 from taskserver.worker.executor import Executor
 from taskserver.worker.fair_slots import PartitionSlots
@@ -17,23 +18,22 @@ from taskserver.worker.maintenance.reclaimer import Reclaimer
 from taskserver.worker.maintenance.scheduler import Scheduler
 from taskserver.worker.service import LoopService
 from taskserver.worker.settler import Settler
-from taskserver.worker.slots import Slots
 
 
 class PartitionSettings(NamedTuple):
-    """What holds for all partitions that a worker works on.
+    """What all partitions that a worker works on have in common.
 
     Attributes:
         broker: Where.
-        worker: Its name.
-        patience: With jobs that nobody can run.
-        lease: Seconds after which a silent worker's jobs are taken back.
-        attempts_cap: Attempts at most for a job whose submitter did not say.
+        worker: The worker's name.
+        defer_limits: How long jobs are kept that no worker can run.
+        lease: Seconds after which the jobs of a silent worker are taken back.
+        attempts_cap: Maximum attempts of a job whose submitter did not set any.
     """
 
     broker: Broker
     worker: str
-    patience: DeferLimits
+    defer_limits: DeferLimits
     lease: float
     attempts_cap: int
 
@@ -42,42 +42,43 @@ class Partition:
     """The services of one partition.
 
     Args:
-        partition: Its name; the queue's own, if it has only one.
-        terms: What holds for all of them.
+        name: Its name; the queue's own, if it has only one.
+        settings: What all partitions have in common.
         slots: Where its jobs get their slots.
         executor: Runs them.
 
     Attributes:
+        name: As given.
         settler: Brings reports and outcomes to the broker.
         scheduler: Puts delayed jobs back on time.
-        sweeper: Takes back the jobs of workers that fell silent.
+        reclaimer: Takes back the jobs of workers that fell silent.
         janitor: Finds jobs that nothing would wake any more.
         fetcher: Claims jobs for free slots.
     """
 
-    def __init__(
-        self, partition: str, terms: PartitionSettings, slots: Slots | PartitionSlots, executor: Executor
-    ) -> None:
-        broker, worker = terms.broker, terms.worker
-        self.settler = Settler(broker, partition, terms.patience, worker)
-        self.scheduler = Scheduler(broker, partition)
-        self.sweeper = Reclaimer(broker, partition, worker, terms.lease)
-        self.janitor = Janitor(broker, partition, worker)
+    def __init__(self, name: str, settings: PartitionSettings, slots: PartitionSlots, executor: Executor) -> None:
+        broker, worker = settings.broker, settings.worker
+        self.name = name
+        self._executor = executor
+        self.settler = Settler(broker, name, settings.defer_limits, worker)
+        self.scheduler = Scheduler(broker, name)
+        self.reclaimer = Reclaimer(broker, name, worker, settings.lease)
+        self.janitor = Janitor(broker, name, worker)
         self.fetcher = Fetcher(
             broker,
-            partition,
+            name,
             worker,
             slots=slots,
             executor=executor,
             settler=self.settler,
             janitor=self.janitor,
-            attempts_cap=terms.attempts_cap,
+            attempts_cap=settings.attempts_cap,
         )
 
     @property
     def upkeep(self) -> tuple[LoopService, ...]:
         """What brings jobs and keeps the partition healthy; the settler is needed longer, until the last job ended."""
-        return self.scheduler, self.sweeper, self.janitor, self.fetcher
+        return self.scheduler, self.reclaimer, self.janitor, self.fetcher
 
     @property
     def services(self) -> tuple[LoopService, ...]:
@@ -85,13 +86,17 @@ class Partition:
         return (self.settler, *self.upkeep)
 
     @property
-    def words(self) -> dict[str, Callable[[str], None]]:
-        """What to do for the words on the partition's control channel, as far as it is the partition's matter."""
-        return {"due": lambda _: self.scheduler.look_again(), "resume": lambda _: self.fetcher.go_on()}
+    def handlers(self) -> dict[str, Callable[[str], None]]:
+        """What to do about the messages on the partition's control channel that concern it alone."""
+        return {
+            "cancel": lambda key: self._executor.cancel(f"{self.name}-{key}"),
+            "due": lambda _: self.scheduler.look_again(),
+            RESUME: lambda _: self.fetcher.resume(),
+        }
 
 
 def attempts_cap(toolbox: Toolbox) -> int:
-    """Attempts at most for a job whose submitter did not say; its tool's own limit may be stricter."""
+    """Maximum attempts of a job whose submitter did not set any; its tool's own limit may be lower."""
     policies: Sequence[RetryPolicy] = [
         RetryPolicy(),
         *(tool.retry for tool in toolbox.tools.values()),

@@ -1,4 +1,4 @@
-"""What every service of a worker has in common: it starts, it stops, and its loop outlives the broker's troubles."""
+"""What every service of a worker has in common: it starts, it stops, and its loop survives an unreachable broker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INTERRUPT_SECONDS = 0.1
 
 
 class Service(ABC):
-    """A part of the worker with a life of its own. ``stop`` is harmless when repeated or never started."""
+    """A part of the worker that runs by itself. ``stop`` is harmless when repeated, or when it never started."""
 
     @abstractmethod
     async def start(self) -> None:
@@ -30,8 +30,8 @@ class Service(ABC):
 class LoopService(Service):
     """A service that does one thing over and over: ``turn``.
 
-    When the broker does not answer, the next turn waits: longer each time, and by a random part of it, so that
-    two hundred workers do not come back together.
+    While the broker does not answer, the pauses between turns become longer, and a part of each is random, so that two
+    hundred workers do not come back together.
 
     Attributes:
         broker_errors: Turns that the broker did not answer, or refused.
@@ -46,26 +46,26 @@ class LoopService(Service):
 
     @abstractmethod
     async def turn(self) -> None:
-        """Do the thing once, waiting as long as there is nothing to do."""
+        """Do it once; wait while there is nothing to do."""
 
     async def start(self) -> None:
         """Begin the loop."""
         self._task = asyncio.create_task(self._loop(), name=self.name)
 
     async def stop(self) -> None:
-        """Let the turn that is under way end, and no other begin."""
+        """Let the current turn end, and begin no other."""
         self._stopping.set()
         while self._task and not self._task.done():
             await self.interrupt()  # again and again: the first may have come just before the turn began to wait
             await asyncio.wait((self._task,), timeout=INTERRUPT_SECONDS)
 
     async def interrupt(self) -> None:
-        """Make a waiting turn return early. Nothing to do where they rest until the stop."""
+        """Make a waiting turn return early. Not needed where turns only rest, since a stop ends that."""
 
     async def rest(self, seconds: float, until: asyncio.Event | None = None) -> None:
-        """Wait so long, or until the event is set; without one, until the stop.
+        """Wait for so many seconds, or until the event is set; without an event, until the stop.
 
-        A service that rests until an event of its own sets it in ``interrupt``.
+        A service that rests until an event of its own must set it in ``interrupt``.
         """
         try:
             await asyncio.wait_for((until or self._stopping).wait(), seconds)
@@ -81,7 +81,7 @@ class LoopService(Service):
         try:
             await self._turns()
         except Exception as error:  # noqa: BLE001 - no memory, even to see to an error
-            quit_now(f"{self.name} cannot go on ({type(error).__name__})")
+            quit_now(f"{self.name} cannot continue ({type(error).__name__})")
 
     async def _turns(self) -> None:
         failures = 0
@@ -89,17 +89,22 @@ class LoopService(Service):
             try:
                 await self.turn()
                 if failures:
-                    log.info("%s goes on", self.name)
+                    log.info("%s resumed", self.name)
                 failures = 0
             except BrokerError as error:
                 failures += 1
                 self.broker_errors += 1
-                log.log(logging.WARNING if failures == 1 else logging.DEBUG, "%s waits: %s", self.name, error)
+                log.log(
+                    logging.WARNING if failures == 1 else logging.DEBUG,
+                    "%s is waiting for the broker: %s",
+                    self.name,
+                    error,
+                )
                 await self.rest(backoff(failures))
             except MemoryError:
                 raise
             except Exception:
-                # A bug must not end the loop: the queue would stand still behind a worker that looks alive.
+                # A bug must not end the loop: the queue would stand still although its worker looks alive.
                 failures += 1
-                log.exception("%s failed, and goes on", self.name)
+                log.exception("%s failed and will try again", self.name)
                 await self.rest(backoff(failures))

@@ -1,8 +1,8 @@
-"""Settling: what the attempts report and how they ended goes to the broker, batch after batch.
+"""Settling: brings what attempts report and how they ended to the broker, batch by batch.
 
-One batch is on its way at a time; what comes up meanwhile makes the next one. So an idle worker settles at once,
-and a busy one settles many with one script call. Until the broker has taken a settlement it is kept and repeated:
-the fence makes that safe.
+One batch is on its way at a time; what is added meanwhile makes the next one. So an idle worker settles at once, and a
+busy one settles many with one script call. A settlement is kept and sent again until the broker has taken it: the fence
+makes that safe.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from taskserver.worker.service import LoopService
 BATCH = 500
 BATCH_BYTES = 1024 * 1024
 REPORTS_ROOM = 1_000
-"""Reports that may wait for the broker before those who report are slowed down."""
+"""Reports that may wait for the broker before tools that report more are slowed down."""
 GIVE_UP_SECONDS = 5.0
-"""How long a stopping worker tries to bring its last settlements to a broker that does not answer."""
+"""How long a stopping worker goes on trying to send its last settlements to a broker that does not answer."""
 
 log = logging.getLogger("taskserver.worker")
 
@@ -35,33 +35,39 @@ T = TypeVar("T")
 
 
 class Settler(LoopService):
-    """Brings the reports and settlements of one queue to the broker, reports first.
+    """Brings the reports and settlements of one partition to the broker, reports first.
+
+    Args:
+        broker: Where.
+        queue: The partition.
+        limits: How long jobs are kept that no worker can run.
+        worker: Name of the worker whose attempts it settles.
 
     Attributes:
-        reporting: Held by whoever numbers and adds a report.
-        worker: Whose attempts it settles.
+        reporting: To be held while a report is numbered and added.
+        worker: As given.
         batches: Batches with settlements that the broker has taken.
         delivered: Settlements in them.
     """
 
-    def __init__(self, broker: Broker, queue: str, patience: DeferLimits, worker: str = "") -> None:
+    def __init__(self, broker: Broker, queue: str, limits: DeferLimits, worker: str = "") -> None:
         super().__init__()
         self.name = f"settler of {queue}"
         self._broker = broker
         self._queue = queue
-        self._patience = patience
+        self._limits = limits
         self.reporting = threading.Lock()
         self.worker = worker
         self.batches = 0
         self.delivered = 0
         self._reports: deque[PackedReport] = deque()
         self._settlements: deque[Settlement] = deque()
-        self._work = asyncio.Event()
+        self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._thread_room = threading.Event()
         self._thread_room.set()
-        self._loop_of = asyncio.get_running_loop()
+        self._event_loop = asyncio.get_running_loop()
 
     @property
     def backlog(self) -> int:
@@ -74,17 +80,17 @@ class Settler(LoopService):
         return [settlement.key for settlement in self._settlements]
 
     def settle(self, settlement: Settlement) -> None:
-        """Take a settlement; from the event loop's thread."""
+        """Take a settlement. From the event loop's thread only."""
         self._settlements.append(settlement)
-        self._work.set()
+        self._wake.set()
 
     def report(self, report: PackedReport) -> bool:
-        """Take a report, from any thread; False if those who report should wait for ``room``."""
+        """Take a report, from any thread; False if the tool should wait for ``room``."""
         self._reports.append(report)
         full = len(self._reports) >= REPORTS_ROOM
         if full:
             self._thread_room.clear()
-        self._loop_of.call_soon_threadsafe(self._note_report)
+        self._event_loop.call_soon_threadsafe(self._note_report)
         return not full
 
     async def room(self) -> None:
@@ -92,12 +98,12 @@ class Settler(LoopService):
         await self._room.wait()
 
     def wait_for_room(self, seconds: float) -> bool:
-        """The same in a thread, for so many seconds; False if there is no room yet."""
+        """The same in a thread, for at most so many seconds; False if there is no room yet."""
         return self._thread_room.wait(seconds)
 
     async def turn(self) -> None:
         """Send one batch."""
-        await self._work.wait()
+        await self._wake.wait()
         # What ends in the same turn of the event loop comes along. And the next claim goes first: the server is at work
         # for it while the ends are packed, and at work for those while the claimed jobs run.
         await asyncio.sleep(0)
@@ -105,16 +111,16 @@ class Settler(LoopService):
 
     async def interrupt(self) -> None:
         """Wake the loop, so that it sees the stop."""
-        self._work.set()
+        self._wake.set()
 
     async def stop(self) -> None:
-        """Bring what is left to the broker, if it answers, and end."""
+        """Send what is left, if the broker answers, and end."""
         await super().stop()
         try:
             async with asyncio.timeout(GIVE_UP_SECONDS):
                 await self._send_all()
         except TimeoutError:
-            log.warning("%d settlements did not reach the broker: their jobs run again", self.backlog)
+            log.warning("%d settlements did not reach the broker: their jobs will run again", self.backlog)
         self._open()
 
     async def _send_all(self) -> None:
@@ -130,12 +136,12 @@ class Settler(LoopService):
     def _note_report(self) -> None:
         if len(self._reports) >= REPORTS_ROOM:
             self._room.clear()
-        self._work.set()
+        self._wake.set()
 
     async def _send(self) -> None:
-        """Send a batch. It is taken off only when the broker has it, so that nothing is lost on the way."""
-        reports = self._cut()
-        settlements = self._ready(unsent=islice(tuple(self._reports), len(reports), None))
+        """Send a batch. It leaves the queue here only when the broker has it, so nothing is lost on the way."""
+        reports = self._next_reports()
+        settlements = self._next_settlements(unsent=islice(tuple(self._reports), len(reports), None))
         if reports or settlements:
             await self._deliver(reports, settlements)
         if settlements:
@@ -148,15 +154,15 @@ class Settler(LoopService):
         if len(self._reports) < REPORTS_ROOM // 2:
             self._open()
         if not self._reports and not self._settlements and not self.stopping:
-            self._work.clear()
+            self._wake.clear()
 
     async def _deliver(self, reports: list[PackedReport], settlements: list[Settlement]) -> None:
         try:
-            refused = await settle(self._broker, self._queue, reports, settlements, self._patience)
+            refused = await settle(self._broker, self._queue, reports, settlements, self._limits)
         except (BrokerUnavailable, BrokerFull, BrokerDenied):
-            raise  # all of it again, later
+            raise  # all of it is sent again, later
         except BrokerError as error:
-            # Something that is written about one job cannot be: the others must not wait behind it.
+            # The broker refuses something about one of the jobs: the others must not wait for it.
             if len(reports) + len(settlements) == 1:
                 log.error("job %s-%s: %s", self._queue, (reports or settlements)[0].key, error)
                 return
@@ -166,15 +172,15 @@ class Settler(LoopService):
                 await self._deliver([], [settlement])
             return
         for refusal in refused:
-            log.warning("job %s-%s had moved on (%s): its late outcome is dropped", self._queue, *refusal)
+            log.warning("job %s-%s: its outcome came too late and is dropped (%s)", self._queue, *refusal)
 
-    def _ready(self, unsent: Iterable[PackedReport]) -> list[Settlement]:
-        """The next settlements, but not those of jobs with reports that are still to go."""
+    def _next_settlements(self, unsent: Iterable[PackedReport]) -> list[Settlement]:
+        """The next settlements, but for those of jobs with reports that have not been sent yet."""
         held = {report.key for report in unsent}
         ready = [settlement for settlement in islice(self._settlements, BATCH) if settlement.key not in held]
         return _bounded(ready, lambda settlement: len(settlement.data) if isinstance(settlement, Finish) else 0)
 
-    def _cut(self) -> list[PackedReport]:
+    def _next_reports(self) -> list[PackedReport]:
         return _bounded(islice(tuple(self._reports), BATCH), lambda report: len(report.report))
 
     def _open(self) -> None:
@@ -183,7 +189,7 @@ class Settler(LoopService):
 
 
 def _bounded(items: Iterable[T], size_of: Callable[[T], int]) -> list[T]:
-    """As many of the items as fit into ``BATCH_BYTES``, but at least one: a large one goes alone."""
+    """As many of the items as fit into ``BATCH_BYTES``, but at least one: a larger one goes alone."""
     size, some = 0, list[T]()
     for item in items:
         size += size_of(item)

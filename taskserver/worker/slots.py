@@ -1,4 +1,4 @@
-"""The worker's slots: a semaphore that is taken as far as it is free, so that a claim asks for just as many jobs."""
+"""The worker's slots: a semaphore of which a claim takes all that is free, so that it asks for exactly so many jobs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 
 class QueueShare(NamedTuple):
-    """A queue's part in the slots of a worker.
+    """A queue's share in the slots of a worker.
 
     Attributes:
         queue: The queue.
         weight: While several queues have jobs waiting, each gets slots in proportion to it.
         limit: Jobs of it that run at once; None for as many as there are slots.
-        partitions: How many partitions it shall have at least; None to leave that open.
+        partitions: Partitions that it is to have at least; None to leave that open.
     """
 
     queue: str
@@ -25,16 +25,16 @@ class QueueShare(NamedTuple):
 class Slots:
     """``size`` slots. A slot is taken before a job is claimed for it, and given back when nothing of it runs any more.
 
-    The queues of a worker share them, so whoever claims must hold its slots already: between asking how many are
-    free and taking them, another queue's jobs would take the same ones.
+    The queues of a worker share them, so a claim must hold its slots already: between asking how many are free and
+    taking them, another queue's jobs would take the same ones.
 
     Args:
         size: How many there are.
-        jobs: How many times a slot is given away in all, after which none is free for ever; None for no limit.
+        jobs: How many jobs they are for in all, after which none is ever free again; None for no limit.
 
     Attributes:
-        leaked: Slots that are held by threads whose attempts ended without them.
-        used_up: Set once all the jobs have begun that these slots are for.
+        leaked: Slots that are held by threads that have outlived their attempts.
+        used_up: Set once all the jobs have begun that the slots are for.
     """
 
     def __init__(self, size: int, jobs: int | None = None) -> None:
@@ -44,8 +44,6 @@ class Slots:
         self.used_up = asyncio.Event()
         self._left = jobs
         self._asked = 0
-        self._changed = asyncio.Event()
-        self._changed.set()
 
     @property
     def busy(self) -> int:
@@ -53,9 +51,8 @@ class Slots:
         return self.size - self.free
 
     def take(self) -> int:
-        """Take all that are free, but for no more jobs than are left; how many that were."""
+        """Take all that are free, but for no more jobs than are left; return how many that were."""
         taken, self.free = self.free, 0
-        self._changed.clear()
         if self._left is not None:
             self.free = max(0, taken - self._left)
             taken -= self.free
@@ -66,8 +63,6 @@ class Slots:
     def give(self, count: int = 1) -> None:
         """Give slots back in which a job has run."""
         self.free += count
-        if self.free and self._left != 0:
-            self._changed.set()
 
     def claimed(self, started: int, taken: int) -> None:
         """So many jobs were started in the slots that were taken for them; the others are given back."""
@@ -76,12 +71,4 @@ class Slots:
             self._asked -= taken
             if self._left == 0 and self._asked == 0:
                 self.used_up.set()
-        self.give(taken - started)
-
-    async def wait(self) -> None:
-        """Wait until a slot is free, or ``wake`` is called; by then somebody else may have taken it."""
-        await self._changed.wait()
-
-    def wake(self) -> None:
-        """Wake those who wait, whether or not a slot is free."""
-        self._changed.set()
+        self.free += taken - started

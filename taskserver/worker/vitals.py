@@ -13,36 +13,36 @@ from taskserver.worker.slots import Slots
 
 
 class Vitals(NamedTuple):
-    """The parts of a worker that tell of it.
+    """The parts of a worker that are measured.
 
     Attributes:
         slots: Its slots.
-        heart: Its heart.
-        works: What it has for each partition, by the partition's name; there may come more.
+        heartbeat: Renews its leases.
+        partitions: What it has for each partition, by the partition's name; more may be added.
         others: Its other services.
         leases_lost: Running jobs that were taken from it, by queue.
     """
 
     slots: Slots
-    heart: Heartbeat
-    works: Mapping[str, Partition]
+    heartbeat: Heartbeat
+    partitions: Mapping[str, Partition]
     others: Sequence[LoopService]
     leases_lost: Mapping[str, int]
 
     def by_queue(self, *read: Callable[[Partition], float]) -> list[tuple[Any, ...]]:
-        """Of each queue its name, as labels, and the sums of what is read over its partitions."""
+        """Each queue's name, as labels, and the sums over its partitions of what is read of each."""
         sums: dict[str, list[float]] = {}
-        for name, work in list(self.works.items()):
+        for name, partition in self.partitions.items():
             known = sums.setdefault(queue_of(name), [0] * len(read))
             for position, each in enumerate(read):
-                known[position] += each(work)
+                known[position] += each(partition)
         return [((queue,), *values) for queue, values in sums.items()]
 
     @property
     def broker_errors(self) -> dict[str, int]:
         """Calls that were not answered or refused, by kind of service: with queues' names there would be many more."""
-        errors = {"heart": self.heart.broker_errors}
-        services = (service for work in list(self.works.values()) for service in work.services)
+        errors = {"heartbeat": self.heartbeat.broker_errors}
+        services = (service for partition in self.partitions.values() for service in partition.services)
         for each in (*services, *self.others):
             kind = each.name.partition(" ")[0]
             errors[kind] = errors.get(kind, 0) + each.broker_errors

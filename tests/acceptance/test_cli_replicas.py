@@ -35,7 +35,7 @@ def test_sigterm_drains_every_replica(cli: Cli) -> None:
     supervisor = replicas(cli, 2, "-c", "1")
     jobs = [holding(cli), holding(cli)]
     supervisor.signal(signal.SIGTERM)
-    supervisor.wait_for("stops: 1 jobs are running", times=2)
+    supervisor.wait_for("is stopping; running jobs: 1", times=2)
     cli.open_gate()
     done = supervisor.end()
     assert done.code == 0
@@ -47,7 +47,7 @@ def test_a_second_signal_does_not_wait(cli: Cli) -> None:
     supervisor = replicas(cli, 2, "--grace-period", "1h")
     job_id = holding(cli)
     supervisor.signal(signal.SIGINT)
-    supervisor.wait_for("stops: 1 jobs are running")
+    supervisor.wait_for("is stopping; running jobs: 1")
     supervisor.signal(signal.SIGINT)
     assert supervisor.end().code == 0
     assert state(cli, job_id) == ("queued", 0)
@@ -57,7 +57,7 @@ def test_a_signal_to_all_its_processes_at_once_is_one_signal(cli: Cli) -> None:
     supervisor = replicas(cli, 2, "--grace-period", "1h")
     job_id = holding(cli)
     os.killpg(supervisor.pid, signal.SIGTERM)
-    supervisor.wait_for("stops: 1 jobs are running")
+    supervisor.wait_for("is stopping; running jobs: 1")
     supervisor.wait_for("is stopping: draining")
     cli.open_gate()
     assert supervisor.end().code == 0
@@ -69,7 +69,7 @@ def test_replicas_of_a_dead_supervisor_drain_and_end(cli: Cli) -> None:
     pids = [each.pid for each in workers(cli)]
     job_id = holding(cli)
     supervisor.signal(signal.SIGKILL)
-    supervisor.wait_for("stops: 1 jobs are running")
+    supervisor.wait_for("is stopping; running jobs: 1")
     cli.open_gate()
     eventually(lambda: not any(map(psutil.pid_exists, pids)))
     assert supervisor.end().code == -signal.SIGKILL

@@ -53,7 +53,7 @@ def test_a_running_job_ends_before_the_worker_does(cli: Cli, number: int) -> Non
     worker = cli.worker()
     job_id = cli.holding()
     worker.signal(number)
-    worker.wait_for("stops: 1 jobs are running")
+    worker.wait_for("is stopping; running jobs: 1")
     cli.open_gate()
     assert worker.end().code == 0
     job = cli.state(job_id)
@@ -76,7 +76,7 @@ def test_a_second_signal_does_not_wait(cli: Cli) -> None:
     worker = cli.worker("--grace-period", "1h")
     job_id = cli.holding()
     worker.signal(signal.SIGTERM)
-    worker.wait_for("stops: 1 jobs are running")
+    worker.wait_for("is stopping; running jobs: 1")
     worker.signal(signal.SIGTERM)
     assert worker.end().code == 0
     assert cli.state(job_id)["state"] == "queued"

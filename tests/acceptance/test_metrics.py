@@ -65,7 +65,7 @@ def test_a_worker_serves_what_it_counts_and_how_it_is(cli: Cli) -> None:
     assert value(page, f"taskserver_job_queue_wait_seconds_count{add}") == 1
     cli.holding()
     worker.signal(signal.SIGTERM)
-    worker.wait_for("stops: 1 jobs are running")
+    worker.wait_for("is stopping; running jobs: 1")
     assert get(f"{url}/readyz") == (503, "stopping: it takes no more jobs\n")
     cli.open_gate()
 

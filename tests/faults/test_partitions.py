@@ -111,7 +111,7 @@ async def test_while_a_master_is_away_jobs_at_the_others_keep_their_leases(binar
             nodes.masters[0].kill()
 
             async def some_leases_later() -> bool:
-                return worker._heart.broker_errors >= 15
+                return worker._heartbeat.broker_errors >= 15
 
             await eventually(some_leases_later)
             end.set()

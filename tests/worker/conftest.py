@@ -47,7 +47,7 @@ class Hired:
         def renew(*_: object) -> list[Any]:
             raise BrokerUnavailable("heartbeats are lost in this test")
 
-        self.worker._heart._keeper.renew = renew  # type: ignore[method-assign]
+        self.worker._heartbeat._keeper.renew = renew  # type: ignore[method-assign]
 
     async def stop(self) -> None:
         """Stop it as SIGTERM does."""

@@ -115,7 +115,7 @@ async def test_an_attempt_that_is_cancelled_before_its_task_began_gives_its_slot
     def begin_and_cancel(attempt: Attempt) -> None:
         running.begin = begin  # type: ignore[method-assign]
         begin(attempt)
-        hired.worker._words("default")["cancel"](attempt.job.key)
+        hired.worker._partitions["default"].handlers["cancel"](attempt.job.key)
 
     running.begin = begin_and_cancel  # type: ignore[method-assign]
     with pytest.raises(JobCancelled):

@@ -15,28 +15,27 @@ from tests.conftest import RunWorker
 from tests.patience import PATIENCE
 
 
-def portions(size: int, *shares: QueueShare, partitions: Sequence[str] = ()) -> dict[str, PartitionSlots]:
-    made = FairSlots(Slots(size), shares)
-    made.add(partitions or [share.queue for share in shares])
-    return {name: portion for name, portion in made.taken_from.items() if isinstance(portion, PartitionSlots)}
+def shared(size: int, *shares: QueueShare, partitions: Sequence[str] = ()) -> dict[str, PartitionSlots]:
+    fair = FairSlots(Slots(size), shares)
+    return {name: fair.add(name) for name in partitions or [share.queue for share in shares]}
 
 
-def begin(portion: PartitionSlots) -> int:
+def begin(slots: PartitionSlots) -> int:
     """What a fetcher of a queue with more jobs than slots does; how many jobs it began."""
-    taken = portion.take()
-    portion.claimed(taken, taken)
+    taken = slots.take()
+    slots.claimed(taken, taken)
     return taken
 
 
-def test_one_queue_has_the_slots_for_itself() -> None:
-    slots = Slots(4)
-    made = FairSlots(slots, [QueueShare("a", weight=5)])
-    made.add(["a"])
-    assert made.taken_from == {"a": slots}
+def test_one_queue_has_all_slots() -> None:
+    made = shared(4, QueueShare("a", weight=5))
+    assert begin(made["a"]) == 4
+    made["a"].give(3)
+    assert begin(made["a"]) == 3
 
 
 def test_busy_queues_begin_jobs_by_weight() -> None:
-    made = portions(1, QueueShare("fast", 3), QueueShare("slow"))
+    made = shared(1, QueueShare("fast", 3), QueueShare("slow"))
     assert begin(made["fast"]) == 1
     assert begin(made["slow"]) == begin(made["fast"]) == 0  # both have more
     running, begun = "fast", []
@@ -49,12 +48,12 @@ def test_busy_queues_begin_jobs_by_weight() -> None:
 
 
 def test_what_others_do_not_want_anybody_may_have() -> None:
-    made = portions(4, QueueShare("fast", 3), QueueShare("slow"))
+    made = shared(4, QueueShare("fast", 3), QueueShare("slow"))
     assert begin(made["slow"]) == 4
 
 
 def test_a_queue_without_more_jobs_leaves_its_part_to_others() -> None:
-    made = portions(2, QueueShare("a"), QueueShare("b"))
+    made = shared(2, QueueShare("a"), QueueShare("b"))
     assert made["a"].take() == 2
     assert made["b"].take() == 0
     made["a"].claimed(1, 2)
@@ -62,7 +61,7 @@ def test_a_queue_without_more_jobs_leaves_its_part_to_others() -> None:
 
 
 def test_no_more_of_a_queue_than_its_limit() -> None:
-    made = portions(4, QueueShare("a", limit=2), QueueShare("b"))
+    made = shared(4, QueueShare("a", limit=2), QueueShare("b"))
     assert begin(made["a"]) == 2
     assert begin(made["a"]) == 0
     assert begin(made["b"]) == 2
@@ -72,9 +71,9 @@ def test_no_more_of_a_queue_than_its_limit() -> None:
 
 
 def test_partitions_share_the_weight_of_their_queue_and_take_turns() -> None:
-    made = portions(1, QueueShare("fast", 3), QueueShare("slow"), partitions=["fast", "fast~1", "fast~2", "slow"])
+    made = shared(1, QueueShare("fast", 3), QueueShare("slow"), partitions=["fast", "fast~1", "fast~2", "slow"])
     assert begin(made["fast"]) == 1
-    assert [begin(portion) for portion in made.values()] == [0, 0, 0, 0]  # all have more
+    assert [begin(slots) for slots in made.values()] == [0, 0, 0, 0]  # all have more
     running, begun = "fast", []
     for _ in range(40):
         made[running].give()
@@ -84,35 +83,30 @@ def test_partitions_share_the_weight_of_their_queue_and_take_turns() -> None:
 
 
 def test_partitions_share_the_limit_of_their_queue() -> None:
-    made = portions(4, QueueShare("a", limit=2), partitions=["a", "a~1", "a~2"])
+    made = shared(4, QueueShare("a", limit=2), partitions=["a", "a~1", "a~2"])
     assert begin(made["a"]) == 2
     assert begin(made["a~1"]) == 0
     made["a"].give()
     assert [begin(made[name]) for name in ("a~2", "a~1", "a")] == [0, 1, 0]
 
 
-def test_who_had_the_slots_alone_shares_them_from_now_on() -> None:
-    slots = Slots(4)
-    made = FairSlots(slots, [QueueShare("a", limit=None)])
-    made.add(["a"])
-    assert slots.take() == 4
-    slots.claimed(3, 4)
-    made.add(["a", "a~1"])
-    first, second = made.taken_from["a"], made.taken_from["a~1"]
-    assert second.take() == 1
-    second.claimed(1, 1)
-    first.give(3)  # its jobs from before
-    assert first.take() + second.take() == 3
-    assert slots.free == 0
+def test_a_partition_that_comes_later_gets_its_turn() -> None:
+    fair = FairSlots(Slots(4))
+    first = fair.add("a")
+    assert begin(first) == 4
+    second = fair.add("a~1")
+    assert begin(second) == 0
+    first.give(3)
+    assert sorted([first.take(), second.take()]) == [1, 2]
 
 
 def test_one_queue_may_be_limited_too() -> None:
-    made = portions(4, QueueShare("a", limit=3))
+    made = shared(4, QueueShare("a", limit=3))
     assert begin(made["a"]) == 3
 
 
 async def test_who_waits_is_woken_when_its_turn_comes() -> None:
-    made = portions(1, QueueShare("a"), QueueShare("b"))
+    made = shared(1, QueueShare("a"), QueueShare("b"))
     begin(made["a"])
     waiting = asyncio.create_task(made["b"].wait())
     await asyncio.sleep(0)

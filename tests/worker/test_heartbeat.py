@@ -70,7 +70,7 @@ async def test_the_heart_survives_a_failure_that_nobody_foresaw(
     client: Client, hire: Hire, caplog: pytest.LogCaptureFixture
 ) -> None:
     hired = await hire(lease=0.3)
-    keeper = hired.worker._heart._keeper
+    keeper = hired.worker._heartbeat._keeper
     renew, again = keeper.renew, threading.Event()
 
     def fail_once(*_: object) -> list[Any]:
@@ -101,7 +101,7 @@ async def test_late_news_of_a_lost_attempt_do_not_end_the_next_one(client: Clien
         return ctx.attempt
 
     hired = await hire(twice, lease=0.6)
-    keeper = hired.worker._heart._keeper
+    keeper = hired.worker._heartbeat._keeper
     renew = keeper.renew
 
     def slow(queue: str, running: Any, *rest: Any) -> Any:
@@ -151,7 +151,7 @@ async def test_an_attempt_that_its_own_worker_took_over_is_cancelled(client: Cli
 
 
 def _count_beats(worker: Any) -> list[None]:
-    keeper = worker._heart._keeper
+    keeper = worker._heartbeat._keeper
     renew = keeper.renew
     beats: list[None] = []
 

@@ -176,7 +176,7 @@ async def test_workers_tell_queues_not_partitions(hire: Hire, broker_url: str) -
     await hired.worker.ready.wait()
     (told,) = await list_workers(hired.broker)
     assert told.queues == ["mail"]
-    assert {queue_of(name) for name in hired.worker._works} == {"mail"}
+    assert {queue_of(name) for name in hired.worker._partitions} == {"mail"}
 
 
 async def test_less_than_there_are_changes_nothing_and_is_told(

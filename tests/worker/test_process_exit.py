@@ -18,15 +18,15 @@ from tests.worker.conftest import Hire
 @pytest.fixture(autouse=True)
 def reasons(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Why it would have ended."""
-    told: list[str] = []
+    given: list[str] = []
 
     def quit_now(why: str) -> NoReturn:
-        told.append(why)
+        given.append(why)
         raise asyncio.CancelledError
 
     for module in (service, heartbeat, executor):
         monkeypatch.setattr(module, "quit_now", quit_now)
-    return told
+    return given
 
 
 class Turn(LoopService):
@@ -52,7 +52,7 @@ async def test_a_service_that_finds_no_memory_even_to_see_to_an_error(reasons: l
     await failing.start()
     assert failing._task is not None
     await asyncio.wait((failing._task,))
-    assert reasons == ["service of this test cannot go on (MemoryError)"]
+    assert reasons == ["service of this test cannot continue (MemoryError)"]
 
 
 async def test_an_attempt_that_finds_no_memory_to_be_settled(

@@ -132,7 +132,7 @@ async def test_what_must_end_is_killed_with_the_programs_it_started(
         await it.stop()
         assert (await job.status()).state is State.QUEUED
     elif why == "lost lease":
-        renew = it.worker._heart._keeper.renew
+        renew = it.worker._heartbeat._keeper.renew
         it.silence()
         await hire(heavy.light)
 
@@ -140,7 +140,7 @@ async def test_what_must_end_is_killed_with_the_programs_it_started(
             return (await job.status()).state is not State.RUNNING
 
         await eventually(taken_away)
-        it.worker._heart._keeper.renew = renew  # type: ignore[method-assign]
+        it.worker._heartbeat._keeper.renew = renew  # type: ignore[method-assign]
     elif why == "timeout":
         with pytest.raises(JobFailed, match="took longer than its timeout of 3 s"):
             await job.result(timeout=PATIENCE)

@@ -103,7 +103,7 @@ async def test_a_worker_that_became_full_gives_back_what_another_queue_brings(
     hired = await hire(long, short, queues=("red", "blue"), concurrency=1, lease=60)
 
     async def both_are_reading() -> bool:
-        return all(work.fetcher._wake_up._reading for work in hired.worker._works.values())
+        return all(partition.fetcher._reader._reading for partition in hired.worker._partitions.values())
 
     await eventually(both_are_reading)
     first = await client.submit(long, queue="red")

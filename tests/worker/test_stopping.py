@@ -95,8 +95,8 @@ async def test_what_a_blocking_read_brings_at_the_last_moment_goes_back(
     work = Work()
     work.end.set()
     first = await hire(work.tool, lease=60)
-    fetcher = first.worker._works["default"].fetcher
-    read = fetcher._wake_up.read
+    fetcher = first.worker._partitions["default"].fetcher
+    read = fetcher._reader.read
 
     async def read_and_stop() -> list[StreamEntry]:
         entries = await read()
@@ -105,10 +105,10 @@ async def test_what_a_blocking_read_brings_at_the_last_moment_goes_back(
             fetcher._stopping.set()  # as if the word had reached it already
         return entries
 
-    fetcher._wake_up.read = read_and_stop  # type: ignore[method-assign]
+    fetcher._reader.read = read_and_stop  # type: ignore[method-assign]
 
     async def reading() -> bool:
-        return fetcher._wake_up._reading
+        return fetcher._reader._reading
 
     await eventually(reading)
     job = await client.submit(work.tool)
@@ -124,7 +124,7 @@ async def test_a_stop_finds_the_blocking_read_wherever_it_is(
 ) -> None:
     monkeypatch.setattr(claim, "BLOCK_SECONDS", 3600)
     hired = await hire()
-    while not hired.worker._works["default"].fetcher._task:
+    while not hired.worker._partitions["default"].fetcher._task:
         await asyncio.sleep(0)
     for _ in range(yields):
         await asyncio.sleep(0)

@@ -109,10 +109,10 @@ async def test_entries_that_are_no_jobs_are_thrown_away(
 ) -> None:
     await broker.prepare("default")
     if blocked:
-        fetcher = (await hire(fine)).worker._works["default"].fetcher
+        fetcher = (await hire(fine)).worker._partitions["default"].fetcher
 
         async def reading() -> bool:
-            return fetcher._wake_up._reading
+            return fetcher._reader._reading
 
         await eventually(reading)
     for fields in GARBAGE.values():
