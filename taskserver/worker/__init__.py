@@ -7,6 +7,6 @@ Begin with ``worker.py``, which lists all services with their files. The way of 
     ``outcome.py``   decides how the attempt ends
     ``settler.py``   brings that to the broker
 
-Meanwhile ``heartbeat.py`` renews its lease. ``partition.py`` has the services of one partition and ``partitions.py`` is the
-list of them; ``maintenance/`` holds the services that repair and watch.
+Meanwhile ``heartbeat.py`` renews its lease. ``partition.py`` has the services of one partition, and ``partitions.py``
+the list of them; ``maintenance/`` holds the services that repair and watch.
 """

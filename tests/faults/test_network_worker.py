@@ -216,7 +216,7 @@ async def test_every_loop_goes_on(
     proxy: Proxy, hasty: None, site: MakeSite, how: How, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answers to three of its requests are lost."""
-    monkeypatch.setattr(janitor, "ROUND_SECONDS", 0.1)
+    monkeypatch.setattr(janitor, "PAUSE_SECONDS", 0.1)
     monkeypatch.setattr(janitor, "STEP_SECONDS", 0.01)
 
     async def trouble(loop: Loop, number: int) -> None:

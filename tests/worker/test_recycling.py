@@ -28,7 +28,7 @@ async def test_after_so_many_jobs(client: Client, hire: Hire, caplog: pytest.Log
     await first.life
     states = [(await job.status()).state for job in jobs]
     assert (states.count(State.SUCCEEDED), states.count(State.QUEUED)) == (6, 4)
-    assert first.worker.recycle == "it has run as many jobs as max_jobs says"
+    assert first.worker.recycle == "it has run as many jobs as max_jobs allows"
     assert "is stopping to be replaced by a fresh process (exit code 75): it has run as many jobs" in caplog.text
     second = await hire(quick, max_jobs=100)
     await asyncio.gather(*(job.result(timeout=PATIENCE) for job in jobs))

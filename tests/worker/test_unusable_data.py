@@ -125,7 +125,7 @@ async def test_entries_that_are_no_jobs_are_thrown_away(
         return not await broker.client(broker.url).xlen(broker.keys("default").lane("normal"))
 
     await eventually(all_are_gone)
-    assert caplog.text.count("threw away stream entry") == len(GARBAGE)
+    assert caplog.text.count("discarded stream entry") == len(GARBAGE)
 
 
 async def test_an_entry_that_was_written_twice_runs_its_job_once(client: Client, hire: Hire, broker: Broker) -> None:

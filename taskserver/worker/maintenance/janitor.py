@@ -1,10 +1,9 @@
-"""The janitor goes around in a queue, slowly and for ever, and repairs what is not as it should be.
+"""The janitor audits a queue, slowly and for ever, and repairs what is not as it should be.
 
-A job's hash is the truth; its stream entry, or its place in the delay set, is only what wakes it. When somebody
-deletes or trims those, the hash still says that the job is to be run, and the round finds it
-(``store/maintenance/audit.py``).
-One worker at a time goes; when the groups of a queue were lost, which means that its streams may be, it goes at once
-and fast.
+A job's hash is the truth; its stream entry, or its member of the delay set, only wakes it. When somebody deletes or
+trims those, the hash still says that the job is to be run, and the audit finds it (``store/maintenance/audit.py``).
+One worker at a time does it. When the groups of a queue are gone, its streams may be gone too: then the janitor audits
+the queue at once, and fast.
 """
 
 from __future__ import annotations
@@ -21,21 +20,21 @@ from taskserver.store.maintenance.damage import DESCRIPTIONS, Damage, DamageFind
 from taskserver.worker.service import LoopService
 
 STEP_SECONDS = 0.2
-"""Between two steps: a quick round over a million jobs takes a quarter of an hour and about 2 % of the server."""
-ROUND_SECONDS = 15.0
-"""Between two rounds."""
+"""Between two steps: a quick audit of a million jobs takes a quarter of an hour and about 2 % of the server."""
+PAUSE_SECONDS = 15.0
+"""Between two audits."""
 HOLD_SECONDS = 3.0
-"""How long others leave a round to the worker that goes, should it not come to its next step."""
+"""How long other workers leave an audit to the one that has begun it, should it not come to its next step."""
 LOOK_SECONDS = 5.0
-"""How often the others look whether it is their turn."""
+"""How often other workers look whether it is their turn."""
 THOROUGH_SECONDS = 3600.0
-"""How often a round is thorough; the first one is."""
+"""How often an audit is thorough; the first one is."""
 
 log = logging.getLogger("taskserver.worker")
 
 
 class Janitor(LoopService):
-    """Keeps one queue whole."""
+    """Audits one queue and repairs it."""
 
     def __init__(self, broker: Broker, queue: str, worker: str) -> None:
         super().__init__()
@@ -47,23 +46,23 @@ class Janitor(LoopService):
         self._thorough_at = time.monotonic()
 
     def hurry(self) -> None:
-        """Something was lost: go around now, and without pauses."""
+        """Something was lost: audit the queue at once, and without pauses."""
         self._hurry.set()
 
     async def turn(self) -> None:
-        """One round, if no other worker is at it or was lately, and the pause after it."""
+        """Audit the queue once and pause, unless another worker is doing that or has just done it."""
         if not self._hurry.is_set() and not await self._hold(HOLD_SECONDS):
             await self.rest(LOOK_SECONDS, until=self._hurry)
             return
         fast = self._hurry.is_set()
         self._hurry.clear()
         thorough = not fast and time.monotonic() >= self._thorough_at
-        await self._go_around(fast, thorough)
+        await self._audit(fast, thorough)
         if thorough:
             self._thorough_at = time.monotonic() + THOROUGH_SECONDS
-        await self._forget_unused()
-        await self._hold(ROUND_SECONDS)
-        await self.rest(ROUND_SECONDS, until=self._hurry)
+        await self._forget_unused_queues()
+        await self._hold(PAUSE_SECONDS)
+        await self.rest(PAUSE_SECONDS, until=self._hurry)
 
     async def interrupt(self) -> None:
         """End a pause early."""
@@ -72,28 +71,28 @@ class Janitor(LoopService):
     async def _hold(self, seconds: float) -> bool:
         return await take_turn(self._broker, self._queue, self._worker, round(seconds * 1000))
 
-    async def _go_around(self, fast: bool, thorough: bool) -> None:
+    async def _audit(self, fast: bool, thorough: bool) -> None:
         async with aclosing(audit_queue(self._broker, self._queue, repair=True, thorough=thorough)) as steps:
             async for step in steps:
                 for found in step.found:
-                    self._tell(found)
+                    self._log(found)
                 if self.stopping:
                     return
                 if step.seen and not fast:
                     await self._hold(HOLD_SECONDS)
                     await self.rest(STEP_SECONDS, until=self._hurry)
 
-    def _tell(self, found: DamageFinding) -> None:
+    def _log(self, found: DamageFinding) -> None:
         if found.damage is Damage.HELD:
-            return  # the sweeper's matter
-        words = DESCRIPTIONS[found.damage]
-        level = logging.WARNING if words.level == "error" else logging.INFO
-        log.log(level, "queue %s: %s %s: %s", self._queue, words.noun, words.problem, f"{found.name} ({words.repair})")
+            return  # the reclaimer takes it back
+        damage = DESCRIPTIONS[found.damage]
+        level = logging.WARNING if damage.level == "error" else logging.INFO
+        log.log(level, "queue %s: %s %s: %s", self._queue, damage.noun, damage.problem, f"{found.name} ({damage.repair})")
 
-    async def _forget_unused(self) -> None:
-        """Once an hour one worker of all looks for queues that nobody uses any more: nobody else is there to do it."""
+    async def _forget_unused_queues(self) -> None:
+        """Once an hour, one of all workers looks for queues that nobody uses any more: nobody else would do it."""
         if self.stopping or not await registry.take_cleanup_turn(self._broker, self._worker):
             return
         for queue in await registry.find_unused(self._broker, mark=True):
             if not self.stopping and await registry.forget(self._broker, queue):
-                log.info("queue %s is forgotten: it was empty and unused for 30 days", queue)
+                log.info("queue %s was forgotten: it had been empty and unused for 30 days", queue)

@@ -1,4 +1,4 @@
-"""Sweeping: jobs whose worker fell silent are taken back, by one worker at a time, also when all are idle."""
+"""Reclaiming: takes back jobs whose worker fell silent. One worker at a time does it, also when all are idle."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs.recover import BATCH, reclaim
 from taskserver.worker.service import LoopService
 
-SWEEPS_PER_LEASE = 3
+TURNS_PER_LEASE = 3
 
 log = logging.getLogger("taskserver.worker")
 
@@ -22,21 +22,21 @@ class Reclaimer(LoopService):
 
     def __init__(self, broker: Broker, queue: str, worker: str, lease: float) -> None:
         super().__init__()
-        self.name = f"sweeper of {queue}"
+        self.name = f"reclaimer of {queue}"
         self._broker = broker
         self._queue = queue
         self._worker = worker
         self.taken_back = 0
         self._lease_ms = round(lease * 1000)
-        self._pause = lease / SWEEPS_PER_LEASE
+        self._pause = lease / TURNS_PER_LEASE
 
     async def turn(self) -> None:
-        """Sweep, and again at once while there is more. The next sweeper may take over after two missed turns."""
+        """Take jobs back, and again at once while there are more. Another worker takes over after two missed turns."""
         hold_ms = max(1, round(self._pause * 2000))
         lost = await reclaim(self._broker, self._queue, self._worker, self._lease_ms, hold_ms)
         for job in lost or ():
             if job.worker:
                 self.taken_back += 1
-                log.warning("job %s-%s is queued again: worker %s was lost", self._queue, job.key, job.worker)
+                log.warning("job %s-%s went back to the queue: worker %s was lost", self._queue, job.key, job.worker)
         if len(lost or ()) < BATCH:
             await self.rest(self._pause)

@@ -1,7 +1,7 @@
-"""Recycling: the worker finds that a fresh process would do better than itself.
+"""Recycling: the worker finds that a fresh process should take its place.
 
-There are three reasons: it has run as many jobs as it may; it holds more memory than it may; or threads of sync tools
-that nobody waits for any more, which cannot be killed, hold half of its slots and do not end.
+There are three reasons: it has run as many jobs as it may; it uses more memory than it may; or half of its slots are
+held by threads of sync tools that have outlived their attempts, cannot be killed, and do not end.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from taskserver.worker.service import LoopService
 from taskserver.worker.slots import Slots
 
 LOOK_SECONDS = 1.0
-"""How often it is looked."""
+"""Between two looks."""
 LEAK_SECONDS = 15.0
-"""How long half of the slots must be held: threads that only end late need no new process."""
+"""How long half of the slots must be held: threads that end late, but end, need no new process."""
 
 
 class Recycler(LoopService):
@@ -25,10 +25,10 @@ class Recycler(LoopService):
 
     name = "recycler"
 
-    def __init__(self, slots: Slots, max_rss_bytes: int | None, replace: Callable[[str], None]) -> None:
+    def __init__(self, slots: Slots, max_rss: int | None, replace: Callable[[str], None]) -> None:
         super().__init__()
         self._slots = slots
-        self._max_rss_bytes = max_rss_bytes
+        self._max_rss = max_rss
         self._replace = replace
         self._leaking_since: float | None = None
 
@@ -46,7 +46,7 @@ class Recycler(LoopService):
         self._slots.used_up.set()
 
     def _jobs(self) -> str | None:
-        return "it has run as many jobs as max_jobs says" if self._slots.used_up.is_set() else None
+        return "it has run as many jobs as max_jobs allows" if self._slots.used_up.is_set() else None
 
     def _leaks(self) -> str | None:
         leaked, size = self._slots.leaked, self._slots.size
@@ -57,12 +57,12 @@ class Recycler(LoopService):
         self._leaking_since = self._leaking_since or now
         if now - self._leaking_since < LEAK_SECONDS:
             return None
-        return f"{leaked} of {size} slots are held by threads that do not end; should the tool run in a process?"
+        return f"{leaked} of {size} slots are held by threads that do not end; consider running the tool in a process"
 
     async def _memory(self) -> str | None:
-        if self._max_rss_bytes is None:
+        if self._max_rss is None:
             return None
         held = await resident_bytes()
-        if held is None or held <= self._max_rss_bytes:
+        if held is None or held <= self._max_rss:
             return None
-        return f"it holds {size_text(held)} of memory, more than the {size_text(self._max_rss_bytes)} of max_rss"
+        return f"it uses {size_text(held)} of memory, more than the {size_text(self._max_rss)} of max_rss"

@@ -1,4 +1,4 @@
-"""Scheduling: delayed jobs go back into their lanes on time, and jobs that nobody started in time end."""
+"""Scheduling: puts delayed jobs back into their lanes on time, and ends jobs that were not started in time."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from taskserver.store.jobs.recover import BATCH, Due, expire, promote
 from taskserver.worker.service import LoopService
 
 LOOK_SECONDS = 1.0
-"""How soon a due time is seen if the word of it was lost."""
+"""How soon an earlier due time is seen if the message about it was lost."""
 
 
 class Scheduler(LoopService):
-    """Keeps the times of one queue. Times are the broker's: this process only measures how long to wait."""
+    """Keeps the times of one queue by the broker's clock: this process only measures how long to wait."""
 
     def __init__(self, broker: Broker, queue: str) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Scheduler(LoopService):
         self._sooner = asyncio.Event()
 
     def look_again(self) -> None:
-        """A job has been delayed that is due before all others."""
+        """A job was delayed that is due before all others."""
         self._sooner.set()
 
     async def turn(self) -> None:

@@ -1,6 +1,6 @@
-"""The lookout sees when the broker's keys have moved past what this version of taskserver knows.
+"""Watching the schema: sees when the broker's keys have become newer than this version of taskserver knows.
 
-Somebody has upgraded, and what this worker would write from then on, the others could not read: it has to end.
+Then somebody has upgraded, and the others could not read what this worker writes: it has to end.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from taskserver.store.broker.connection import Broker
 from taskserver.worker.service import LoopService
 
 LOOK_SECONDS = 5.0
-"""How often it is looked: one short read."""
+"""Between two looks; each is one short read."""
 
 
 class SchemaWatcher(LoopService):
-    """Calls ``outgrown`` with the reason, once this version cannot work with the broker's keys any more."""
+    """Calls ``outgrown`` with the reason once the broker's keys are too new for this version."""
 
-    name = "lookout"
+    name = "schema_watcher"
 
     def __init__(self, broker: Broker, outgrown: Callable[[BrokerUnsuitable], None]) -> None:
         super().__init__()
