@@ -87,7 +87,9 @@ class Janitor(LoopService):
             return  # the reclaimer takes it back
         damage = DESCRIPTIONS[found.damage]
         level = logging.WARNING if damage.level == "error" else logging.INFO
-        log.log(level, "queue %s: %s %s: %s", self._queue, damage.noun, damage.problem, f"{found.name} ({damage.repair})")
+        log.log(
+            level, "queue %s: %s %s: %s", self._queue, damage.noun, damage.problem, f"{found.name} ({damage.repair})"
+        )
 
     async def _forget_unused_queues(self) -> None:
         """Once an hour, one of all workers looks for queues that nobody uses any more: nobody else would do it."""
