@@ -1,6 +1,6 @@
 """Worker processes that are killed, stuck or out of memory: every job ends once, and no late word of theirs counts.
 
-See also tests/worker: test_lost_workers (killed and frozen workers), test_heart (a blocked event loop), test_stopping,
+See also tests/worker: test_lost_workers (killed and frozen workers), test_heartbeat (a blocked event loop), test_stopping,
 and tests/acceptance/test_cli_worker (signals).
 """
 
