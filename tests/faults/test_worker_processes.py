@@ -1,7 +1,7 @@
 """Worker processes that are killed, stuck or out of memory: every job ends once, and no late word of theirs counts.
 
-See also tests/worker: test_lost_workers (killed and frozen workers), test_heartbeat (a blocked event loop), test_stopping,
-and tests/acceptance/test_cli_worker (signals).
+See also tests/worker: test_lost_workers (killed and frozen workers), test_heartbeat (a blocked event loop),
+test_stopping, and tests/acceptance/test_cli_worker (signals).
 """
 
 from __future__ import annotations
