@@ -22,6 +22,11 @@ SAID = {
         "5133 primes, counted by others: True",
         "TimeoutError: the attempt took longer",
     ],
+    "inspector.py": [
+        "2 × call_service: ConnectionError",
+        "2 queued again, 0 dead, paused: True",
+        "['hello Ada', 'hello Grace']",
+    ],
     "fan_out.py": ["the sum of all: 2664667000"],
     "idempotent_effects.py": ["1 job for 3 submits", "paid 250 cents in 1 payment"],
     "signed.py": [
