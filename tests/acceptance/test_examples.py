@@ -23,7 +23,7 @@ SAID = {
         "TimeoutError: the attempt took longer",
     ],
     "inspector.py": [
-        "2 × call_service: ConnectionError",
+        "2 dead of call_service: ConnectionError",
         "2 queued again, 0 dead, paused: True",
         "['hello Ada', 'hello Grace']",
     ],
