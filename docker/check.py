@@ -1,6 +1,6 @@
-"""Try image and compose.yaml on a Docker engine: build, run jobs, scale, kill, stop; then remove all of it.
+"""Test the image and compose.yaml on a Docker engine: build, run jobs, scale, kill, stop, and remove everything.
 
-Run by ``make docker-check``. Exit codes: 0 all is well, 1 something is not, 69 there is no engine to try it on.
+Run it with ``make docker-check``. Exit codes: 0 passed, 1 failed, 69 there is no Docker engine.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ IMAGE = "taskserver:check"
 EXIT_NO_ENGINE = 69
 """EX_UNAVAILABLE in sysexits.h."""
 LEASE = 3
-"""Seconds. So a killed worker's job is running again soon."""
+"""Seconds; short, so that the job of a killed worker soon runs again."""
 PATIENCE = 60.0
 
 
 class CheckFailed(Exception):
-    """What is not as it should be."""
+    """Something is not as expected."""
 
 
 def run(*command: str, **variables: str) -> str:
-    """What a command prints.
+    """Run a command and return its output.
 
     Raises:
-        CheckFailed: if it fails, with what it had to say.
+        CheckFailed: if it fails, with its output.
     """
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables}, cwd=FOLDER.parent)
     if done.returncode:
@@ -50,7 +50,7 @@ def run(*command: str, **variables: str) -> str:
 
 @contextmanager
 def step(what: str) -> Iterator[None]:
-    """Say what is being done, and how long it took."""
+    """Print what is being done, and how long it took."""
     print(f"  {what} … ", end="", flush=True)
     began = time.monotonic()
     try:
@@ -62,13 +62,13 @@ def step(what: str) -> Iterator[None]:
 
 
 def expect(found: object, wanted: object, what: str) -> None:
-    """Hold what was found to what was wanted."""
+    """Fail if ``found`` is not ``wanted``."""
     if found != wanted:
-        raise CheckFailed(f"{what}: {found!r}, and not {wanted!r}")
+        raise CheckFailed(f"{what}: expected {wanted!r}, found {found!r}")
 
 
 async def until(look: Callable[[], Any], wanted: object, what: str) -> None:
-    """Wait until something is as wanted, which others bring about."""
+    """Wait until ``look()`` returns ``wanted``."""
     end = time.monotonic() + PATIENCE
     while (found := await asyncio.to_thread(look)) != wanted:
         if time.monotonic() > end:
@@ -77,10 +77,10 @@ async def until(look: Callable[[], Any], wanted: object, what: str) -> None:
 
 
 class Stack:
-    """What compose.yaml brings up, under a name, with ports and a password of its own.
+    """The services of compose.yaml, with a project name, ports and a password of their own.
 
     Args:
-        folder: A private folder, for the password.
+        folder: A private folder for the password.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -91,7 +91,7 @@ class Stack:
             "BROKER_PASSWORD_FILE": str(self._password),
             "TASKSERVER_IMAGE": IMAGE,
             "TASKSERVER_LEASE": str(LEASE),
-            "REDIS_PORT": "0",  # any that is free
+            "REDIS_PORT": "0",  # any free port
             "PROMETHEUS_PORT": "0",
         }
 
@@ -102,20 +102,20 @@ class Stack:
         )
 
     def scale(self, workers: int) -> None:
-        """Bring up what is not up, with so many workers, and wait until all of it is healthy."""
+        """Start everything with this number of workers, and wait until all services are healthy."""
         self.compose("up", "--detach", "--wait", "--no-recreate", "--scale", f"worker={workers}")
 
     def address(self, service: str, port: int) -> str:
-        """Where a port of a service is on this machine."""
+        """The address of a service's port on this machine."""
         return self.compose("port", service, str(port))
 
     def broker_url(self) -> str:
-        """The broker, for clients on this machine."""
+        """The URL of the broker for clients on this machine."""
         return f"redis://:{self._password.read_text()}@{self.address('redis', 6379)}/0"
 
     def workers(self) -> list[dict[str, Any]]:
         """The workers, as the broker knows them."""
-        told: list[dict[str, Any]] = json.loads(
+        workers: list[dict[str, Any]] = json.loads(
             run(
                 sys.executable,
                 "-m",
@@ -126,17 +126,17 @@ class Stack:
                 TASKSERVER_BROKER_URL=self.broker_url(),
             )
         )
-        return told
+        return workers
 
     def container_of(self, job: Job[Any]) -> str:
-        """The container in which a job runs: a worker's host is its container's id. Empty if it runs nowhere."""
+        """The container in which a job runs; empty if none does. The host of a worker is the id of its container."""
         for worker in self.workers():
             if any(each["id"] == job.id for each in worker["running"]):
                 return str(worker["host"])
         return ""
 
     def measured(self, query: str) -> float:
-        """What Prometheus answers; not a number if it has nothing yet."""
+        """The answer of Prometheus; NaN if it has no data yet."""
         url = f"http://{self.address('prometheus', 9090)}/api/v1/query?query={urllib.parse.quote(query)}"
         with urllib.request.urlopen(url, timeout=10) as answer:
             result = json.load(answer)["data"]["result"]
@@ -150,17 +150,17 @@ class Stack:
 
 
 async def check(stack: Stack) -> None:
-    """The whole story, from the image to the last worker that stops."""
-    with step("builds the image"):
+    """All checks, from building the image to stopping a worker."""
+    with step("build the image"):
         stack.compose("build", "worker")
     size = int(run("docker", "image", "inspect", "--format", "{{.Size}}", IMAGE))
-    print(f"  the image has {size / 1e6:.0f} MB, its base among them")
-    with step("brings up Redis, two workers, metrics and Prometheus"):
+    print(f"  the image has {size / 1e6:.0f} MB, including its base")
+    with step("start Redis, two workers, metrics and Prometheus"):
         stack.scale(2)
     check_containers(stack)
     async with Client(stack.broker_url()) as client:
         await check_jobs(stack, client)
-        with step("scales to three workers, and Prometheus sees them"):
+        with step("scale to three workers, which Prometheus finds"):
             stack.scale(3)
             await until(lambda: stack.measured('sum(up{job="taskserver"})'), 3, "workers that Prometheus scrapes")
         await check_kill(stack, client)
@@ -168,55 +168,55 @@ async def check(stack: Stack) -> None:
 
 
 def check_containers(stack: Stack) -> None:
-    """Nobody is root, and nothing can be written where nothing should be."""
-    with step("is not root, and cannot write to its image"):
+    """Workers are not root, cannot write to their image, and have no build tools."""
+    with step("check the user, the file system and the tools of the image"):
         expect(stack.compose("exec", "-T", "worker", "id", "-u"), "10001", "the worker's user")
         touched = stack.compose(
             "exec", "-T", "worker", "sh", "-c", "touch /app/x 2>/dev/null && echo written || echo refused"
         )
         expect(touched, "refused", "a write to /app")
         root = stack.compose("exec", "-T", "worker", "sh", "-c", "command -v gcc pip || echo none").splitlines()
-        expect([each for each in root if each.startswith("/opt/taskserver")], [], "tools to build with")
+        expect([each for each in root if each.startswith("/opt/taskserver")], [], "build tools")
 
 
 async def check_jobs(stack: Stack, client: Client) -> None:
-    """Jobs that are submitted on this machine run in the containers, and Prometheus counts them."""
-    with step("runs jobs from this machine"):
+    """Jobs submitted on this machine run in the containers, and Prometheus counts them."""
+    with step("run jobs from this machine"):
         jobs = await client.submit_many([("count_words", {"text": "one two three"})] * 20)
         expect([await job.result(timeout=PATIENCE) for job in jobs], [3] * 20, "results")
-    with step("tells Prometheus"):
+    with step("check the counts in Prometheus"):
         succeeded = 'sum(taskserver_jobs_succeeded_total{tool="count_words"})'
         await until(lambda: stack.measured(succeeded), 20, "jobs that Prometheus counts")
         await until(lambda: stack.measured("taskserver_workers"), 2, "workers that Prometheus counts")
 
 
 async def check_kill(stack: Stack, client: Client) -> None:
-    """The job of a worker that is killed runs again elsewhere."""
-    with step("kills a worker, whose job ends elsewhere"):
+    """The job of a killed worker runs again elsewhere."""
+    with step("kill a worker, whose job finishes elsewhere"):
         job = await client.submit("countdown", {"seconds": 5})
         container = await running_in(stack, job)
         run("docker", "kill", "--signal", "KILL", container)
-        expect(await job.result(timeout=PATIENCE), "attempt 2 counted 5 s down", "its job")
+        expect(await job.result(timeout=PATIENCE), "attempt 2 counted down 5 s", "its job")
 
 
 async def check_stop(stack: Stack, client: Client) -> None:
-    """A worker that is stopped lets its job end."""
-    with step("stops a worker, which lets its job end"):
+    """A stopping worker finishes its job."""
+    with step("stop a worker, which finishes its job"):
         job = await client.submit("countdown", {"seconds": 5})
         container = await running_in(stack, job)
         run("docker", "stop", "--time", "45", container)
-        expect(await job.result(timeout=PATIENCE), "attempt 1 counted 5 s down", "its job")
+        expect(await job.result(timeout=PATIENCE), "attempt 1 counted down 5 s", "its job")
         expect(run("docker", "inspect", "--format", "{{.State.ExitCode}}", container), "0", "the worker's exit code")
 
 
 async def running_in(stack: Stack, job: Job[Any]) -> str:
-    """The container in which a job runs, once it does."""
-    await until(lambda: bool(stack.container_of(job)), True, "the job runs somewhere")
+    """Wait until a job runs, and return its container."""
+    await until(lambda: bool(stack.container_of(job)), True, "the job is running")
     return stack.container_of(job)
 
 
 def engine_trouble() -> str:
-    """Why nothing can be tried here; empty if it can."""
+    """Why there is no usable Docker engine; empty if there is one."""
     for command in (("docker", "version"), ("docker", "compose", "version")):
         try:
             run(*command)
@@ -228,9 +228,9 @@ def engine_trouble() -> str:
 
 
 def main() -> int:
-    """Try it all and return the exit code."""
+    """Run all checks and return the exit code."""
     if trouble := engine_trouble():
-        print(f"Nothing was checked, for no Docker engine with compose answers here: {trouble}", file=sys.stderr)
+        print(f"nothing was checked: there is no Docker engine with compose: {trouble}", file=sys.stderr)
         return EXIT_NO_ENGINE
     print("docker-check:")
     with tempfile.TemporaryDirectory() as folder:
@@ -242,9 +242,9 @@ def main() -> int:
             print(stack.compose("logs", "--no-color", "--tail", "20"), file=sys.stderr)
             return 1
         finally:
-            with step("removes all of it"):
+            with step("remove everything"):
                 stack.down()
-    print("all is well")
+    print("passed")
     return 0
 
 

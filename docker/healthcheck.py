@@ -1,9 +1,8 @@
 #!/opt/taskserver/bin/python
-"""Ask the worker in this container how it is: healthcheck [PATH [PORT]].
+"""Check the health of the worker in this container: healthcheck [PATH [PORT]].
 
-PATH is /healthz unless given, PORT that of TASKSERVER_METRICS_PORT. The exit code is 0 if it is well, 1 if it is not.
-Where no port is known there is nobody to be asked: then the process that runs is all that is known of it, and that
-is told.
+PATH is /healthz by default, PORT that of TASKSERVER_METRICS_PORT. The exit code is 0 if the worker is healthy, else 1.
+Without a port there is nothing to check: the exit code is 0, and a message says so.
 """
 
 import os
@@ -12,30 +11,30 @@ import urllib.error
 import urllib.request
 
 ANSWER_SECONDS = 4.0
-"""The worker answers from a thread, whatever its tools do."""
+"""The worker answers from a thread of its own, even while tools block."""
 
 
 def check(path: str = "/healthz", port: str = "") -> tuple[int, str]:
-    """The exit code, and the sentence that goes with it."""
+    """The exit code and a message."""
     port = port or os.environ.get("TASKSERVER_METRICS_PORT", "")
     if port in ("", "0"):
-        return 0, "not asked: set TASKSERVER_METRICS_PORT, and health is served there"
+        return 0, "not checked: set TASKSERVER_METRICS_PORT to serve health"
     url = f"http://127.0.0.1:{port}{path}"
     try:
-        # Without proxies: the variables that name them are meant for other machines.
+        # Without proxies: their variables are meant for other machines.
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=ANSWER_SECONDS) as answer:
             return 0, answer.read(200).decode(errors="replace").strip()
     except urllib.error.HTTPError as error:
         with error:
             return 1, error.read(200).decode(errors="replace").strip()
     except (OSError, ValueError) as error:
-        return 1, f"{url} does not answer: {getattr(error, 'reason', error)}"
+        return 1, f"no answer from {url}: {getattr(error, 'reason', error)}"
 
 
 def main() -> int:
-    """Ask, print and return the exit code."""
-    code, said = check(*sys.argv[1:3])
-    print(said)
+    """Check, print the message and return the exit code."""
+    code, message = check(*sys.argv[1:3])
+    print(message)
     return code
 
 

@@ -158,8 +158,8 @@ class _Reader:
                     if isinstance(each, MappingNode) and all(inner.tag != _MERGE for inner, _ in each.value):
                         yield each
                     else:
-                        said = "<< must be followed by an alias of a mapping without another <<"
-                        self.errors.append(DocumentError(key.start_mark.line + 1, said, path))
+                        message = "<< must be followed by an alias of a mapping without another <<"
+                        self.errors.append(DocumentError(key.start_mark.line + 1, message, path))
 
 
 def _scalar(node: ScalarNode) -> Any:

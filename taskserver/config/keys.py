@@ -1,6 +1,6 @@
 """Secrets by reference: a setting says where a key is, never what it is.
 
-Its references are ``file:/path`` and ``env:NAME``, and never have the form of those in configuration files.
+The references are ``file:/path`` and ``env:NAME``; those of configuration files, ``${…}``, are something else.
 """
 
 from __future__ import annotations

@@ -60,3 +60,10 @@ AS_TEXT = BeforeValidator(_number_as_text, json_schema_input_type=str | float)
 """A string; a number needs no quotes."""
 
 Slots = Annotated[int, Field(ge=1, le=10_000), WHOLE]
+
+
+def as_written(value: object) -> str:
+    """A value as people write it: ``true``, ``15``."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""The reference in docs/configuration.md has every key, with its default and meaning as the models tell them."""
+"""The reference in docs/configuration.md has every key, with the default and description of the models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from taskserver.config.resources import (
     TaskServer,
     ToolSource,
 )
-from taskserver.config.settings import Settings
+from taskserver.config.settings import Settings, variable
+from taskserver.config.values import as_written
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 MODELS = (File, BrokerResource, TaskServer, QueueShare, ToolSource, Kubernetes, ComputeResources, Amounts, Autoscaling)
@@ -33,10 +34,10 @@ def default(name: str, field: FieldInfo) -> str:
     if name in FROM_SETTINGS and name != "durability":
         setting = FROM_SETTINGS[name]
         value = Settings.model_fields[setting].default
-        return ("" if value is None else f"`{value}`, or ").replace(".0`", "`") + f"`TASKSERVER_{setting.upper()}`"
+        return ("" if value is None else f"`{as_written(value)}`, or ") + f"`{variable(setting)}`"
     if field.default in (None, PydanticUndefined, [], {}) or isinstance(field.default, BaseModel):
         return ""
-    return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
+    return f"`{as_written(field.default)}`"
 
 
 def rows(model: type[BaseModel]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The image and the compose file, as far as they can be looked at without an engine."""
+"""The image and the compose file, as far as they can be tested without a Docker engine."""
 
 from __future__ import annotations
 
@@ -125,9 +125,9 @@ def test_the_health_check_asks_the_worker(port: str, monkeypatch: pytest.MonkeyP
 
 def test_the_health_check_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TASKSERVER_METRICS_PORT", raising=False)
-    code, said = check()
-    assert (code, said) == (0, "not asked: set TASKSERVER_METRICS_PORT, and health is served there")
-    code, said = check("/healthz", "1")
+    code, message = check()
+    assert (code, message) == (0, "not checked: set TASKSERVER_METRICS_PORT to serve health")
+    code, message = check("/healthz", "1")
     assert code == 1
-    assert "does not answer" in said
-    assert os.linesep not in said
+    assert "no answer from" in message
+    assert os.linesep not in message

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from taskserver.config.settings import Settings, variable
+from taskserver.config.values import as_written
 from taskserver.domain.durability import Durability
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -18,8 +19,7 @@ def default(value: object) -> str:
         return ""
     if isinstance(value, tuple) and not isinstance(value, Durability):
         return f"`{value[0]:g}, …, {value[-1]:g}`"
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return f"`{text.lower() if isinstance(value, bool) else text}`"
+    return f"`{as_written(value)}`"
 
 
 def rows() -> list[str]:

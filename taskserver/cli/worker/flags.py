@@ -1,38 +1,31 @@
-"""The flags of ``taskserver worker``: options made from the worker settings, and what a worker is told in the end.
+"""From the flags of ``taskserver worker`` to what the supervisor or the worker runs with.
 
 Flags win over the configuration file, the file over the environment, and the environment over the defaults.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
+from typing import Any, NamedTuple
 
 import click
 import msgspec
 from click.core import ParameterSource
-from pydantic.fields import FieldInfo
 
 from taskserver.cli.declared import Declared
 from taskserver.cli.options import named_modules
-from taskserver.cli.param_types import Duration, Size
 from taskserver.config.settings import settings, variable
-from taskserver.config.values import BYTES, SECONDS, WHOLE
-from taskserver.config.worker_settings import Option, WorkerSettings
 from taskserver.embedded.home import HOME_VARIABLE
 from taskserver.fleet.assignment import Assignment
 from taskserver.fleet.planning import plan_server
 from taskserver.fleet.supervisor.process import SupervisorConfig
+from taskserver.worker.config import WorkerConfig
 from taskserver.worker.slots import QueueShare
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _BROKER_VARIABLES = (variable("broker_url"), HOME_VARIABLE)
 
 
 class Flags(NamedTuple):
-    """What the command line says of a worker.
+    """The flags of one command.
 
     Attributes:
         modules: Modules with tools, also those of ``TASKSERVER_TOOLS``.
@@ -49,56 +42,12 @@ class Flags(NamedTuple):
     settings: dict[str, Any]
 
 
-def setting_options(command: F) -> F:
-    """One option for each worker setting; those that are not given are None."""
-    for name, field in reversed(WorkerSettings.model_fields.items()):
-        option = next((each for each in field.metadata if isinstance(each, Option)), Option())
-        if option.offered:
-            command = _option(name, field, option)(command)
-    return command
-
-
-def _option(name: str, field: FieldInfo, option: Option) -> Callable[[F], F]:
-    flags = [option.flags or f"--{name.replace('_', '-')}", *filter(None, [option.short])]
-    default = "" if field.default in (None, "") else f"default: {_text(field.default)}; "
-    return click.option(
-        *flags,
-        name,
-        default=None,
-        type=None if isinstance(field.default, bool) else _kind(field),
-        metavar=option.metavar or ("N" if WHOLE in field.metadata else "SIZE" if BYTES in field.metadata else None),
-        help=f"{field.description} [{default}env: {variable(name)}]",
-    )
-
-
-def _text(default: object) -> str:
-    return (
-        str(default).lower()
-        if isinstance(default, bool)
-        else f"{default:g}"
-        if isinstance(default, float)
-        else str(default)
-    )
-
-
-def _kind(field: FieldInfo) -> Any:
-    least = next((bound.ge for bound in field.metadata if hasattr(bound, "ge")), 0)
-    most = next((bound.le for bound in field.metadata if hasattr(bound, "le")), None)
-    if SECONDS in field.metadata:
-        return Duration(least, math.inf if most is None else most)
-    if BYTES in field.metadata:
-        return Size(least)
-    if WHOLE in field.metadata:
-        return click.IntRange(least, most)
-    return click.Choice(get_args(field.annotation)) if get_origin(field.annotation) is Literal else click.STRING
-
-
 def supervisor_config(declared: Declared | None, flags: Flags) -> SupervisorConfig:
     """The replicas that the command starts.
 
     Args:
         declared: The task server of the configuration file, if there is one.
-        flags: What the command line says.
+        flags: The flags; they win over the file.
 
     Raises:
         ConfigFileInvalid: if the file's task server cannot run.
@@ -119,11 +68,9 @@ def supervisor_config(declared: Declared | None, flags: Flags) -> SupervisorConf
 
 
 def _from_settings(flags: Flags) -> SupervisorConfig:
-    assignment = Assignment(modules=named_modules(flags.modules)).with_settings(dict(settings()))
-    worker = assignment.worker._replace(queues=(settings().queue,))
-    return SupervisorConfig(
-        msgspec.structs.replace(assignment, worker=worker), 1 if flags.replicas is None else flags.replicas
-    )
+    assignment = Assignment(modules=named_modules(flags.modules), worker=WorkerConfig(queues=(settings().queue,)))
+    replicas = 1 if flags.replicas is None else flags.replicas
+    return SupervisorConfig(assignment.with_settings(dict(settings())), replicas)
 
 
 def _from_file(declared: Declared, flags: Flags) -> SupervisorConfig:

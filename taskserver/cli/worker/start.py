@@ -16,7 +16,8 @@ from taskserver.cli.declared import find_declared
 from taskserver.cli.options import broker_option, config_file_option, task_server_option, tools_option
 from taskserver.cli.param_types import WeightedQueue
 from taskserver.cli.screen import note
-from taskserver.cli.worker.flags import Flags, setting_options, supervisor_config
+from taskserver.cli.worker.flags import Flags, supervisor_config
+from taskserver.cli.worker.setting_options import setting_options
 from taskserver.domain.fleet import check_replicas
 from taskserver.fleet.background import launch_supervisor
 from taskserver.fleet.runtime import run_alone
