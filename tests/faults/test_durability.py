@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,12 +35,13 @@ class Acknowledged:
 
 
 async def submit_for(seconds: float, url: str, durability: str = "memory") -> list[Acknowledged]:
-    """Submit one job after the other."""
+    """Submit one job after the other, some hundreds a second."""
     acknowledged = []
     end = time.monotonic() + seconds
     async with Client(url, durability=durability) as client:
         while time.monotonic() < end:
             acknowledged.append(Acknowledged(await client.submit("note", {})))
+            await asyncio.sleep(0.004)
     return acknowledged
 
 

@@ -81,8 +81,8 @@ async def test_a_tool_that_uses_up_all_memory_harms_its_own_job_only(it: Stage) 
     while not (await hog.status()).state.ended:
         await asyncio.to_thread(worker.join, 0.1)
         if worker.exitcode is not None:
-            # It noticed that it could not go on, or the interpreter could not.
-            assert worker.exitcode in (EXIT_BROKEN, -signal.SIGABRT)
+            # It noticed that it could not go on, or the interpreter could not: wherever memory ran out first.
+            assert worker.exitcode in (EXIT_BROKEN, 1, -signal.SIGABRT)
             ends, worker = ends + 1, it.hire()
     assert 1 <= ends <= 2  # in its first attempt the memory comes back, which may be in time
     with pytest.raises(JobFailed, match="2 attempts are used up"):

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -24,6 +25,8 @@ SUPERVISED = "d2542693034e11de0f8922c229fb97780b3ea566"
 
 def unpack(folder: Path, commit: str = EARLIER) -> str:
     """Put an earlier version into ``folder``; a sentence why not, if it cannot be had."""
+    if not shutil.which("git"):
+        return "the earlier version is in the history, and there is no git: apt-get install git"
     done = subprocess.run(
         ["git", "-C", str(ROOT), "archive", commit, "taskserver"], capture_output=True, stdin=subprocess.DEVNULL
     )

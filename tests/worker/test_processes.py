@@ -6,9 +6,7 @@ import asyncio
 import logging
 import os
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -116,14 +114,26 @@ async def test_a_tool_that_talks_faster_than_the_broker_listens_waits(client: Cl
     assert [event.text.split()[0] async for event in job.events()][-1] == "2999"
 
 
+async def spinning(
+    client: Client, folder: Path, timeouts: list[float | None]
+) -> tuple[Job[None], list[psutil.Process]]:
+    """A job that will not end, and its processes; on a slow machine the shortest timeout may be over before it runs."""
+    for timeout in timeouts:
+        place = folder / f"pids-{timeout}"
+        job = await client.submit(heavy.spin, {"place": str(place)}, timeout=timeout)
+        while not place.exists() and not (await job.status()).state.ended:
+            await asyncio.sleep(0.01)
+        if place.exists():
+            return job, await written(place)
+    raise AssertionError(f"it never ran within {timeouts} s")
+
+
 @pytest.mark.parametrize("why", ["timeout", "cancel", "stop", "lost lease"])
 async def test_what_must_end_is_killed_with_the_programs_it_started(
     client: Client, hire: Hire, tmp_path: Path, eventually: Eventually, why: str
 ) -> None:
-    it = await hire(heavy.spin, heavy.light, grace_period=0.1, lease=0.6)
-    timeout = 3.0 if why == "timeout" else None
-    job = await client.submit(heavy.spin, {"place": str(tmp_path / "pids")}, timeout=timeout)
-    processes = await written(tmp_path / "pids")
+    it = await hire(heavy.spin, heavy.light, grace_period=0.1, lease=0.6 if why == "lost lease" else 60)
+    job, processes = await spinning(client, tmp_path, [1, 4, 16, 64] if why == "timeout" else [None])
     if why == "cancel":
         await job.cancel()
         with pytest.raises(JobCancelled):
@@ -142,7 +152,7 @@ async def test_what_must_end_is_killed_with_the_programs_it_started(
         await eventually(taken_away)
         it.worker._heartbeat._keeper.renew = renew  # type: ignore[method-assign]
     elif why == "timeout":
-        with pytest.raises(JobFailed, match="took longer than its timeout of 3 s"):
+        with pytest.raises(JobFailed, match="took longer than its timeout of"):
             await job.result(timeout=PATIENCE)
     await gone(processes)
     await it.end()
@@ -228,27 +238,15 @@ async def test_two_jobs_run_in_two_processes_at_once(client: Client, hire: Hire,
     assert it.worker.tool_processes == 2
 
 
-async def lag_of(job: Job[Any]) -> float:
-    """How late the event loop is until the job has ended, in the mean."""
-    waiting, late = asyncio.create_task(job.result(timeout=PATIENCE)), []
-    while not waiting.done():
-        due = time.perf_counter() + 0.001
-        await asyncio.sleep(0.001)
-        late.append(time.perf_counter() - due)
-    await waiting
-    return sum(late) / len(late)
-
-
-async def test_the_event_loop_is_less_late_than_with_threads(client: Client, hire: Hire) -> None:
-    await hire(heavy.count, heavy.count_in_thread, concurrency=2)
-    await (await client.submit(heavy.count, {"until": 1})).result(timeout=PATIENCE)
-    other = await client.submit(heavy.count, {"until": 6_000_000})
-    with_processes = await lag_of(await client.submit(heavy.count, {"until": 6_000_000}))
-    await other.result(timeout=PATIENCE)
-    other = await client.submit(heavy.count_in_thread, {"until": 3_000_000})
-    with_threads = await lag_of(await client.submit(heavy.count_in_thread, {"until": 3_000_000}))
-    await other.result(timeout=PATIENCE)
-    assert with_processes < with_threads
+async def test_a_tool_that_holds_the_interpreter_lock_does_not_hold_the_event_loop(client: Client, hire: Hire) -> None:
+    await hire(heavy.grip, heavy.light, concurrency=2)
+    gripping = await client.submit(heavy.grip)
+    async for event in gripping.events():
+        assert event.text == "holding"
+        break
+    assert await (await client.submit(heavy.light)).result(timeout=PATIENCE) == "light"
+    assert (await gripping.status()).state is State.RUNNING
+    await gripping.cancel()
 
 
 async def test_a_module_that_a_process_cannot_import_is_told_with_its_traceback(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 
 import pytest
@@ -81,7 +82,7 @@ async def test_threads_that_do_not_end_hold_half_of_the_slots(
 
     @tool(timeout=0.05, max_retries=0)
     def stuck() -> None:
-        release.wait(60)
+        release.wait(PATIENCE)
 
     it = await hire(stuck, concurrency=4)
     try:
@@ -118,6 +119,7 @@ async def test_limits_that_make_no_sense(hire: Hire, limit: str) -> None:
         await hire(quick, **{limit: 0})
 
 
+@pytest.mark.skipif(shutil.which("ps") is None, reason="there is no ps: apt-get install procps")
 async def test_memory_is_counted_the_same_way_with_and_without_proc() -> None:
     import os
 

@@ -160,21 +160,11 @@ def meet(folder: str, name: str) -> int:
     return os.getpid()
 
 
-def _count(until: int) -> int:
-    total = 0
-    for number in range(until):
-        total += number
-    return total
-
-
-@tool(runs_in="process")
-def count(until: int) -> int:
-    return _count(until)
-
-
-@tool
-def count_in_thread(until: int) -> int:
-    return _count(until)
+@tool(runs_in="process", timeout=None)
+def grip(ctx: Context) -> None:
+    """Hold the interpreter lock for ever: the C loop of ``sum`` lets no other thread of its process run."""
+    ctx.progress(0.5, "holding")
+    sum(range(10**14))
 
 
 @tool
