@@ -26,7 +26,7 @@ CRASHES = {
     "exit": ("SystemExit", "3"),
     "hard exit": ("ToolCrashed", "ended with exit code 3"),
     "kill": ("ToolCrashed", "was killed by SIGKILL"),
-    "nonsense": ("ToolCrashed", "makes no sense"),
+    "nonsense": ("ToolCrashed", "sent an invalid message"),
 }
 
 
