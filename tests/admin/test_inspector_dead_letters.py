@@ -5,6 +5,7 @@ import pytest
 from taskserver import Client, Inspector, Job, JobFailed, State, tool
 from taskserver.errors import JobConflict
 from tests.conftest import RunWorker
+from tests.patience import PATIENCE
 
 
 @tool(max_retries=0)
@@ -20,7 +21,7 @@ async def letters(client: Client, run_worker: RunWorker) -> list[Job[None]]:
         for message in ("red", "red", "blue"):
             jobs.append(await client.submit(fail, {"message": message}))
             with pytest.raises(JobFailed):
-                await jobs[-1].result(timeout=10)
+                await jobs[-1].result(timeout=PATIENCE)
     return jobs
 
 

@@ -5,6 +5,7 @@ import pytest
 from taskserver import Client, ConfigError, Context, Inspector, JobNotFound, State, tool
 from taskserver.errors import JobConflict
 from tests.conftest import RunWorker
+from tests.patience import PATIENCE
 
 UNKNOWN = "default-01jd3kq8r0m4vv9tq2h5n7c1"
 
@@ -34,7 +35,7 @@ async def test_one_job_and_its_events(inspector: Inspector, client: Client, run_
 
     async with run_worker(greet):
         job = await client.submit(greet, {"name": "Ada"})
-        await job.result(timeout=10)
+        await job.result(timeout=PATIENCE)
     status = await inspector.job(job.id)
     assert (status.state, status.tool) == (State.SUCCEEDED, "greet")
     first, *others = await inspector.events(job.id)

@@ -4,6 +4,7 @@ import pytest
 
 from taskserver import Client, ConfigError, Inspector, State, tool
 from tests.conftest import RunWorker
+from tests.patience import PATIENCE
 
 
 @tool
@@ -30,13 +31,13 @@ async def test_a_paused_queue_takes_jobs_and_starts_none(
     inspector: Inspector, client: Client, run_worker: RunWorker
 ) -> None:
     async with run_worker(short):
-        assert await (await client.submit(short)).result(timeout=10) == "done"
+        assert await (await client.submit(short)).result(timeout=PATIENCE) == "done"
         await inspector.pause("default")
         assert (await inspector.queue("default")).paused
         job = await client.submit(short)
         assert (await job.status()).state is State.QUEUED
         await inspector.resume("default")
-        assert await job.result(timeout=10) == "done"
+        assert await job.result(timeout=PATIENCE) == "done"
 
 
 async def test_purge_cancels_what_waits(inspector: Inspector, client: Client) -> None:
