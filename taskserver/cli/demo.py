@@ -19,7 +19,7 @@ def demo(context: click.Context, folder: Path | None, broker_url: str | None) ->
     """Watch two workers do real work on the files of FOLDER, and survive being killed.
 
     Starts a broker and two workers, hands them jobs, checks every result, and leaves nothing behind. Without
-    FOLDER it works on taskserver's own sources. Ends with exit code 1 if anything did not happen as told.
+    FOLDER it works on taskserver's own sources. Ends with exit code 1 if a check fails.
     """
     known = settings().broker_url
     context.exit(run(folder, broker_url or (known.get_secret_value() if known else None)))

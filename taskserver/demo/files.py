@@ -8,16 +8,16 @@ from pathlib import Path
 
 from taskserver.errors import ConfigError
 
-MOST_FILES = 300
-LARGEST_FILE = 256 * 1024
-MOST_BYTES = 2 * 1024 * 1024
-"""Bounds, in files and bytes, that keep the demo short in any folder."""
+MAX_FILES = 300
+MAX_FILE_BYTES = 256 * 1024
+MAX_BYTES = 2 * 1024 * 1024
+"""Limits, in files and bytes, that keep the demo short in any folder."""
 
 _SKIPPED = {"__pycache__", "node_modules", "venv"}
 
 
 def default_folder() -> Path:
-    """The project, when the demo runs in its repository; else the installed package."""
+    """The project if the demo runs in its repository, else the installed package."""
     package = Path(__file__).resolve().parents[1]
     repository = package.parent
     inside = Path.cwd() == repository or repository in Path.cwd().parents
@@ -25,35 +25,35 @@ def default_folder() -> Path:
 
 
 def text_files(folder: Path) -> list[Path]:
-    """Text files of ``folder`` and below, in order, up to the bounds; nothing hidden and no links.
+    """The text files in ``folder`` and below, in order, up to the limits; no hidden files and no links.
 
     Raises:
-        ConfigError: if there is none.
+        ConfigError: if there are none.
     """
     found: list[Path] = []
-    room = MOST_BYTES
+    left = MAX_BYTES
     for path in _walk(folder):
         size = _text_size(path)
-        if size is not None and size <= room:
+        if size is not None and size <= left:
             found.append(path)
-            room -= size
-        if len(found) == MOST_FILES or room < LARGEST_FILE // 16:
+            left -= size
+        if len(found) == MAX_FILES or left < MAX_FILE_BYTES // 16:
             break
     if not found:
-        raise ConfigError(f"no text files in {folder}: name a folder that has some")
+        raise ConfigError(f"no text files in {folder}: use a folder that contains some")
     return found
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder.resolve()):
+    for parent, folders, names in os.walk(folder.resolve()):
         folders[:] = sorted(name for name in folders if name not in _SKIPPED and not name.startswith("."))
-        yield from (Path(place, name) for name in sorted(names) if not name.startswith("."))
+        yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
 
 
 def _text_size(path: Path) -> int | None:
-    """The size of a file that the demo can read as text; None for all others."""
+    """The size of a file in bytes if the demo can use it as text, else None."""
     try:
-        if path.is_symlink() or not path.is_file() or not 0 < path.stat().st_size <= LARGEST_FILE:
+        if path.is_symlink() or not path.is_file() or not 0 < path.stat().st_size <= MAX_FILE_BYTES:
             return None
         str(path).encode()
         text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Ctrl-C and its kin: the demo cleans up behind itself before it obeys."""
+"""Signals that end the demo, such as Ctrl-C: it cleans up first."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from typing import Any, NoReturn, TypeVar
 T = TypeVar("T")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-INSIST_SECONDS = 0.2
+CANCEL_AGAIN_SECONDS = 0.2
 
 
 class Interrupted(BaseException):
-    """A signal asked the demo to end.
+    """A signal ended the demo.
 
     Attributes:
-        exit_code: 128 and the signal's number, as shells tell it.
+        exit_code: 128 plus the signal's number, as in a shell.
     """
 
     def __init__(self, number: int) -> None:
@@ -31,7 +29,7 @@ class Interrupted(BaseException):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise ``Interrupted`` for the signals, also for those whose default is to end the process on the spot."""
+    """Raise ``Interrupted`` at a signal, instead of ending the process at once."""
     before = {number: signal.signal(number, _raise) for number in SIGNALS}
     try:
         yield
@@ -41,39 +39,39 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def listening() -> Iterator[asyncio.Future[int]]:
-    """Inside the event loop: a future for the first signal. What is being done goes on; ``until_heard`` ends it."""
+def caught_signal() -> Iterator[asyncio.Future[int]]:
+    """In the event loop: a future for the first signal, which interrupts nothing but ``until_signal``."""
     loop = asyncio.get_running_loop()
-    heard: asyncio.Future[int] = loop.create_future()
+    caught: asyncio.Future[int] = loop.create_future()
 
-    def hear(number: int) -> None:
-        if not heard.done():
-            heard.set_result(number)
+    def catch(number: int) -> None:
+        if not caught.done():
+            caught.set_result(number)
 
     for number in SIGNALS:
-        loop.add_signal_handler(number, hear, number)
+        loop.add_signal_handler(number, catch, number)
     try:
-        yield heard
+        yield caught
     finally:
         for number in SIGNALS:
             loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN)  # what follows is short, and puts things in order
+            signal.signal(number, signal.SIG_IGN)  # the rest is short, and cleans up
 
 
-async def until_heard(play: Coroutine[Any, Any, T], heard: asyncio.Future[int]) -> T:
-    """Await ``play``, or cancel it when a signal is heard.
+async def until_signal(work: Coroutine[Any, Any, T], caught: asyncio.Future[int]) -> T:
+    """Await ``work``, or cancel it at a signal.
 
     Raises:
         Interrupted: after a signal.
     """
-    task = asyncio.create_task(play)
-    await asyncio.wait((task, heard), return_when=asyncio.FIRST_COMPLETED)
+    task = asyncio.create_task(work)
+    await asyncio.wait((task, caught), return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         return task.result()
     while not task.done():
         task.cancel()  # more than once: asyncio.wait_for, before Python 3.12, may swallow a cancellation
-        await asyncio.wait((task,), timeout=INSIST_SECONDS)
-    raise Interrupted(heard.result())
+        await asyncio.wait((task,), timeout=CANCEL_AGAIN_SECONDS)
+    raise Interrupted(caught.result())
 
 
 def _raise(number: int, _: FrameType | None) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The demo from beginning to end: place, workers, play, cleaning up, and what to say about it."""
+"""The demo from beginning to end: environment, workers, steps, clean-up and summary."""
 
 from __future__ import annotations
 
@@ -10,107 +10,110 @@ from shlex import quote
 from typing import NamedTuple
 
 from taskserver.client.client import Client
-from taskserver.demo.files import MOST_FILES, default_folder, text_files
-from taskserver.demo.fleet import LEASE, SLOTS, TOOLS, Fleet
-from taskserver.demo.interrupts import Interrupted, interruptible, listening, until_heard
-from taskserver.demo.place import Place, forget_queue, make_place
-from taskserver.demo.play import FAILURES, Stage, play, reason
-from taskserver.demo.show import Outcome, Show
+from taskserver.demo.display import Display, Outcome
+from taskserver.demo.environment import DemoEnvironment, delete_queue, make_environment
+from taskserver.demo.files import MAX_FILES, default_folder, text_files
+from taskserver.demo.interrupts import Interrupted, caught_signal, interruptible, until_signal
+from taskserver.demo.steps import FAILURES, DemoContext, reason, run_steps
+from taskserver.demo.workers import LEASE, SLOTS, TOOLS, DemoWorkers, LogTail
+from taskserver.embedded import EmbeddedBroker
 from taskserver.observability.phrases import count, size
 from taskserver.store.broker.health import check_suitable
+from taskserver.store.broker.opening import open_broker
 
 EXIT_FAILED = 1
+NOTHING_LEFT = "Nothing is left behind: no process, file or key."
 
 
-class Told(NamedTuple):
-    """The outcomes of all acts, and the workers' last words if they matter."""
+class DemoResult(NamedTuple):
+    """The outcomes of all steps, and the ends of the workers' logs if a step failed."""
 
     outcomes: list[Outcome]
-    logs: list[tuple[str, list[str]]]
+    logs: list[LogTail]
 
 
-def run(folder: Path | None, url: str | None, show: Show | None = None) -> int:
-    """Play the demo, and return the exit code: 0, 1 if anything did not happen as told, or 128 and a signal's number.
+def run(folder: Path | None, url: str | None, display: Display | None = None) -> int:
+    """Run the demo, and return the exit code: 0, 1 if a check failed, or 128 plus a signal's number.
 
     Raises:
-        TaskServerError: if it cannot begin: no files, no broker.
+        TaskServerError: if it cannot start: no files, no broker.
     """
-    show = show or Show()
+    display = display or Display()
     chosen = (folder or default_folder()).resolve()
     files = text_files(chosen)
-    began = time.monotonic()
+    started = time.monotonic()
     try:
-        with interruptible(), make_place(url) as place:
-            told = asyncio.run(_perform(place, chosen, files, show))
+        with interruptible(), make_environment(url) as environment:
+            result = asyncio.run(_run(environment, chosen, files, display))
     except Interrupted as interrupted:
-        show.end("Interrupted; nothing of the demo is left: no process, file or key")
+        display.end(f"Interrupted. {NOTHING_LEFT}")
         return interrupted.exit_code
-    return _conclude(show, told, files, time.monotonic() - began)
+    return _conclude(display, result, files, time.monotonic() - started)
 
 
-async def _perform(place: Place, folder: Path, files: list[Path], show: Show) -> Told:
-    with listening() as heard:
-        async with Client(place.url, queue=place.queue) as client:
-            broker = await client.connect()
+async def _run(environment: DemoEnvironment, folder: Path, files: list[Path], display: Display) -> DemoResult:
+    with caught_signal() as caught:
+        async with (
+            open_broker(environment.url, EmbeddedBroker.acquire) as broker,
+            Client(environment.url, queue=environment.queue) as client,
+        ):
             await check_suitable(broker)
             try:
-                async with Fleet(place) as fleet:
-                    show.opening(_facts(place, folder, files, fleet))
-                    outcomes = await until_heard(_play(Stage(client, fleet, files, folder, show)), heard)
-                    outcomes.append(await _stop(fleet))
+                async with DemoWorkers(environment) as workers:
+                    display.opening(_facts(environment, folder, files, workers))
+                    context = DemoContext(client, broker, workers, files, folder, display)
+                    outcomes = await until_signal(_run_steps(context), caught)
+                    outcomes.append(await _stop(workers))
             finally:
-                await forget_queue(broker, place.queue)
-    well = all(each.ok for each in outcomes)
-    return Told(outcomes, [] if well else list(fleet.last_words()))
+                await delete_queue(broker, environment.queue)
+    return DemoResult(outcomes, [] if all(each.ok for each in outcomes) else workers.log_tails())
 
 
-async def _play(stage: Stage) -> list[Outcome]:
+async def _run_steps(context: DemoContext) -> list[Outcome]:
     try:
-        with stage.show.wait("waiting for the workers"):
-            await stage.fleet.ready(await stage.client.connect())
+        with context.display.wait("waiting for the workers"):
+            await context.workers.wait_until_ready(context.broker)
     except FAILURES as error:
         return [Outcome(0, 0, 0.0, reason(error), ok=False, step="Start workers")]
-    return await play(stage)
+    return await run_steps(context)
 
 
-async def _stop(fleet: Fleet) -> Outcome:
-    began = time.monotonic()
-    complaints = await fleet.stop()
-    told = "; ".join(complaints) or "one killed, one ended by SIGTERM"
-    return Outcome(0, 0, time.monotonic() - began, told, ok=not complaints, step="Stop workers")
+async def _stop(workers: DemoWorkers) -> Outcome:
+    started = time.monotonic()
+    failures = await workers.stop()
+    text = "; ".join(failures) or "one killed, one stopped by SIGTERM"
+    return Outcome(0, 0, time.monotonic() - started, text, ok=not failures, step="Stop workers")
 
 
-def _facts(place: Place, folder: Path, files: list[Path], fleet: Fleet) -> list[tuple[str, str]]:
-    first = "the first " if len(files) == MOST_FILES else ""
-    pids = " and ".join(str(member.pid) for member in fleet.members)
+def _facts(environment: DemoEnvironment, folder: Path, files: list[Path], workers: DemoWorkers) -> dict[str, str]:
+    first = "the first " if len(files) == MAX_FILES else ""
+    pids = " and ".join(str(each.pid) for each in workers.processes)
     total = sum(path.stat().st_size for path in files)
-    return [
-        ("files", f"{first}{count(len(files), 'text file')} of {folder}, {size(total)}"),
-        ("broker", place.shown),
-        ("workers", f"processes {pids}, {SLOTS} slots each, lease {LEASE:g} s"),
-    ]
+    return {
+        "files": f"{first}{count(len(files), 'text file')} in {folder}, {size(total)}",
+        "broker": environment.shown,
+        "workers": f"processes {pids}, {SLOTS} slots each, lease {LEASE:g} s",
+    }
 
 
-def _conclude(show: Show, told: Told, files: list[Path], seconds: float) -> int:
-    show.summary(told.outcomes)
-    failed = [each for each in told.outcomes if not each.ok]
+def _conclude(display: Display, result: DemoResult, files: list[Path], seconds: float) -> int:
+    display.summary(result.outcomes)
+    failed = [each for each in result.outcomes if not each.ok]
     for each in failed:
-        show.failure(f"{each.step}: {each.told}", told.logs if each is failed[-1] else [])
+        display.failure(f"{each.step}: {each.text}", result.logs if each is failed[-1] else [])
     if failed:
         return EXIT_FAILED
-    show.end(f"All as told, in {seconds:.1f} s, and nothing of it is left: no process, file or key.")
-    show.next_steps(_next_steps(files))
+    display.end(f"All checks passed in {seconds:.1f} s. {NOTHING_LEFT}")
+    display.next_steps(_next_steps(files))
     return 0
 
 
-def _next_steps(files: list[Path]) -> list[tuple[str, str]]:
+def _next_steps(files: list[Path]) -> dict[str, str]:
     nearest = min((os.path.relpath(path) for path in files), key=len)
-    return [
-        ("in one terminal: a worker with the demo's tools", f"taskserver worker --tools {TOOLS}"),
-        (
-            "in another: hand over a job, and wait for its result",
-            f"taskserver submit count_words {quote(f'path={nearest}')} --wait",
-        ),
-        ("how that job went", "taskserver job list"),
-        ("is this broker fit to keep jobs?", "taskserver doctor"),
-    ]
+    argument = quote(f"path={nearest}")
+    return {
+        "in one terminal: start a worker with the demo's tools": f"taskserver worker --tools {TOOLS}",
+        "in another: submit a job and wait for its result": f"taskserver submit count_words {argument} --wait",
+        "list your jobs": "taskserver job list",
+        "check whether this broker is suitable for jobs": "taskserver doctor",
+    }

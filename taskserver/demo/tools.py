@@ -1,6 +1,6 @@
-"""The demo's tools: ordinary ones, as yours would be; copy what you like.
+"""The demo's tools: ordinary tools, like yours; copy what you like.
 
-By hand they run on any worker that loads them: ``taskserver worker --tools taskserver.demo.tools``.
+Any worker that loads them can run them: ``taskserver worker --tools taskserver.demo.tools``.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import msgspec
 from taskserver.tools import Context, tool
 
 PAUSE = 0.1
-"""Seconds that the tools with progress rest after each file, as if it had to come from far away."""
+"""Seconds that the tools with progress sleep after each file, as if it came over a slow network."""
 
 
 class Count(msgspec.Struct, frozen=True):
-    """What ``count_words`` returns: results are typed at both ends."""
+    """The result of ``count_words``; results are typed at both ends."""
 
     lines: int
     words: int
 
 
-class Relative(msgspec.Struct, frozen=True):
-    """What ``find_relative`` returns: another file, and how far it is from the first, 0 for equal files."""
+class Match(msgspec.Struct, frozen=True):
+    """The result of ``find_similar``: the most similar file, and its distance, 0 for equal files."""
 
     path: Path
     distance: float
@@ -44,21 +44,21 @@ async def count_words(path: Path) -> Count:
 
 @tool
 def hash_file(path: Path) -> str:
-    """The SHA-256 of a file. No ``async def``, so the worker runs it in a thread."""
+    """Compute the SHA-256 of a file. It is not ``async``, so the worker runs it in a thread."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @tool(timeout=60)
-def find_relative(path: Path, others: list[Path]) -> Relative:
-    """The file that is most like this one: heavy work, beside which the worker goes on hearing and renewing."""
+def find_similar(path: Path, others: list[Path]) -> Match:
+    """Find the file most similar to this one: heavy work, during which the worker keeps renewing its leases."""
     data = head_of(path)
-    return min((Relative(other, distance(data, head_of(other))) for other in others), key=lambda each: each.distance)
+    return min((Match(other, distance(data, head_of(other))) for other in others), key=lambda each: each.distance)
 
 
 @tool(timeout=60)
 async def find_themes(paths: list[Path], *, ctx: Context) -> dict[str, str]:
-    """The word that each file repeats most, told file by file while it reads."""
+    """Find the most frequent word of each file, and report file by file."""
     themes: dict[str, str] = {}
     for done, path in enumerate(paths, start=1):
         text = await asyncio.to_thread(path.read_text, encoding="utf-8")
@@ -71,7 +71,7 @@ async def find_themes(paths: list[Path], *, ctx: Context) -> dict[str, str]:
 
 @tool(max_retries=3, retry_delay=0.5)
 async def fetch(path: Path, *, ctx: Context) -> int:
-    """Fetch a file from a server that is down for the first two attempts; returns its size in bytes."""
+    """Fetch a file from a server that is down for the first two attempts; return its size in bytes."""
     if ctx.attempt <= 2:
         raise ConnectionError(f"no answer to attempt {ctx.attempt}")
     return len(await asyncio.to_thread(path.read_bytes))
@@ -79,19 +79,19 @@ async def fetch(path: Path, *, ctx: Context) -> int:
 
 @tool(max_retries=2, retry_delay=0.2)
 def load_settings(path: Path) -> dict[str, Any]:
-    """Read a JSON file. If there is none, no retry helps, and the job becomes a dead letter."""
+    """Read a JSON file. If it does not exist, no retry helps, and the job becomes a dead letter."""
     settings: dict[str, Any] = json.loads(path.read_bytes())
     return settings
 
 
 def theme_of(text: str) -> str:
-    """The word of at least five letters that stands most often in a text; the first in the alphabet among equals."""
+    """The most frequent word of at least five letters; among equals, the first in the alphabet."""
     words = Counter(word for word in text.lower().split() if len(word) >= 5 and word.isalpha())
     return min(words, key=lambda word: (-words[word], word), default="nothing")
 
 
 def head_of(path: Path) -> bytes:
-    """The first 16 KiB of a file: two such heads fit the window in which zlib finds what repeats."""
+    """The first 16 KiB of a file: two of them fit the window in which zlib finds repetitions."""
     with path.open("rb") as file:
         return file.read(16 * 1024)
 

@@ -1,4 +1,4 @@
-"""The demo: as a process from beginning to end, and its checks with what they must not let through."""
+"""The demo: as a process from beginning to end, and its checks with the failures that they must catch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import redis
 
 from taskserver import Event, EventKind, JobStatus, State
 from taskserver.demo import checks
-from taskserver.demo.checks import NotAsTold
-from taskserver.demo.files import MOST_FILES, text_files
-from taskserver.demo.play import ACTS
+from taskserver.demo.checks import CheckFailed
+from taskserver.demo.files import MAX_FILES, text_files
+from taskserver.demo.steps import STEPS
 from taskserver.domain.job import AttemptRecord, Failure
 from taskserver.errors import ConfigError
 from tests.patience import PATIENCE
@@ -26,7 +26,7 @@ from tests.patience import PATIENCE
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A small folder to work on, with what must be skipped or shown with care."""
+    """A small folder to work on, with files that must be skipped or shown with care."""
     folder = tmp_path / "files"
     (folder / "deep").mkdir(parents=True)
     for number in range(5):
@@ -41,8 +41,8 @@ def folder(tmp_path: Path) -> Path:
 @contextmanager
 def running_demo(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """The demo as a process whose temporary files go beside ``folder``."""
-    place = folder.parent / "t"
-    place.mkdir()
+    temporary = folder.parent / "t"
+    temporary.mkdir()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TASKSERVER_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "taskserver", "demo", str(folder), *options],
@@ -51,7 +51,7 @@ def running_demo(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]
         stderr=subprocess.STDOUT,
         text=True,
         encoding="utf-8",
-        env={**environment, "TMPDIR": str(place), "PYTHONIOENCODING": "utf-8", "COLUMNS": "80"},
+        env={**environment, "TMPDIR": str(temporary), "PYTHONIOENCODING": "utf-8", "COLUMNS": "80"},
         cwd=folder.parent,
         process_group=0,
     )
@@ -62,34 +62,34 @@ def running_demo(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]
             process.kill()
 
 
-def relatives(place: Path) -> list[psutil.Process]:
-    """Every process that works in ``place`` or is told of it: workers, keeper, server."""
-    return [process for process in psutil.process_iter() if _works_in(process, str(place))]
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """Every process that runs in ``folder`` or has it in its command: workers, keeper, server."""
+    return [process for process in psutil.process_iter() if _runs_in(process, str(folder))]
 
 
-def _works_in(process: psutil.Process, place: str) -> bool:
+def _runs_in(process: psutil.Process, folder: str) -> bool:
     try:
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
-        return process.cwd().startswith(place) or any(place in word for word in process.cmdline())
+        return process.cwd().startswith(folder) or any(folder in word for word in process.cmdline())
     except psutil.Error:
         return False
 
 
 def assert_nothing_is_left(folder: Path) -> None:
-    place = folder.parent / "t"
-    assert relatives(place) == []
-    assert list(place.iterdir()) == []
+    temporary = folder.parent / "t"
+    assert processes_in(temporary) == []
+    assert list(temporary.iterdir()) == []
     assert sorted(each.name for each in folder.parent.iterdir()) == ["files", "t"]
 
 
-def test_every_act_succeeds_and_nothing_is_left(folder: Path) -> None:
+def test_every_step_succeeds_and_nothing_is_left(folder: Path) -> None:
     with running_demo(folder) as process:
         output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
     rows = [line for line in output.splitlines() if " ✓ " in line and not line.startswith("    ")]
-    assert [any(row.startswith(f" {act.title} ") for row in rows) for act in ACTS] == [True] * len(ACTS), output
-    assert len(rows) == len(ACTS) + 1
+    assert [any(row.startswith(f" {step.title} ") for row in rows) for step in STEPS] == [True] * len(STEPS), output
+    assert len(rows) == len(STEPS) + 1
     assert "6 text files" in output
     assert "\x1b" not in output
     assert not any(line.endswith(" ") for line in output.splitlines())
@@ -117,11 +117,11 @@ def test_an_interrupted_demo_cleans_up(folder: Path, number: signal.Signals, aft
         process.send_signal(number)
         output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number, output
-    assert "nothing of the demo is left" in output
+    assert "Nothing is left behind" in output
     assert_nothing_is_left(folder)
 
 
-def test_what_goes_wrong_is_told_and_shows_in_the_exit_code(folder: Path) -> None:
+def test_a_failure_is_reported_and_shows_in_the_exit_code(folder: Path) -> None:
     with running_demo(folder) as process:
         assert process.stdout is not None
         pids = next(line for line in process.stdout if "workers" in line and "processes" in line)
@@ -130,8 +130,8 @@ def test_what_goes_wrong_is_told_and_shows_in_the_exit_code(folder: Path) -> Non
         output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, output
     assert "failed: Start workers: worker" in output
-    assert "exit code -9" in output
-    assert "the last lines of worker" in output
+    assert "exited with code -9" in output
+    assert "last lines of worker" in output
     assert_nothing_is_left(folder)
 
 
@@ -142,9 +142,9 @@ def test_a_folder_without_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_large_folder_is_cut_short(tmp_path: Path) -> None:
-    for number in range(MOST_FILES + 5):
+    for number in range(MAX_FILES + 5):
         (tmp_path / f"{number:04}.txt").write_text("x")
-    assert len(text_files(tmp_path)) == MOST_FILES
+    assert len(text_files(tmp_path)) == MAX_FILES
 
 
 def status(state: State = State.SUCCEEDED, **fields: object) -> JobStatus:
@@ -185,14 +185,14 @@ EVENTS = [output("a"), progress(0.5), output("b"), progress(1.0)]
         lambda: checks.cancelled(status(State.CANCELLED), 0.4, 0.5),
     ],
 )
-def test_what_is_as_told_passes(check: Callable[[], None]) -> None:
+def test_checks_pass_if_the_claim_holds(check: Callable[[], None]) -> None:
     check()
 
 
 @pytest.mark.parametrize(
-    ("check", "told"),
+    ("check", "message"),
     [
-        (lambda: checks.same("size", {"a": 1}, {"a": 2}), "size of a: 2 expected, 1 received"),
+        (lambda: checks.same("size", {"a": 1}, {"a": 2}), "size of a: expected 2, got 1"),
         (lambda: checks.same("size", {}, {"a": 2}), "size of a"),
         (lambda: checks.same("size", {"b": 2}, {}), "size of b"),
         (
@@ -207,24 +207,27 @@ def test_what_is_as_told_passes(check: Callable[[], None]) -> None:
         (lambda: checks.died(status(State.DEAD, **DEAD), 3, "ConnectionError", ["key"]), "attempt 2, not 3"),
         (lambda: checks.died(status(State.DEAD, **DEAD), 2, "ConnectionError", []), "not among the dead letters"),
         (lambda: checks.died(status(State.DEAD, **{**DEAD, "error": None}), 2, "ConnectionError", ["key"]), "without"),
-        (lambda: checks.streamed(EVENTS, ["a", "b"], State.SUCCEEDED), "was succeeded when its first event came"),
-        (lambda: checks.streamed(EVENTS, ["b", "a"], State.RUNNING), "2 pieces of output"),
+        (
+            lambda: checks.streamed(EVENTS, ["a", "b"], State.SUCCEEDED),
+            "was succeeded, not running",
+        ),
+        (lambda: checks.streamed(EVENTS, ["b", "a"], State.RUNNING), "not the 2 expected pieces"),
         (lambda: checks.streamed(EVENTS[:-1], ["a", "b"], State.RUNNING), "did not rise to 1"),
         (lambda: checks.streamed([progress(1.0), progress(0.5), progress(1.0)], [], State.RUNNING), "did not rise"),
-        (lambda: checks.resumed(EVENTS, "2-0.5", EVENTS[1:]), "3 events came behind the cursor, not the 2"),
+        (lambda: checks.resumed(EVENTS, "2-0.5", EVENTS[1:]), "3 events instead of 2"),
         (
             lambda: checks.taken_over(status(attempt=2, history=LOST, worker="b"), "a", 4.1, 2.0),
-            "later than two leases",
+            "more than two leases",
         ),
         (lambda: checks.taken_over(status(attempt=1, worker="b"), "a", 1, 2.0), "attempt 1, not 2"),
         (lambda: checks.taken_over(status(attempt=2, worker="b"), "a", 1, 2.0), "does not say that worker a was lost"),
         (lambda: checks.taken_over(status(attempt=2, history=LOST, worker="a"), "a", 1, 2.0), "that was killed"),
-        (lambda: checks.one_job(["x", "y"], status(attempt=1)), "made 2 jobs"),
+        (lambda: checks.one_job(["x", "y"], status(attempt=1)), "created 2 jobs"),
         (lambda: checks.one_job(["x", "x"], status(attempt=2)), "attempt 2, not 1"),
         (lambda: checks.cancelled(status(), 0.1, 0.5), "is succeeded, not cancelled"),
-        (lambda: checks.cancelled(status(State.CANCELLED), 0.6, 0.5), "later than 0.5 s"),
+        (lambda: checks.cancelled(status(State.CANCELLED), 0.6, 0.5), "not within 0.5 s"),
     ],
 )
-def test_what_is_not_as_told_is_named(check: Callable[[], None], told: str) -> None:
-    with pytest.raises(NotAsTold, match=told):
+def test_checks_name_what_is_wrong(check: Callable[[], None], message: str) -> None:
+    with pytest.raises(CheckFailed, match=message):
         check()

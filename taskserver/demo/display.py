@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, NoReturn
 
@@ -13,24 +13,25 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.table import Column, Table
 from rich.text import Text
 
+from taskserver.demo.workers import LogTail
 from taskserver.observability.printable import one_line
 
 INDENT = 4
 
 
 class Outcome(NamedTuple):
-    """How an act went: jobs, their attempts, seconds, and what was checked, or what went wrong."""
+    """How a step went: its jobs, their attempts, the seconds, and what was checked or what went wrong."""
 
     jobs: int
     attempts: int
     seconds: float
-    told: str
+    text: str
     ok: bool = True
     step: str = ""
 
 
 class _Console(Console):
-    """A console that tells like any stream when nobody reads any more; rich ends the process on the spot."""
+    """A console that raises if its reader is gone; rich would end the process at once."""
 
     def on_broken_pipe(self) -> NoReturn:
         """Print nothing from now on.
@@ -42,40 +43,40 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-class Show:
-    """Prints the play. Everything that comes from files or jobs is printed as text, never as markup or controls."""
+class Display:
+    """Prints the demo. What comes from files or jobs is printed as plain text, never as markup or control codes."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or _Console(highlight=False)
         self._unicode = self.console.encoding.startswith("utf")
 
-    def opening(self, facts: Iterable[tuple[str, str]]) -> None:
-        """The title, and where the play takes place."""
-        self._print(Text("taskserver demo: an agent hands work to worker processes", style="bold"))
+    def opening(self, facts: Mapping[str, str]) -> None:
+        """Print the title, and what the demo runs on."""
+        self._print(Text("taskserver demo: an agent submits work to worker processes", style="bold"))
         self._print()
-        for name, fact in facts:
+        for name, fact in facts.items():
             self._print(Text.assemble((f"{name:<9}", "cyan"), one_line(fact)), indent=2)
 
-    def act(self, number: int, title: str, shows: str) -> None:
-        """The head of an act."""
+    def step(self, number: int, title: str, description: str) -> None:
+        """Print the heading of a step."""
         self._print()
         self._print(Text.assemble((f"{number:>2}  ", "cyan"), (title, "bold")))
-        self._print(Text(shows), indent=INDENT)
+        self._print(Text(description), indent=INDENT)
 
     def line(self, text: str) -> None:
-        """One thing that happened."""
+        """Print one thing that happened."""
         self._print(Text(one_line(text), "dim", no_wrap=True, overflow="ellipsis"), indent=INDENT)
 
     def outcome(self, outcome: Outcome) -> None:
-        """How the act went."""
-        said = Text.assemble(self._mark(outcome.ok), " ", one_line(outcome.told))
+        """Print how the step went."""
+        text = Text.assemble(self._mark(outcome.ok), " ", one_line(outcome.text))
         if outcome.ok:
-            said.append(f"  {outcome.seconds:.2f} s", style="cyan")
-        self._print(said, indent=INDENT)
+            text.append(f"  {outcome.seconds:.2f} s", style="cyan")
+        self._print(text, indent=INDENT)
 
     @contextmanager
     def bar(self) -> Iterator[Callable[[float, str], None]]:
-        """A progress bar for as long as the block; call what it gives with a fraction and a text."""
+        """Show a progress bar during the block; call the yielded function with a fraction and a text."""
         columns = (
             TextColumn(" " * (INDENT - 1)),
             BarColumn(bar_width=24),
@@ -88,7 +89,7 @@ class Show:
 
     @contextmanager
     def wait(self, text: str) -> Iterator[None]:
-        """A sign of life while there is nothing to count."""
+        """Show a spinner and the time during the block."""
         columns = (
             TextColumn(" " * (INDENT - 1)),
             SpinnerColumn(),
@@ -100,7 +101,7 @@ class Show:
             yield
 
     def summary(self, outcomes: Sequence[Outcome]) -> None:
-        """Every act in one table."""
+        """Print every step in one table."""
         table = Table(
             box=box.SIMPLE_HEAD if self._unicode else box.ASCII_DOUBLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
         )
@@ -109,34 +110,34 @@ class Show:
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("outcome")
         for each in outcomes:
-            told = Text.assemble(self._mark(each.ok), " ", one_line(each.told))
-            table.add_row(each.step, f"{each.jobs or ''}", f"{each.attempts or ''}", f"{each.seconds:.2f} s", told)
+            text = Text.assemble(self._mark(each.ok), " ", one_line(each.text))
+            table.add_row(each.step, f"{each.jobs or ''}", f"{each.attempts or ''}", f"{each.seconds:.2f} s", text)
         self._print()
         with self.console.capture() as printed:
             self.console.print(table)
         for line in printed.get().splitlines():
-            if line.strip():  # the frame has blank lines, and blanks at the ends
+            if line.strip():  # the frame has blank lines and trailing blanks
                 self.console.print(Text.from_ansi(line.rstrip()), soft_wrap=True)
         self._print()
 
     def end(self, sentence: str) -> None:
-        """The last word of a play that went well."""
+        """Print the last sentence."""
         self._print(Text(sentence))
         self._print()
 
-    def next_steps(self, steps: Iterable[tuple[str, str]]) -> None:
-        """What to type next, each with its purpose."""
-        self._print(Text("Next, by hand:", style="bold"))
-        for purpose, command in steps:
+    def next_steps(self, steps: Mapping[str, str]) -> None:
+        """Print commands to try, by their purpose."""
+        self._print(Text("Try it yourself:", style="bold"))
+        for purpose, command in steps.items():
             self._print(Text(f"# {purpose}", style="dim"), indent=2)
-            self.console.print(Text(f"  {command}", style="green"), soft_wrap=True)  # to be copied: never broken
+            self.console.print(Text(f"  {command}", style="green"), soft_wrap=True)  # people copy it: never break it
 
-    def failure(self, sentence: str, logs: Iterable[tuple[str, list[str]]]) -> None:
-        """What did not happen as told, and what the workers said last."""
+    def failure(self, sentence: str, logs: Iterable[LogTail]) -> None:
+        """Print what failed, and the ends of the workers' logs."""
         self._print(Text.assemble(self._mark(ok=False), " ", one_line(sentence)))
-        for who, lines in logs:
-            self._print(Text(f"the last lines of {who}:", style="bold"))
-            for line in lines:
+        for log in logs:
+            self._print(Text(f"last lines of worker {log.pid}:", style="bold"))
+            for line in log.lines:
                 self.line(line)
 
     def _mark(self, ok: bool) -> Text:
@@ -144,9 +145,9 @@ class Show:
             return Text("✓" if self._unicode else "ok", style="bold green")
         return Text("✗ failed:" if self._unicode else "failed:", style="bold red")
 
-    def _print(self, what: Text | Table | None = None, indent: int = 0) -> None:
-        """Print on as many lines as the terminal needs; in a pipe or file, on one."""
-        if isinstance(what, Text) and not self.console.is_terminal:
-            self.console.print(Text(" " * indent) + what, soft_wrap=True)
+    def _print(self, text: Text | None = None, indent: int = 0) -> None:
+        """Print on as many lines as the terminal needs; into a pipe or file, on one."""
+        if text is not None and not self.console.is_terminal:
+            self.console.print(Text(" " * indent) + text, soft_wrap=True)
         else:
-            self.console.print("" if what is None else Padding(what, (0, 0, 0, indent)))
+            self.console.print("" if text is None else Padding(text, (0, 0, 0, indent)))

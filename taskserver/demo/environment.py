@@ -1,4 +1,4 @@
-"""Where the demo happens: a private folder, and a broker that knows nothing of anybody's jobs."""
+"""The demo's environment: a temporary folder, and a broker or at least a queue of its own."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ from taskserver.store.broker.urls import without_secrets
 from taskserver.store.keys import QUEUES
 
 
-class Place(NamedTuple):
-    """The demo's surroundings.
+class DemoEnvironment(NamedTuple):
+    """Where the demo runs.
 
     Attributes:
         url: The broker.
         queue: A queue that nobody else uses.
-        folder: Private, and gone at the end.
-        environment: What makes a worker find the same broker. Not an argument: a URL may hold a password.
-        shown: The broker in words.
+        folder: A temporary folder, removed at the end.
+        variables: Environment variables that point a worker to the broker. (A URL may hold a password, so it is no
+            argument of a command.)
+        shown: The broker, for people.
     """
 
     url: str
     queue: str
     folder: Path
-    environment: dict[str, str]
+    variables: dict[str, str]
     shown: str
 
 
 @contextmanager
-def make_place(url: str | None) -> Iterator[Place]:
-    """A place with the broker at ``url``, or with an embedded one of its own that ends with the block.
+def make_environment(url: str | None) -> Iterator[DemoEnvironment]:
+    """An environment with the broker at ``url``, or with an embedded broker that stops after the block.
 
     Raises:
         BrokerUnavailable: if the embedded broker cannot be started.
@@ -44,11 +45,12 @@ def make_place(url: str | None) -> Iterator[Place]:
     with TemporaryDirectory(prefix="taskserver-demo-") as name:
         folder = Path(name).resolve()
         if url is not None:
-            yield Place(url, queue, folder, {"TASKSERVER_BROKER_URL": url}, without_secrets(url))
+            yield DemoEnvironment(url, queue, folder, {"TASKSERVER_BROKER_URL": url}, without_secrets(url))
             return
         with _embedded_broker(folder / "home") as status:
-            environment = {"TASKSERVER_HOME": str(status.home)}
-            yield Place(status.url, queue, folder, environment, f"embedded, {status.version}, started for this demo")
+            variables = {"TASKSERVER_HOME": str(status.home)}
+            shown = f"embedded, {status.version}, started for this demo"
+            yield DemoEnvironment(status.url, queue, folder, variables, shown)
 
 
 @contextmanager
@@ -57,16 +59,16 @@ def _embedded_broker(home: Path) -> Iterator[embedded.EmbeddedStatus]:
         with embedded.EmbeddedBroker.acquire(home):
             yield embedded.status(home)
     finally:
-        embedded.stop(home, force=True)  # it would go by itself soon; here we wait until it has
+        embedded.stop(home, force=True)  # it would stop by itself soon; this waits until it has
 
 
-async def forget_queue(broker: Broker, queue: str) -> None:
-    """Delete everything that a broker keeps of a queue."""
+async def delete_queue(broker: Broker, queue: str) -> None:
+    """Delete every key of a queue."""
     prefix = broker.keys(queue).prefix
 
-    async def forget(client: Any) -> None:
+    async def delete(client: Any) -> None:
         async for key in client.scan_iter(match=f"{prefix}*", count=500):
             await client.unlink(key)
 
-    await broker.ask(prefix, forget)
+    await broker.ask(prefix, delete)
     await broker.ask(QUEUES, lambda client: client.srem(QUEUES, queue))
