@@ -4,8 +4,9 @@ Read in this order:
 
 - ``loading.py`` loads the file and leaves references to secrets unresolved.
 - ``rendering.py`` makes the manifests, and collects everything that would not work in a cluster.
-- ``unit.py`` is what becomes one Deployment: ``pods.py`` makes the Deployment, ``objects.py`` what surrounds it, and
-  ``scaling.py`` the autoscaler.
+- ``unit.py`` is what becomes one Deployment, and ``units.py`` the two kinds: workers and metrics. ``pod_config.py``
+  writes the configuration file of their pods.
+- ``pods.py`` makes the Deployment, ``objects.py`` what surrounds it, and ``scaling.py`` the autoscaler.
 - ``brokers.py`` finds out how pods reach a broker, ``secrets.py`` turns references into Secrets.
 - ``naming.py``, ``quantities.py`` and ``text.py`` know the names, amounts and YAML of Kubernetes.
 """

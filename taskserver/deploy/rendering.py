@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from taskserver.config.document import Path
 from taskserver.config.file import Config
 from taskserver.config.problems import invalid
-from taskserver.config.resources import Amounts, BrokerResource, ComputeResources, TaskServer, ToolSource
-from taskserver.config.settings import Settings
-from taskserver.deploy.brokers import BrokerAddress, address_of
+from taskserver.config.resources import BrokerResource, TaskServer
+from taskserver.deploy.brokers import address_of
 from taskserver.deploy.loading import stated_by
 from taskserver.deploy.naming import object_name
-from taskserver.deploy.objects import config_map, disruption_budget, network_policy, service, service_monitor
-from taskserver.deploy.pods import CONFIG, deployment
+from taskserver.deploy.pod_config import pod_config
 from taskserver.deploy.quantities import check_resources
-from taskserver.deploy.scaling import autoscaler
 from taskserver.deploy.secrets import SecretCollector, SecretKey
-from taskserver.deploy.text import as_yaml
 from taskserver.deploy.unit import Manifest, Unit
+from taskserver.deploy.units import (
+    PodBroker,
+    PodServer,
+    metrics_manifests,
+    metrics_unit,
+    worker_manifests,
+    worker_unit,
+)
 from taskserver.errors import ConfigError, Problem
-
-WORKER_PORT, METRICS_PORT = 9101, 9100
-EVERYWHERE = "0.0.0.0"  # noqa: S104 - in a pod, behind its NetworkPolicy
-HAND_BACK = 30
-"""Seconds for a worker to hand back unfinished jobs and to leave, after its grace period."""
-_SMALL = ComputeResources(requests=Amounts(cpu="50m", memory="128Mi"), limits=Amounts(cpu="500m", memory="256Mi"))
 
 
 class Rendered(NamedTuple):
@@ -64,14 +61,6 @@ def render(config: Config, *, image: str | None, modules: tuple[str, ...], names
     return _Rendering(config, image, modules, namespace).done()
 
 
-class _Broker(NamedTuple):
-    resource: BrokerResource
-    name: str
-    address: BrokerAddress
-    config: dict[str, Any]
-    secrets: list[SecretKey]
-
-
 class _Rendering:
     """One rendering, with the errors that it has found so far."""
 
@@ -81,7 +70,7 @@ class _Rendering:
         self._modules = modules
         self._namespace = namespace
         self._problems: list[Problem] = []
-        self._brokers: dict[str, _Broker | None] = {}
+        self._brokers: dict[str, PodBroker | None] = {}
         self._monitored: dict[str, Unit] = {}
         self._result = Rendered({}, [], [])
 
@@ -91,7 +80,7 @@ class _Rendering:
         if self._problems:
             raise invalid(self._config.file, self._problems)
         for name, unit in self._monitored.items():
-            self._put(unit.name, [config_map(unit), *self._objects(unit, name)], ("broker",))
+            self._put(unit.name, metrics_manifests(unit, name), ("broker",))
         for broker in filter(None, self._brokers.values()):
             self._result.secrets.extend(broker.secrets)
             if broker.address.guessed:
@@ -115,7 +104,7 @@ class _Rendering:
         found = self._config.error_at(path, text).problems
         self._problems += [problem for problem in found if problem not in self._problems]
 
-    def _broker(self, server: TaskServer) -> _Broker | None:
+    def _broker(self, server: TaskServer) -> PodBroker | None:
         resource = self._config.broker_of(server)
         path: Path = ("task_server",)
         if resource is None:
@@ -126,7 +115,7 @@ class _Rendering:
             self._brokers[resource.name] = self._known(resource, path)
         return self._brokers[resource.name]
 
-    def _known(self, resource: BrokerResource, path: Path) -> _Broker | None:
+    def _known(self, resource: BrokerResource, path: Path) -> PodBroker | None:
         name = self._try((*path, "name"), lambda: object_name(resource.name, "-metrics"))
         found = self._try((*path, "url"), lambda: address_of(resource))
         if name is None or found is None:
@@ -134,116 +123,47 @@ class _Rendering:
         secrets = SecretCollector(object_name(resource.name, "-broker"))
         stated = stated_by(resource) | {"name": resource.name, "url": found.url}
         config = self._try(path, lambda: secrets.rewritten(stated))
-        return None if config is None else _Broker(resource, name, found, config, secrets.keys)
+        return None if config is None else PodBroker(resource, name, found, config, secrets.keys)
 
-    def _task_server(self, server: TaskServer, path: Path) -> None:
-        name = self._try((*path, "name"), lambda: object_name(server.name))
-        broker = self._broker(server)
-        secrets = SecretCollector(name or "")
-        config = self._try(path, lambda: self._worker(server, path, secrets))
-        self._try((*path, "kubernetes", "resources"), lambda: check_resources(server.kubernetes.resources))
-        image = server.kubernetes.image or self._image
-        if not image:
-            self._add_error(
-                (*path, "kubernetes", "image"),
-                "is missing: name a container image with taskserver and your tools, here or with --image",
-            )
-        if name is None or broker is None or config is None or not image:
+    def _task_server(self, resource: TaskServer, path: Path) -> None:
+        broker = self._broker(resource)
+        server = self._server(resource, path)
+        if broker is None or server is None:
             return
-        bounds = server.kubernetes.autoscaling
-        unit = Unit(
-            name=name,
-            component="worker",
-            arguments=["worker", "--config-file", CONFIG],
-            config=as_yaml({"broker": broker.config, "task_server": config}),
-            port=config["metrics_port"],
-            image=image,
-            kubernetes=server.kubernetes,
-            resources=server.kubernetes.resources,
-            secrets=[*broker.secrets, *secrets.keys],
-            broker_ports=broker.address.ports,
-            grace=math.ceil(server.grace_period) + HAND_BACK,
-            replicas=None if bounds else server.replicas,
-            namespace=self._namespace,
-        )
-        self._result.secrets.extend(secrets.keys)
-        self._notes(server)
-        self._put(name, [config_map(unit), *self._objects(unit, broker.resource.name)], (*path, "name"))
-        if bounds:
-            queues = [queue.name for queue in server.queues or ()] or [str(Settings.model_fields["queue"].default)]
-            scaler = autoscaler(unit, bounds, broker.resource.name, queues, server.slots)
-            self._result.groups[name].append(scaler)
-        if server.kubernetes.service_monitor:
-            self._monitored.setdefault(broker.resource.name, _metrics_of(unit, broker, server))
+        unit = worker_unit(server, broker, self._namespace)
+        self._result.secrets.extend(server.secrets)
+        self._result.notes.extend(_notes(resource))
+        self._put(server.name, worker_manifests(unit, broker.resource.name, resource), (*path, "name"))
+        if resource.kubernetes.service_monitor:
+            self._monitored.setdefault(broker.resource.name, metrics_unit(unit, broker, resource))
 
-    def _worker(self, server: TaskServer, path: Path, secrets: SecretCollector) -> dict[str, Any]:
-        """The task server in the configuration file of its pods."""
-        host = server.overrides.get("metrics_host", EVERYWHERE)
-        if host not in (EVERYWHERE, "::"):
-            self._add_error((*path, "metrics_host"), f"must be {EVERYWHERE} in pods, so that Prometheus can reach them")
-        stated = stated_by(server)
-        for key in ("kubernetes", "metrics_targets"):
-            stated.pop(key, None)
-        keys = stated.pop("signing_keys", None)
-        made: dict[str, Any] = secrets.rewritten(stated)
-        if keys is not None:
-            made["signing_keys"] = [secrets.signing_key(source) for source in server.signing_keys or ()]
-        if not server.tools:
-            made["tools"] = [{"module": module.replace("$", "$$")} for module in self._modules]
-        for position, tool in enumerate(server.tools or [ToolSource(module=module) for module in self._modules]):
-            self._check_tool(tool, (*path, "tools", position, "module"))
-        if not made["tools"]:
-            how = "write tools: [{module: my_agent.tools}], or set the module with --tools or TASKSERVER_TOOLS"
-            self._add_error((*path, "tools"), f"is missing: {how}")
-        made |= {"name": server.name, "replicas": 1, "metrics_port": server.metrics_port or WORKER_PORT}
-        return made | {"metrics_host": host}
-
-    def _check_tool(self, tool: ToolSource, path: Path) -> None:
-        if (tool.module.endswith(".py") or "/" in tool.module) and not tool.module.startswith("/"):
-            self._add_error(path, "is a relative path, which pods lack: name a module in the image, such as my.tools")
-
-    def _objects(self, unit: Unit, broker: str) -> list[Manifest]:
-        made = [deployment(unit), service(unit), network_policy(unit)]
-        if unit.component == "worker":
-            made.append(disruption_budget(unit))
-        if unit.kubernetes.service_monitor:
-            made.append(service_monitor(unit, broker))
-        return made
+    def _server(self, resource: TaskServer, path: Path) -> PodServer | None:
+        name = self._try((*path, "name"), lambda: object_name(resource.name))
+        secrets = SecretCollector(name or "")
+        config = self._try(path, lambda: pod_config(resource, path, self._modules, secrets, self._add_error))
+        self._try((*path, "kubernetes", "resources"), lambda: check_resources(resource.kubernetes.resources))
+        image = resource.kubernetes.image or self._image
+        if not image:
+            text = "is missing: name a container image with taskserver and your tools, here or with --image"
+            self._add_error((*path, "kubernetes", "image"), text)
+        if name is None or config is None or not image:
+            return None
+        return PodServer(resource, name, config, image, secrets.keys)
 
     def _put(self, name: str, manifests: list[Manifest], path: Path) -> None:
         if name in self._result.groups:
-            self._add_error(
-                path,
-                f"becomes {name!r} in Kubernetes, as another name in this file does: use a different name",
-            )
+            text = f"becomes {name!r} in Kubernetes, as another name in this file does: use a different name"
+            self._add_error(path, text)
         self._result.groups[name] = manifests
 
-    def _notes(self, server: TaskServer) -> None:
-        notes, name = self._result.notes, server.name
-        if server.kubernetes.egress == "broker" and not server.kubernetes.egress_ports:
-            notes.append(
-                f"pods of {name} can connect only to their broker and DNS: if its tools call other services, write "
-                f"egress_ports: [443] or egress: any under kubernetes"
-            )
-        if server.kubernetes.autoscaling and "replicas" in server.model_fields_set:
-            notes.append(f"replicas of {name} is ignored in Kubernetes: autoscaling sets the number")
-        if server.metrics_targets:
-            notes.append(
-                f"metrics_targets of {name} is ignored in Kubernetes: Prometheus finds pods through the ServiceMonitor"
-            )
 
-
-def _metrics_of(unit: Unit, broker: _Broker, server: TaskServer) -> Unit:
-    """The unit that serves the metrics of all queues and workers of a broker."""
-    arguments = ["metrics", "--config-file", CONFIG, "--host", EVERYWHERE, "--port", str(METRICS_PORT)]
-    return unit._replace(
-        name=broker.name,
-        component="metrics",
-        arguments=arguments,
-        config=as_yaml({"broker": broker.config, "task_server": {"name": server.name}}),
-        port=METRICS_PORT,
-        resources=_SMALL,
-        secrets=broker.secrets,
-        grace=HAND_BACK,
-        replicas=1,
-    )
+def _notes(server: TaskServer) -> Iterator[str]:
+    if server.kubernetes.egress == "broker" and not server.kubernetes.egress_ports:
+        yield (
+            f"pods of {server.name} can connect only to their broker and DNS: if its tools call other services, write "
+            f"egress_ports: [443] or egress: any under kubernetes"
+        )
+    if server.kubernetes.autoscaling and "replicas" in server.model_fields_set:
+        yield f"replicas of {server.name} is ignored in Kubernetes: autoscaling sets the number"
+    if server.metrics_targets:
+        yield f"metrics_targets of {server.name} is ignored in Kubernetes: a ServiceMonitor replaces it"
