@@ -73,9 +73,13 @@ def test_the_page_lists_the_rights_of_each_role() -> None:
 
 
 def test_the_page_lists_every_method_of_the_inspector() -> None:
-    text = (PAGES / "operations.md").read_text("utf-8")
-    section = text[text.index("## From a program") : text.index("## What workers do")]
-    listed = re.findall(r"`([a-z_]+)`", "".join(line for line in section.splitlines() if line.startswith("| ")))
+    text = (PAGES / "inspector.md").read_text("utf-8")
+    listed = [
+        name
+        for line in text.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`(\w+)\(", line.split(" | ")[0])
+    ]
     assert sorted(listed) == sorted(
         {name for name in dir(Inspector) if not name.startswith("_")} - {"connect", "close"}
     )
