@@ -174,7 +174,7 @@ async def measure(setting: Setting, jobs: int, binary: str | None) -> Measured:
 
 
 async def _left(masters: Masters, parts: list[str]) -> bool:
-    info = await queues.overall(masters.broker, QUEUE, parts)
+    info = await queues.combined_info(masters.broker, QUEUE, parts)
     return bool(sum(info.ready.values()) + info.running)
 
 

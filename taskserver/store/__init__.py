@@ -1,5 +1,13 @@
-"""The broker as the rest of the package sees it: domain objects in, domain objects out.
+"""Everything that is stored in the broker: domain objects in, domain objects out. Only this package imports redis.
 
-The only room that imports redis. ``connection.py`` reaches the server, ``keys.py`` names every key, ``lua/``
-holds one script per transition, and each other file is one concern with a few functions.
+==================  ==============================================================================================
+``broker/``         connects to the broker: URLs, servers, retries, errors, schema, health, access control
+``jobs/``           moves jobs from state to state: submit, claim, settle, lease, recover, and what people do
+``queries/``        reads jobs, queues and workers
+``maintenance/``    finds damage and repairs it, and keeps the list of queues
+==================  ==============================================================================================
+
+They import downwards: ``maintenance → queries | jobs → broker``. Below them, ``keys.py`` names every key with its type
+and time to live, ``scripts.py`` loads the Lua scripts in ``lua/``, one per transition, and ``replies.py`` reads their
+answers.
 """

@@ -1,23 +1,23 @@
 """Every key and channel that taskserver uses, each with its type and its time to live.
 
-All keys of a queue share the hash tag ``{queue}``, so they live in one slot of a cluster. A queue that is to live in
-several has partitions, each of which is a queue here (``domain/partitions.py``).
+All keys of a queue share the hash tag ``{queue}``, so they are in one slot of a cluster. A queue that needs several
+slots has partitions, each of which is a queue here (``domain/partitions.py``).
 """
 
 from __future__ import annotations
 
 QUEUES = "ts:queues"
-"""Set of the names of all queues. No time to live: one of the queue's own structures; unused queues are forgotten."""
+"""Set: the names of all queues. No time to live; unused queues are forgotten."""
 
 PARTITIONS = "ts:partitions"
-"""Sorted set of the queues with several partitions, scored by how many. No time to live; a member per such queue."""
+"""Sorted set: the queues with several partitions, scored by how many. No time to live; a member per such queue."""
 
 FORGETTER = "ts:forgetter"
-"""String: the worker that looked for unused queues last. Lives for the hour until the next one does."""
+"""String: the worker that last looked for unused queues. Lives for an hour; then another worker may."""
 
 SCHEMA = "ts:schema"
-"""String: the number of the layout described here, and the first version that knows it (``store/broker/schema.py``). No
-time to live."""
+"""String: the number of the schema described here, and the first version that knows it (``store/broker/schema.py``).
+No time to live."""
 
 GROUP = "workers"
 """The consumer group on every lane."""
@@ -36,7 +36,7 @@ class Keys:
     ``delayed``          zset      none; score: due, ms              a member per delayed job
     ``expiring``         zset      none; score: start until, ms      a member per job that has not begun
     ``dead``             zset      none; score: died, ms             a member per dead letter of 30 days
-    ``meta``             hash      none                              9 fields: ``paused``, ``idle``, sweeper's
+    ``meta``             hash      none                              9 fields: ``paused``, ``idle``, cursors
     ``job:<key>``        hash      none while the job lives, then    23 fields, the largest of them as a message
                                    its result's
     ``msg:<key>``        string    the same                          the largest message
@@ -44,16 +44,16 @@ class Keys:
                                    then the same
     ``events:<key>``     stream    30 days since the last event,     2,000 events, about
                                    then the same
-    ``history:<key>``    list      30 days since the last line,      50 lines
+    ``history:<key>``    list      30 days since the last record,    50 records
                                    then the same
     ``worker:<worker>``  string    three heartbeats                  one per worker
     ``answer:<call>``    hash      two hours                         one per call of a person
-    ``sweeper``          string    one sweep                         one
-    ``janitor``          string    one pause between rounds          one
+    ``sweeper``          string    one turn of the reclaimer         one
+    ``janitor``          string    one pause between audits          one
     ``broken:<name>:…``  any       30 days                           what was set aside
     ===================  ========  ================================  ===========================================
 
-    The janitor (``store/maintenance/audit.py``) holds every key to this table, also when somebody has meddled with it.
+    The janitor (``store/maintenance/audit.py``) checks every key against this table, and repairs those that differ.
     """
 
     __slots__ = ("dead", "delayed", "expiring", "janitor", "meta", "prefix", "queue", "reclaimer")
@@ -73,7 +73,7 @@ class Keys:
         return f"{self.prefix}lane:{lane}"
 
     def job(self, key: str) -> str:
-        """Hash with the truth about one job (see ``store.reading`` for its fields)."""
+        """Hash with the truth about one job (``store/queries/jobs.py`` lists its fields)."""
         return f"{self.prefix}job:{key}"
 
     def message(self, key: str) -> str:
@@ -93,18 +93,18 @@ class Keys:
         return f"{self.prefix}history:{key}"
 
     def worker(self, worker: str) -> str:
-        """What a live worker says of itself."""
+        """A live worker's packed ``WorkerSnapshot``."""
         return f"{self.prefix}worker:{worker}"
 
     def answer(self, call: str) -> str:
-        """Packed answer of a call that must not be done twice, for when it is repeated."""
+        """Hash with the packed answer to a call that must not run twice, in case it is repeated."""
         return f"{self.prefix}answer:{call}"
 
     def done(self, route: str) -> str:
-        """Channel on which a submitter hears news of its jobs."""
+        """Channel on which a submitter is notified of its jobs."""
         return f"{self.prefix}done:{route}"
 
     @property
     def control(self) -> str:
-        """Channel on which workers hear what cannot wait for their next heartbeat."""
+        """Channel for what workers should know before their next heartbeat."""
         return f"{self.prefix}control"

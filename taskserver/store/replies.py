@@ -1,4 +1,4 @@
-"""Reading the scripts' answers: flat arrays, a fixed number of values per item."""
+"""Reading the answers of scripts and pipelines."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from redis.exceptions import ResponseError
 
 
 def grouped(flat: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:
-    """The values of a flat answer, ``size`` at a time."""
+    """The values of a flat array, ``size`` at a time."""
     values = iter(flat)
     return zip(*[values] * size, strict=True)
 
 
 def decode_pairs(flat: Sequence[bytes]) -> Iterator[tuple[str, str]]:
-    """The same for pairs of texts. What is not UTF-8, since somebody wrote it by hand, is shown as escapes."""
+    """The same for pairs of strings."""
     return ((decode(first), decode(second)) for first, second in grouped(flat, 2))
 
 
 def decode(raw: bytes) -> str:
-    """Bytes from the broker as text that can be shown."""
+    """Bytes from the broker as a string; what is not UTF-8, since somebody wrote it by hand, becomes escapes."""
     return raw.decode("utf-8", "backslashreplace")
 
 
 def milliseconds_of(stream_id: bytes) -> int:
-    """The milliseconds in a stream entry's id."""
+    """The time in a stream entry's id, in milliseconds."""
     return int(stream_id.partition(b"-")[0])
 
 
 def none_if_missing(answers: Sequence[Any]) -> list[Any]:
-    """The answers of a pipeline; None where a key or group is missing or of another type. Raises other errors."""
+    """A pipeline's answers, with None where a key or group is missing or of the wrong type; raises other errors."""
     return [_none_if_missing(answer) for answer in answers]
 
 

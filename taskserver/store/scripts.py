@@ -1,4 +1,4 @@
-"""The Lua scripts: one file per transition, each with what it needs of the prelude in front."""
+"""Loading the Lua scripts: one file per transition, each preceded by the part of the prelude that it uses."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import NamedTuple
 
 _LUA = resources.files("taskserver.store") / "lua"
 PRELUDE = ("keys", "records", "entries", "ends")
-"""Files of the prelude, in the order in which they stand."""
+"""Files of the prelude, in their order."""
 _COMMENT = re.compile(r" *--.*")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _NAMES = re.compile(r"local (?:function )?(\w+(?:, \w+)*)")
 
 
 class Script(NamedTuple):
-    """A script as the broker gets it.
+    """A script, as it is sent to the broker.
 
     Attributes:
         name: The file's name without ``.lua``.
-        text: Its flags (first line), what it needs of the prelude, and the file.
-        sha: What EVALSHA calls it by.
+        text: Its flags (first line), the part of the prelude that it uses, and the file.
+        sha: The hash by which EVALSHA calls it.
     """
 
     name: str
@@ -32,17 +32,17 @@ class Script(NamedTuple):
 
 @cache
 def script(name: str) -> Script:
-    """The script ``lua/<name>.lua``, with what it needs of the files in ``lua/prelude`` in front."""
+    """The script ``lua/<name>.lua``, preceded by the part of ``lua/prelude`` that it uses."""
     flags, _, body = (_LUA / f"{name}.lua").read_text("utf-8").partition("\n")
     text = "\n".join((flags, *_needed(body), body))
-    # SHA-1 is the server's choice of name, not a safeguard.
+    # The server identifies scripts by SHA-1; it protects nothing.
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 def _needed(body: str) -> list[str]:
-    """The statements of the prelude that a script uses, and those that these use.
+    """The statements of the prelude that a script uses, directly or not.
 
-    Each call of a script carries the prelude out, function by function: all of it costs as much as ten commands.
+    Each call of a script executes its prelude, function by function: all of it would cost as much as ten commands.
     """
     words = _words(body)
     needed = []
@@ -56,7 +56,7 @@ def _needed(body: str) -> list[str]:
 
 @cache
 def _statements() -> list[str]:
-    """The prelude, statement by statement: each begins a line, and with ``local``."""
+    """The statements of the prelude: each begins a line with ``local``."""
     prelude = "\n".join((_LUA / "prelude" / f"{part}.lua").read_text("utf-8") for part in PRELUDE)
     statements = re.split(r"^(?=local )", _COMMENT.sub("", prelude), flags=re.MULTILINE)
     return [statement.strip() for statement in statements]

@@ -57,7 +57,7 @@ def test_doctor_is_content_or_warns(cli: Cli) -> None:
     done = cli.ok("doctor")
     assert "✓ eviction     noeviction" in done.out
     assert "! persistence" in done.out
-    assert "→ set it with: CONFIG SET appendonly yes" in done.out
+    assert "→ run CONFIG SET appendonly yes" in done.out
     levels = {finding["subject"]: finding["level"] for finding in cli.ok("doctor", "--json").json}
     assert (levels["server"], levels["persistence"]) == ("ok", "warning")
 

@@ -180,7 +180,7 @@ async def test_events_go_on_behind_one_that_cannot_be_read(ended: Job[Any], forg
     await forge["an event"](b"\xc1")
     await forge["an event"](pack(["output", "behind it"]))
     assert [event.text async for event in ended.events()] == [
-        "half", "said", "(an event that cannot be read)\n", "behind it",
+        "half", "said", "(unreadable event)\n", "behind it",
     ]  # fmt: skip
 
 

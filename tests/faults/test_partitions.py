@@ -46,7 +46,7 @@ async def test_one_queue_on_three_masters(binary: str) -> None:
         assert places(load) == set(partitions(QUEUE, COUNT))
         broker = Broker(nodes.url)
         assert await stored.by_queue(broker) == {QUEUE: partitions(QUEUE, COUNT)}
-        info = await queues.overall(broker, QUEUE, partitions(QUEUE, COUNT))
+        info = await queues.combined_info(broker, QUEUE, partitions(QUEUE, COUNT))
         assert (sum(info.ready.values()), info.running) == (0, 0)
         await broker.close()
 

@@ -63,7 +63,7 @@ async def test_more_jobs_than_one_sweep_looks_at_all_come_back(queue: Queue) -> 
 
 
 async def test_one_worker_sweeps_at_a_time(queue: Queue) -> None:
-    async def sweep(worker: str) -> list[recover.Lost] | None:
+    async def sweep(worker: str) -> list[recover.LostJob] | None:
         return await recover.reclaim(queue.broker, QUEUE, worker, 0, hold_ms=LONG_MS)
 
     assert await sweep("w1") == []

@@ -166,7 +166,7 @@ async def test_retries_dead_letters_delays_and_cancelling(hire: Hire, broker_url
         for job in dead:
             with pytest.raises(Exception, match="never mind"):
                 await job.result(timeout=PATIENCE)
-        info = await queues.overall(await client.connect(), "mail", partitions("mail", 3))
+        info = await queues.combined_info(await client.connect(), "mail", partitions("mail", 3))
         assert (info.dead, info.partitions, len(info.workers)) == (3, 3, 1)
 
 

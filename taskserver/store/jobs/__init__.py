@@ -1,1 +1,4 @@
-"""What happens to jobs: each transition is called here."""
+"""Moving jobs: one function per transition of ``domain/job.py``, each of which calls its script.
+
+Clients ``submit``; workers ``claim``, keep the ``lease``, ``settle`` and ``recover``; people use ``admin``.
+"""

@@ -1,4 +1,4 @@
-"""What people do to jobs and queues: cancel, run again, pause, resume, purge."""
+"""What people do to jobs and queues: cancel, requeue, delete, pause, resume, purge."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from taskserver.store.replies import decode
 
 BATCH = 500
 SIGNED_BATCH = 20
-"""Fewer, for their whole messages are read."""
+"""Smaller, since whole messages are read."""
 SPENT = "spent"
-"""In place of a state: the job succeeded, and its message was not kept."""
+"""Instead of a state: the job succeeded, and its message was not kept."""
 UNSIGNED = "unsigned"
-"""In place of a state: the job does not bear a signature that may be renewed."""
+"""Instead of a state: the job has no signature that may be renewed."""
 
 _REFUSALS = {
     UNSIGNED: "job {id} is not signed with any of this client's keys, so it cannot be signed again: "
@@ -33,13 +33,13 @@ _STATES = {state.encode(): state for state in State}
 
 
 async def cancel(broker: Broker, queue: str, keys: Sequence[str]) -> list[State | None]:
-    """Cancel jobs: those that have not begun end now, running ones are asked to end.
+    """Cancel jobs: those that have not started end now, running ones are asked to stop.
 
     Returns:
-        The state of each afterwards; None for an unknown job.
+        The state of each job afterwards; None for an unknown job.
     """
-    answer = [word for batch in _batches(keys, BATCH) for word in await broker.run("cancel", queue, *batch)]
-    return [_STATES.get(word) for word in answer]
+    states = [state for batch in _batches(keys, BATCH) for state in await broker.run("cancel", queue, *batch)]
+    return [_STATES.get(state) for state in states]
 
 
 async def cancel_one(broker: Broker, queue: str, key: str) -> State:
@@ -75,31 +75,32 @@ async def run_again(broker: Broker, queue: str, key: str, keyring: Keyring | Non
 
 
 async def requeue(broker: Broker, queue: str, keys: Sequence[str], keyring: Keyring | None = None) -> list[str]:
-    """Run ended jobs again: attempts from zero, history kept.
+    """Queue ended jobs again: attempts start from zero, the history stays.
 
     Args:
         broker: Where.
         queue: Their queue.
         keys: Which.
-        keyring: Signs their messages anew, those that bear a signature of its keys already, be it an expired one. What
-            somebody else wrote must not get a good signature by this.
+        keyring: Renews the signatures of their messages. Only a signature by one of its keys, expired or not, is
+            renewed, or a message that somebody else wrote would get a valid one.
 
     Returns:
-        For each '' if it is queued now; else its state, ``gone`` (record or message), ``SPENT``, or ``UNSIGNED``.
+        For each job '' if it is queued now; otherwise its state, ``gone`` (no record or message), ``SPENT`` or
+        ``UNSIGNED``.
     """
     replies: list[str] = []
     for batch in _batches(keys, BATCH if keyring is None else SIGNED_BATCH):
         seals = [b""] * len(batch) if keyring is None else await _seals(broker, queue, batch, keyring)
-        ready = [word for pair in zip(batch, seals, strict=True) if pair[1] is not None for word in pair]
+        ready = [value for pair in zip(batch, seals, strict=True) if pair[1] is not None for value in pair]
         answers = iter(await _run_once(broker, "requeue", queue, *ready) if ready else ())
         replies += [UNSIGNED if seal is None else decode(next(answers)) for seal in seals]
     return replies
 
 
 async def _seals(broker: Broker, queue: str, keys: Sequence[str], keyring: Keyring) -> list[bytes | None]:
-    """A fresh seal for each job; None where the old one does not fit, empty where there is no message any more.
+    """A new seal for each job; None if its old one is not valid, empty if it has no message any more.
 
-    A message that is exchanged between this and the requeue does not fit its seal, and workers refuse it.
+    If a message is replaced between this and the requeue, the seal does not match it, and workers refuse it.
     """
     seals: list[bytes | None] = []
     now_ms = time.time_ns() // 1_000_000
@@ -112,7 +113,7 @@ async def _seals(broker: Broker, queue: str, keys: Sequence[str], keyring: Keyri
 
 
 async def pause(broker: Broker, queue: str) -> None:
-    """Let no worker claim from the queue until ``resume``; running jobs go on."""
+    """Let no worker claim from the queue until ``resume``; running jobs continue."""
     keys = broker.keys(queue)
     await broker.ask(keys.prefix, lambda client: client.hset(keys.meta, "paused", "1"))
 
@@ -125,10 +126,10 @@ async def resume(broker: Broker, queue: str) -> None:
 
 
 async def purge(broker: Broker, queue: str) -> int:
-    """Cancel every job that waits in the queue's lanes or for its time; running jobs go on.
+    """Cancel every job that is queued or delayed; running jobs continue.
 
     Returns:
-        How many.
+        How many were cancelled.
     """
     total, seen = 0, 1
     while seen:
@@ -138,20 +139,20 @@ async def purge(broker: Broker, queue: str) -> int:
 
 
 async def delete_dead(broker: Broker, queue: str, keys: Sequence[str]) -> int:
-    """Delete dead letters with everything that is kept of them; jobs that are none any more are left alone.
+    """Delete dead letters and everything that belongs to them, unless they have been requeued meanwhile.
 
     Returns:
-        How many there were.
+        How many were deleted.
     """
     deleted: int = sum([await _run_once(broker, "delete_dead", queue, *batch) for batch in _batches(keys, BATCH)])
     return deleted
 
 
 async def _run_once(broker: Broker, script: str, queue: str, *args: object) -> Any:
-    """Run a script that gives the same answer when it is repeated: the call has a name by which it is known again."""
+    """Run a script that answers the same when the call is repeated: it recognizes the call by its name."""
     return await broker.run(script, queue, secrets.token_hex(8), *args)
 
 
 def _batches(keys: Sequence[str], size: int) -> list[Sequence[str]]:
-    """A script call holds up the whole server, and takes a few thousand arguments at most."""
+    """A script call blocks the whole server, and takes a few thousand arguments at most."""
     return [keys[start : start + size] for start in range(0, len(keys), size)]

@@ -1,4 +1,4 @@
-"""Claiming jobs for free slots, and waiting for some to come."""
+"""Claiming jobs for free slots, and waiting for jobs."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ async def claim(
     attempts_cap: int,
     entries: Sequence[StreamEntry] = (),
 ) -> Claim:
-    """Begin attempts for as many jobs as the lanes' quotas add up to, those of ``entries`` first.
+    """Begin attempts for as many jobs as the quotas add up to, those of ``entries`` first.
 
     Args:
         broker: Where.
         queue: Which queue.
-        worker: Who claims.
-        quotas: Jobs from the high, normal and low lane; lanes without jobs pass theirs on.
-        attempts_cap: Attempts at most for jobs whose submitter did not say.
-        entries: What a blocking read of this worker brought.
+        worker: The worker that claims.
+        quotas: Maximum number of jobs from the high, normal and low lane; what a lane does not use goes to the others.
+        attempts_cap: Maximum number of attempts for jobs whose submitter set none.
+        entries: What a blocking read of this worker returned.
 
     Raises:
         BrokerUnavailable: if the answer was lost; jobs that had begun come back when their lease runs out.
@@ -79,10 +79,10 @@ async def claim(
 
 
 class BlockingReader:
-    """Waits at the broker until a queue has a job: one blocking read at a time, on a connection of its own.
+    """Waits until a queue has a job: one blocking read at a time, on a connection of its own.
 
-    A read in flight is never cancelled, for the entries in its answer would be pending and unseen. To stop one
-    early, ``interrupt`` asks the server to answer it now.
+    A read in flight is never cancelled: the entries in its answer would be pending, and nobody would know of them.
+    ``interrupt`` asks the server to answer it now instead.
     """
 
     def __init__(self, broker: Broker, queue: str, worker: str) -> None:
@@ -97,10 +97,10 @@ class BlockingReader:
         self._reading = False
 
     async def read(self) -> list[StreamEntry]:
-        """Up to one entry a lane, as soon as there is one; nothing after ``BLOCK_SECONDS`` or an interrupt.
+        """Up to one entry per lane, as soon as there is any; nothing after ``BLOCK_SECONDS`` or an interrupt.
 
         Raises:
-            BrokerUnavailable: if the broker was lost meanwhile.
+            BrokerUnavailable: if the connection broke.
         """
         self._reading = True
         try:
@@ -134,9 +134,9 @@ class BlockingReader:
             self._connection = None
 
     async def interrupt(self) -> None:
-        """Make a read that is under way return; harmless when there is none.
+        """End a read in flight; harmless if there is none.
 
-        A read that has begun here need not have reached the server yet, so it is asked until it was blocked there.
+        It may not have reached the server yet, so the server is asked until it was blocked there.
         """
         while self._reading:
             if self._connection_id:
@@ -147,6 +147,6 @@ class BlockingReader:
 
 
 def _job_in(fields: Sequence[bytes] | None) -> str:
-    """The job that a stream entry names; '' if it names none, or was deleted."""
+    """The job that a stream entry names; '' if it names no job, or was deleted."""
     pairs = fields or ()
     return decode(dict(zip(pairs[::2], pairs[1::2], strict=False)).get(b"job", b""))

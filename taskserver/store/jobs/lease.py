@@ -1,4 +1,4 @@
-"""Keeping leases from a thread: heartbeats go on while the event loop is busy or blocked."""
+"""Renewing leases from a thread, so that heartbeats continue while the event loop is busy or blocked."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from taskserver.store.scripts import script
 
 
 class Attention(NamedTuple):
-    """A running job that needs the worker's attention: it was ``lost`` to another, or asked to ``cancel``."""
+    """A running job that needs its worker's attention: it was ``lost`` to another worker, or is to ``cancel``."""
 
     key: str
     reason: str
 
 
 class LeaseKeeper:
-    """Renews leases over connections that nothing else uses. Use it from one thread.
+    """Renews leases over connections of its own. Use it from one thread.
 
     Args:
         broker: Where.
-        worker: Whose.
-        answer_seconds: How long an answer may take, if that is less than for other calls.
+        worker: The worker whose leases they are.
+        answer_seconds: Maximum time to wait for an answer, if that is less than for other calls.
     """
 
     def __init__(self, broker: Broker, worker: str, answer_seconds: float = ANSWER_SECONDS) -> None:
@@ -39,26 +39,26 @@ class LeaseKeeper:
         self._silent: set[str] = set()
 
     def begin(self) -> None:
-        """A new beat begins: servers that did not answer are asked again."""
+        """Begin a new heartbeat: servers that did not answer are asked again."""
         self._silent.clear()
 
-    def renew(self, queue: str, running: Sequence[tuple[str, int]], about: bytes, valid_ms: int) -> list[Attention]:
-        """Renew the leases of ``running`` (key, fence) and say that the worker is alive.
+    def renew(self, queue: str, running: Sequence[tuple[str, int]], snapshot: bytes, valid_ms: int) -> list[Attention]:
+        """Renew the leases of running jobs and report that the worker is alive.
 
         Args:
             queue: The jobs' queue.
-            running: Keys and fences.
-            about: What the worker says of itself, packed.
-            valid_ms: For how long that holds, in milliseconds.
+            running: Key and fence of each.
+            snapshot: The worker's packed ``WorkerSnapshot``.
+            valid_ms: How long the worker counts as alive, in milliseconds.
 
         Raises:
-            BrokerUnavailable: if its server did not answer, be it only now or in this beat already; try again soon.
+            BrokerUnavailable: if the queue's server did not answer now, or earlier in this heartbeat.
         """
-        args = [self._worker, about, valid_ms, *(value for pair in running for value in pair)]
+        args = [self._worker, snapshot, valid_ms, *(value for pair in running for value in pair)]
         prefix = self._broker.keys(queue).prefix
         with self._broker.translated():
             server = self._broker.server_for_thread(prefix)
-        if server in self._silent:  # its other queues need not wait for it as long, one after the other
+        if server in self._silent:  # do not wait for it once per queue
             raise BrokerUnavailable(f"the broker at {self._broker.shown} does not answer")
         try:
             with self._broker.translated():
@@ -79,8 +79,8 @@ class LeaseKeeper:
         return self._clients[server]
 
 
-def announce(broker: Broker, worker: str, queues: Sequence[str], about: bytes, valid_ms: int) -> None:
-    """Say that a worker is alive in queues before it does anything there: else janitors take it for one that is gone.
+def announce(broker: Broker, worker: str, queues: Sequence[str], snapshot: bytes, valid_ms: int) -> None:
+    """Report that a worker is alive before it does anything in its queues, or janitors would take it for gone.
 
     Raises:
         BrokerUnavailable: if the broker does not answer.
@@ -88,6 +88,6 @@ def announce(broker: Broker, worker: str, queues: Sequence[str], about: bytes, v
     keeper = LeaseKeeper(broker, worker)
     try:
         for queue in queues:
-            keeper.renew(queue, [], about, valid_ms)
+            keeper.renew(queue, [], snapshot, valid_ms)
     finally:
         keeper.close()

@@ -1,10 +1,11 @@
-"""What is said on the channel of a submitter: jobs have ended, or have new events (``lua/prelude/entries.lua``).
+"""Parsing notifications: messages on a submitter's channel about jobs that ended or have new events.
 
-``d`` and for each job that ended its 24 characters, a letter for its state, a byte with the length of its outcome, and
-the outcome. Long ones are left out (``ELSEWHERE`` is their length), as is what an earlier attempt has left: there one
-has to look. ``e`` and the 24 characters of each job with new events.
+``lua/prelude/entries.lua`` writes them. ``d`` is followed, for each job that ended, by its 24 characters, the first
+letter of its state, a byte with the length of its outcome, and the outcome. Long outcomes are left out, and so is what
+an earlier attempt has left: then the length is ``ELSEWHERE``, and the outcome must be read. ``e`` is followed by the 24
+characters of each job with new events.
 
-Workers that are about to be upgraded may still say only ``d`` and the 24 characters of each job.
+Workers of earlier versions only send ``d`` and the 24 characters of each job.
 """
 
 from __future__ import annotations
@@ -20,25 +21,25 @@ _LETTERS = [bytes((letter,)) for letter in _STATES]
 
 
 def ended_jobs(message: bytes) -> Iterator[tuple[str, Outcome | None]]:
-    """The jobs that have ended, each with its outcome if it is told; none in other news, or in what cannot be read."""
+    """The jobs that have ended, each with its outcome if included; none if the message is another or not valid."""
     at, end = 1, len(message) if message[:1] == b"d" else 0
-    if message[at + LENGTH : at + LENGTH + 1] not in _LETTERS:  # the end, or another id: none begins with such a letter
+    if message[at + LENGTH : at + LENGTH + 1] not in _LETTERS:  # the end, or another key: none begins so
         yield from ((key, None) for key in _keys(message[:end]))
         return
     while at + LENGTH + 2 <= end:
         letter, size = message[at + LENGTH], message[at + LENGTH + 1]
         data = at + LENGTH + 2
-        told = letter in _STATES and size != ELSEWHERE
-        after = data + (size if told else 0)
+        included = letter in _STATES and size != ELSEWHERE
+        after = data + (size if included else 0)
         if after > end:
             return
         key = message[at : at + LENGTH].decode("ascii", "replace")
-        yield key, Outcome(_STATES[letter], message[data:after]) if told else None
+        yield key, Outcome(_STATES[letter], message[data:after]) if included else None
         at = after
 
 
 def jobs_with_events(message: bytes) -> Iterator[str]:
-    """The jobs with new events."""
+    """The jobs that have new events."""
     if message[:1] == b"e":
         yield from _keys(message)
 

@@ -1,4 +1,4 @@
-"""Telling the broker how attempts went: reports first, then how they ended."""
+"""Writing reports and settlements of attempts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from taskserver.store.replies import decode_pairs
 from taskserver.store.scripts import Script, script
 
 EVENTS_KEPT = 2_000
-"""Events kept per job, about; older ones are trimmed."""
+"""About how many events are kept per job; older ones are trimmed."""
 
 Call = tuple[Script, list[Any]]
 
@@ -28,7 +28,7 @@ async def settle(
     """Write reports and settlements of one queue. Safe to repeat when the answer was lost.
 
     Returns:
-        The settlements that were not taken because their job had moved on without this worker.
+        The settlements that were refused because their job had moved on without this worker.
 
     Raises:
         BrokerUnavailable: if it is unknown whether they were written.
@@ -72,10 +72,7 @@ def _calls(reports: Sequence[PackedReport], settlements: Sequence[Settlement], p
 
 
 async def _send(scripts: ScriptConnection, prefix: str, calls: list[Call]) -> list[Any]:
-    """Settlements share a round trip.
-
-    Reports go before it, alone: overtaken by the end of their jobs, they would be refused.
-    """
+    """Send settlements in one round trip, after the reports: these would be refused once their jobs have ended."""
     first = calls[:1] if len(calls) < 2 or calls[0][0].name == "report" else []
     answers = [await scripts.run(called, prefix, *args) for called, args in first]
     return answers + await asyncio.gather(*(scripts.run(called, prefix, *args) for called, args in calls[len(first) :]))

@@ -1,4 +1,4 @@
-"""Submitting jobs: many at once, one script call a batch."""
+"""Submitting jobs, one script call per batch."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from taskserver.store.jobs.durable import confirm_earlier, run_durably
 
 BATCH_JOBS = 500
 BATCH_BYTES = 1024 * 1024
-"""A script call holds up the whole server, so batches are bounded in number and bytes."""
+"""A script call blocks the whole server, so batches are bounded in jobs and bytes."""
 
 
 async def submit(broker: Broker, queue: str, jobs: Sequence[NewJob]) -> set[str]:
-    """Write jobs; one that is known already stays as it is, so this may be repeated.
+    """Write jobs; one that is already known stays as it is, so a call may be repeated.
 
     Returns:
-        The keys of those that were known before.
+        The keys of the jobs that were known already.
 
     Raises:
         BrokerUnavailable: if it is unknown whether they were written.
-        BrokerFull: if the server is out of memory; earlier batches of a large call are written.
-        NotReplicated: if they are written, but not as durable as the broker was told to make them.
+        BrokerFull: if the server is out of memory; earlier batches of a large call have been written.
+        NotReplicated: if they are written, but the durability of the broker was not confirmed.
     """
     await broker.prepare(queue)
     write = run_durably if broker.durability != IN_MEMORY else Broker.run
@@ -48,7 +48,7 @@ async def submit(broker: Broker, queue: str, jobs: Sequence[NewJob]) -> set[str]
 
 
 async def _overlapping(send: Callable[[Sequence[NewJob]], Awaitable[None]], batches: list[Sequence[NewJob]]) -> None:
-    """Send batches in order, each while the server is still at work for the one before."""
+    """Send batches in order, each while the server is still working on the one before."""
     if len(batches) == 1:
         await send(batches[0])
         return
@@ -75,7 +75,7 @@ def _batches(jobs: Sequence[NewJob]) -> list[Sequence[NewJob]]:
 
 
 def _options(job: NewJob) -> bytes:
-    """What differs from the defaults; nothing, mostly, and then nothing is sent or stored."""
+    """The options that differ from the defaults: mostly none, and then nothing is sent or stored."""
     if job == NewJob(job.key, job.payload):
         return b""
     options = {

@@ -1,1 +1,4 @@
-"""Finding what is damaged, and repairing it."""
+"""Keeping queues sound: ``audit`` checks every key and repairs ``damage``, for the janitor and the ``doctor``.
+
+``registry`` keeps the list of queues, and ``partitioning`` the number of partitions of each.
+"""

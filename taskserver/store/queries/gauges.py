@@ -1,4 +1,4 @@
-"""How all queues and workers of a broker stand at one moment, read so that it may be asked every few seconds."""
+"""The state of all queues and workers of a broker, cheap enough to be read every few seconds."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from taskserver.store.queries.queues import QueueInfo
 from taskserver.store.queries.workers import WorkerInfo, list_workers
 
 MOST_QUEUES = 500
-"""Queues that are told one by one; a program that names a queue for each of its sessions has any number."""
+"""Maximum number of queues that are read one by one; a program that names a queue per session has any number."""
 AT_ONCE = 8
 WORKERS_SECONDS = 5.0
-"""Pause between two looks for workers. Such a look goes over every key, so it pauses longer where that takes long."""
+"""Minimum pause between two readings of the workers. A reading takes a few round trips per queue, so with many
+queues it takes long, and then the pauses are longer too."""
 SHARE = 10
-"""A look that took so long is followed by a pause of so many times that."""
+"""How many times longer than a reading of the workers the pause after it is at least."""
 
 
 class Gauges(NamedTuple):
     """One reading.
 
     Attributes:
-        known: Queues that there are.
-        queues: Those that are told one by one.
-        workers: Live workers of any of the queues.
+        known: Number of queues.
+        queues: The first ``MOST_QUEUES`` of them.
+        workers: Live workers of these queues.
     """
 
     known: int
@@ -39,11 +40,11 @@ class Gauges(NamedTuple):
 
 
 class GaugeReader:
-    """Reads queues when asked, and workers all along, in a task of its own.
+    """Reads queues when asked, and workers continuously, in a task of its own.
 
     Args:
         broker: Where.
-        only: Queues to look at; all if there are none.
+        only: Queues to read; all if it is empty.
     """
 
     def __init__(self, broker: Broker, only: Sequence[str] = ()) -> None:
@@ -51,37 +52,37 @@ class GaugeReader:
         self._only = list(only)
         self._workers: list[WorkerInfo] | None = None
         self._first = asyncio.Event()
-        self._looking: asyncio.Task[None] | None = None
+        self._reading_workers: asyncio.Task[None] | None = None
 
     async def read(self) -> Gauges:
-        """How it all stands now; the workers as of a few seconds ago.
+        """The current state; that of the workers is some seconds old.
 
         Raises:
-            BrokerError: if the broker does not tell.
+            BrokerError: if the queues cannot be read.
         """
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look())
+        if self._reading_workers is None:
+            self._reading_workers = asyncio.create_task(self._read_workers())
         known = await partitions.by_queue(self._broker)
         names = self._only or list(known)
-        room = asyncio.Semaphore(AT_ONCE)
+        slots = asyncio.Semaphore(AT_ONCE)
 
         async def one(name: str) -> QueueInfo:
-            async with room:
-                return await queues.overall(self._broker, name, known.get(name, [name]))
+            async with slots:
+                return await queues.combined_info(self._broker, name, known.get(name, [name]))
 
         infos = await asyncio.gather(*(one(name) for name in names[:MOST_QUEUES]))
         await self._first.wait()
         return Gauges(len(names), infos, self._workers or [])
 
     async def close(self) -> None:
-        """Look no more; harmless when repeated."""
-        if self._looking is not None:
-            await cancel_and_wait(self._looking)
+        """Stop reading; harmless when repeated."""
+        if self._reading_workers is not None:
+            await cancel_and_wait(self._reading_workers)
 
-    async def _look(self) -> None:
+    async def _read_workers(self) -> None:
         while True:
             began = time.monotonic()
-            with suppress(BrokerError):  # whoever reads the queues is told
+            with suppress(BrokerError):  # reading the queues raises it too
                 self._workers = await list_workers(self._broker, self._only or None)
                 self._first.set()
             await asyncio.sleep(max(WORKERS_SECONDS, SHARE * (time.monotonic() - began)))

@@ -1,19 +1,19 @@
-"""Looking at jobs: outcomes for those who wait, status, events, lists.
+"""Reading jobs: outcomes for those who await them, status, events, keys.
 
 Fields of a job's hash (all optional but ``state``; times in milliseconds by the broker's clock):
 
 ``state``; ``entry`` (its live stream entry, ``lane/id``); ``lane``; ``max`` (attempts); ``ttl``; ``due``;
-``expires``; ``attempt``; ``fence``; ``worker``; ``started``; ``cancel`` (when it was asked for); ``progress``
+``expires``; ``attempt``; ``fence``; ``worker``; ``started``; ``cancel`` (when it was requested); ``progress``
 (packed); ``ended``; ``data`` (packed result or error, if short); ``said`` (fence and number of the last report);
 ``history`` (1 if there is any); ``unknown`` (since when no worker could run it); ``question`` and ``answer`` (packed);
-``asked`` (when); ``moved`` (1 if its entry was written anew while it ran); ``kept`` (packed ``Kept``, in place of the
+``asked`` (when); ``moved`` (1 if it got a new entry while it ran); ``kept`` (packed ``JobSummary``, in place of the
 message).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -30,16 +30,16 @@ from taskserver.store.replies import decode, grouped, milliseconds_of, none_if_m
 
 PAGE = 500
 HISTORY = 50
-"""Lines that are kept of a job's history (``lua/prelude/keys.lua``)."""
+"""Number of records in a job's history (``lua/prelude/keys.lua``)."""
 READABLE = MAX_BYTES + 64
-"""Bytes that are read of a message or outcome: more than any may have, so that what is too long shows."""
+"""Maximum number of bytes that are read of a message or outcome: more than is allowed, so that an excess is noticed."""
 SHOWN = 200
-"""Characters of a name that somebody may have forged."""
+"""Maximum number of characters of a name, which anybody may have written."""
 
 _records = msgspec.msgpack.Decoder(AttemptRecord)
 _failures = msgspec.msgpack.Decoder(Failure)
 _reports = msgspec.msgpack.Decoder(Report)
-_kept = msgspec.msgpack.Decoder(JobSummary)
+_summaries = msgspec.msgpack.Decoder(JobSummary)
 _progress = msgspec.msgpack.Decoder(tuple[float, str])
 _STATES = {state.encode(): state for state in State}
 _FIELDS = [
@@ -48,10 +48,17 @@ _FIELDS = [
 ]  # fmt: skip
 
 
-async def outcomes(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
-    """How jobs stand for those who wait for them; None for an unknown job.
+class KeyPage(NamedTuple):
+    """A page of job keys, and the cursor of the next page; 0 after the last one."""
 
-    Where results are large, only the first jobs' are in the answer, at least one: ask again for the others.
+    cursor: int
+    keys: list[str]
+
+
+async def outcomes(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
+    """State and outcome of jobs, for those who await them; None for an unknown job.
+
+    If results are large, only those of the first jobs are returned, at least one: ask again for the others.
     """
     answer = await broker.run("outcomes", queue, *keys)
     found = ((_STATES.get(state), data) for state, data in grouped(answer, 2))
@@ -59,38 +66,38 @@ async def outcomes(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outc
 
 
 async def statuses(broker: Broker, queue: str, keys: Sequence[str]) -> list[JobStatus | None]:
-    """Everything that is known of jobs, in one round trip; None for an unknown job."""
+    """Everything that is known about jobs, in one round trip; None for an unknown job."""
     names = broker.keys(queue)
 
-    async def look(client: Any) -> list[Any]:
+    async def read(client: Any) -> list[Any]:
         async with client.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.hmget(names.job(key), _FIELDS)
                 pipe.getrange(names.message(key), 0, READABLE)
                 pipe.getrange(names.outcome(key), 0, READABLE)
                 pipe.lrange(names.history(key), -HISTORY, -1)
-            # A key that somebody overwrote must not hide the other jobs.
+            # A key that somebody has overwritten must not hide the other jobs.
             return none_if_missing(await pipe.execute(raise_on_error=False))
 
-    answers = await broker.ask(names.prefix, look)
+    answers = await broker.ask(names.prefix, read)
     return [_status(queue, key, *answers[4 * i : 4 * i + 4]) for i, key in enumerate(keys)]
 
 
 async def events(broker: Broker, queue: str, key: str, after: str = "0") -> list[Event]:
-    """The job's events behind the cursor ``after``, oldest first, at most ``PAGE`` of them."""
+    """The job's events after the cursor ``after``, oldest first, at most ``PAGE`` of them."""
     name = broker.keys(queue).events(key)
 
-    async def look(client: Any) -> list[Any]:
+    async def read(client: Any) -> list[Any]:
         async with client.pipeline(transaction=False) as pipe:
             pipe.xrange(name, min=f"({after}", count=PAGE)
             return none_if_missing(await pipe.execute(raise_on_error=False))
 
-    (entries,) = await broker.ask(name, look)
+    (entries,) = await broker.ask(name, read)
     return [_event(id_, fields or {}) for id_, fields in entries or ()]
 
 
 def _event(id_: bytes, fields: dict[bytes, bytes]) -> Event:
-    report = unpacked(_reports, fields.get(b"report")) or Report(EventKind.OUTPUT, "(an event that cannot be read)\n")
+    report = unpacked(_reports, fields.get(b"report")) or Report(EventKind.OUTPUT, "(unreadable event)\n")
     return Event(
         cursor=id_.decode(),
         kind=report.kind,
@@ -102,7 +109,7 @@ def _event(id_: bytes, fields: dict[bytes, bytes]) -> Event:
 
 
 async def scan(broker: Broker, queue: str) -> AsyncIterator[list[str]]:
-    """The keys of all jobs of a queue, in no order, page by page; SCAN's promises: none that stays is missed."""
+    """The keys of all jobs of a queue, in no order, page by page; as with SCAN, none that stays is missed."""
     cursor, keys = await scan_page(broker, queue, 0)
     yield keys
     while cursor:
@@ -110,15 +117,15 @@ async def scan(broker: Broker, queue: str) -> AsyncIterator[list[str]]:
         yield keys
 
 
-async def scan_page(broker: Broker, queue: str, cursor: int) -> tuple[int, list[str]]:
-    """One page of ``scan`` from ``cursor`` (0 to begin), and where to go on (0: that was the last)."""
+async def scan_page(broker: Broker, queue: str, cursor: int) -> KeyPage:
+    """One page of ``scan`` from ``cursor`` (0 for the first one)."""
     prefix = broker.keys(queue).job("")
     cursor, found = await broker.ask(prefix, lambda client: client.scan(cursor, match=f"{prefix}*", count=PAGE))
-    return cursor, [decode(name)[len(prefix) :] for name in found]
+    return KeyPage(cursor, [decode(name)[len(prefix) :] for name in found])
 
 
 def failure(data: bytes) -> Failure:
-    """A packed error; one that cannot be read is told as such."""
+    """A packed error; a placeholder if it cannot be read."""
     return unpacked(_failures, data) or Failure("Unreadable", "the recorded error cannot be read")
 
 
@@ -135,7 +142,7 @@ def _status(
     if state is None:
         return None
     data = fields.get(b"data") or long
-    progress, said = unpacked(_progress, fields.get(b"progress")) or (None, "")
+    progress, progress_text = unpacked(_progress, fields.get(b"progress")) or (None, "")
     return JobStatus(
         id=f"{queue}-{key}",
         queue=queue_of(queue),
@@ -143,7 +150,7 @@ def _status(
         attempt=number(fields, b"attempt") or 0,
         max_attempts=number(fields, b"max"),
         progress=fraction(progress),
-        progress_text=said,
+        progress_text=progress_text,
         lane=decode(fields.get(b"lane", b"normal")[:SHOWN]),
         due_at=_seconds(fields, b"due"),
         started_at=_seconds(fields, b"started"),
@@ -151,34 +158,34 @@ def _status(
         worker=decode(fields.get(b"worker", b"")[:SHOWN]),
         cancel_requested=b"cancel" in fields,
         error=failure(data) if data and state is not State.SUCCEEDED else None,
-        history=[record for line in history or () if (record := unpacked(_records, line))],
-        **_about(payload, unpacked(_kept, fields.get(b"kept"))),
+        history=[record for packed in history or () if (record := unpacked(_records, packed))],
+        **_message_fields(payload, unpacked(_summaries, fields.get(b"kept"))),
     )
 
 
-def _about(payload: bytes | None, kept: JobSummary | None) -> dict[str, Any]:
-    """What the message says of its job, or what is kept of it; nothing if that is gone or unreadable."""
-    if kept is not None:
-        return _told(kept.tool, kept)
+def _message_fields(payload: bytes | None, summary: JobSummary | None) -> dict[str, Any]:
+    """The fields of a status that come from the message or its summary; none if that is gone or unreadable."""
+    if summary is not None:
+        return _summary_fields(summary.tool, summary)
     try:
         envelope = unpack(payload or b"")
         body = msgspec.msgpack.decode(envelope.body)
-    except Exception:  # noqa: BLE001 - whatever it is, it is no message of ours
+    except Exception:  # noqa: BLE001 - whatever it is, it is not a message of ours
         return {}
     tool, arguments = _call(envelope, body)
     return {
-        **_told(tool, envelope),
+        **_summary_fields(tool, envelope),
         "arguments": masked(arguments, SecretNames((*envelope.secrets, *secret_names()))),
     }
 
 
-def _told(tool: str, about: Envelope | JobSummary) -> dict[str, Any]:
+def _summary_fields(tool: str, message: Envelope | JobSummary) -> dict[str, Any]:
     return {
         "tool": tool[:SHOWN],
-        "submitted_at": about.submitted_ms / 1000 if 0 <= about.submitted_ms <= LAST_MS else None,
-        "session_id": about.session_id,
-        "tags": list(about.tags),
-        "idempotency_key": about.idempotency_key,
+        "submitted_at": message.submitted_ms / 1000 if 0 <= message.submitted_ms <= LAST_MS else None,
+        "session_id": message.session_id,
+        "tags": list(message.tags),
+        "idempotency_key": message.idempotency_key,
     }
 
 

@@ -18,11 +18,11 @@ from taskserver.store.replies import decode, grouped
 
 
 async def counts(broker: Broker) -> dict[str, int]:
-    """The number of partitions of each queue that has several. What somebody else wrote there is passed over."""
+    """The number of partitions of each queue that has several. Counts that are not valid are skipped."""
     try:
         found = await broker.call(PARTITIONS, lambda scripts: scripts.call("ZRANGE", PARTITIONS, 0, -1, "WITHSCORES"))
     except BrokerError as error:
-        if "WRONGTYPE" in str(error):  # the doctor tells of it
+        if "WRONGTYPE" in str(error):  # the doctor reports it
             return {}
         raise
     known = {decode(name): float(count) for name, count in grouped(found, 2)}
@@ -39,7 +39,7 @@ async def by_queue(broker: Broker) -> dict[str, list[str]]:
 
 
 async def expand(broker: Broker, *names: str) -> list[str]:
-    """The partitions of some queues, of all if none is named; the name of a partition stands for itself."""
+    """The partitions of the named queues, or of all queues; the name of a partition is returned as it is."""
     known = await by_queue(broker)
     if not names:
         return [each for some in known.values() for each in some]
@@ -47,7 +47,7 @@ async def expand(broker: Broker, *names: str) -> list[str]:
 
 
 def merge(queue: str, listed: Iterable[str], counted: Mapping[str, int]) -> list[str]:
-    """A queue's partitions: the first, those that are counted, and those that are only listed."""
+    """A queue's partitions: the first one, those that are counted, and those that are only listed."""
     found = {queue, *listed, *partitions(queue, counted.get(queue, 1))}
     return sorted(found, key=number_of)
 

@@ -1,4 +1,4 @@
-"""Looking at queues and workers: what waits, what runs, who is there."""
+"""Reading queues: what waits, what runs, and which workers they have."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
         running: Jobs that workers have claimed and not ended.
         delayed: Jobs that wait for their time.
         dead: Dead letters.
-        oldest_age: Seconds that the oldest unclaimed job has waited; None when none waits.
-        workers: Workers that are alive, by their names.
-        partitions: How many partitions these figures are of.
+        oldest_age: Seconds for which the oldest unclaimed job has waited; None if no job waits.
+        workers: Names of its live workers.
+        partitions: How many partitions these numbers include.
     """
 
     name: str
@@ -49,32 +49,32 @@ async def names(broker: Broker) -> list[str]:
 
 
 async def info(broker: Broker, queue: str) -> QueueInfo:
-    """What waits and runs in a partition, or in a queue that has only one, and who works on it."""
+    """One partition, or a queue that has only one. Creates the streams and groups that it lacks."""
     keys = broker.keys(queue)
     await broker.prepare(queue)
     try:
-        return await broker.ask(keys.prefix, lambda client: _look(client, keys))
+        return await broker.ask(keys.prefix, lambda client: _read(client, keys))
     except GroupMissing:
         await broker.prepare(queue, again=True)
-        return await broker.ask(keys.prefix, lambda client: _look(client, keys))
+        return await broker.ask(keys.prefix, lambda client: _read(client, keys))
 
 
 def worker_keys(keys: Keys, consumers: Iterable[Sequence[dict[str, Any]] | None]) -> list[bytes]:
-    """Keys of all workers that may be there, of what XINFO CONSUMERS says of each lane: each of them is a consumer.
+    """The keys of all workers that may be alive, from the answers to XINFO CONSUMERS for each lane.
 
-    To look for them among all keys of the server would take as long as there are jobs.
+    Every worker is a consumer. Scanning the server for their keys would take the longer the more jobs there are.
     """
     prefix = keys.worker("").encode()
     return sorted({prefix + consumer["name"] for some in consumers for consumer in some or ()})
 
 
-async def overall(broker: Broker, queue: str, partitions: Sequence[str]) -> QueueInfo:
-    """The same of a whole queue: sums, and the greatest age. It counts as paused if any of its partitions is.
+async def combined_info(broker: Broker, queue: str, partitions: Sequence[str]) -> QueueInfo:
+    """A whole queue: the sums of its partitions, and the greatest age. It is paused if any partition is.
 
     Args:
         broker: Where.
         queue: Its name.
-        partitions: Its partitions (``store.partitions``); every worker works on the first one too.
+        partitions: Its partitions, the first one first: every worker consumes that one too.
     """
     infos = await asyncio.gather(*(info(broker, each) for each in partitions))
     ages = [each.oldest_age for each in infos if each.oldest_age is not None]
@@ -91,7 +91,7 @@ async def overall(broker: Broker, queue: str, partitions: Sequence[str]) -> Queu
     )
 
 
-async def _look(client: Any, keys: Keys) -> QueueInfo:
+async def _read(client: Any, keys: Keys) -> QueueInfo:
     lanes = (RETURNED, *LANES)
     async with client.pipeline(transaction=False) as pipe:
         for lane in lanes:

@@ -1,4 +1,4 @@
-"""Finding jobs by what they are: every job, or the dead letters, of some queues."""
+"""Finding jobs, or dead letters, by their attributes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ PAGE = 200
 
 
 class JobFilter(NamedTuple):
-    """What a job must be to be found; None leaves it open.
+    """What a job must match; None matches everything.
 
     Attributes:
-        state: Where it stands.
+        state: Its state.
         tool: Name of its tool.
         session_id: As given at submit.
         tag: One of its tags.
@@ -35,8 +35,8 @@ class JobFilter(NamedTuple):
     tag: str | None = None
     error: str | None = None
 
-    def fits(self, job: JobStatus) -> bool:
-        """Whether the job is what is wanted."""
+    def matches(self, job: JobStatus) -> bool:
+        """Whether the job matches."""
         return (
             self.state in (None, job.state)
             and self.tool in (None, job.tool)
@@ -49,30 +49,30 @@ class JobFilter(NamedTuple):
         return job.error is not None and str(self.error) in f"{job.error.type}: {job.error.message}"
 
 
-async def newest_jobs(broker: Broker, queues: Iterable[str], wanted: JobFilter, limit: int) -> list[JobStatus]:
-    """The newest jobs that are wanted, newest first. Looks at every job of the queues, some hundred at a time."""
+async def newest_jobs(broker: Broker, queues: Iterable[str], criteria: JobFilter, limit: int) -> list[JobStatus]:
+    """The newest jobs that match, newest first. Reads every job of the queues, some hundred at a time."""
     newest: list[JobStatus] = []
     for queue in queues:
         async for keys in job_queries.scan(broker, queue):
-            found = await _statuses(broker, queue, keys, wanted)
+            found = await _statuses(broker, queue, keys, criteria)
             newest = heapq.nlargest(limit, {job.id: job for job in (*newest, *found)}.values(), key=_submitted)
     return newest
 
 
-async def dead_letters(broker: Broker, queues: Iterable[str], wanted: JobFilter) -> AsyncIterator[JobStatus]:
-    """The dead letters that are wanted, queue by queue, newest first, whatever their number.
+async def dead_letters(broker: Broker, queues: Iterable[str], criteria: JobFilter) -> AsyncIterator[JobStatus]:
+    """The dead letters that match, queue by queue, newest first, however many there are.
 
-    Partitions of one queue that follow each other count as one. Some letters may die, or be requeued or deleted,
-    meanwhile: those that stay come once each.
+    Consecutive partitions of one queue are merged. Dead letters may be added, requeued or deleted meanwhile: each one
+    that stays is returned once.
     """
     for _, partitions in groupby(queues, key=queue_of):
-        async with aclosing(_newest_first([_dead_of(broker, each, wanted) for each in partitions])) as letters:
+        async with aclosing(_newest_first([_dead_of(broker, each, criteria) for each in partitions])) as letters:
             async for letter in letters:
                 yield letter
 
 
 async def _newest_first(sources: list[AsyncGenerator[JobStatus, None]]) -> AsyncGenerator[JobStatus, None]:
-    """What comes newest first from each source, merged; of each source, one page is held at a time."""
+    """Merge sources that are each sorted newest first; one page of each is in memory at a time."""
     heads = []
     for number, source in enumerate(sources):
         if (job := await anext(source, None)) is not None:
@@ -91,9 +91,9 @@ async def _newest_first(sources: list[AsyncGenerator[JobStatus, None]]) -> Async
             await source.aclose()
 
 
-async def _dead_of(broker: Broker, partition: str, wanted: JobFilter) -> AsyncGenerator[JobStatus, None]:
+async def _dead_of(broker: Broker, partition: str, criteria: JobFilter) -> AsyncGenerator[JobStatus, None]:
     async for keys in _dead_keys(broker, partition):
-        for job in await _statuses(broker, partition, keys, wanted):
+        for job in await _statuses(broker, partition, keys, criteria):
             yield job
 
 
@@ -104,9 +104,9 @@ async def count_dead(broker: Broker, queues: Iterable[str]) -> int:
 
 
 async def _dead_keys(broker: Broker, queue: str) -> AsyncIterator[list[str]]:
-    """Pages by time, not by rank: what dies or goes meanwhile does not shift them."""
+    """Pages by time, not by rank, so that dead letters that are added or removed meanwhile do not shift them."""
     name = broker.keys(queue).dead
-    oldest, behind = "+inf", 0  # of those that died at the oldest time so far, how many have been seen
+    oldest, behind = "+inf", 0  # how many of those that died at the oldest time have been returned
     while page := await broker.ask(name, partial(_older, name=name, than=oldest, behind=behind)):
         yield [decode(key) for key, _ in page]
         last = page[-1][1]
@@ -127,11 +127,11 @@ async def _size(client: Any, name: str) -> int:
     return size
 
 
-async def _statuses(broker: Broker, queue: str, keys: Sequence[str], wanted: JobFilter) -> list[JobStatus]:
+async def _statuses(broker: Broker, queue: str, keys: Sequence[str], criteria: JobFilter) -> list[JobStatus]:
     found: list[JobStatus] = []
     for start in range(0, len(keys), PAGE):
         statuses = await job_queries.statuses(broker, queue, keys[start : start + PAGE])
-        found += [job for job in statuses if job is not None and wanted.fits(job)]
+        found += [job for job in statuses if job is not None and criteria.matches(job)]
     return found
 
 

@@ -1,6 +1,6 @@
-"""Reading what anybody with access to the broker may have written: it costs no more than ours does, and raises nothing.
+"""Parsing what anybody with access to the broker may have written: bounded in cost, and without raising.
 
-What cannot be read is told by a placeholder or left out: one such record must not hide the others.
+What cannot be parsed is replaced or left out: one such record must not hide the others.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from taskserver.errors import ConfigError
 T = TypeVar("T")
 
 RECORD_BYTES = 512 * 1024
-"""The largest record of ours: an error, a line of history, a report, or what a worker says of itself."""
+"""The largest record that we write: an error, a history record, a report or a worker's snapshot."""
 LAST_MS = 253_402_300_799_000
-"""The end of the year 9999, which is as far as a date can be shown."""
+"""The end of the year 9999, the last that a date can show."""
 
 
 def unpacked(decoder: msgspec.msgpack.Decoder[T], data: bytes | None) -> T | None:
-    """A packed record; None if there is none, or it is not one of ours."""
+    """A packed record; None if there is none, or it is not valid."""
     try:
         if not data:
             return None
         check_cost(data, max_bytes=RECORD_BYTES)
         return decoder.decode(data)
-    except Exception:  # noqa: BLE001 - too large, too deep, not UTF-8, not of this type: whatever it is, it is not ours
+    except Exception:  # noqa: BLE001 - too large, too deep, not UTF-8, of another type: whatever it is, it is not valid
         return None
 
 
 def number(fields: Mapping[bytes, bytes], name: bytes) -> int | None:
-    """A whole number that may be one of ours; None for anything else."""
+    """A field with a whole number from 0 to ``LAST_MS``; None for anything else."""
     digits = fields.get(name, b"")
     found = int(digits) if digits.isdigit() and len(digits) <= 16 else None
     return found if found is not None and found <= LAST_MS else None
@@ -46,7 +46,7 @@ def fraction(progress: float | None) -> float | None:
 
 
 def is_queue_name(name: str) -> bool:
-    """Whether a queue, or a partition of one, may be called so."""
+    """Whether this is a valid name of a queue or partition."""
     try:
         check_partition_name(name)
     except ConfigError:

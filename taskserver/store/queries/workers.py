@@ -40,24 +40,24 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A live worker, as of its last heartbeat. Times are seconds since 1970 by the broker's clock.
 
     Attributes:
-        name: Who it is to the broker.
-        host: Name of its machine.
-        pid: Its process.
+        name: Its name on the broker.
+        host: Its machine.
+        pid: Its process id.
         version: Version of taskserver that it runs.
         python: Version of its interpreter.
         task_server: The task server that it belongs to.
         supervisor: Its supervisor; None if it has none.
         replica: Its number there; None without a supervisor.
-        state: ``running``, or ``stopping`` if it takes no more jobs.
-        queues: Queues that it works on.
+        state: ``running``, or ``stopping`` if it claims no more jobs.
+        queues: Queues that it consumes.
         tools: Its tools.
-        slots: Jobs that it can run at once.
-        busy: How many it runs.
-        running: The oldest of them.
+        slots: How many jobs it can run at once.
+        busy: How many jobs it runs.
+        running: The oldest of these jobs.
         started_at: When it started.
         heartbeat_at: Its last heartbeat.
         heartbeat_age: Seconds since then.
-        memory: Bytes that it holds.
+        memory: Its memory in bytes.
         metrics_port: Where its metrics are served; None for nowhere.
     """
 
@@ -82,21 +82,21 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     metrics_port: int | None
 
     def matches(self, name: str) -> bool:
-        """Whether ``name`` means this worker, among others: it is its own, its supervisor's or its task server's."""
+        """Whether ``name`` is that of this worker, its supervisor or its task server."""
         return name in (self.name, self.supervisor, self.task_server)
 
     @property
     def command_target(self) -> str:
-        """Whom to tell what concerns it and all that stand and fall with it."""
+        """The name that a command for it is sent to: its supervisor's, if it has one."""
         return self.supervisor or self.name
 
 
 async def list_workers(broker: Broker, only: Iterable[str] | None = None) -> list[WorkerInfo]:
-    """Every live worker once, by task server, host and number.
+    """Every live worker once, sorted by task server, host and number.
 
     Args:
         broker: Where.
-        only: Queues to look at; all unless said otherwise.
+        only: Queues to read; None for all.
     """
     latest: dict[str, WorkerInfo] = {}
     for queue in await queues.names(broker) if only is None else only:
@@ -112,9 +112,9 @@ async def _of_queue(broker: Broker, keys: Keys) -> AsyncIterator[WorkerInfo]:
     for start in range(0, len(names), BATCH):
         reading = partial(_read, names=names[start : start + BATCH])
         for raw, left_ms, now in await broker.ask(keys.prefix, reading):
-            about = _about(raw)
-            if about is not None and left_ms >= 0:
-                yield _info(about, left_ms, now)
+            snapshot = _snapshot(raw)
+            if snapshot is not None and left_ms >= 0:
+                yield _info(snapshot, left_ms, now)
 
 
 async def _names(client: Any, keys: Keys) -> list[bytes]:
@@ -128,7 +128,7 @@ async def _names(client: Any, keys: Keys) -> list[bytes]:
 async def _read(client: Any, names: list[bytes]) -> list[tuple[Any, int, float]]:
     async with client.pipeline(transaction=False) as pipe:
         for name in names:
-            pipe.getrange(name, 0, -1)  # which every role may do, other than GET
+            pipe.getrange(name, 0, -1)  # every role may do this, unlike GET
             pipe.pttl(name)
         pipe.time()
         *answers, (seconds, micros) = await pipe.execute(raise_on_error=False)
@@ -136,40 +136,40 @@ async def _read(client: Any, names: list[bytes]) -> list[tuple[Any, int, float]]
     return [(raw, left, now) for raw, left in zip(answers[::2], answers[1::2], strict=True)]
 
 
-def _about(raw: Any) -> WorkerSnapshot | None:
-    """What a worker has said; None if it is gone, or something else stands there."""
+def _snapshot(raw: Any) -> WorkerSnapshot | None:
+    """A worker's last snapshot; None if it is gone or not valid."""
     try:
         return msgspec.msgpack.decode(raw, type=WorkerSnapshot) if isinstance(raw, bytes) else None
     except msgspec.MsgspecError:
         return None
 
 
-def _info(about: WorkerSnapshot, left_ms: int, now: float) -> WorkerInfo:
-    silent = max(0, about.valid_ms - left_ms) / 1000
+def _info(snapshot: WorkerSnapshot, left_ms: int, now: float) -> WorkerInfo:
+    silent = max(0, snapshot.valid_ms - left_ms) / 1000
     at = now - silent
     return WorkerInfo(
-        name=about.name,
-        host=about.host,
-        pid=about.pid,
-        version=about.version,
-        python=about.python,
-        task_server=about.task_server,
-        supervisor=about.supervisor or None,
-        replica=about.replica or None,
-        state="stopping" if about.stopping else "running",
-        queues=about.queues,
-        tools=about.tools,
-        slots=about.concurrency,
-        busy=about.busy,
+        name=snapshot.name,
+        host=snapshot.host,
+        pid=snapshot.pid,
+        version=snapshot.version,
+        python=snapshot.python,
+        task_server=snapshot.task_server,
+        supervisor=snapshot.supervisor or None,
+        replica=snapshot.replica or None,
+        state="stopping" if snapshot.stopping else "running",
+        queues=snapshot.queues,
+        tools=snapshot.tools,
+        slots=snapshot.concurrency,
+        busy=snapshot.busy,
         running=[
             RunningInfo(
                 id=job.id, tool=job.tool, attempt=job.attempt, started_at=at - job.seconds, age=job.seconds + silent
             )
-            for job in about.running
+            for job in snapshot.running
         ],
-        started_at=at - about.uptime,
+        started_at=at - snapshot.uptime,
         heartbeat_at=at,
         heartbeat_age=silent,
-        memory=about.rss,
-        metrics_port=about.metrics_port,
+        memory=snapshot.rss,
+        metrics_port=snapshot.metrics_port,
     )
