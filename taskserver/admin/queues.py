@@ -26,7 +26,7 @@ class QueueInspector(Connection):
         known = await partitions.by_queue(broker)
         if each_partition:
             return [await queues.info(broker, part) for parts in known.values() for part in parts]
-        return [await queues.overall(broker, name, parts) for name, parts in known.items()]
+        return [await queues.combined_info(broker, name, parts) for name, parts in known.items()]
 
     async def queue(self, name: str) -> QueueInfo:
         """One queue with its figures.
@@ -35,7 +35,7 @@ class QueueInspector(Connection):
             ConfigError: if there is no such queue.
         """
         broker = await self._broker()
-        return await queues.overall(broker, name, await _partitions(broker, name))
+        return await queues.combined_info(broker, name, await _partitions(broker, name))
 
     async def pause(self, queue: str) -> None:
         """Let no worker take jobs from the queue until ``resume``; running jobs continue.
