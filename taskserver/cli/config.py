@@ -11,6 +11,7 @@ from taskserver.cli.options import config_file_option, json_option
 from taskserver.cli.screen import Column, show_json, show_table, show_text
 from taskserver.config.file import Config, load
 from taskserver.config.schema import schema as schema_of_the_file
+from taskserver.config.values import as_written
 from taskserver.errors import ConfigFileInvalid
 from taskserver.fleet.planning import check_brokers
 from taskserver.observability.phrases import count
@@ -91,4 +92,4 @@ def _text(value: object) -> str:
         return ", ".join(map(_text, value))
     if isinstance(value, dict):
         return " ".join(f"{key}={_text(each)}" for key, each in value.items())
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return as_written(value)

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 
 import click
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import Metric
+from prometheus_client import generate_latest
 
-from taskserver.admin import Gauges, Inspector
+from taskserver.admin import Inspector
+from taskserver.cli.cluster_metrics import Cluster, families
 from taskserver.cli.connecting import run_async
 from taskserver.cli.declared import Declared, find_declared
 from taskserver.cli.options import broker_option, config_file_option, task_server_option
@@ -23,22 +18,14 @@ from taskserver.cli.screen import note, show_text
 from taskserver.config.settings import settings, variable
 from taskserver.domain.names import check_queue_name
 from taskserver.embedded.home import HOME_VARIABLE
-from taskserver.errors import BrokerError
 from taskserver.fleet.planning import home_of, url_of
-from taskserver.observability import metrics
 from taskserver.observability.logging import configure
 from taskserver.observability.loopwatch import LoopWatch
 from taskserver.observability.metrics import registry_of
 from taskserver.observability.serving import PageServer, health_page, metrics_page
 
 PORT = 9100
-ANSWER_SECONDS = 5.0
-"""Maximum duration of a reading; Prometheus waits for 10 seconds by default."""
-FRESH_SECONDS = 1.0
-"""Scrapes within this time share a reading."""
 BLOCKED_SECONDS = 15.0
-
-log = logging.getLogger("taskserver.metrics")
 
 
 @click.command("metrics")
@@ -121,80 +108,3 @@ async def _until_sigterm() -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     await stopped.wait()
-
-
-class Cluster:
-    """Reads the gauges for scrapes, which come from threads other than the event loop's.
-
-    Args:
-        inspector: Reads them. It belongs to the event loop in which this is created.
-        names: Only of these queues; all if there are none.
-
-    Attributes:
-        registry: What is served.
-    """
-
-    def __init__(self, inspector: Inspector, names: Sequence[str] = ()) -> None:
-        self._inspector = inspector
-        self._names = names
-        self._loop = asyncio.get_running_loop()
-        self._reading = asyncio.Lock()
-        self._last: Gauges | None = None
-        self._read_at = -FRESH_SECONDS
-        self._away = False
-        self.registry: CollectorRegistry = registry_of(self._families, process=True)
-
-    def _families(self) -> Iterator[Metric]:
-        waiting = asyncio.run_coroutine_threadsafe(self._fresh(), self._loop)
-        try:
-            found = waiting.result(ANSWER_SECONDS + 1)
-        except TimeoutError:  # the loop itself is blocked
-            waiting.cancel()
-            found = None
-        return families(found)
-
-    async def _fresh(self) -> Gauges | None:
-        """A recent reading; None if the broker does not answer."""
-        async with self._reading:
-            if time.monotonic() - self._read_at < FRESH_SECONDS:
-                return self._last
-            try:
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    self._last = await self._inspector.gauges(*self._names)
-            except (BrokerError, TimeoutError) as error:
-                self._note(f"the broker did not answer: {str(error) or 'timeout'}", away=True)
-                self._last = None
-            else:
-                self._note("the broker is answering again", away=False)
-            self._read_at = time.monotonic()
-            return self._last
-
-    def _note(self, what: str, *, away: bool) -> None:
-        if away != self._away:
-            log.warning("%s", what)
-        self._away = away
-
-
-def families(found: Gauges | None) -> Iterator[Metric]:
-    """The metrics of a reading; without one, only that the broker is down."""
-    yield metrics.build(version("taskserver"), sys.version.split()[0])
-    yield metrics.UP.family([((), int(found is not None))])
-    if found is None:
-        return
-    serving: dict[str, int] = dict.fromkeys((each.name for each in found.queues), 0)
-    for worker in found.workers:
-        for name in serving.keys() & set(worker.queues):
-            serving[name] += 1
-    rows = [((each.name,), each) for each in found.queues]
-    yield metrics.QUEUES.family([((), found.known)])
-    yield metrics.QUEUE_READY.family((labels, sum(each.ready.values())) for labels, each in rows)
-    yield metrics.QUEUE_RUNNING.family((labels, each.running) for labels, each in rows)
-    yield metrics.QUEUE_DELAYED.family((labels, each.delayed) for labels, each in rows)
-    yield metrics.QUEUE_BACKLOG.family((labels, sum(each.ready.values()) + each.delayed) for labels, each in rows)
-    yield metrics.QUEUE_DEAD.family((labels, each.dead) for labels, each in rows)
-    yield metrics.QUEUE_AGE.family((labels, each.oldest_age or 0.0) for labels, each in rows)
-    yield metrics.QUEUE_PAUSED.family((labels, int(each.paused)) for labels, each in rows)
-    yield metrics.QUEUE_WORKERS.family((labels, serving[each.name]) for labels, each in rows)
-    yield metrics.WORKERS.family([((), len(found.workers))])
-    yield metrics.WORKER_SLOTS.family([((), sum(worker.slots for worker in found.workers))])
-    yield metrics.WORKER_SLOTS_BUSY.family([((), sum(worker.busy for worker in found.workers))])

@@ -17,6 +17,8 @@ from taskserver.errors import ConfigFileInvalid, Problem
 SHOWN = 60
 """Characters of a value that an error message shows."""
 
+NO_TOOLS = "is missing: write tools: [{module: my_agent.tools}], or set the module with --tools or TASKSERVER_TOOLS"
+
 _EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -31,8 +33,6 @@ _EXPECTED = {
     "model_attributes_type": "a mapping",
     "dict_type": "a mapping",
 }
-
-
 _MAY_BE_SECRET = ("url", "broker_url", "signing_keys")
 
 
@@ -54,7 +54,7 @@ def sentence(error: ErrorDetails, path: Path, keys: Iterable[str]) -> str:
 
     Args:
         error: One of the errors of a ``ValidationError``.
-        path: Where it is in the file.
+        path: Where it is in the file; for a setting, its name.
         keys: The keys that are allowed there.
     """
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
@@ -79,9 +79,7 @@ def _shown(value: Any, path: Path) -> str:
         return "a mapping"
     if isinstance(value, list):
         return "a list"
-    if any(
-        isinstance(part, str) and (looks_secret(part) or part in ("url", "broker_url", "signing_keys")) for part in path
-    ):
+    if any(isinstance(part, str) and (looks_secret(part) or part in _MAY_BE_SECRET) for part in path):
         return "this value"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "nothing"}[value]

@@ -160,12 +160,12 @@ class _Essentials(Resource):
     """Name of the task server, unique in the file; commands refer to it."""
     replicas: Annotated[int, Field(ge=1, le=1000), WHOLE] = 1
     """Number of worker processes."""
+    concurrency_per_replica: Slots | None = None
+    """Alias of concurrency."""
     broker_resource_name: Name | None = None
     """Name of its broker. It may be left out if the file declares only one."""
     broker_name: Name | None = None
     """Alias of broker_resource_name."""
-    concurrency_per_replica: Slots | None = None
-    """Alias of concurrency."""
     queues: (
         Annotated[
             list[Annotated[QueueShare, BeforeValidator(_as_mapping("name"), json_schema_input_type=QueueShare | str)]],

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from taskserver.config.document import Path
+from taskserver.config.problems import NO_TOOLS
 from taskserver.config.resources import TaskServer, ToolSource
 from taskserver.deploy.loading import stated_by
 from taskserver.deploy.secrets import SecretCollector
@@ -50,8 +51,7 @@ def pod_config(
 
 def _check_tools(tools: list[ToolSource], path: Path, add_error: AddError) -> None:
     if not tools:
-        how = "write tools: [{module: my_agent.tools}], or set the module with --tools or TASKSERVER_TOOLS"
-        add_error(path, f"is missing: {how}")
+        add_error(path, NO_TOOLS)
     for position, tool in enumerate(tools):
         if (tool.module.endswith(".py") or "/" in tool.module) and not tool.module.startswith("/"):
             text = "is a relative path, which pods lack: name a module in the image, such as my.tools"

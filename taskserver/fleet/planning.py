@@ -10,9 +10,9 @@ import msgspec
 
 from taskserver.config.document import Path as Place
 from taskserver.config.file import Config
-from taskserver.config.problems import invalid
+from taskserver.config.problems import NO_TOOLS, invalid
 from taskserver.config.resources import BrokerResource, TaskServer, ToolSource
-from taskserver.config.settings import settings
+from taskserver.config.settings import settings, variable
 from taskserver.embedded import Home
 from taskserver.embedded.home import HOME_VARIABLE
 from taskserver.errors import ConfigError, ConfigFileInvalid, Problem
@@ -69,13 +69,13 @@ def plan_server(
     home = None if url else home_of(config, broker)
     environment = dict(server.env)
     if broker is not None:  # what tools submit goes there too; an empty variable means no URL
-        environment |= {"TASKSERVER_BROKER_URL": url or ""}
+        environment |= {variable("broker_url"): url or ""}
         if home is not None:
             environment[HOME_VARIABLE] = str(home)
         if broker.durability is not None:
-            environment["TASKSERVER_DURABILITY"] = str(broker.durability)
+            environment[variable("durability")] = str(broker.durability)
     if "max_message_bytes" in server.overrides:  # it holds for what tools submit, too
-        environment["TASKSERVER_MAX_MESSAGE_BYTES"] = str(server.max_message_bytes)
+        environment[variable("max_message_bytes")] = str(server.max_message_bytes)
     targets = _targets(config, server)
     assignment = Assignment(
         modules=_modules(config, server, modules),
@@ -181,10 +181,7 @@ def _modules(config: Config, server: TaskServer, default: tuple[str, ...]) -> tu
 
 
 def _without_tools(config: Config, place: Place) -> ConfigFileInvalid:
-    how = "write tools: [{module: my_agent.tools}], or set the module with --tools or TASKSERVER_TOOLS"
-    return invalid(
-        config.file, [Problem(config.line_of(place) or 1, f"{config.name_of(place)}.tools", f"is missing: {how}")]
-    )
+    return invalid(config.file, [Problem(config.line_of(place) or 1, f"{config.name_of(place)}.tools", NO_TOOLS)])
 
 
 def _source(config: Config, tool: ToolSource) -> str:
