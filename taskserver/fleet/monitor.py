@@ -1,4 +1,4 @@
-"""A replica's own port: its metrics, whether it lives, whether it takes jobs."""
+"""A worker's HTTP port: its metrics, whether it is alive, whether it takes jobs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterator
-from importlib.metadata import version
 from typing import Self
 
 from prometheus_client.core import Metric
@@ -18,24 +17,25 @@ from taskserver.observability.loopwatch import LoopWatch
 from taskserver.observability.metrics import Declared, of_tally, registry_of
 from taskserver.observability.serving import PageServer, health_page, metrics_page
 from taskserver.observability.tally import Tally
+from taskserver.version import VERSION
 from taskserver.worker.service import log
 from taskserver.worker.vitals import Vitals
 from taskserver.worker.worker import Worker
 
 
 class Monitor:
-    """Serves ``/metrics``, ``/healthz`` and ``/readyz``. Make it in the event loop that the worker will run in.
+    """Serves ``/metrics``, ``/healthz`` and ``/readyz``. Create it in the event loop in which the worker will run.
 
-    It listens at once, so that a port in use is told before anything is begun.
+    It listens at once, so that a port in use is reported before anything starts.
 
     Args:
         host: Address to listen on.
-        port: Port to listen on; 0 for any that is free.
+        port: Port to listen on; 0 for any free port.
         buckets: Bounds of the histograms, in seconds.
 
     Attributes:
-        host: As given.
-        port: Where it listens.
+        host: The address, as given.
+        port: The port on which it listens.
 
     Raises:
         ConfigError: if it cannot listen there.
@@ -49,7 +49,7 @@ class Monitor:
         self._vitals: Vitals | None = None
         pages = {
             "/metrics": metrics_page(registry_of(self._read, process=True)),
-            "/healthz": health_page(self._illness),
+            "/healthz": health_page(self._unhealthy),
             "/readyz": health_page(self._unready),
         }
         self._server = PageServer(host, port, pages, self._watch.ask)
@@ -64,7 +64,7 @@ class Monitor:
         self.close()
 
     def observe(self, worker: Worker) -> None:
-        """Count what this worker does from now on; before it runs."""
+        """Count what a worker does; call it before the worker runs."""
         toolbox = worker.toolbox
         tools = {*toolbox.tools, *toolbox.consumers} - {ToolExecutionMessage.message_type}
         self._tally = Tally(worker.config.queues, tools, self._buckets)
@@ -74,19 +74,19 @@ class Monitor:
         log.info("serving metrics at %s/metrics", self._server.url)
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop answering."""
         self._server.close()
 
-    def _illness(self) -> str:
+    def _unhealthy(self) -> str:
         allowed = self._worker.config.lease if self._worker else 15.0
         silence = self._watch.silence
         return f"the event loop has been blocked for {silence:.1f} s" if silence > allowed else ""
 
     def _unready(self) -> str:
-        return self._illness() or (self._worker.not_ready if self._worker else "starting: it does not take jobs yet")
+        return self._unhealthy() or (self._worker.not_ready if self._worker else "starting: it does not take jobs yet")
 
     def _read(self) -> Iterator[Metric]:
-        yield metrics.build(version("taskserver"), sys.version.split()[0])
+        yield metrics.build(VERSION, sys.version.split()[0])
         yield _one(metrics.READY, int(not self._unready()))
         yield _one(metrics.LOOP_LAG, self._watch.lag)
         if self._tally is not None and self._vitals is not None:

@@ -1,4 +1,4 @@
-"""What the broker knows of the workers, asked without starting a command for each look."""
+"""Jobs and workers, as the broker knows them: asked from here, without starting a command each time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from taskserver import Client
+from taskserver import Client, Inspector
+from taskserver.admin import WorkerInfo
 from taskserver.domain.job import State
-from taskserver.store.queries.workers import WorkerInfo, list_workers
 from tests.acceptance.cli import Cli, Running
 from tests.patience import PATIENCE
 
@@ -16,15 +16,15 @@ from tests.patience import PATIENCE
 def workers(cli: Cli) -> list[WorkerInfo]:
     """The live workers."""
 
-    async def look() -> list[WorkerInfo]:
-        async with Client(cli.env["TASKSERVER_BROKER_URL"]) as client:
-            return await list_workers(await client.connect())
+    async def ask() -> list[WorkerInfo]:
+        async with Inspector(cli.env["TASKSERVER_BROKER_URL"]) as inspector:
+            return await inspector.workers()
 
-    return asyncio.run(look())
+    return asyncio.run(ask())
 
 
 def holding(cli: Cli) -> str:
-    """A job that goes on until ``cli.open_gate``, once it runs."""
+    """Submit a job that runs until ``cli.open_gate``; return its id once it runs."""
 
     async def submit() -> str:
         async with Client(cli.env["TASKSERVER_BROKER_URL"]) as client:
@@ -38,7 +38,7 @@ def holding(cli: Cli) -> str:
 
 
 def call(cli: Cli, tool: str) -> object:
-    """A tool's result."""
+    """Call a tool, and return its result."""
 
     async def submit() -> object:
         async with Client(cli.env["TASKSERVER_BROKER_URL"]) as client:
@@ -48,7 +48,7 @@ def call(cli: Cli, tool: str) -> object:
 
 
 def result(cli: Cli, job_id: str) -> object:
-    """A job's result, waited for."""
+    """Wait for a job's result."""
 
     async def ask() -> object:
         async with Client(cli.env["TASKSERVER_BROKER_URL"]) as client:
@@ -58,7 +58,7 @@ def result(cli: Cli, job_id: str) -> object:
 
 
 def state(cli: Cli, job_id: str) -> tuple[State, int]:
-    """A job's state and how many attempts it took."""
+    """A job's state and the number of its attempts."""
 
     async def ask() -> tuple[State, int]:
         async with Client(cli.env["TASKSERVER_BROKER_URL"]) as client:
@@ -69,7 +69,7 @@ def state(cli: Cli, job_id: str) -> tuple[State, int]:
 
 
 def until(cli: Cli, condition: Callable[[list[WorkerInfo]], bool]) -> list[WorkerInfo]:
-    """Look until the workers are as they shall be."""
+    """Wait until the workers meet a condition."""
     deadline = time.monotonic() + PATIENCE
     while not condition(found := workers(cli)):
         assert time.monotonic() < deadline, found
@@ -78,7 +78,7 @@ def until(cli: Cli, condition: Callable[[list[WorkerInfo]], bool]) -> list[Worke
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    """Ask again until it is so."""
+    """Wait until a condition is met."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline

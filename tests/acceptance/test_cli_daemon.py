@@ -1,4 +1,4 @@
-"""``taskserver worker --daemon``: for those without a service manager."""
+"""``taskserver worker --daemon``: a worker in the background, without a service manager."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.acceptance.fleet import eventually, until, workers
 
 @pytest.fixture
 def pid_file(cli: Cli) -> Iterator[Path]:
-    """A daemon's pid file; what still runs by it in the end is killed."""
+    """A daemon's PID file; processes that are left at the end are killed."""
     path = cli.folder / "worker.pid"
     yield path
     for each in workers(cli):
@@ -45,14 +45,14 @@ def test_it_returns_when_it_is_ready_and_stops_over_the_broker(cli: Cli, pid_fil
     assert second.code == 2
     assert f"with the PID file {pid_file} is already running (process {pid})" in second.err
     assert [each.name for each in workers(cli)] == [only.name]
-    os.kill(only.pid, signal.SIGKILL)  # somebody must look after a worker that no service manager knows
+    os.kill(only.pid, signal.SIGKILL)  # its supervisor must replace it: there is no service manager
     until(cli, lambda there: any(each.name != only.name for each in there))
     cli.ok("worker", "stop", "--all")
     eventually(lambda: not psutil.pid_exists(pid))
     assert not pid_file.exists()
 
 
-def test_sigusr1_opens_the_log_anew(cli: Cli, pid_file: Path) -> None:
+def test_sigusr1_reopens_the_log(cli: Cli, pid_file: Path) -> None:
     assert daemon(cli, "--pid-file", str(pid_file)).code == 0
     log, old = cli.folder / "worker.log", cli.folder / "worker.log.1"
     log.rename(old)
@@ -70,14 +70,14 @@ def test_sigusr1_opens_the_log_anew(cli: Cli, pid_file: Path) -> None:
 def test_a_pid_file_that_a_killed_daemon_left_is_taken_over(cli: Cli, pid_file: Path) -> None:
     assert daemon(cli, "--pid-file", str(pid_file)).code == 0
     os.kill(int(pid_file.read_text()), signal.SIGKILL)
-    until(cli, lambda there: not there)  # its replica ended by itself
+    until(cli, lambda there: not there)  # its replica has exited by itself
     assert daemon(cli, "--pid-file", str(pid_file)).code == 0
     pid = int(pid_file.read_text())
     os.kill(pid, signal.SIGTERM)
     eventually(lambda: not psutil.pid_exists(pid))
 
 
-def test_what_cannot_start_is_told_and_leaves_nothing(cli: Cli, pid_file: Path) -> None:
+def test_a_failed_start_is_reported_and_leaves_nothing(cli: Cli, pid_file: Path) -> None:
     (cli.folder / "broken.py").write_text("1 / 0\n")
     done = daemon(cli, "--pid-file", str(pid_file), tools="broken")
     assert (done.code, done.err.count("ZeroDivisionError")) == (2, 1)
@@ -88,7 +88,7 @@ def test_what_cannot_start_is_told_and_leaves_nothing(cli: Cli, pid_file: Path) 
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("--daemon",), "--daemon requires --log-file"),
         (("--pid-file", "x"), "--pid-file and --log-file require --daemon"),
@@ -96,9 +96,9 @@ def test_what_cannot_start_is_told_and_leaves_nothing(cli: Cli, pid_file: Path) 
         (("--replicas", "-1", "--daemon"), "replicas must be 1 to 1000, not -1"),
     ],
 )
-def test_options_that_cannot_be(options: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_options(options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["worker", "--tools", "nothing_is_loaded", *options]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_pid_file_that_cannot_be_written(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``taskserver worker status|stop|restart|scale``: looking after workers on any machine, over the broker."""
+"""``taskserver worker status|stop|restart|scale``: managing workers on any machine, over the broker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.acceptance.cli import Cli
 from tests.acceptance.fleet import holding, replicas, runner, state, until, workers
 
 
-def test_status_tells_all_of_every_worker(cli: Cli) -> None:
+def test_status_shows_every_worker(cli: Cli) -> None:
     replicas(cli, 2, "-c", "3", "-q", "a", "-q", "default")
     cli.worker("-q", "b")
     job_id = holding(cli)
@@ -44,7 +44,7 @@ def test_status_tells_all_of_every_worker(cli: Cli) -> None:
     cli.open_gate()
 
 
-def test_nobody_there(cli: Cli) -> None:
+def test_no_worker_is_running(cli: Cli) -> None:
     done = cli.ok("worker", "status")
     assert (done.out, done.err) == ("", "no worker is running\n")
     assert cli.ok("worker", "status", "--json").json == []
@@ -77,7 +77,7 @@ def test_stop_now_hands_jobs_to_others(cli: Cli) -> None:
     assert state(cli, job_id) == ("queued", 0)
 
 
-def test_one_replica_that_is_stopped_by_its_name_is_not_followed(cli: Cli) -> None:
+def test_one_replica_that_is_stopped_by_its_name_is_not_replaced(cli: Cli) -> None:
     supervisor = replicas(cli, 2)
     first, second = workers(cli)
     cli.ok("worker", "stop", first.name)
@@ -107,7 +107,7 @@ def test_scale_up_and_down_under_load(cli: Cli) -> None:
     assert [state(cli, job) for job in (*first, *others)] == [("succeeded", 1)] * 4
 
 
-def test_a_worker_alone_has_nobody_to_restart_or_scale_it(cli: Cli) -> None:
+def test_a_worker_without_a_supervisor_cannot_be_restarted_or_scaled(cli: Cli) -> None:
     cli.worker()
     for command, what in ((("restart", "worker"), "replace"), (("scale", "2"), "add to")):
         done = cli.run("worker", *command)
@@ -116,11 +116,9 @@ def test_a_worker_alone_has_nobody_to_restart_or_scale_it(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "message"),
     [(("scale", "0"), "replicas must be 1 to 1000, not 0"), (("stop",), "which workers? Name them")],
 )
-def test_orders_that_cannot_be(
-    cli: Cli, command: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_commands(cli: Cli, command: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["worker", *command, "--broker", cli.env["TASKSERVER_BROKER_URL"]]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err

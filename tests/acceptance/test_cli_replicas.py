@@ -1,4 +1,4 @@
-"""``taskserver worker --replicas N``: real processes, really killed."""
+"""``taskserver worker --replicas N``: real processes that are killed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def test_a_killed_replica_is_replaced_and_its_job_done_by_another(cli: Cli) -> N
     victim = runner(cli, job_id)
     os.kill(victim.pid, signal.SIGKILL)
     cli.open_gate()
-    told = supervisor.wait_for("starting another in")
-    assert f"replica {victim.replica} (pid {victim.pid}) exited: SIGKILL: killed, perhaps because" in told
+    line = supervisor.wait_for("starting another in")
+    assert f"replica {victim.replica} (pid {victim.pid}) exited: SIGKILL: killed, perhaps because" in line
     done = str(result(cli, job_id))
     assert done.startswith("attempt 2 in ")
     assert not done.endswith(f" {victim.pid}")
@@ -76,7 +76,7 @@ def test_replicas_of_a_dead_supervisor_drain_and_end(cli: Cli) -> None:
     assert state(cli, job_id) == ("succeeded", 1)
 
 
-def test_a_replica_that_is_stopped_past_its_supervisor_is_followed_at_once(cli: Cli) -> None:
+def test_a_replica_that_is_stopped_without_its_supervisor_is_replaced_at_once(cli: Cli) -> None:
     supervisor = replicas(cli, 2)
     first = workers(cli)[0]
     os.kill(first.pid, signal.SIGTERM)
@@ -93,7 +93,7 @@ def test_tools_that_cannot_be_imported_are_one_error_and_nothing_is_left(cli: Cl
     assert "No module named 'nothing_of_this_name'" in done.err
 
 
-def test_a_broker_that_will_not_do_is_one_error(cli: Cli) -> None:
+def test_an_unsuitable_broker_is_one_error(cli: Cli) -> None:
     url = cli.env["TASKSERVER_BROKER_URL"].replace("unix://", "unix://someone:wrong-secret@")
     done = cli.run("worker", "--tools", "agent_tools", "-r", "2", TASKSERVER_BROKER_URL=url)
     assert (done.code, done.err.count("refused the user or password")) == (4, 1)
@@ -134,7 +134,7 @@ def test_as_process_1_it_reaps_orphans_and_stops_at_sigterm(cli: Cli, tmp_path: 
 
 
 @pytest.mark.parametrize("options", [(), ("--replicas", "2")], ids=["alone", "supervised"])
-def test_a_service_manager_hears_of_its_life(cli: Cli, tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_a_service_manager_is_notified(cli: Cli, tmp_path: Path, options: tuple[str, ...]) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(30)
@@ -143,9 +143,9 @@ def test_a_service_manager_hears_of_its_life(cli: Cli, tmp_path: Path, options: 
         assert manager.recv(100) == f"READY=1\nMAINPID={worker.pid}".encode()
         assert manager.recv(100) == b"WATCHDOG=1"
         worker.signal(signal.SIGTERM)
-        while (said := manager.recv(100)) == b"WATCHDOG=1":
+        while (message := manager.recv(100)) == b"WATCHDOG=1":
             continue
-        assert said == b"STOPPING=1"
+        assert message == b"STOPPING=1"
         assert worker.end().code == 0
 
 

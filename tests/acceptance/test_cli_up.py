@@ -1,4 +1,4 @@
-"""``taskserver up``, ``down`` and ``ps``: all that a file declares, as real processes."""
+"""``taskserver up``, ``down`` and ``ps``: everything that a file declares, as real processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ task_server:
     loglevel: warning
   - {name: second, queues: other, tools: agent_tools, loglevel: warning}
 """
-SEED = """\
+CELERY = """\
 task_server:
   type: celery
   name: task_server
@@ -46,7 +46,7 @@ def until_gone(pid: int) -> None:
             time.sleep(0.01)
 
 
-def test_up_in_the_foreground_and_its_end(embedded_cli: Cli) -> None:
+def test_up_in_the_foreground(embedded_cli: Cli) -> None:
     cli = embedded_cli
     write(cli, FILE)
     up = cli.start("up", "--config-file", "config.yaml")
@@ -91,9 +91,9 @@ def test_up_detached_and_down(embedded_cli: Cli) -> None:
     assert cli.ok("ps", "--json").json == []
 
 
-def test_the_seeds_example_runs_after_the_one_change_that_is_told(embedded_cli: Cli) -> None:
+def test_a_configuration_for_celery_runs_after_one_change(embedded_cli: Cli) -> None:
     cli = embedded_cli
-    write(cli, SEED + "  tools: [{module: agent_tools}]\nbroker: {name: redis, type: redis}\n")
+    write(cli, CELERY + "  tools: [{module: agent_tools}]\nbroker: {name: redis, type: redis}\n")
     refused = cli.run("up", "--config-file", "config.yaml", "--detach")
     assert (refused.code, refused.err) == (
         2,
@@ -110,8 +110,8 @@ def test_the_seeds_example_runs_after_the_one_change_that_is_told(embedded_cli: 
         cli.run("down", "--config-file", "config.yaml")
 
 
-def test_the_seeds_example_as_it_is_takes_broker_and_tools_from_the_environment(cli: Cli) -> None:
-    write(cli, SEED.replace("celery", "redis-streams").replace("replicas: 4", "replicas: 1"))
+def test_broker_and_tools_may_come_from_the_environment(cli: Cli) -> None:
+    write(cli, CELERY.replace("celery", "redis-streams").replace("replicas: 4", "replicas: 1"))
     refused = cli.run("up", "--config-file", "config.yaml")
     assert (refused.code, refused.err) == (
         2,
@@ -132,10 +132,10 @@ def test_a_module_that_fails_brings_nothing_up(embedded_cli: Cli, how: tuple[str
     write(cli, "task_server: [{name: a, tools: agent_tools, loglevel: warning}, {name: b, tools: broken}]\n")
     done = cli.run("up", "--config-file", "config.yaml", *how)
     assert done.code == 2
-    told = done.err[done.err.index("taskserver: module 'broken'") :].splitlines()
-    assert told[0] == "taskserver: module 'broken' failed to import:"
-    assert told[2] == f'  File "{cli.folder}/broken.py", line 1, in <module>'
-    assert told[-1] == "ModuleNotFoundError: No module named 'nowhere_to_be_found'" or how == ()
+    lines = done.err[done.err.index("taskserver: module 'broken'") :].splitlines()
+    assert lines[0] == "taskserver: module 'broken' failed to import:"
+    assert lines[2] == f'  File "{cli.folder}/broken.py", line 1, in <module>'
+    assert lines[-1] == "ModuleNotFoundError: No module named 'nowhere_to_be_found'" or how == ()
     assert cli.ok("ps").err == "nothing is up\n"
 
 
@@ -146,7 +146,7 @@ def test_a_broker_that_does_not_answer_is_exit_code_4(cli: Cli) -> None:
     assert "127.0.0.1:1" in done.err
 
 
-def test_a_folder_that_may_not_be_written_to(cli: Cli) -> None:
+def test_a_folder_that_is_not_writable(cli: Cli) -> None:
     write(cli, FILE)
     (cli.folder / "file").touch()
     done = cli.run("up", "--config-file", "config.yaml", TASKSERVER_HOME=str(cli.folder / "file"))

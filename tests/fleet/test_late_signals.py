@@ -1,4 +1,4 @@
-"""A signal that comes when the work is done does not change the exit code, however late it is."""
+"""A signal that arrives after the work is done does not change the exit code, however late it is."""
 
 import signal
 import subprocess
@@ -12,7 +12,7 @@ PROGRAM = """
 import atexit, os, signal, sys, threading
 from taskserver.fleet.runtime import prepare_signals, handling, run_loop
 
-def tell(kill=os.kill, pid=os.getpid(), number=signal.{signal}):
+def send(kill=os.kill, pid=os.getpid(), number=signal.{signal}):
     kill(pid, number)
 
 async def work():
@@ -22,7 +22,7 @@ async def work():
     return 75
 
 class Last:
-    def __del__(self, tell=tell):
+    def __del__(self, send=send):
         {at_last}
 
 prepare_signals()
@@ -42,11 +42,11 @@ def ended(number: signal.Signals, **where: str) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("where", ["after_work", "after_loop", "at_last"])
-def test_the_exit_code_stands(number: signal.Signals, where: str) -> None:
-    assert ended(number, **{where: "tell()"}) == 75
+def test_the_exit_code_does_not_change(number: signal.Signals, where: str) -> None:
+    assert ended(number, **{where: "send()"}) == 75
 
 
-def test_threads_and_hooks_that_do_not_end_are_not_waited_for() -> None:
-    endless = "threading.Thread(target=threading.Event().wait).start(); threading.Timer(0.1, tell).start()"
+def test_the_process_does_not_wait_for_hanging_threads_and_hooks() -> None:
+    endless = "threading.Thread(target=threading.Event().wait).start(); threading.Timer(0.1, send).start()"
     assert ended(signal.SIGTERM, after_loop=endless) == 75
-    assert ended(signal.SIGTERM, at_exit="atexit.register(lambda: tell() or threading.Event().wait())") == 75
+    assert ended(signal.SIGTERM, at_exit="atexit.register(lambda: send() or threading.Event().wait())") == 75

@@ -1,4 +1,4 @@
-"""What the task servers of a file are told."""
+"""The task servers of a configuration file become assignments."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loading
     settings.cache_clear()
 
 
-def test_all_of_it(loading: Loading, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_key_reaches_the_assignment(loading: Loading, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PASSWORD", "p@ss")
     config = loading(
         "broker: {url: 'redis://host:1/2', username: me, password: '${PASSWORD}', durability: fsync}\n"
@@ -43,18 +43,18 @@ def test_all_of_it(loading: Loading, monkeypatch: pytest.MonkeyPatch) -> None:
         "  tools: [my_tools, {module: tools/more.py}, {module: sql.py, class: Sql}, {module: a.b, class: C, name: d}]\n"
     )
     (made,) = plan_servers(config)
-    told, worker = made.assignment, made.assignment.worker
+    assignment, worker = made.assignment, made.assignment.worker
     assert (made.replicas, made.broker, made.home) == (3, "redis", None)
-    assert told.broker_url == made.url == "redis://me:p%40ss@host:1/2"
-    assert told.modules == (
+    assert assignment.broker_url == made.url == "redis://me:p%40ss@host:1/2"
+    assert assignment.modules == (
         "my_tools", f"{config.folder}/tools/more.py", f"{config.folder}/sql.py:Sql", "d=a.b:C"
     )  # fmt: skip
     assert (worker.concurrency, worker.lease, worker.grace_period, worker.unknown_tool_wait) == (2, 20, 60, 9)
     assert (worker.max_message_bytes, worker.signing_keys) == (1024**2, "env:A file:/b")
     assert (worker.max_jobs, worker.max_rss) == (500, 1024**3)
     assert (worker.queues, worker.shares) == (("fast", "slow"), (QueueShare("fast", 3, 1),))
-    assert (told.loglevel, told.log_format, told.metrics_port) == ("debug", "json", 0)
-    assert told.environment == {
+    assert (assignment.loglevel, assignment.log_format, assignment.metrics_port) == ("debug", "json", 0)
+    assert assignment.environment == {
         "A": "b",
         "TASKSERVER_BROKER_URL": "redis://me:p%40ss@host:1/2",
         "TASKSERVER_DURABILITY": "fsync",
@@ -62,7 +62,7 @@ def test_all_of_it(loading: Loading, monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_what_the_file_leaves_open_is_the_environments(loading: Loading, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_fills_in_what_the_file_leaves_open(loading: Loading, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASKSERVER_CONCURRENCY", "7")
     monkeypatch.setenv("TASKSERVER_QUEUE", "elsewhere")
     monkeypatch.setenv("TASKSERVER_BROKER_URL", "redis://there:1")
@@ -83,7 +83,7 @@ def test_a_broker_without_url_is_embedded_whatever_the_environment_says(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (
             "task_server:\n  name: a\n",
@@ -102,26 +102,26 @@ def test_a_broker_without_url_is_embedded_whatever_the_environment_says(
         ),
     ],
 )
-def test_what_cannot_be(text: str, said: str, loading: Loading) -> None:
+def test_invalid_files(text: str, message: str, loading: Loading) -> None:
     with pytest.raises(ConfigFileInvalid) as caught:
         plan_servers(loading(text))
-    assert str(caught.value) == said
+    assert str(caught.value) == message
 
 
-def test_a_worker_alone_may_have_a_port_for_metrics(loading: Loading) -> None:
+def test_a_single_worker_may_have_a_fixed_metrics_port(loading: Loading) -> None:
     config = loading("task_server:\n  metrics_port: 9100\n" + TOOLS)
     assert plan_server(config, config.task_server(None), alone=True).assignment.metrics_port == 9100
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         (None, "config.yaml has several task servers: choose one with --task-server (one, two)"),
         ("tow", "there is no task server 'tow' in config.yaml; did you mean 'two'?"),
     ],
 )
-def test_which_task_server(name: str | None, said: str, loading: Loading) -> None:
+def test_one_of_several_task_servers_must_be_named(name: str | None, message: str, loading: Loading) -> None:
     config = loading("task_server: [{name: one}, {name: two}]\n")
     with pytest.raises(ConfigError) as caught:
         config.task_server(name)
-    assert str(caught.value) == said
+    assert str(caught.value) == message

@@ -1,4 +1,4 @@
-"""The supervisor in its own event loop: what it promises to whoever runs several of them in one process."""
+"""The supervisor in the test's event loop: what it promises to a process that runs one or several."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.patience import PATIENCE
 
 
 def assignment(url: str, **changes: object) -> Assignment:
-    known = {"modules": ("tests.worker.programs.plain",), "broker_url": url, "loglevel": "warning"}
+    known = {"modules": ("tests.fleet.replica_tools",), "broker_url": url, "loglevel": "warning"}
     return Assignment(**{**known, "worker": WorkerConfig(lease=1.5, concurrency=2), **changes})  # type: ignore[arg-type]
 
 
@@ -65,7 +65,7 @@ async def test_several_run_in_one_event_loop_and_scale(one_broker_url: str) -> N
         assert len(first.replicas) == 2
 
 
-async def test_tools_that_cannot_be_loaded_are_the_replicas_own_error(one_broker_url: str) -> None:
+async def test_tools_that_cannot_be_loaded_raise_the_replicas_error(one_broker_url: str) -> None:
     supervisor = Supervisor(assignment(one_broker_url, modules=("nothing_of_this_name",)), 2)
     with pytest.raises(ConfigError, match="no module 'nothing_of_this_name'"):
         await asyncio.wait_for(supervisor.run(), PATIENCE)
@@ -97,21 +97,21 @@ async def test_a_restart_with_tools_that_broke_meanwhile_keeps_the_old_replicas(
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "message"),
     [
         (EXIT_RECYCLE, "exit code 75: it asked to be replaced; starting another"),
         (3, "exit code 3; starting another in"),
     ],
 )
-async def test_who_asks_to_be_replaced_is_followed_at_once(
-    one_broker_url: str, caplog: pytest.LogCaptureFixture, code: int, told: str
+async def test_a_replica_that_asks_to_be_replaced_is_replaced_at_once(
+    one_broker_url: str, caplog: pytest.LogCaptureFixture, code: int, message: str
 ) -> None:
     caplog.set_level("INFO", "taskserver.supervisor")
     async with Client(one_broker_url) as client, running(Supervisor(assignment(one_broker_url), 1)):
         job = await client.submit("leave", {"code": code})
         assert await job.result(timeout=PATIENCE) == 2
-    (line,) = (message for message in caplog.messages if "exited: exit code" in message)
-    assert told in line
+    (line,) = (each for each in caplog.messages if "exited: exit code" in each)
+    assert message in line
     assert (" in " in line) == (code != EXIT_RECYCLE)
 
 
@@ -128,7 +128,7 @@ async def test_a_replica_that_is_stuck_is_killed_in_the_end(
 
 
 @pytest.mark.parametrize("count", [0, -3, 1001])
-def test_numbers_of_replicas_that_cannot_be(count: int) -> None:
+def test_invalid_numbers_of_replicas(count: int) -> None:
     with pytest.raises(ConfigError, match="replicas must be 1 to 1000"):
         Supervisor(Assignment(modules=("x",)), count)
 
@@ -143,5 +143,5 @@ def test_numbers_of_replicas_that_cannot_be(count: int) -> None:
         (-11, "SIGSEGV: crashed in native code"),
     ],
 )
-def test_endings_in_words(code: int, words: str) -> None:
+def test_exit_codes_in_words(code: int, words: str) -> None:
     assert describe_exit(code).startswith(words)

@@ -1,4 +1,4 @@
-"""A tool that needs nothing, for replicas of a supervisor."""
+"""Tools for the replicas of a supervisor."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from taskserver import Context, tool
 
 @tool
 async def doze(seconds: float) -> None:
-    """Take a while."""
+    """Sleep."""
     await asyncio.sleep(seconds)
 
 
 @tool(max_retries=1)
 async def leave(code: int, ctx: Context) -> int:
-    """End the process the first time; which attempt it was."""
+    """Exit the process on the first attempt; return the number of a later one."""
     if ctx.attempt == 1:
         os._exit(code)
     return ctx.attempt
@@ -28,6 +28,6 @@ async def block(ctx: Context) -> None:
     """Block the event loop."""
     ctx.progress(0.5, "blocking")
     try:
-        await asyncio.sleep(0.1)  # so that this is told
+        await asyncio.sleep(0.1)  # so that the progress is sent
     finally:
         time.sleep(60)
