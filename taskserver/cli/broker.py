@@ -1,4 +1,4 @@
-"""``taskserver broker``: the embedded broker of this project, and the rights of users at a broker of your own."""
+"""``taskserver broker``: the embedded broker of this project, and access rules for a broker of your own."""
 
 from __future__ import annotations
 
@@ -22,57 +22,60 @@ _USER = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 @click.group(cls=SuggestingGroup)
 def broker() -> None:
-    """Start, stop or look at the embedded broker, which runs when no other is named; print rights for your own.
+    """Start, stop or show the embedded broker; print access rules for a broker of your own.
 
-    It belongs to the project around the current folder, or to the folder TASKSERVER_HOME. It starts by itself and
-    stops soon after its last user; one that was started here stays.
+    The embedded broker is used when no other is set. It belongs to the project around the current folder, or to the
+    folder TASKSERVER_HOME. It starts on first use and stops soon after its last user, unless it was started here.
     """
 
 
 @broker.command()
 @json_option
 def start(as_json: bool) -> None:
-    """Start it unless it runs, and let it run on without users."""
+    """Start it, and keep it running without users."""
     _show(embedded.start(), as_json)
 
 
 @broker.command()
-@click.option("--force", is_flag=True, help="Also while workers or clients use it.")
+@click.option("--force", is_flag=True, help="Stop it even while workers or clients use it.")
 @json_option
 def stop(force: bool, as_json: bool) -> None:
-    """Stop it; its data stays."""
+    """Stop it. Its data is kept."""
     stopped = embedded.stop(force=force)
     if as_json:
         show_json({"stopped": stopped})
     else:
-        show_text("the embedded broker has stopped" if stopped else "the embedded broker was not running")
+        show_text("embedded broker stopped" if stopped else "the embedded broker was not running")
 
 
 @broker.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Whether it runs, and where; starts nothing."""
+    """Show whether it is running, and where. Starts nothing."""
     _show(embedded.status(), as_json)
 
 
 @broker.command()
-@click.option("--role", "names", multiple=True, type=click.Choice(list(ROLES)), help="Only this one; repeatable.")
-@click.option("--user", metavar="NAME", help="The user who gets the role; else one of the role's name.")
+@click.option("--role", "names", multiple=True, type=click.Choice(list(ROLES)), help="Only this role; repeatable.")
+@click.option("--user", metavar="NAME", help="User to give the role to. [default: the role's name]")
 @click.option(
-    "--password", "reference", metavar="REFERENCE", help="file:/path or env:NAME; its SHA-256 is printed, never itself."
+    "--password",
+    "reference",
+    metavar="REFERENCE",
+    help="Where the password is: file:/path or env:NAME. Only its SHA-256 is printed.",
 )
 @json_option
 def acl(names: tuple[str, ...], user: str | None, reference: str | None, as_json: bool) -> None:
-    """Print the commands that make a user for each role.
+    """Print the commands that create a user for each role.
 
-    Each with the least rights that it needs, for redis-cli or valkey-cli at the broker. Without --password, the server
-    refuses them until the place of the password is filled in. The second command of each role is for servers newer
-    than Redis 7.0; that one refuses it.
+    Run them with redis-cli or valkey-cli. Each user gets only the rights that its role needs. Without --password, fill
+    in the password's SHA-256 first; until then the server refuses the commands. The second command of each role is for
+    servers newer than Redis 7.0, which refuses it.
     """
     if user is not None and len(names) != 1:
-        raise click.UsageError("--user needs the one --role that it gets")
+        raise click.UsageError("--user requires exactly one --role")
     if user is not None and not _USER.fullmatch(user):
-        raise click.UsageError("a user's name has letters, digits, '_', '.' and '-' only")
+        raise click.UsageError(f"{user!r} is not a valid user name: use 1 to 64 letters, digits, '_', '.' or '-'")
     password = [] if reference is None else [f"#{sha256(read_secret(reference, '--password')).hexdigest()}"]
     chosen = {role: ROLES[role].rules(user or role, *password) for role in names or ROLES}
     if as_json:
@@ -94,7 +97,7 @@ def _show(found: EmbeddedStatus, as_json: bool) -> None:
             ("server", f"{found.version}, process {found.pid}" if found.running else None),
             ("url", found.url),
             ("in use", "yes" if found.users else "no"),
-            ("stays", "until it is stopped" if found.stays else "while it is used"),
+            ("runs until", "it is stopped" if found.stays else "its last user ends"),
             ("home", found.home),
             ("data", size(found.data_bytes)),
             ("log", found.log),

@@ -1,4 +1,4 @@
-"""``taskserver completion``: the script by which a shell completes commands, options and their values."""
+"""``taskserver completion``: the script with which a shell completes commands, options and their values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from click.shell_completion import get_completion_class
 
 SHELLS = ("bash", "zsh", "fish")
 WHERE = """\b
-Put this line where it belongs:
+Add this line to your shell's configuration:
   ~/.bashrc                   eval "$(taskserver completion bash)"
   ~/.zshrc                    eval "$(taskserver completion zsh)"
   ~/.config/fish/config.fish  taskserver completion fish | source"""
@@ -20,5 +20,5 @@ def completion(shell: str) -> None:
     root = click.get_current_context().find_root()
     made = get_completion_class(shell)
     if made is None or root.info_name is None:
-        raise click.UsageError(f"there is no completion for {shell}")
+        raise click.UsageError(f"no completion for {shell}")
     click.echo(made(root.command, {}, root.info_name, f"_{root.info_name.upper()}_COMPLETE").source())

@@ -61,7 +61,7 @@ def show(config_file: str, as_json: bool) -> None:
     if as_json:
         show_json([row._asdict() for row in rows])
         return
-    columns = [Column("KEY"), Column("VALUE", gives=True), Column("FROM")]
+    columns = [Column("KEY"), Column("VALUE", shrinks=True), Column("FROM")]
     show_table(columns, [(row.key, _text(row.value), row.source) for row in rows], "nothing")
 
 

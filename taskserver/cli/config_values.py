@@ -1,4 +1,4 @@
-"""Every value of a configuration, without secrets, and where it comes from."""
+"""Every value of a configuration file, without secrets, with its source."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FROM_SETTINGS = {name: name for name in WorkerSettings.model_fields if name != "
 TASKSERVER_METRICS_TARGETS is not among them: several task servers cannot share it."""
 
 
-class Shown(NamedTuple):
+class ConfigValue(NamedTuple):
     """One value.
 
     Attributes:
@@ -40,63 +40,63 @@ class Shown(NamedTuple):
     source: str
 
 
-def values(config: Config) -> Iterator[Shown]:
-    """Every value that counts, in the order of the models."""
+def values(config: Config) -> Iterator[ConfigValue]:
+    """Every value in effect, in the order of the models."""
     for position, broker in enumerate(config.brokers):
         yield from _values(config, broker, ("broker", position))
     for position, server in enumerate(config.task_servers):
         yield from _values(config, server, ("task_server", position))
 
 
-def _values(config: Config, part: BaseModel, path: Path) -> Iterator[Shown]:
+def _values(config: Config, part: BaseModel, path: Path) -> Iterator[ConfigValue]:
     for name, field in type(part).model_fields.items():
-        place = (*path, field.alias or name)
-        if isinstance(part, TaskServer) and name in WorkerSettings.model_fields and config.line_of(place) is None:
+        key = (*path, field.alias or name)
+        if isinstance(part, TaskServer) and name in WorkerSettings.model_fields and config.line_of(key) is None:
             if name not in part.overrides:  # else it is there under its alias
-                yield from _left_open(config, place, name)
-        elif config.name_of(place) != config.name_of(path) or name in ("name", "module"):
-            yield from _value(config, getattr(part, name), place)
-        # else a bare name stands there, and the rest of the model is not worth a line
+                yield from _left_open(config, key, name)
+        elif config.name_of(key) != config.name_of(path) or name in ("name", "module"):
+            yield from _value(config, getattr(part, name), key)
+        # else the file has a bare name there, and the rest of the model is not worth a line
 
 
-def _value(config: Config, value: Any, place: Path) -> Iterator[Shown]:
+def _value(config: Config, value: Any, key: Path) -> Iterator[ConfigValue]:
     if isinstance(value, BaseModel):
-        if config.line_of(place) is not None:  # else it is for Kubernetes, and says nothing
-            yield from _values(config, value, place)
+        if config.line_of(key) is not None:  # else it is for Kubernetes, and empty
+            yield from _values(config, value, key)
     elif isinstance(value, dict):
-        yield from (_shown(config, (*place, key), each) for key, each in value.items())
+        yield from (_shown(config, (*key, name), each) for name, each in value.items())
     elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
         for position, each in enumerate(value):
-            yield from _values(config, each, (*place, position))
+            yield from _values(config, each, (*key, position))
     elif value is not None:
-        yield _shown(config, place, value)
+        yield _shown(config, key, value)
     else:
-        yield from _left_open(config, place, str(place[-1]))
+        yield from _left_open(config, key, str(key[-1]))
 
 
-def _left_open(config: Config, place: Path, name: str) -> Iterator[Shown]:
-    """What the file does not say."""
+def _left_open(config: Config, key: Path, name: str) -> Iterator[ConfigValue]:
+    """What the file leaves out."""
     if name in FROM_SETTINGS:
-        yield _from_settings(config, place, FROM_SETTINGS[name])
+        yield _from_settings(config, key, FROM_SETTINGS[name])
     elif name == "tools" and (tools := os.environ.get("TASKSERVER_TOOLS")):
-        yield Shown(config.name_of(place), tools.split(","), "environment variable TASKSERVER_TOOLS")
+        yield ConfigValue(config.name_of(key), tools.split(","), "environment variable TASKSERVER_TOOLS")
 
 
-def _shown(config: Config, place: Path, value: Any) -> Shown:
-    line = config.line_of(place)
-    references = config.references_in(place)
+def _shown(config: Config, key: Path, value: Any) -> ConfigValue:
+    line = config.line_of(key)
+    references = config.references_in(key)
     source = "default" if line is None else f"line {line}"
     if line is not None and references:
         source += ": " + ", ".join(dict.fromkeys(map(str, references)))
-    hidden = is_secret(place) or any(each.kind == "file" or looks_secret(each.target) for each in references)
+    hidden = is_secret(key) or any(each.kind == "file" or looks_secret(each.target) for each in references)
     if isinstance(value, str) and "://" in value:
         value = without_secrets(value)
     elif hidden:
         value = MASK
-    return Shown(config.name_of(place), str(value) if isinstance(value, Durability) else value, source)
+    return ConfigValue(config.name_of(key), str(value) if isinstance(value, Durability) else value, source)
 
 
-def _from_settings(config: Config, place: Path, setting: str) -> Shown:
+def _from_settings(config: Config, key: Path, setting: str) -> ConfigValue:
     value = getattr(settings(), setting)
     source = f"environment variable {variable(setting)}" if os.environ.get(variable(setting)) else "default"
-    return Shown(config.name_of(place), str(value) if isinstance(value, Durability) else value, source)
+    return ConfigValue(config.name_of(key), str(value) if isinstance(value, Durability) else value, source)

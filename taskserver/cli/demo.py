@@ -1,4 +1,4 @@
-"""``taskserver demo``: an agent's work on real files, with real workers, one of which is killed on the way."""
+"""``taskserver demo``: real workers do an agent's work on real files, and one of them is killed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from taskserver.demo.run import run
 @broker_option
 @click.pass_context
 def demo(context: click.Context, folder: Path | None, broker_url: str | None) -> None:
-    """Watch two workers do real work on the files of FOLDER, and survive being killed.
+    """Watch two workers do real work on the files of FOLDER while one of them is killed.
 
-    Starts a broker and two workers, hands them jobs, checks every result, and leaves nothing behind. Without
-    FOLDER it works on taskserver's own sources. Ends with exit code 1 if a check fails.
+    Starts a broker and two workers, submits jobs, checks every result, and leaves nothing behind. Without FOLDER,
+    taskserver's own sources are used. Exit code 1 if a check fails.
     """
     known = settings().broker_url
     context.exit(run(folder, broker_url or (known.get_secret_value() if known else None)))

@@ -1,4 +1,4 @@
-"""``taskserver doctor``: is the broker fit to keep jobs, are the queues whole, and with ``--fix``: make them so."""
+"""``taskserver doctor``: examine the broker and the queues, and repair them with ``--fix``."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _MARKS = {
 
 
 @click.command()
-@click.option("--fix", is_flag=True, help="Repair the queues, say what was done, and look again.")
+@click.option("--fix", is_flag=True, help="Repair the queues, list what was done, and examine them again.")
 @broker_option
 @json_option
 def doctor(broker_url: str | None, as_json: bool, fix: bool) -> None:
-    """Check that the broker is fit to keep jobs and that its queues are whole, and say what to do if not.
+    """Examine the broker and its queues for problems, and advise how to solve them.
 
-    It looks at every key of every queue, a page at a time. Workers repair the same damage by themselves; --fix does
-    it at once, also where no worker runs. Nothing that a person may still want is deleted: it is set aside.
+    Every key of every queue is examined, a page at a time. Workers repair the same damage on their own; --fix repairs
+    it at once, even without workers. Nothing that a person may still want is deleted: it is set aside.
 
-    Exit code 0 if there is no error (warnings are told), 1 if there is one, 4 if the broker cannot be asked.
+    Exit code 0 if there are at most warnings, 1 if there is an error, 4 if the broker does not answer.
     """
     findings, code = run_async(_examine(broker_url, fix))
     show_json([finding._asdict() for finding in findings]) if as_json else _show(findings)
@@ -49,8 +49,8 @@ async def _examine(url: str | None, fix: bool) -> tuple[list[Finding], int]:
 
 def _advice(error: BrokerError) -> str:
     if isinstance(error, BrokerDenied):
-        return "put the right user and password into TASKSERVER_BROKER_URL, and let that user run all commands on ts:*"
-    return "start it, or check host, port and firewall; the URL is in TASKSERVER_BROKER_URL or --broker"
+        return "set the right user and password in TASKSERVER_BROKER_URL, and let that user run all commands on ts:*"
+    return "start it, or check host, port and firewall; the URL is set by --broker or TASKSERVER_BROKER_URL"
 
 
 def _show(findings: list[Finding]) -> None:

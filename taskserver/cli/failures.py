@@ -1,18 +1,18 @@
-"""From errors to what a person reads and a script gets: one sentence on stderr, and an exit code.
+"""Turns an error into one sentence on stderr and an exit code.
 
 ====  ==============================================================================
 code  meaning
 ====  ==============================================================================
-0     done
-1     the job failed, was cancelled or has expired; or its state does not allow this
-2     the command, a setting, a module or the arguments cannot be used
+0     success
+1     the job failed, was cancelled or has expired; or its state does not allow the command
+2     the command, a setting, a module or an argument is not valid
 3     no such job, or no such worker
-4     the broker is not reached, refuses, does not fit or is full
-5     waited long enough; what was waited for goes on
+4     the broker does not answer, refuses, is not suitable or is full
+5     timed out; what was waited for continues
 70    a bug in taskserver (EX_SOFTWARE of sysexits.h)
 75    a worker ended in order to be replaced by a fresh one (EX_TEMPFAIL)
 130   interrupted (128 and the number of SIGINT, as shells count)
-141   nobody reads the output any more (the same with SIGPIPE); said to nobody
+141   the reader of the output has gone (128 and the number of SIGPIPE); no message
 ====  ==============================================================================
 """
 
@@ -40,7 +40,7 @@ from taskserver.observability.redaction import redact
 
 OK, FAILED, USAGE, NOT_FOUND, BROKER, TIMED_OUT, BUG, INTERRUPTED, UNREAD = 0, 1, 2, 3, 4, 5, 70, 130, 141
 
-# The first that fits counts: from the particular to the general.
+# The first match counts: from the particular to the general.
 _CODES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], int], ...] = (
     ((ConfigError, ToolError, MessageError, click.ClickException), USAGE),
     ((JobNotFound, WorkerNotFound), NOT_FOUND),
@@ -58,7 +58,7 @@ def exit_code(error: BaseException) -> int:
 
 
 def explain(error: BaseException) -> int:
-    """Say on stderr what went wrong, without a traceback unless ``TASKSERVER_DEBUG`` is set; return the exit code."""
+    """Print what went wrong on stderr, with a traceback if ``TASKSERVER_DEBUG`` is set; return the exit code."""
     code = exit_code(error)
     if code == UNREAD:
         _discard_output()
@@ -82,7 +82,7 @@ def _sentence(error: BaseException, code: int) -> str:
 
 
 def _discard_output() -> None:
-    """Let the interpreter's own flush at exit find somebody who listens."""
+    """Let the interpreter's own flush at exit succeed."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

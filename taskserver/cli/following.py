@@ -1,4 +1,4 @@
-"""Following a job: its progress and output as they come."""
+"""Following a job: its progress and output are shown as they arrive."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from taskserver.observability.printable import one_line, printable
 
 
 class Printer:
-    """Prints events as text: output just as it comes, progress on lines of its own.
+    """Prints events as text: output as it is, progress on separate lines.
 
     Args:
-        write: Where the text goes.
+        write: Prints a piece of text.
     """
 
     def __init__(self, write: Callable[[str], object]) -> None:
@@ -45,7 +45,7 @@ class Printer:
             self._inside_line = not text.endswith("\n")
 
     def close(self) -> None:
-        """End a line that output has left open."""
+        """End a line that output has left unfinished."""
         if self._inside_line:
             self._write("\n")
             self._inside_line = False
@@ -114,7 +114,7 @@ async def follow(job: Job[Any], timeout: float | None) -> Any:
 
 
 async def print_events(job: Job[Any], write: Callable[[str], object], after: str = "0") -> None:
-    """Print a job's events as text, from behind the cursor ``after`` until the job has ended."""
+    """Print a job's events as text, after the cursor ``after`` until the job has ended."""
     printer = Printer(write)
     try:
         await _each(job, printer.show, after)

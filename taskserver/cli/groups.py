@@ -1,4 +1,4 @@
-"""Groups of commands that start fast: a command's module is imported when the command is used."""
+"""Groups of commands: they suggest names, import commands only on use, and may have a default."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from taskserver.domain.names import did_you_mean
 
 
 class Entry(NamedTuple):
-    """A command that is not imported yet: its place, ``module:object``, and its line in the list of commands."""
+    """A command that is not imported yet.
 
-    place: str
+    Attributes:
+        target: Where it is, as ``module:object``.
+        help: Its line in the list of commands.
+    """
+
+    target: str
     help: str
 
 
 class SuggestingGroup(click.Group):
-    """A group that lists its commands as they are written, and says which one was probably meant."""
+    """A group that lists its commands in the order in which they were added, and suggests the nearest name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order in which they were added."""
@@ -42,7 +47,7 @@ class SuggestingGroup(click.Group):
         """
         name = args[0]
         if not name.startswith("-") and name not in self.list_commands(ctx):
-            ctx.fail(f"no command {name!r} here{did_you_mean(name, self.list_commands(ctx))}")
+            ctx.fail(f"no command {name!r}{did_you_mean(name, self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 
 
@@ -65,7 +70,7 @@ class LazyGroup(SuggestingGroup):
         """Import a command."""
         if cmd_name not in self.entries:
             return None
-        module, _, name = self.entries[cmd_name].place.partition(":")
+        module, _, name = self.entries[cmd_name].target.partition(":")
         command: click.Command = getattr(import_module(module), name)
         return command
 
@@ -79,7 +84,7 @@ class DefaultGroup(SuggestingGroup):
     """A group that is also a command: without a subcommand's name, its options are those of ``default``.
 
     Args:
-        default: Name of the subcommand that is meant when none is named.
+        default: Name of the subcommand that runs when none is named.
     """
 
     def __init__(self, *args: Any, default: str, **kwargs: Any) -> None:

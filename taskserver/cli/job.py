@@ -1,4 +1,4 @@
-"""``taskserver job``: look at jobs, await, cancel or repeat them."""
+"""``taskserver job``: list and follow jobs, cancel them or run them again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ job_argument = click.argument("job_id", metavar="ID")
 
 @click.group(cls=SuggestingGroup)
 def job() -> None:
-    """Look at jobs, await, cancel or repeat them."""
+    """List and follow jobs, cancel them or run them again."""
 
 
 @job.command()
@@ -33,20 +33,20 @@ def job() -> None:
 @json_option
 @with_inspector
 async def status(inspector: Inspector, *, job_id: str, as_json: bool) -> None:
-    """Everything that is known of a job."""
+    """Show everything that is known of a job."""
     found = await inspector.job(job_id)
     show_json(job_data(found)) if as_json else show_job(found)
 
 
 @job.command()
 @job_argument
-@click.option("--timeout", type=Duration(), help="Wait at most so long; the job goes on.")
+@click.option("--timeout", type=Duration(), help="Maximum time to wait. The job continues.")
 @json_option
 @with_client
 async def result(client: Client, *, job_id: str, timeout: float | None, as_json: bool) -> None:
     """Wait until a job has ended, and print its result.
 
-    Text is printed as it is, anything else as JSON.
+    Strings are printed as they are, other results as JSON.
     """
     with failure_as_data(job_id, as_json):
         show_result(job_id, await client.job(job_id).result(timeout), as_json)
@@ -54,13 +54,15 @@ async def result(client: Client, *, job_id: str, timeout: float | None, as_json:
 
 @job.command()
 @job_argument
-@click.option("--after", default="0", metavar="CURSOR", help="Go on behind this event; its cursor is in the JSON.")
+@click.option(
+    "--after", default="0", metavar="CURSOR", help="Start after the event with this cursor, which --json shows."
+)
 @json_option
 @with_client
 async def events(client: Client, *, job_id: str, after: str, as_json: bool) -> None:
     """Follow a job's progress and output until it has ended.
 
-    With --json, one object a line.
+    With --json, each line is one object.
     """
     followed = client.job(job_id)
     if not as_json:
@@ -75,14 +77,14 @@ async def events(client: Client, *, job_id: str, after: str, as_json: bool) -> N
 @json_option
 @with_inspector
 async def cancel(inspector: Inspector, *, job_id: str, as_json: bool) -> None:
-    """End a job: at once if it has not begun, else its worker ends it."""
+    """Cancel a job; a running one is ended by its worker."""
     state = await inspector.cancel(job_id)
     if state.ended and state is not State.CANCELLED:
-        raise JobConflict(job_id, f"job {job_id} has ended already: it is {state}")
+        raise JobConflict(job_id, f"job {job_id} has already ended: it is {state}")
     if as_json:
         show_json({"id": job_id, "state": state})
     else:
-        show_text(f"job {job_id} is cancelled" if state.ended else f"job {job_id} is {state}: its worker ends it now")
+        show_text(f"job {job_id} cancelled" if state.ended else f"job {job_id} is {state}: its worker is ending it")
 
 
 @job.command()
@@ -90,24 +92,24 @@ async def cancel(inspector: Inspector, *, job_id: str, as_json: bool) -> None:
 @json_option
 @with_inspector
 async def retry(inspector: Inspector, *, job_id: str, as_json: bool) -> None:
-    """Run a job that has ended once more, under the same id."""
+    """Run an ended job again, under the same id."""
     await inspector.retry(job_id)
-    show_json({"id": job_id, "state": State.QUEUED}) if as_json else show_text(f"job {job_id} is queued again")
+    show_json({"id": job_id, "state": State.QUEUED}) if as_json else show_text(f"job {job_id} queued again")
 
 
 @job.command("list")
 @queue_filter
-@click.option("--state", type=click.Choice([state.value for state in State]), help="Only in this state.")
+@click.option("--state", type=click.Choice([state.value for state in State]), help="Only jobs in this state.")
 @tool_filter
-@click.option("--session-id", metavar="TEXT", help="Only of this session.")
-@click.option("--tag", metavar="TEXT", help="Only with this tag.")
+@click.option("--session-id", metavar="TEXT", help="Only jobs of this session.")
+@click.option("--tag", metavar="TEXT", help="Only jobs with this tag.")
 @limit_option()
 @json_option
 @with_inspector
 async def list_(inspector: Inspector, *, as_json: bool, **filters: Any) -> None:
-    """List the newest jobs, newest first."""
+    """List jobs, newest first."""
     found = await inspector.jobs(**filters)
     if as_json:
         show_json([job_data(each) for each in found])
     else:
-        show_jobs(found, "no such jobs")
+        show_jobs(found, "no matching jobs")

@@ -1,4 +1,4 @@
-"""How a job looks: as JSON, as a card, as rows of a table."""
+"""Jobs as JSON, as a card and as rows of a table."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ARGUMENTS_SHOWN = 2_000
 
 
 def job_data(status: JobStatus) -> dict[str, Any]:
-    """A job as JSON shows it: every field by name, times in seconds since 1970 by the broker's clock."""
+    """A job for JSON: every field by name, times in seconds since 1970 by the broker's clock."""
     return asdict(status) | {
         "error": failure_data(status.error),
         "history": [_record_data(record) for record in status.history],
@@ -37,7 +37,7 @@ def job_data(status: JobStatus) -> dict[str, Any]:
 
 
 def failure_data(failure: Failure | None) -> dict[str, str] | None:
-    """An error as JSON shows it; the broker keeps it without the names of its fields."""
+    """An error for JSON; the broker keeps it without the names of its fields."""
     return None if failure is None else asdict(failure)
 
 
@@ -64,23 +64,23 @@ def show_job(status: JobStatus) -> None:
 
 
 def show_jobs(jobs: Iterable[JobStatus], empty: str) -> None:
-    """Print jobs as a table: where each stands."""
+    """Print jobs as a table with their states."""
     columns = [
         Column("JOB"),
         Column("TOOL"),
         Column("STATE"),
-        Column("TRY", right=True),
+        Column("ATTEMPT", right=True),
         Column("SUBMITTED"),
-        Column("DETAIL", gives=True),
+        Column("DETAIL", shrinks=True),
     ]
     rows = (
         (
             job.id,
             job.tool,
             Styled(job.state, STYLES[job.state]),
-            _tries(job),
+            _attempt_count(job),
             age(job.submitted_at, roughly=True),
-            _last_word(job),
+            _detail(job),
         )
         for job in jobs
     )
@@ -88,14 +88,22 @@ def show_jobs(jobs: Iterable[JobStatus], empty: str) -> None:
 
 
 def show_dead(jobs: Iterable[JobStatus], empty: str) -> None:
-    """Print dead letters as a table: what each died of."""
-    columns = [Column("JOB"), Column("TOOL"), Column("TRIES", right=True), Column("DIED"), Column("ERROR", gives=True)]
-    rows = ((job.id, job.tool, _tries(job), age(job.ended_at, roughly=True), summary(job.error)) for job in jobs)
+    """Print dead letters as a table with their errors."""
+    columns = [
+        Column("JOB"),
+        Column("TOOL"),
+        Column("ATTEMPTS", right=True),
+        Column("DIED"),
+        Column("ERROR", shrinks=True),
+    ]
+    rows = (
+        (job.id, job.tool, _attempt_count(job), age(job.ended_at, roughly=True), summary(job.error)) for job in jobs
+    )
     show_table(columns, rows, empty)
 
 
 def show_causes(causes: Iterable[Cause], as_json: bool) -> None:
-    """Print what dead letters died of, and how many of it."""
+    """Print the causes of dead letters, and how many died of each."""
     if as_json:
         show_json([cause._asdict() | {"newest": cause.newest.id} for cause in causes])
         return
@@ -104,7 +112,7 @@ def show_causes(causes: Iterable[Cause], as_json: bool) -> None:
         Column("TOOL"),
         Column("ERROR"),
         Column("NEWEST"),
-        Column("MESSAGE", gives=True),
+        Column("MESSAGE", shrinks=True),
     ]
     rows = (
         (f"{each.number:,}", each.tool, each.error, age(each.newest.ended_at, roughly=True), summary(each.newest.error))
@@ -119,8 +127,8 @@ def summary(failure: Failure | None) -> str:
 
 
 def _state(status: JobStatus) -> Styled:
-    asked = status.cancel_requested and not status.state.ended
-    return Styled(status.state + (" (asked to cancel)" if asked else ""), STYLES[status.state])
+    requested = status.cancel_requested and not status.state.ended
+    return Styled(status.state + (" (cancel requested)" if requested else ""), STYLES[status.state])
 
 
 def _attempt(status: JobStatus) -> str:
@@ -129,7 +137,7 @@ def _attempt(status: JobStatus) -> str:
     return f"{status.attempt} of {status.max_attempts}" if status.max_attempts else str(status.attempt)
 
 
-def _tries(status: JobStatus) -> str:
+def _attempt_count(status: JobStatus) -> str:
     if not status.attempt:
         return ""
     return f"{status.attempt}/{status.max_attempts}" if status.max_attempts else str(status.attempt)
@@ -141,7 +149,7 @@ def _progress(status: JobStatus) -> str:
     return f"{status.progress:.0%} {one_line(status.progress_text)}".rstrip()
 
 
-def _last_word(status: JobStatus) -> str:
+def _detail(status: JobStatus) -> str:
     return _progress(status) if status.state is State.RUNNING else summary(status.error)
 
 

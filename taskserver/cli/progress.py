@@ -1,4 +1,4 @@
-"""How far a long command is: a bar on stderr, and only where that is a terminal."""
+"""A progress bar for long commands, on stderr and only at a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a job's end is printed: the result, or as JSON also the failure."""
+"""Printing how a job has ended: its result, or with ``--json`` also its failure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from taskserver.errors import JobCancelled, JobError, JobExpired, JobFailed
 
 
 def show_result(job_id: str, result: Any, as_json: bool) -> None:
-    """Print a result: text as it is, anything else as JSON; with ``as_json`` beside the job's id and state."""
+    """Print a result: a string as it is, anything else as JSON; with ``as_json`` with the job's id and state."""
     if as_json:
         show_json({"id": job_id, "state": State.SUCCEEDED, "result": result})
     elif isinstance(result, str):
@@ -23,7 +23,7 @@ def show_result(job_id: str, result: Any, as_json: bool) -> None:
 
 @contextmanager
 def failure_as_data(job_id: str, as_json: bool) -> Iterator[None]:
-    """Print as JSON that the job has ended without a result; the error goes on its way to stderr and the exit code."""
+    """With ``as_json``, print how the job has ended without a result; the error is raised all the same."""
     try:
         yield
     except (JobFailed, JobCancelled, JobExpired) as error:

@@ -1,7 +1,7 @@
-"""The one place that prints: data on stdout as JSON, table, card or text; everything else on stderr.
+"""The only place that prints: data on stdout as JSON, table, card or text; everything else on stderr.
 
 Whatever is printed for people is made harmless here first (``observability/printable.py``). Colours and the width
-of the window matter only on a terminal: into a pipe goes everything in full, and plain.
+of the window matter only on a terminal: into a pipe everything goes in full and plain.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from rich.text import Text
 from taskserver.observability.printable import json_text, one_line, printable
 
 UNBOUNDED = 100_000
-"""Columns of what is no terminal: nothing is cut or wrapped there."""
+"""Width where there is no terminal: nothing is cut or wrapped."""
 GAP = "  "
 LEAST = 10
-"""Columns that stay of a cell that is cut short."""
+"""Least width of a cell that is cut short."""
 
 
 class Column(NamedTuple):
@@ -30,12 +30,12 @@ class Column(NamedTuple):
     Attributes:
         name: Its head.
         right: Whether its cells are numbers.
-        gives: Whether it is cut short where the terminal is too narrow; the others keep their width.
+        shrinks: Whether it is cut short if the terminal is too narrow; other columns keep their width.
     """
 
     name: str
     right: bool = False
-    gives: bool = False
+    shrinks: bool = False
 
 
 class Styled(NamedTuple):
@@ -56,17 +56,17 @@ def show_text(text: str, *, end: str = "\n") -> None:
 
 
 def note(text: str) -> None:
-    """Tell the person in front of the screen something that is not the command's data: on stderr."""
+    """Print something that is not the command's data, on stderr."""
     click.echo(printable(text), err=True)
 
 
 def show_table(columns: Sequence[Column], rows: Iterable[Sequence[object]], empty: str) -> None:
-    """Print a table on stdout, or tell on stderr that there is nothing to show.
+    """Print a table on stdout, or on stderr that there is nothing to show.
 
     Args:
         columns: From left to right.
-        rows: The cells of each row: anything that has a text, or ``Styled``.
-        empty: What to say if there are no rows.
+        rows: The cells of each row: anything that has a string form, or ``Styled``.
+        empty: The message if there are no rows.
     """
     cells = [[_text(cell, one_line) for cell in row] for row in rows]
     if not cells:
@@ -94,7 +94,7 @@ def show_card(lines: Iterable[tuple[str, object]]) -> None:
 
 
 def console(*, err: bool = False) -> Console:
-    """Rich's way to stdout or stderr: nothing in a text is taken for markup, and only terminals have a width."""
+    """Rich's console on stdout or stderr; no text is taken for markup, and only terminals have a width."""
     stream = sys.stderr if err else sys.stdout
     width = None if stream.isatty() else UNBOUNDED
     return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
@@ -108,12 +108,12 @@ def _show(what: RenderableType, out: Console) -> None:
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[Text]], room: int) -> list[int]:
-    """The width of each column: as its widest cell needs, less what those that give must."""
+    """The width of each column: that of its widest cell, or less where a column shrinks."""
     widths = [max(row[position].cell_len for row in rows) for position in range(len(columns))]
     excess = sum(widths) + len(GAP) * (len(columns) - 1) - room
-    giving = [position for position, column in enumerate(columns) if column.gives]
-    while excess > 0 and giving:
-        widest = max(giving, key=widths.__getitem__)
+    shrinking = [position for position, column in enumerate(columns) if column.shrinks]
+    while excess > 0 and shrinking:
+        widest = max(shrinking, key=widths.__getitem__)
         if widths[widest] <= LEAST:
             break
         widths[widest] -= 1

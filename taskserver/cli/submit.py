@@ -1,4 +1,4 @@
-"""``taskserver submit``: hand a tool call to the workers, and wait for it if asked to."""
+"""``taskserver submit``: submit a tool call, and optionally wait for its result."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def _priority(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 @click.command(epilog=EXAMPLES)
 @click.argument("tool")
 @click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]... | JSON")
-@click.option("--wait", "-w", is_flag=True, help="Follow the job on stderr, and print its result.")
-@click.option("--timeout", type=Duration(), help="Wait at most so long; the job goes on.")
-@click.option("--queue", "-q", metavar="NAME", help="Where to; else the tool's own queue.")
+@click.option("--wait", "-w", is_flag=True, help="Follow the job on stderr and print its result.")
+@click.option("--timeout", type=Duration(), help="Maximum time to wait. The job continues.")
+@click.option("--queue", "-q", metavar="NAME", help="Queue to submit to. [default: the tool's own]")
 @click.option("--priority", callback=_priority, help="1 (most urgent) to 10, or high, normal, low.", metavar="PRIORITY")
-@click.option("--delay", type=Duration(), help="Start no sooner than this from now.")
+@click.option("--delay", type=Duration(), help="Earliest start, counted from now.")
 @click.option("--idempotency-key", metavar="KEY", help="The same key in the same queue is the same job.")
-@click.option("--job-timeout", type=Duration(), help="What one attempt may take.")
-@click.option("--max-retries", type=int, metavar="N", help="Attempts after the first.")
-@click.option("--expires", type=Duration(), help="Give up unless started within this.")
-@click.option("--result-ttl", type=Duration(), help="Keep its record so long after it ended.")
-@click.option("--session-id", metavar="TEXT", help="Yours to find related jobs by.")
-@click.option("--tag", "tags", multiple=True, metavar="TEXT", help="The same; repeatable.")
+@click.option("--job-timeout", type=Duration(), help="Maximum time of one attempt.")
+@click.option("--max-retries", type=int, metavar="N", help="Number of attempts after the first.")
+@click.option("--expires", type=Duration(), help="Give up if the job has not started by then.")
+@click.option("--result-ttl", type=Duration(), help="How long to keep the record after the job has ended.")
+@click.option("--session-id", metavar="TEXT", help="A label of your own for grouping related jobs.")
+@click.option("--tag", "tags", multiple=True, metavar="TEXT", help="Another such label; repeatable.")
 @tools_option
 @json_option
 @with_client
@@ -56,13 +56,13 @@ async def submit(
     job_timeout: float | None,
     **options: Any,
 ) -> None:
-    """Hand a call of TOOL to the workers, and print the job's id.
+    """Submit a call of TOOL and print the job's id.
 
-    A value is taken as JSON if it reads as JSON, otherwise as text. With --tools, the tool's own types decide, and
-    its name and arguments are checked before anything is sent.
+    A value that is valid JSON is taken as JSON, any other as text. With --tools, the tool's own types decide, and its
+    name and arguments are checked before anything is sent.
     """
     if timeout is not None and not wait:
-        raise click.UsageError("--timeout is how long to --wait; what one attempt may take is --job-timeout")
+        raise click.UsageError("--timeout requires --wait; to limit one attempt, use --job-timeout")
     job = await _submit(client, tool, arguments, modules, {**options, "timeout": job_timeout})
     if not wait:
         show_json({"id": job.id}) if as_json else show_text(job.id)
@@ -75,9 +75,9 @@ async def submit(
 async def _submit(
     client: Client, name: str, pairs: tuple[str, ...], modules: tuple[str, ...], options: dict[str, Any]
 ) -> Job[Any]:
-    said = {option: value for option, value in options.items() if value not in (None, ())}
+    given = {option: value for option, value in options.items() if value not in (None, ())}
     if not modules:
-        return await client.submit(name, parse_key_values(None, pairs), **said)
+        return await client.submit(name, parse_key_values(None, pairs), **given)
     tool = load_tools(modules).tool(name)
-    job = await client.submit(tool.target, parse_key_values(tool, pairs), **said)
-    return client.job(job.id)  # its result as plain data: it is only printed
+    job = await client.submit(tool.target, parse_key_values(tool, pairs), **given)
+    return client.job(job.id)  # its result as plain data, since it is only printed

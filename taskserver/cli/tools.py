@@ -1,4 +1,4 @@
-"""``taskserver tools``: describe tools to people and agents."""
+"""``taskserver tools``: list tools, for people and for agents."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from taskserver.tools import FORMATS, Tool, describe
 
 @click.group(cls=SuggestingGroup)
 def tools() -> None:
-    """Describe the tools of your modules, also for agents."""
+    """List the tools of your modules, for people or for agents."""
 
 
 @tools.command("list")
 @tools_option
-@click.option("--format", "format_", type=click.Choice(FORMATS), help="As JSON in the form of an agents' framework.")
+@click.option("--format", "format_", type=click.Choice(FORMATS), help="Print JSON in the format of an agent framework.")
 @json_option
 def list_(modules: tuple[str, ...], format_: str | None, as_json: bool) -> None:
-    """The tools by name, with their arguments and what they do."""
+    """List tools with their arguments and descriptions."""
     found = sorted(load_tools(modules).tools.values(), key=lambda tool: tool.name)
     if format_ or as_json:
         show_json([describe(tool, format_ or FORMATS[0]) for tool in found])
         return
-    columns = [Column("TOOL"), Column("ARGUMENTS", gives=True), Column("DESCRIPTION", gives=True)]
+    columns = [Column("TOOL"), Column("ARGUMENTS", shrinks=True), Column("DESCRIPTION", shrinks=True)]
     show_table(columns, ((tool.name, _arguments(tool), tool.description) for tool in found), "no tools, only consumers")
 
 

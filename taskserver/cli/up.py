@@ -67,8 +67,8 @@ def ps(config_file: str | None, as_json: bool) -> None:
         Column("READY", right=True),
         Column("SINCE"),
         Column("PID", right=True),
-        Column("QUEUES", gives=True),
-        Column("FILE", gives=True),
+        Column("QUEUES", shrinks=True),
+        Column("FILE", shrinks=True),
     ]
     show_table(columns, [row for state in states for row in _rows(state)], "nothing is up")
 

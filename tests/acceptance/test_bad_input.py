@@ -104,7 +104,7 @@ def test_no_permission_on_the_data_folder(cli: Cli, folder: str) -> None:
             *(("up", "--config-file", file, *more) for more in BRINGING),
         ):
             done = powerless(cli, *command)
-            refused(done, f"in '{cli.folder}/home" if folder == "." and command[0] == "up" else f"'{cli.folder}/home'")
+            refused(done, f"'{cli.folder}/home" if folder == "." and command[0] == "up" else f"'{cli.folder}/home'")
             assert "set TASKSERVER_HOME to a writable folder" in done.err
             assert done.err.count("\n") == 1
     finally:

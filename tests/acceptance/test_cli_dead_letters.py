@@ -166,7 +166,7 @@ def test_purge_counts_first_and_deletes_what_matches(cli: Cli, letters: None) ->
 def test_job_retry_runs_a_job_again_however_it_ended(cli: Cli, state: State) -> None:
     ended_id = asyncio.run(ended(cli.env["TASKSERVER_BROKER_URL"], state))
     assert cli.state(ended_id)["state"] == state
-    assert cli.ok("job", "retry", ended_id).out == f"job {ended_id} is queued again\n"
+    assert cli.ok("job", "retry", ended_id).out == f"job {ended_id} queued again\n"
     found = cli.state(ended_id)
     assert (found["state"], found["attempt"], found["error"], found["ended_at"]) == ("queued", 0, None, None)
     assert found["history"][-1]["event"] == "requeue"

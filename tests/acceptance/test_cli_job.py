@@ -56,7 +56,7 @@ def test_result_waits_only_as_long_as_it_is_told(cli: Cli) -> None:
 
 def test_the_result_of_a_cancelled_job(cli: Cli) -> None:
     job_id = cli.submit("add", "a=1")
-    assert cli.ok("job", "cancel", job_id).out == f"job {job_id} is cancelled\n"
+    assert cli.ok("job", "cancel", job_id).out == f"job {job_id} cancelled\n"
     done = cli.run("job", "result", job_id, "--json")
     assert (done.code, done.json["state"]) == (1, "cancelled")
     assert "was cancelled" in done.err
@@ -87,7 +87,7 @@ def test_cancel_of_a_job_that_has_ended_is_refused(cli: Cli) -> None:
     cli.ok("job", "result", job_id)
     done = cli.run("job", "cancel", job_id)
     assert done.code == 1
-    assert "has ended already: it is succeeded" in done.err
+    assert "has already ended: it is succeeded" in done.err
 
 
 def test_retry_runs_an_ended_job_again(cli: Cli) -> None:
@@ -96,7 +96,7 @@ def test_retry_runs_an_ended_job_again(cli: Cli) -> None:
     assert done.code == 1
     assert "is queued: only a job that has ended" in done.err
     cli.ok("job", "cancel", job_id)
-    assert cli.ok("job", "retry", job_id).out == f"job {job_id} is queued again\n"
+    assert cli.ok("job", "retry", job_id).out == f"job {job_id} queued again\n"
     cli.worker()
     assert cli.ok("job", "result", job_id).out == "2\n"
 
@@ -118,7 +118,7 @@ def test_list_is_newest_first_and_filters(cli: Cli) -> None:
 
 
 def test_list_as_a_table(cli: Cli) -> None:
-    assert cli.ok("job", "list").err == "no such jobs\n"
+    assert cli.ok("job", "list").err == "no matching jobs\n"
     job_id = cli.submit("add", "a=1")
     head, row = cli.ok("job", "list").out.splitlines()
     assert head.split()[:3] == ["JOB", "TOOL", "STATE"]

@@ -35,9 +35,9 @@ def test_a_group_alone_prints_its_help_on_stderr(cli: Cli, group: tuple[str, ...
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (("wroker",), "no command 'wroker' here; did you mean 'worker'?"),
-        (("job", "staus"), "no command 'staus' here; did you mean 'status'?"),
-        (("worker", "strat"), "no command 'strat' here; did you mean 'start'?"),
+        (("wroker",), "no command 'wroker'; did you mean 'worker'?"),
+        (("job", "staus"), "no command 'staus'; did you mean 'status'?"),
+        (("worker", "strat"), "no command 'strat'; did you mean 'start'?"),
         (("submit",), "Missing argument 'TOOL'"),
         (("submit", "add", "--dealy", "3"), "No such option"),
         (("submit", "add", "--delay", "soon"), "'soon' is not a duration"),

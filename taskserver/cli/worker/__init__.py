@@ -1,1 +1,1 @@
-"""``taskserver worker``: start workers, and look after those that run."""
+"""``taskserver worker``: start workers, list them, stop, restart and scale them."""

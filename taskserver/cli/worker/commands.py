@@ -36,7 +36,7 @@ async def stop(inspector: Inspector, *, names: tuple[str, ...], **options: Any) 
     """
     _require_choice(names, options)
     stopped = await inspector.stop_workers(*names, **options, waiting=_waiting("to stop"))
-    show_text(f"{count(len(stopped), 'worker')} {'stopped' if options['wait'] else 'told to stop'}")
+    show_text(f"{count(len(stopped), 'worker')} {'stopped' if options['wait'] else 'asked to stop'}")
 
 
 @click.command()
@@ -54,7 +54,7 @@ async def restart(inspector: Inspector, *, names: tuple[str, ...], **options: An
     """
     _require_choice(names, options)
     replaced = await inspector.restart_workers(*names, **options, waiting=_waiting("to be replaced"))
-    show_text(f"{count(len(replaced), 'worker')} {'replaced' if options['wait'] else 'told to restart'}")
+    show_text(f"{count(len(replaced), 'worker')} {'replaced' if options['wait'] else 'asked to restart'}")
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""The commands of ``taskserver worker``, and which of them is meant when none is named."""
+"""The commands of ``taskserver worker``; ``start`` is the default."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from taskserver.cli.worker.status import status
 
 @click.group(cls=DefaultGroup, default="start")
 def worker() -> None:
-    """Run the tools of your modules for whoever submits jobs.
+    """Run the tools of your modules.
 
-    SIGTERM or Ctrl-C stops it: it takes no more jobs, lets those that run go on for the grace period, and hands the
-    rest to other workers. A second one does not wait.
+    SIGTERM or Ctrl-C stops the worker: it takes no more jobs, gives running jobs the grace period, and hands the rest
+    to other workers. A second signal skips the grace period.
     """
 
 

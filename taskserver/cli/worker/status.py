@@ -1,4 +1,4 @@
-"""``taskserver worker status``: every worker on every machine, from the broker."""
+"""``taskserver worker status``: all live workers, as the broker knows them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ WATCH_SECONDS = 1.0
 JOBS_SHOWN = 3
 
 COLUMNS = (
-    Column("WORKER", gives=True),
+    Column("WORKER", shrinks=True),
     Column("SERVER"),
-    Column("HOST", gives=True),
+    Column("HOST", shrinks=True),
     Column("PID", right=True),
     Column("VERSION"),
-    Column("QUEUES", gives=True),
-    Column("TOOLS", gives=True),
+    Column("QUEUES", shrinks=True),
+    Column("TOOLS", shrinks=True),
     Column("SLOTS", right=True),
     Column("MEMORY", right=True),
     Column("HEARTBEAT", right=True),
     Column("UP", right=True),
-    Column("RUNNING", gives=True),
+    Column("RUNNING", shrinks=True),
 )
 
 
@@ -38,15 +38,14 @@ COLUMNS = (
 @names_argument
 @host_and_queue
 @json_option
-@click.option("--watch", is_flag=True, help="Show it again every second, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Refresh every second, until Ctrl-C.")
 @with_inspector
 async def status(
     inspector: Inspector, *, names: tuple[str, ...], host: str | None, queue: str | None, as_json: bool, watch: bool
 ) -> None:
-    """Every worker on every machine.
+    """List the live workers of all machines.
 
-    Its slots, jobs, memory and last heartbeat, as the broker knows them. NAME is a task server, a supervisor
-    or a single worker.
+    Shows slots, running jobs, memory and last heartbeat. NAME is a task server, a supervisor or a single worker.
     """
     while True:
         found = await inspector.workers(*names, host=host, queue=queue)
