@@ -213,7 +213,7 @@ class Link:
         while chunk := await reader.read(CHUNK):
             if self._proxy.delay:
                 await asyncio.sleep(self._proxy.delay)
-            # What a subscriber hears are news, which belong to no request.
+            # What a subscriber receives are notifications, which belong to no request.
             values, rest = ([rest + chunk], b"") if self._subscribed else split(rest + chunk)
             for value in values:
                 await pass_on(value)

@@ -85,18 +85,18 @@ class Ends:
     """Counts how often each job is told to have ended."""
 
     def __init__(self, queue: Queue) -> None:
-        self._news = queue.redis.pubsub()
+        self._notifications = queue.redis.pubsub()
         self._pattern = queue.broker.keys("default").done("*")
         self.counts: Counter[str] = Counter()
 
     async def listen(self) -> None:
-        await self._news.psubscribe(self._pattern)
-        async for message in self._news.listen():
+        await self._notifications.psubscribe(self._pattern)
+        async for message in self._notifications.listen():
             if message["type"] == "pmessage":
                 self.counts.update(key for key, _ in notifications.ended_jobs(message["data"]))
 
     async def close(self) -> None:
-        await self._news.aclose()
+        await self._notifications.aclose()
 
 
 async def test_every_job_ends_once(broker: Broker, client: Client, hasty: None, eventually: Eventually) -> None:

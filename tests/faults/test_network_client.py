@@ -218,7 +218,7 @@ async def requeue_dead(at: Place) -> tuple[Question, Right]:
     return lambda: admin.requeue(at.far, at.queue, keys), right
 
 
-async def bury_dead(at: Place) -> tuple[Question, Right]:
+async def delete_dead(at: Place) -> tuple[Question, Right]:
     keys = [await at.dead(), await at.dead()]
 
     async def right(count: Any) -> bool:
@@ -236,7 +236,7 @@ def _equals(wanted: Any, of: Callable[[Any], Any] = lambda answer: answer) -> Ri
 
 CALLS = [
     submit, submit_many, send, status, result, events, cancel, cancel_running, run_again, pause, resume, purge,
-    list_queues, list_jobs, list_dead, requeue_dead, bury_dead, examine,
+    list_queues, list_jobs, list_dead, requeue_dead, delete_dead, examine,
 ]  # fmt: skip
 every_call = pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
 

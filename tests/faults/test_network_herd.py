@@ -78,7 +78,7 @@ async def test_two_hundred_lose_the_broker_together(
 
     await eventually(some_seconds_are_over)
     seconds = proxy.attempts[-1] - proxy.attempts[0]
-    # A client tries for its news and for its jobs, each about once a second; a worker has more loops, and a heart.
+    # A client tries for its notifications and its jobs, each about once a second; a worker has more loops.
     assert len(proxy.attempts) < seconds * (CLIENTS * 4 + WORKERS * 12)
 
     proxy.rejecting = False

@@ -142,7 +142,7 @@ async def scheduler_expires(site: Site) -> None:
     await admin.resume(site.broker, site.queue)
 
 
-async def sweeper_reclaims(site: Site) -> None:
+async def reclaimer_takes_back(site: Site) -> None:
     await admin.pause(site.broker, site.queue)
     job = await site.client.submit(site.quick, {"word": "lost"})
     await site.broker.client(site.broker.url).hdel(site.broker.keys(site.queue).meta, "paused")  # nobody hears of it
@@ -151,12 +151,12 @@ async def sweeper_reclaims(site: Site) -> None:
     assert site.runs == [("lost", 1 + len(claimed.jobs))]
 
 
-async def janitor_mends(site: Site) -> None:
+async def janitor_repairs(site: Site) -> None:
     keys, client = site.broker.keys(site.queue), site.broker.client(site.broker.url)
-    job = await site.client.submit(site.quick, {"word": "mended"}, delay=3600)
+    job = await site.client.submit(site.quick, {"word": "repaired"}, delay=3600)
     await client.hset(keys.job(job.id.rpartition("-")[2]), "due", 1)
     await client.delete(keys.delayed)
-    assert await job.result(timeout=PATIENCE) == "mended"
+    assert await job.result(timeout=PATIENCE) == "repaired"
 
 
 async def control_hears(site: Site) -> None:
@@ -169,17 +169,17 @@ async def control_hears(site: Site) -> None:
     await site.eventually(cancelled)
 
 
-async def heart_renews(site: Site) -> None:
+async def heartbeat_renews(site: Site) -> None:
     """For longer than a lease: somebody would take the job otherwise."""
     job = await site.client.submit(site.long)
     await site.begun.wait()
-    await heart_beats(site, 6)
+    await heartbeats(site, 6)
     site.end.set()
     await job.result(timeout=PATIENCE)
     assert site.runs == [("long", 1)]
 
 
-async def heart_beats(site: Site, times: int) -> None:
+async def heartbeats(site: Site, times: int) -> None:
     """So often: thrice per lease."""
     beats = site.proxy.plan(Fault(script("renew").sha, how=How.NOTHING, times=times))
 
@@ -204,10 +204,10 @@ LOOPS = [
     Loop(script("report").sha, settler_reports),
     Loop(script("promote").sha, scheduler_promotes),
     Loop(script("expire").sha, scheduler_expires),
-    Loop(script("reclaim").sha, sweeper_reclaims, lease=1.0),
-    Loop(script("repair_jobs").sha, janitor_mends),
+    Loop(script("reclaim").sha, reclaimer_takes_back, lease=1.0),
+    Loop(script("repair_jobs").sha, janitor_repairs),
     Loop("SUBSCRIBE", control_hears, lease=3600),
-    Loop(script("renew").sha, heart_renews, lease=1.5),
+    Loop(script("renew").sha, heartbeat_renews, lease=1.5),
 ]
 
 
@@ -240,7 +240,7 @@ async def test_a_heartbeat_that_is_lost_costs_no_lease(proxy: Proxy, site: MakeS
     await at.begun.wait()
     lost = at.proxy.plan(Fault(script("renew").sha, request=0, how=How.HOLE))
     await lost.happened.wait()
-    await heart_beats(at, 5)
+    await heartbeats(at, 5)
     at.end.set()
     await job.result(timeout=PATIENCE)
     assert at.runs == [("long", 1)]

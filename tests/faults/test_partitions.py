@@ -94,7 +94,7 @@ async def test_while_a_master_is_away_jobs_at_the_others_keep_their_leases(binar
     async def hold(ctx: Context) -> str:
         begun.set()
         await end.wait()
-        return f"attempt {ctx.attempt} " * 100  # too long for news: it must be read
+        return f"attempt {ctx.attempt} " * 100  # too long for a notification: it must be read
 
     with cluster(binary, "--cluster-require-full-coverage", "no") as nodes:
         where = await spread(nodes)

@@ -179,7 +179,7 @@ class Connections(NamedTuple):
 
 
 async def connections_while_awaiting(place: Place, client: Client, jobs: int) -> Connections:
-    """Await so many jobs at once; halfway the connection that hears their news is cut."""
+    """Await so many jobs at once; halfway the connection for their notifications is cut."""
     await place.redis.hset(place.keys.meta, "paused", "1")
     handles = await client.submit_many([("noop", {"number": number}) for number in range(jobs)])
     results = [asyncio.create_task(job.result(timeout=300)) for job in handles]

@@ -127,7 +127,7 @@ async def test_what_is_kept_of_a_job_is_made_anew(queue: Queue, name: str) -> No
     assert [event.text for event in await job_queries.events(queue.broker, QUEUE, job.key)] == ["words"]
 
 
-async def test_a_lost_job_whose_history_was_overwritten_does_not_hold_the_sweeper_up(queue: Queue) -> None:
+async def test_a_lost_job_whose_history_was_overwritten_does_not_hold_the_reclaimer_up(queue: Queue) -> None:
     broken, sound = await queue.running(), await queue.running()
     await queue.redis.set(queue.keys.history(broken.key), "x")
     assert set(await queue.reclaim()) == {broken.key, sound.key}
@@ -231,7 +231,7 @@ async def test_a_missing_group_loses_no_job(queue: Queue) -> None:
     assert [job.key for job in await queue.claim()] == [key]
 
 
-async def test_the_janitor_raises_where_a_group_is_missing_and_mends_once_it_is_there(queue: Queue) -> None:
+async def test_the_janitor_raises_where_a_group_is_missing_and_repairs_once_it_is_there(queue: Queue) -> None:
     key = await queue.submit()
     await queue.redis.xgroup_destroy(queue.keys.lane("normal"), GROUP)
     assert await walk(queue) == []

@@ -1,4 +1,4 @@
-"""Awaited results arrive although news are lost, connections break, or something unforeseen happens."""
+"""Awaited results arrive although notifications are lost, connections break, or something unforeseen happens."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -45,7 +45,7 @@ async def test_a_lost_notification_costs_a_second(client: Client, broker: Broker
     assert await waiting == 42
 
 
-async def test_nor_more_while_news_of_other_jobs_keep_coming(
+async def test_nor_more_while_notifications_of_other_jobs_keep_coming(
     client: Client, broker: Broker, eventually: Eventually
 ) -> None:
     async def wait_for_another() -> None:
@@ -185,7 +185,7 @@ async def test_closing_lets_submits_on_their_way_arrive(one_broker_url: str, bro
     assert await broker.client(broker.url).xlen(broker.keys("default").lane("normal")) == 10
 
 
-async def test_late_news_of_an_earlier_end_are_not_the_next_one(
+async def test_a_late_notification_of_an_earlier_end_is_not_the_next_one(
     client: Client, broker: Broker, eventually: Eventually
 ) -> None:
     job = await client.submit(answer)

@@ -15,7 +15,7 @@ def test_ended_states_are_terminal() -> None:
 
 
 def test_only_a_person_brings_an_ended_job_back() -> None:
-    """Mending leaves a dead letter dead, and lists it."""
+    """A repair leaves a dead letter dead, and lists it."""
     assert {name for name, row in TRANSITIONS.items() if row.sources & ENDED} == {"requeue", "repair_jobs"}
     assert TRANSITIONS["requeue"].sources == ENDED
 

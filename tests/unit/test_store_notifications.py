@@ -1,4 +1,4 @@
-"""News that nobody of us has said tell nothing wrong, and stop nobody who listens."""
+"""Forged notifications report nothing wrong and stop no listener."""
 
 import pytest
 
