@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from taskserver.config.document import Path as Place
+from taskserver.config.document import Path as KeyPath
 from taskserver.config.file import Config
 from taskserver.config.problems import NO_TOOLS, invalid
 from taskserver.config.resources import BrokerResource, TaskServer, ToolSource
@@ -62,27 +62,18 @@ def plan_server(
         ConfigFileInvalid: if there are no tools, or the broker's URL is not valid.
     """
     if server.metrics_port and not (alone and server.replicas == 1):
-        place = ("task_server", config.task_servers.index(server), "metrics_port")
-        raise config.error_at(place, "replicas on one machine cannot share a port: use 0 to give each its own")
+        key = ("task_server", config.task_servers.index(server), "metrics_port")
+        raise config.error_at(key, "replicas on one machine cannot share a port: use 0 to give each its own")
     broker = config.broker_of(server)
     url = url_of(config, broker)
     home = None if url else home_of(config, broker)
-    environment = dict(server.env)
-    if broker is not None:  # what tools submit goes there too; an empty variable means no URL
-        environment |= {variable("broker_url"): url or ""}
-        if home is not None:
-            environment[HOME_VARIABLE] = str(home)
-        if broker.durability is not None:
-            environment[variable("durability")] = str(broker.durability)
-    if "max_message_bytes" in server.overrides:  # it holds for what tools submit, too
-        environment[variable("max_message_bytes")] = str(server.max_message_bytes)
     targets = _targets(config, server)
     assignment = Assignment(
         modules=_modules(config, server, modules),
         worker=_worker(server),
         task_server=server.name,
         broker_url=url if broker is not None else None,
-        environment=environment,
+        environment=_environment(server, broker, url, home),
     )
     assignment = assignment.with_settings(dict(settings()) | server.overrides)
     if targets and assignment.metrics_port is None:
@@ -152,6 +143,22 @@ def check_brokers(config: Config) -> None:
         url_of(config, broker)
 
 
+def _environment(
+    server: TaskServer, broker: BrokerResource | None, url: str | None, home: Path | None
+) -> dict[str, str]:
+    """Variables for the replicas, so that what their tools submit goes to the same broker by the same rules."""
+    variables = dict(server.env)
+    if broker is not None:
+        variables[variable("broker_url")] = url or ""  # an empty variable means no URL
+        if home is not None:
+            variables[HOME_VARIABLE] = str(home)
+        if broker.durability is not None:
+            variables[variable("durability")] = str(broker.durability)
+    if "max_message_bytes" in server.overrides:
+        variables[variable("max_message_bytes")] = str(server.max_message_bytes)
+    return variables
+
+
 def _targets(config: Config, server: TaskServer) -> str:
     if server.metrics_targets:
         return str(config.folder / Path(server.metrics_targets).expanduser())
@@ -180,8 +187,8 @@ def _modules(config: Config, server: TaskServer, default: tuple[str, ...]) -> tu
     return default
 
 
-def _without_tools(config: Config, place: Place) -> ConfigFileInvalid:
-    return invalid(config.file, [Problem(config.line_of(place) or 1, f"{config.name_of(place)}.tools", NO_TOOLS)])
+def _without_tools(config: Config, key: KeyPath) -> ConfigFileInvalid:
+    return invalid(config.file, [Problem(config.line_of(key) or 1, f"{config.name_of(key)}.tools", NO_TOOLS)])
 
 
 def _source(config: Config, tool: ToolSource) -> str:
