@@ -20,17 +20,17 @@ REPEAT_SECONDS = 2.0
 """After this a command is sent again: it may have been lost."""
 
 Waiting = Callable[[int], object]
-"""Called with the number of workers that have not changed yet, whenever that number changes."""
+"""Called with the number of workers that still have to change, whenever that number changes."""
 
 
 class Change(NamedTuple):
     """A change of some workers.
 
     Attributes:
-        workers: Those that it begins with.
-        commands: What they are told.
-        remaining: Of the workers that are there now, how many changes are still to come.
-        what: What they are told to do, such as ``to stop``.
+        workers: The workers that it concerns.
+        commands: The commands that cause it.
+        remaining: Given the live workers, how many still have to change.
+        what: What the workers do, such as ``to stop``; for messages.
     """
 
     workers: Sequence[WorkerInfo]
@@ -40,7 +40,7 @@ class Change(NamedTuple):
 
 
 def departure(action: Action, workers: Sequence[WorkerInfo], names: Sequence[str], what: str) -> Change:
-    """The change after which none of the workers is there any more.
+    """The change after which all of these workers are gone.
 
     There is one command for each supervisor, and for each worker that is named itself or has no supervisor.
     """
@@ -51,7 +51,7 @@ def departure(action: Action, workers: Sequence[WorkerInfo], names: Sequence[str
 
 
 def scaling(replicas: int, supervisor: str, workers: Sequence[WorkerInfo]) -> Change:
-    """The change after which a supervisor keeps so many replicas."""
+    """The change after which a supervisor keeps this number of replicas."""
     command = FleetCommand(id=secrets.token_hex(8), action=Action.SCALE, whom=supervisor, replicas=replicas)
 
     def remaining(there: Sequence[WorkerInfo]) -> int:
@@ -68,7 +68,7 @@ async def send(broker: Broker, change: Change) -> None:
 
 
 async def carry_out(broker: Broker, change: Change, timeout: float, waiting: Waiting | None) -> None:
-    """Send the commands until nothing remains to be done.
+    """Send the commands until no worker has to change any more.
 
     Raises:
         WorkersUnchanged: if that takes longer than ``timeout`` seconds.

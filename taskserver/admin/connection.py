@@ -1,4 +1,4 @@
-"""How an inspector gets to its broker."""
+"""Connecting an inspector to its broker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from taskserver.store.broker.opening import open_broker
 
 
 class Connection:
-    """A broker that is opened on first use, and closed in the end; see ``Inspector`` for the arguments."""
+    """Opens a broker on first use; see ``Inspector`` for the arguments."""
 
     def __init__(self, url: str | None = None, *, signing_keys: str | None = None) -> None:
         self._url = url
@@ -41,7 +41,7 @@ class Connection:
         await self._broker()
 
     async def check(self) -> None:
-        """Make sure that the broker answers, lets us in and holds keys that this version knows; asks once.
+        """Make sure that the broker answers, accepts the login and holds keys that this version knows; tries once.
 
         Raises:
             BrokerUnavailable, BrokerDenied, BrokerUnsuitable: if not.

@@ -18,12 +18,12 @@ from taskserver.store.queries.search import JobFilter, count_dead, dead_letters
 
 
 class Cause(NamedTuple):
-    """What dead letters have died of.
+    """A cause of dead letters.
 
     Attributes:
         tool: Their tool.
         error: Type of their error; empty if none was recorded.
-        number: How many there are.
+        number: How many died of it.
         newest: The one that died last.
     """
 
@@ -34,12 +34,12 @@ class Cause(NamedTuple):
 
 
 class Requeued(NamedTuple):
-    """What came of running jobs again.
+    """The outcome of running jobs again.
 
     Attributes:
         queued: Jobs that are queued now.
-        unsigned: Jobs that were left alone, since they are not signed with a key that is known here.
-        refused: Jobs that were left alone since they are gone, have not ended, or their message was not kept.
+        unsigned: Jobs that were skipped, since they are not signed with a known key.
+        refused: Jobs that were skipped, since they are gone, have not ended, or their message was not kept.
     """
 
     queued: int
@@ -48,15 +48,15 @@ class Requeued(NamedTuple):
 
 
 class DeadLetterInspector(JobInspector):
-    """What can be asked of dead letters and done to them."""
+    """Methods about dead letters."""
 
     async def dead_letters(
         self, *, queue: str | None = None, tool: str | None = None, error: str | None = None, limit: int | None = None
     ) -> AsyncIterator[JobStatus]:
         """Yield the dead letters that match every filter, queue by queue, newest first.
 
-        They are read page by page, so any number can be exported. Those that stay come once each, also while others
-        die or are deleted.
+        They are read page by page, so any number can be exported. Each is yielded once, even if others die or are
+        deleted meanwhile.
 
         Args:
             queue: Only of this queue.
@@ -119,7 +119,7 @@ class DeadLetterInspector(JobInspector):
         return Requeued(queued, unsigned, replies.total() - queued - unsigned)
 
     async def delete_dead_letters(self, job_ids: Iterable[str]) -> int:
-        """Delete dead letters for good, with everything that is kept of them; other jobs are left alone.
+        """Delete dead letters for good, with all their records; other jobs are skipped.
 
         Returns:
             How many were deleted.

@@ -15,14 +15,14 @@ Progress = Callable[[str, int, int], object]
 
 
 class HealthInspector(Connection):
-    """What can be asked about the broker as a whole, and mended."""
+    """Methods about the broker as a whole."""
 
     def __init__(self, url: str | None = None, *, signing_keys: str | None = None) -> None:
         super().__init__(url, signing_keys=signing_keys)
         self._readers: dict[tuple[str, ...], GaugeReader] = {}
 
     async def examine_broker(self) -> list[Finding]:
-        """Whether the servers are fit to keep jobs, and whether this version knows their keys; looks at no queue.
+        """Examine the servers and the schema of their keys, but no queue.
 
         Raises:
             BrokerUnavailable, BrokerDenied: if the broker cannot be asked.
@@ -32,10 +32,10 @@ class HealthInspector(Connection):
     async def examine(self, progress: Progress | None = None) -> list[Finding]:
         """Examine the servers, the list of queues and every key of every queue; nothing is changed.
 
-        If the keys are of another schema, the queues are not looked at: there it may mean something else.
+        The queues are skipped if their keys are of another schema, which this version cannot judge.
 
         Args:
-            progress: Called every now and then.
+            progress: Called after each step.
 
         Raises:
             BrokerUnavailable, BrokerDenied: if the broker cannot be asked.
@@ -44,12 +44,12 @@ class HealthInspector(Connection):
         return findings + (await self._examine_queues(progress) if _usable(findings) else [])
 
     async def repair(self, progress: Progress | None = None) -> list[Finding]:
-        """Repair what can be repaired, and examine everything again.
+        """Repair what can be repaired, then examine everything again.
 
         Nothing that a person may still want is deleted: it is set aside. Safe while workers run.
 
         Args:
-            progress: Called every now and then.
+            progress: Called after each step.
 
         Returns:
             As ``examine``; what was done comes first among the findings of the queues, with the level ``repaired``.
@@ -69,8 +69,8 @@ class HealthInspector(Connection):
     async def gauges(self, *queues: str) -> Gauges:
         """The figures of all queues and workers at this moment, read cheaply enough to be asked every few seconds.
 
-        From the first call on, workers are looked for in the background until the inspector is closed: they are as
-        of a few seconds ago.
+        The first call starts a search for workers in the background, which runs until the inspector is closed. So the
+        workers are those of a few seconds ago.
 
         Args:
             *queues: Only these; all if none is named.

@@ -1,4 +1,4 @@
-"""The inspector: everything that people and dashboards ask of a task server, or do to it."""
+"""The inspector: administration for people and dashboards."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from taskserver.admin.workers import WorkerInspector
 
 
 class Inspector(QueueInspector, DeadLetterInspector, WorkerInspector, HealthInspector):
-    """Looks at queues, jobs, dead letters and workers, and acts on them; the commands do all they do through it.
+    """Shows queues, jobs, dead letters and workers, and acts on them. The commands use it for all they do.
 
     ::
 
@@ -19,11 +19,11 @@ class Inspector(QueueInspector, DeadLetterInspector, WorkerInspector, HealthInsp
             await inspector.pause("mail")
 
     It connects on first use, and belongs to the event loop that it is used in. Every method raises ``BrokerError``
-    if the broker does not answer or refuses; what else it raises stands beside it.
+    if the broker does not answer or refuses; its docstring lists what else it raises.
 
     Args:
         url: The broker; else ``TASKSERVER_BROKER_URL``; else an embedded broker is found or started.
-        signing_keys: Where the keys are that sign messages of jobs that run again; else ``TASKSERVER_SIGNING_KEYS``.
+        signing_keys: Where the keys are that sign the messages of requeued jobs; else ``TASKSERVER_SIGNING_KEYS``.
 
     Raises:
         ConfigError: if a key is not valid.

@@ -1,4 +1,4 @@
-"""Jobs: found by what they are, looked at, cancelled and run again."""
+"""Jobs: found, shown, cancelled and run again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from taskserver.store.queries.search import JobFilter, newest_jobs
 
 
 class JobInspector(Connection):
-    """What can be asked of jobs and done to them."""
+    """Methods about jobs."""
 
     async def jobs(
         self,
@@ -49,7 +49,7 @@ class JobInspector(Connection):
         return await newest_jobs(broker, await partitions.expand(broker, *([queue] if queue else [])), wanted, limit)
 
     async def job(self, job_id: str) -> JobStatus:
-        """Everything that is known of one job now.
+        """The status of one job.
 
         Raises:
             ConfigError: if ``job_id`` does not have the form of an id.

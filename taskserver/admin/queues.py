@@ -14,7 +14,7 @@ from taskserver.store.queries.queues import QueueInfo
 
 
 class QueueInspector(Connection):
-    """What can be asked of queues and done to them."""
+    """Methods about queues."""
 
     async def queues(self, *, each_partition: bool = False) -> list[QueueInfo]:
         """Every queue with its figures, by name.
@@ -38,7 +38,7 @@ class QueueInspector(Connection):
         return await queues.combined_info(broker, name, await _partitions(broker, name))
 
     async def pause(self, queue: str) -> None:
-        """Let no worker take jobs from the queue until ``resume``; running jobs continue.
+        """Pause the queue: workers take no jobs from it until ``resume``; running jobs continue.
 
         Raises:
             ConfigError: if there is no such queue.
@@ -48,7 +48,7 @@ class QueueInspector(Connection):
             await admin.pause(broker, part)
 
     async def resume(self, queue: str) -> None:
-        """Let workers take jobs from the queue again, at once.
+        """Resume a paused queue; workers take jobs from it at once.
 
         Raises:
             ConfigError: if there is no such queue.
@@ -78,7 +78,7 @@ class QueueInspector(Connection):
         return len(await _partitions(await self._broker(), queue))
 
     async def set_partitions(self, queue: str, count: int) -> None:
-        """Let the queue grow to ``count`` partitions; a queue that does not exist yet is created with them.
+        """Grow the queue to ``count`` partitions; a queue that does not exist yet is created.
 
         Workers take jobs from new partitions within seconds, clients submit to them within a minute.
 
@@ -91,7 +91,7 @@ class QueueInspector(Connection):
         """Forget a queue that is empty and has been unused for 30 days. Workers do the same from time to time.
 
         Returns:
-            Whether it is forgotten; a queue with jobs, workers or recent use stays.
+            Whether it is forgotten; a queue with jobs, workers or recent use is not.
 
         Raises:
             ConfigError: if there is no such queue.
@@ -102,7 +102,7 @@ class QueueInspector(Connection):
 
 
 async def _partitions(broker: Broker, name: str) -> list[str]:
-    """The partitions of a queue that exists: to pause one that nobody uses would go unnoticed."""
+    """The partitions of an existing queue: a pause of one that does not exist would go unnoticed."""
     known = await partitions.by_queue(broker)
     if name not in known:
         raise ConfigError(f"no queue {name!r} at this broker{did_you_mean(name, known)}")

@@ -16,7 +16,7 @@ T = TypeVar("T")
 def _blocking(
     method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[SyncInspector, P], T]:
-    """The method of ``Inspector`` as one that waits until it is done; name, signature and docstring stay."""
+    """A method of ``Inspector`` that blocks until it is done; name, signature and docstring are the same."""
 
     @wraps(method)
     def call(self: SyncInspector, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -45,11 +45,11 @@ class SyncInspector:
         with SyncInspector() as inspector:
             print([queue.name for queue in inspector.queues()])
 
-    Functions that it is given, such as ``progress``, are called from its own thread.
+    Callbacks such as ``progress`` are called in its own thread.
 
     Args:
         url: The broker; else ``TASKSERVER_BROKER_URL``; else an embedded broker is found or started.
-        signing_keys: Where the keys are that sign messages of jobs that run again; see ``Inspector``.
+        signing_keys: Where the keys are that sign the messages of requeued jobs; see ``Inspector``.
     """
 
     def __init__(self, url: str | None = None, *, signing_keys: str | None = None) -> None:

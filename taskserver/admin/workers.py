@@ -12,7 +12,7 @@ from taskserver.errors import ConfigError
 from taskserver.store.queries.workers import WorkerInfo, list_workers
 
 TIMEOUT = 120.0
-"""Seconds to wait for workers to change, unless told otherwise."""
+"""Default for the seconds to wait until workers have changed."""
 
 
 class Scaled(NamedTuple):
@@ -24,11 +24,11 @@ class Scaled(NamedTuple):
 
 
 class WorkerInspector(Connection):
-    """What can be asked of workers, and what they can be told to do.
+    """Methods about workers.
 
-    Workers are chosen by ``names`` (of workers, supervisors or task servers), ``host`` and ``queue``; what is left open
-    matches all. Commands may be lost on their way, so they are repeated until the workers are seen to have changed.
-    With ``wait=False`` they are sent once. ``waiting`` is called with the number of workers that have not changed yet.
+    Workers are selected by ``names`` (of workers, supervisors or task servers), ``host`` and ``queue``; a filter that
+    is left out matches all. Commands may get lost, so they are repeated until the workers have changed. With
+    ``wait=False`` they are sent once.
     """
 
     async def workers(self, *names: str, host: str | None = None, queue: str | None = None) -> list[WorkerInfo]:
@@ -55,20 +55,20 @@ class WorkerInspector(Connection):
         """Drain workers and end them: they take no more jobs, and running jobs get the grace period.
 
         Args:
-            *names: Which.
-            host: Which.
-            queue: Which.
+            *names: Only workers of these names.
+            host: Only workers on this machine.
+            queue: Only workers that consume this queue.
             everyone: Stop all workers of the broker.
             now: Skip the grace period: running jobs go to other workers.
             wait: Whether to wait until they are gone.
             timeout: Seconds to wait at most.
-            waiting: Called with how many are still there.
+            waiting: Called with the number of workers that are still there.
 
         Returns:
             Names of the workers.
 
         Raises:
-            ConfigError: if neither ``everyone`` nor anything else says which workers.
+            ConfigError: if no filter is given, and not ``everyone``.
             WorkerNotFound: if a name is unknown, or no worker matches.
             WorkersUnchanged: if they are not gone in time.
         """
@@ -93,7 +93,7 @@ class WorkerInspector(Connection):
             As ``stop_workers``.
 
         Raises:
-            ConfigError: if one of them has no supervisor, or nothing says which workers.
+            ConfigError: if one of them has no supervisor, or no filter is given, and not ``everyone``.
             WorkerNotFound: if a name is unknown, or no worker matches.
             WorkersUnchanged: if they are not replaced in time.
         """
@@ -116,16 +116,16 @@ class WorkerInspector(Connection):
         """Change how many replicas a running supervisor keeps.
 
         Args:
-            replicas: How many.
+            replicas: The new number.
             name: The supervisor or its task server; may be left out if there is only one.
-            host: Which.
-            queue: Which.
+            host: Only a supervisor on this machine.
+            queue: Only a supervisor whose workers consume this queue.
             wait: Whether to wait until there are as many.
             timeout: Seconds to wait at most.
-            waiting: Called with how many are still to come or go.
+            waiting: Called with the number of workers that still have to start or stop.
 
         Raises:
-            ConfigError: if there cannot be so many, or not exactly one supervisor is meant.
+            ConfigError: if the number is not valid, or more than one supervisor matches.
             WorkerNotFound: if the name is unknown, or no worker matches.
             WorkersUnchanged: if there are not as many in time.
         """

@@ -66,8 +66,7 @@ async def list_(inspector: Inspector, *, group: bool, limit: int, as_json: bool,
 async def export(inspector: Inspector, *, output: str | None, **filters: Any) -> None:
     """Print dead letters as JSON lines.
 
-    Each line holds everything that is known of one letter. The letters stay where they are. FILE is written as a whole
-    or not at all.
+    Each line holds one letter with all its fields. The letters are kept. FILE is written as a whole or not at all.
     """
     total = await inspector.count_dead_letters(filters.get("queue"))
     done = 0

@@ -33,7 +33,7 @@ def job() -> None:
 @json_option
 @with_inspector
 async def status(inspector: Inspector, *, job_id: str, as_json: bool) -> None:
-    """Show everything that is known of a job."""
+    """Show a job's status, errors and history."""
     found = await inspector.job(job_id)
     show_json(job_data(found)) if as_json else show_job(found)
 

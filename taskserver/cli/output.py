@@ -19,7 +19,7 @@ WriteLine = Callable[[str], object]
 def line_writer(file: str | None) -> Iterator[WriteLine]:
     """A function that writes one line to ``file``, or to stdout if that is None or ``-``.
 
-    The file appears under its name when the block ends well; before, and otherwise, what was there stays.
+    The file replaces an older one when the block ends without an error, and only then.
 
     Raises:
         ConfigError: if the file cannot be written.

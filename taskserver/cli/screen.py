@@ -1,6 +1,6 @@
 """The only place that prints: data on stdout as JSON, table, card or text; everything else on stderr.
 
-Whatever is printed for people is made harmless here first (``observability/printable.py``). Colours and the width
+Everything printed for people is first made harmless (``observability/printable.py``). Colours and the width
 of the window matter only on a terminal: into a pipe everything goes in full and plain.
 """
 
@@ -83,7 +83,7 @@ def show_table(columns: Sequence[Column], rows: Iterable[Sequence[object]], empt
 
 
 def show_card(lines: Iterable[tuple[str, object]]) -> None:
-    """Print what is known of one thing on stdout: a label and a value of any number of lines each; None is left out."""
+    """Print labels and values of one thing on stdout; values may have several lines, and None is left out."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
