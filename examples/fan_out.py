@@ -1,4 +1,4 @@
-"""Thousands of jobs through one client: submitted together, awaited as they come."""
+"""Thousands of jobs through one client: submitted together, awaited as they end."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""An agent hands a tool call to a worker. Here the worker lives in the same program; usually it is a process:
+"""An agent submits a tool call to a worker. Here the worker runs in the same program; usually it is a process:
 
 taskserver worker --tools examples.first_program
 """

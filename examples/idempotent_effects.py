@@ -1,4 +1,4 @@
-"""What must not happen twice: the submit has a key, and so has the effect."""
+"""Effects that must not happen twice: the submit has a key, and so does the effect."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from taskserver import Client, Context, tool
 from taskserver.testing import running_worker
 
 ledger: dict[str, int] = {}
-"""Stands for a payment service that takes an idempotency key, as such services do."""
+"""In place of a payment service that accepts an idempotency key."""
 
 
 @tool(max_retries=2, retry_delay=0.05)

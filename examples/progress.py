@@ -1,4 +1,4 @@
-"""Follow a long tool live, lose the connection in the middle, and go on behind what was seen."""
+"""Follow a long tool live, lose the connection in between, and continue after the last event seen."""
 
 import asyncio
 

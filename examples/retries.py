@@ -1,4 +1,4 @@
-"""A tool that fails at first succeeds by itself; one that always fails is a dead letter, and is run again by hand."""
+"""A tool that fails at first succeeds by itself; one that always fails becomes a dead letter, and can be retried."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Signed messages and secret arguments: a worker with a key runs nothing that somebody else has written."""
+"""Signed messages and secret arguments: a worker with a key runs only messages that were signed with it."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ async def unlock(door: str, code: SecretStr) -> str:
 
 
 async def main() -> None:
-    os.environ["AGENT_KEY"] = secrets.token_hex(32)  # as a file or variable of your deployment would hold it
+    os.environ["AGENT_KEY"] = secrets.token_hex(32)  # usually in a file or variable of your deployment
     keys = "env:AGENT_KEY"  # a reference; or in the environment: TASKSERVER_SIGNING_KEYS=env:AGENT_KEY
 
     worker = running_worker(unlock, signing_keys=keys, keep_messages=True)

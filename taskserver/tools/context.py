@@ -61,7 +61,7 @@ class Context:
         tags: As given at submit.
         cancelled: True once the job was cancelled or timed out, the lease was lost, or the worker has to stop.
             Async tools are also interrupted; a tool in a thread has to check this attribute.
-        outlived: For the worker: ends when a thread ends that went on behind a cancelled attempt; else None.
+        outlived: For the worker: completes when a thread that outlived its cancelled attempt has ended; or None.
     """
 
     __slots__ = (

@@ -1,4 +1,4 @@
-"""Whatever a test here does, it leaves nothing in the broker that would stay for ever."""
+"""No test here may leave anything in the broker for ever."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.leaks import leaked
 
 @pytest.fixture(autouse=True)
 def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fails a test after which a key without a time to live is left that should have one."""
+    """Fails a test that leaves a key without the time to live that it should have."""
     url = request.getfixturevalue("broker_url") if "broker_url" in request.fixturenames else None
     yield
     if url is not None:

@@ -28,12 +28,12 @@ async def test_an_async_tool_is_interrupted(client: Client, run_worker: RunWorke
     async with run_worker(wait):
         job = await client.submit(wait)
         await begun.wait()
-        assert await job.cancel() is State.RUNNING  # its worker is told
+        assert await job.cancel() is State.RUNNING  # its worker was asked to stop it
         with pytest.raises(JobCancelled):
             await job.result(timeout=60)
 
 
-async def test_a_tool_in_a_thread_looks_for_it(client: Client, run_worker: RunWorker) -> None:
+async def test_a_tool_in_a_thread_checks_for_it(client: Client, run_worker: RunWorker) -> None:
     begun, ended, tick = asyncio.Event(), threading.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 

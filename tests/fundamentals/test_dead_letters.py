@@ -1,4 +1,4 @@
-"""When its attempts are used up a job is a dead letter: kept with its error, its history and its arguments."""
+"""A job whose attempts are used up is a dead letter: kept with its error, history and arguments."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A job can be submitted for later: in so many seconds, or at a moment."""
+"""A job can be submitted for later: after a delay, or at a given time."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -27,6 +27,6 @@ async def test_delay_and_at(client: Client, run_worker: RunWorker) -> None:
             assert await job.result(timeout=60) >= begin + 0.29
 
 
-async def test_a_moment_that_has_passed_is_now(client: Client, run_worker: RunWorker) -> None:
+async def test_a_time_in_the_past_is_now(client: Client, run_worker: RunWorker) -> None:
     async with run_worker(now):
         assert await (await client.submit(now, at=time.time() - 60)).result(timeout=60)

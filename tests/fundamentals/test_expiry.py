@@ -1,4 +1,4 @@
-"""``expires``: a job that nobody started in time ends, for its result would come too late."""
+"""``expires``: a job that is not started in time ends, since its result would come too late."""
 
 import asyncio
 
@@ -30,7 +30,7 @@ async def test_a_job_that_waited_too_long_for_a_free_worker(client: Client, run_
         end.set()
 
 
-async def test_a_job_that_waits_for_its_time_expires_too(client: Client, run_worker: RunWorker) -> None:
+async def test_a_delayed_job_expires_too(client: Client, run_worker: RunWorker) -> None:
     async with run_worker(answer):
         job = await client.submit(answer, delay=60, expires=0.05, queue="default")
         with pytest.raises(JobExpired):
@@ -38,6 +38,6 @@ async def test_a_job_that_waits_for_its_time_expires_too(client: Client, run_wor
         assert (await job.status()).state is State.EXPIRED
 
 
-async def test_one_that_was_started_in_time(client: Client, run_worker: RunWorker) -> None:
+async def test_a_job_that_was_started_in_time(client: Client, run_worker: RunWorker) -> None:
     async with run_worker(answer, queues=("tools",)):
         assert await (await client.submit(answer, expires=60)).result(timeout=60) == 42

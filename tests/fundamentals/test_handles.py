@@ -1,4 +1,4 @@
-"""A job's id is enough to find it again: from another process, another day."""
+"""A job's id is enough to find it: from another process, at any time."""
 
 import pytest
 
@@ -20,7 +20,7 @@ async def test_the_result_by_id_from_another_client(client: Client, broker_url: 
             assert await same.result(timeout=60) == 42
 
 
-async def test_a_result_that_does_not_come_in_time(client: Client) -> None:
+async def test_a_result_that_does_not_arrive_in_time(client: Client) -> None:
     job = await client.submit("anything")
     with pytest.raises(ResultTimeout, match="it keeps running") as caught:
         await job.result(timeout=0.01)

@@ -1,4 +1,4 @@
-"""The same key is the same job, however often and from wherever it is submitted."""
+"""The same key is the same job, however often and wherever it is submitted."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ async def test_one_key_one_job(client: Client, broker_url: str, run_worker: RunW
     assert seen == ["invoice 7"]
 
 
-async def test_without_a_key_the_jobs_id_serves(client: Client, run_worker: RunWorker) -> None:
+async def test_without_a_key_the_jobs_id_is_used(client: Client, run_worker: RunWorker) -> None:
     @tool
     async def which(ctx: Context) -> str:
         return ctx.idempotency_key

@@ -1,4 +1,4 @@
-"""A message type and a consumer of one's own, with hooks."""
+"""A message type and consumer of your own, with hooks."""
 
 import pytest
 

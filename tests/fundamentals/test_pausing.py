@@ -1,4 +1,4 @@
-"""A paused queue takes jobs and starts none; running ones go on. After ``resume`` it continues at once."""
+"""A paused queue accepts jobs but starts none; running jobs continue. After ``resume`` it starts jobs at once."""
 
 import asyncio
 

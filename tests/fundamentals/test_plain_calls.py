@@ -1,4 +1,4 @@
-"""A decorated tool is still the function it was: tests and other code just call it."""
+"""A decorated tool is still the same function: tests and other code just call it."""
 
 from taskserver import tool
 

@@ -1,4 +1,4 @@
-"""A running tool tells how far it is and what it has so far; anybody may follow, live or later."""
+"""A running tool reports progress and output; any client can follow them, live or later."""
 
 import asyncio
 

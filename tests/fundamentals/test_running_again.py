@@ -28,7 +28,7 @@ async def test_retry_an_ended_job(client: Client, run_worker: RunWorker) -> None
         assert [line.event for line in status.history] == ["dead", "requeue"]
 
 
-async def test_one_that_has_not_ended_cannot_be_run_again(client: Client) -> None:
+async def test_a_job_that_has_not_ended_cannot_be_run_again(client: Client) -> None:
     job = await client.submit("anything")
     with pytest.raises(JobConflict, match="is queued: only a job that has ended can be run again"):
         await job.retry()

@@ -1,4 +1,4 @@
-"""What an agent needs to find its jobs again travels with them."""
+"""Labels by which an agent finds its jobs are part of the jobs."""
 
 from taskserver import Client, Context, tool
 from tests.conftest import RunWorker
@@ -9,7 +9,7 @@ async def context(ctx: Context) -> tuple[str | None, tuple[str, ...]]:
     return ctx.session_id, ctx.tags
 
 
-async def test_session_and_tags_are_seen_by_the_tool_and_in_the_status(client: Client, run_worker: RunWorker) -> None:
+async def test_the_tool_and_the_status_show_session_and_tags(client: Client, run_worker: RunWorker) -> None:
     async with run_worker(context):
         job = await client.submit(context, session_id="chat 9", tags=["report", "nightly"])
         assert await job.result(timeout=60) == ("chat 9", ("report", "nightly"))

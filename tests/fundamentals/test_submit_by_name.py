@@ -1,4 +1,4 @@
-"""Who submits need not have the tool's code: its name is enough."""
+"""A submitter does not need the tool's code: its name is enough."""
 
 import pytest
 

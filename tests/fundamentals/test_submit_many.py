@@ -1,4 +1,4 @@
-"""Many calls at once, in few round trips; the handles come back in order."""
+"""Many calls at once, in few round trips; the handles are returned in order."""
 
 from taskserver import Client, tool
 from tests.conftest import RunWorker

@@ -1,4 +1,4 @@
-"""A plain function is a tool too: it runs in a thread, and the worker goes on meanwhile."""
+"""A plain function is a tool too: it runs in a thread, and does not block the worker."""
 
 import threading
 

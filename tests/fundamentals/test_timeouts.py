@@ -1,4 +1,4 @@
-"""An attempt may take only so long, as the tool says or the submitter."""
+"""The time for an attempt is limited by the tool or the submitter."""
 
 import asyncio
 

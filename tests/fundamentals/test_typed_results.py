@@ -1,4 +1,4 @@
-"""A result has the type that the tool's annotation says: a struct, a dataclass, a pydantic model."""
+"""A result has the annotated type: a struct, a dataclass, a pydantic model."""
 
 from dataclasses import dataclass
 from datetime import date

@@ -1,4 +1,4 @@
-"""A job whose tool this worker does not know waits for one that does: so a new tool may be deployed in any order."""
+"""A job waits for a worker that knows its tool, so a new tool can be deployed in any order."""
 
 import pytest
 

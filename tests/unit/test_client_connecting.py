@@ -1,4 +1,4 @@
-"""A broker that cannot be used is told in one sentence, without secrets."""
+"""Errors about a broker are one sentence, without secrets."""
 
 import socket
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from taskserver.errors import BrokerDenied
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Calls that are not answered are repeated for a moment only."""
+    """Unanswered calls are repeated only briefly."""
     monkeypatch.setenv("TASKSERVER_PATIENCE", "0.1")
     settings.cache_clear()
     yield
@@ -31,14 +31,14 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("", "is not a broker URL"),
     ],
 )
-def test_a_url_that_cannot_be_one(url: str, sentence: str) -> None:
+def test_an_invalid_url(url: str, sentence: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Client(url)
     assert sentence in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["http://me:secret@localhost", "redis://me:secret@localhost:port"])
-def test_a_wrong_url_does_not_tell_its_password(url: str) -> None:
+def test_an_error_about_a_url_does_not_contain_its_password(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Client(url)
     assert "secret" not in str(caught.value)
@@ -63,7 +63,7 @@ async def test_a_user_that_may_not_run_scripts(one_broker_url: str) -> None:
             await client.submit("anything")
 
 
-async def test_no_broker_behind_the_url(tmp_path: Path) -> None:
+async def test_no_broker_at_the_url(tmp_path: Path) -> None:
     async with Client(f"unix://{tmp_path}/nobody") as client:
         with pytest.raises(BrokerUnavailable) as caught:
             await client.submit("anything")
@@ -71,7 +71,7 @@ async def test_no_broker_behind_the_url(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_no_broker_behind_the_url_of_a_sync_client() -> None:
+def test_a_sync_client_without_a_broker_at_its_url() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Options of a submit: each wrong one is refused with a sentence that says what to write."""
+"""Options of a submit: an invalid one is refused with a sentence that says what to change."""
 
 import time
 from collections.abc import AsyncIterator
@@ -51,7 +51,7 @@ def _prepared(message: BaseMessage | None = None, max_bytes: int = 10_000, **opt
         ({"result_ttl": "1d"}, "result_ttl must be a number of seconds"),
     ],
 )
-def test_what_cannot_work_is_refused_with_the_remedy(options: dict[str, Any], sentence: str) -> None:
+def test_an_invalid_option_is_refused_with_what_to_change(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError) as caught:
         _prepared(**options)
     assert sentence in str(caught.value)
@@ -72,7 +72,7 @@ def test_options_become_what_the_broker_stores() -> None:
     assert job.key != KEY
 
 
-def test_none_counts_as_not_said() -> None:
+def test_none_counts_as_not_given() -> None:
     assert NewJob(KEY, b"") == replace(_prepared(priority=None, delay=None)[1], key=KEY, payload=b"")
 
 
@@ -86,7 +86,7 @@ def test_the_same_key_is_the_same_job() -> None:
     assert _prepared(idempotency_key="k")[1].key != _prepared(idempotency_key="l")[1].key
 
 
-def test_a_message_that_is_too_large_is_refused_with_the_remedy() -> None:
+def test_a_message_that_is_too_large_is_refused_with_what_to_change() -> None:
     with pytest.raises(MessageTooLarge, match="at most 10,000 are allowed; pass a path or URL instead"):
         _prepared(Note(text="x" * 20_000))
 
@@ -118,12 +118,12 @@ async def test_arguments_are_checked_before_anything_is_sent(client: Client) -> 
         await client.submit_many([(add, {"a": 1, "b": 2}), (add, {"a": 1})])
 
 
-async def test_a_function_that_is_no_tool_is_refused_with_the_remedy(client: Client) -> None:
+async def test_a_function_that_is_not_a_tool_is_refused_with_what_to_change(client: Client) -> None:
     with pytest.raises(ToolInvalid, match="'plain' is not a tool: decorate it with @tool"):
         await client.submit(plain)
 
 
-async def test_a_name_that_no_tool_can_have_is_refused(client: Client) -> None:
+async def test_an_invalid_tool_name_is_refused(client: Client) -> None:
     for name in ("os:system", "../x", "", "ѕum"):  # noqa: RUF001 - a Cyrillic letter
         with pytest.raises(ConfigError, match="is not a valid tool name"):
             await client.submit(name)
@@ -134,7 +134,7 @@ async def test_a_job_without_delay_is_queued_at_once(client: Client) -> None:
     assert (await job.status()).state is State.QUEUED
 
 
-async def test_what_is_no_job_id_is_refused(client: Client) -> None:
+async def test_an_invalid_job_id_is_refused(client: Client) -> None:
     for job_id in ("", "x", "default-short", "default-" + "é" * 24):
         with pytest.raises(ConfigError, match="is not a job id"):
             client.job(job_id)

@@ -1,4 +1,4 @@
-"""Awaited results arrive although notifications are lost, connections break, or something unforeseen happens."""
+"""Awaited results arrive even if notifications are lost, connections break, or something unexpected happens."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -27,13 +27,13 @@ def broker_url(one_broker_url: str) -> str:
 
 
 async def _end_silently(broker: Broker, job: Job[int], result: object = 42) -> None:
-    """The job succeeds, and nobody is told."""
+    """The job succeeds without a notification."""
     key = broker.keys("default").job(job.id.rpartition("-")[2])
     await broker.client(broker.url).hset(key, mapping={"state": "succeeded", "data": msgspec.msgpack.encode(result)})
 
 
 async def _heard(broker: Broker) -> bool:
-    """Whether somebody is subscribed."""
+    """Whether there is a subscription."""
     return any(b"done:" in channel for channel in await broker.client(broker.url).pubsub_channels())
 
 
@@ -55,14 +55,14 @@ async def test_nor_more_while_notifications_of_other_jobs_keep_coming(
     silent = await client.submit(answer)
     waiting = asyncio.create_task(silent.result(timeout=PATIENCE))
     await eventually(lambda: _heard(broker))
-    await wait_for_another()  # by now it was looked at for its own sake; only the look at everything finds it later
+    await wait_for_another()  # its own check is over; from now on only the check of all jobs finds it
     await _end_silently(broker, silent)
     while not waiting.done():
         await wait_for_another()
     assert await waiting == 42
 
 
-async def test_the_subscription_is_made_anew_when_its_connection_is_killed(
+async def test_the_subscription_is_renewed_when_its_connection_is_killed(
     client: Client, broker: Broker, run_worker: RunWorker, eventually: Eventually
 ) -> None:
     job = await client.submit(answer)
@@ -75,7 +75,7 @@ async def test_the_subscription_is_made_anew_when_its_connection_is_killed(
         assert await (await client.submit(answer)).result(timeout=PATIENCE) == 42
 
 
-async def test_a_broker_that_was_away_for_long_is_listened_to_again(
+async def test_the_subscription_is_renewed_after_a_long_outage(
     client: Client, broker: Broker, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
     monkeypatch.setattr(waiter, "CHECK_SECONDS", 0)
@@ -97,7 +97,7 @@ async def test_a_broker_that_was_away_for_long_is_listened_to_again(
     assert await waiting == 42
 
 
-async def test_results_that_fill_several_answers_all_arrive(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_results_that_need_several_replies_all_arrive(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     read = job_queries.outcomes
 
     async def two_at_most(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
@@ -111,7 +111,7 @@ async def test_results_that_fill_several_answers_all_arrive(client: Client, monk
     assert await asyncio.gather(*waiting) == [42] * 7
 
 
-async def test_an_unforeseen_failure_does_not_leave_everybody_waiting(
+async def test_an_unexpected_error_does_not_stop_the_waiting(
     client: Client, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = job_queries.outcomes
@@ -130,7 +130,7 @@ async def test_an_unforeseen_failure_does_not_leave_everybody_waiting(
     assert await job.result(timeout=PATIENCE) == 42
 
 
-async def test_an_unforeseen_failure_of_a_submit_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unexpected_error_of_a_submit_is_raised(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*_: object) -> None:
         raise ValueError("a bug")
 
@@ -157,7 +157,7 @@ async def test_results_and_events_outlive_the_broker(server: Server) -> None:
         while not await _heard(broker):
             await asyncio.sleep(0.01)
         server.kill()
-        other = asyncio.create_task(_all_events(job))  # begins while it is away
+        other = asyncio.create_task(_all_events(job))  # starts while the broker is down
         await asyncio.sleep(0)
         await asyncio.to_thread(server.start)
         async with Client(server.url) as writer:
@@ -177,7 +177,7 @@ async def test_concurrent_submits_share_calls(client: Client, broker: Broker) ->
     assert (await broker.client(broker.url).info("commandstats"))["cmdstat_evalsha"]["calls"] <= 3
 
 
-async def test_closing_lets_submits_on_their_way_arrive(one_broker_url: str, broker: Broker) -> None:
+async def test_closing_lets_submits_that_have_begun_arrive(one_broker_url: str, broker: Broker) -> None:
     async with Client(one_broker_url) as client:
         submits = [asyncio.create_task(client.submit(answer)) for _ in range(10)]
         await asyncio.sleep(0)
@@ -185,7 +185,7 @@ async def test_closing_lets_submits_on_their_way_arrive(one_broker_url: str, bro
     assert await broker.client(broker.url).xlen(broker.keys("default").lane("normal")) == 10
 
 
-async def test_a_late_notification_of_an_earlier_end_is_not_the_next_one(
+async def test_a_late_notification_of_an_earlier_end_is_not_taken_for_the_next_one(
     client: Client, broker: Broker, eventually: Eventually
 ) -> None:
     job = await client.submit(answer)

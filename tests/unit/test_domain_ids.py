@@ -12,7 +12,7 @@ from taskserver.errors import ConfigError
 ALPHABET = set("0123456789abcdefghijklmnopqrstuv")
 
 
-def test_a_key_has_24_characters_of_base_32_and_holds_the_route() -> None:
+def test_a_key_has_24_characters_of_base_32_and_contains_the_route() -> None:
     route = ids.new_route()
     key = ids.KeyMaker(route)()
     assert (len(route), len(key)) == (6, 24)
@@ -26,7 +26,7 @@ def test_keys_differ() -> None:
     assert len({ids.new_route() for _ in range(100)}) == 100
 
 
-def test_a_process_that_was_forked_makes_keys_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_process_makes_its_own_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     make = ids.KeyMaker("000000")
     make()
     left = set(make._spare)

@@ -1,4 +1,4 @@
-"""The table of everything that may happen to a job."""
+"""The table of all transitions of a job."""
 
 from __future__ import annotations
 

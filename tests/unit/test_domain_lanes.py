@@ -33,7 +33,7 @@ def test_every_lane_has_a_weight() -> None:
 
 
 @given(st.lists(st.integers(0, 40), max_size=60))
-def test_every_slot_is_somebodys(claims: list[int]) -> None:
+def test_every_slot_is_given_to_a_lane(claims: list[int]) -> None:
     share = LaneShare()
     assert [sum(share.next(slots)) for slots in claims] == claims
 
@@ -47,7 +47,7 @@ def test_over_many_claims_each_lane_gets_its_weight(slots: int) -> None:
 
 
 def test_turns_are_spread_out() -> None:
-    """No lane waits longer than its weight makes it."""
+    """No lane waits longer than its weight allows."""
     share = LaneShare()
     turns = [LANES[share.next(1).index(1)] for _ in range(50)]
     for lane, longest in (("high", 3), ("normal", 4), ("low", 10)):

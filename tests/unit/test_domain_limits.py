@@ -1,4 +1,4 @@
-"""What a message may cost to decode."""
+"""Limits on what a message may cost to decode."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILL = encode("x" * WALKED_FROM)
 
 
 def nested(depth: int) -> bytes:
-    """Large enough to be walked, and so many arrays deep."""
+    """Large enough to be walked, with arrays nested to this depth."""
     return b"\x92" + FILL + b"\x91" * (depth - 1) + b"\x90"
 
 

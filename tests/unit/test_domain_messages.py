@@ -28,7 +28,7 @@ class New(BaseMessage):
     colour: str = "red"
 
 
-def test_a_message_is_called_as_its_class_unless_it_says_so() -> None:
+def test_a_message_type_has_its_class_name_unless_it_sets_another() -> None:
     assert ToolExecutionMessage.message_type == "ToolExecutionMessage"
     assert Old.message_type == New.message_type == "Report"
 
@@ -43,7 +43,7 @@ def test_new_fields_are_ignored_by_old_readers_and_defaulted_by_new_ones() -> No
     assert msgspec.msgpack.decode(encode(Old(address="a")), type=New) == New(address="a")
 
 
-def test_defaults_take_no_room() -> None:
+def test_defaults_take_no_space() -> None:
     assert encode(New(address="a")) == encode({"address": "a"})
 
 
@@ -127,7 +127,7 @@ def test_too_large_a_message_is_refused_on_both_sides() -> None:
         pack(Envelope.of(New(address="a"), encode("x" * 100)), max_bytes=50)
 
 
-def test_tool_messages_hold_plain_data() -> None:
+def test_tool_messages_contain_plain_data() -> None:
     arguments: dict[str, Any] = {"url": "x", "deep": [{"n": None}]}
     message = ToolExecutionMessage(tool_name="fetch", tool_args=arguments, agent_id="a1")
     assert msgspec.msgpack.decode(encode(message), type=ToolExecutionMessage) == message

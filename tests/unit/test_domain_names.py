@@ -40,12 +40,12 @@ def test_tool_names(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "q" * 65, "_a"])
-def test_what_cannot_name_a_queue(name: str) -> None:
+def test_invalid_queue_names(name: str) -> None:
     _refused(check_queue_name, name)
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "0a"])
-def test_what_cannot_name_a_tool(name: str) -> None:
+def test_invalid_tool_names(name: str) -> None:
     _refused(check_tool_name, name)
 
 
@@ -54,7 +54,7 @@ def _refused(check: Callable[[str], str], name: str) -> None:
         check(name)
 
 
-def test_what_was_probably_meant() -> None:
+def test_suggestions() -> None:
     known = ["summarize", "translate"]
     assert did_you_mean("sumarize", known) == "; did you mean 'summarize'?"
     assert did_you_mean("xyz", known) == did_you_mean("x", []) == ""

@@ -1,4 +1,4 @@
-"""Partitions of a queue: their names, and where a key belongs."""
+"""Partitions of a queue: their names, and which one a key belongs to."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_first_partition_is_the_queue_itself() -> None:
     assert [number_of(name) for name in partitions("mail", 3)] == [0, 1, 2]
 
 
-def test_a_users_queue_cannot_be_called_like_a_partition() -> None:
+def test_a_queue_cannot_have_the_name_of_a_partition() -> None:
     with pytest.raises(ConfigError, match="is not a valid queue name"):
         check_queue_name("mail~1")
 
@@ -40,13 +40,13 @@ def test_names_of_partitions(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["mail~", "mail~0", "mail~01", "mail~256", "mail~x", "mail~1~2", "~1", "mail~-1", "mail~1\n"]
 )
-def test_what_cannot_name_a_partition(name: str) -> None:
+def test_invalid_partition_names(name: str) -> None:
     with pytest.raises(ConfigError):
         check_partition_name(name)
 
 
 @pytest.mark.parametrize("count", [0, -1, MOST_PARTITIONS + 1])
-def test_so_many_partitions_there_cannot_be(count: int) -> None:
+def test_invalid_numbers_of_partitions(count: int) -> None:
     with pytest.raises(ConfigError, match="the number of partitions must be between 1 and 256"):
         check_count(count)
 
@@ -70,6 +70,6 @@ def test_when_a_queue_grows_few_keys_move_and_only_to_new_partitions() -> None:
 
 
 def test_the_hash_is_the_one_of_the_paper() -> None:
-    """Values that other implementations give."""
+    """Values from other implementations."""
     assert [jump(key, 1) for key in (0, 1, 2**64 - 1)] == [0, 0, 0]
     assert [jump(42, 57), jump(0xDEAD10CC, 666), jump(256, 1024)] == [43, 361, 520]

@@ -1,4 +1,4 @@
-"""Which names stand for secrets, and how their values are kept out of data and texts."""
+"""Which names look secret, and how their values are masked in data and text."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def test_names_of_other_things(name: str) -> None:
     assert not looks_secret(name)
 
 
-def test_names_that_were_told_count_however_they_are_written() -> None:
+def test_declared_names_count_however_they_are_written() -> None:
     names = SecretNames(["door_code", "ключ"])
     assert [name in names for name in ("door_code", "doorCode", "DOOR-CODE", "ключ", "password")] == [True] * 5
     assert [name in names for name in ("code", "door", 5, "another")] == [False] * 4
 
 
-def test_what_is_shown_has_masks_in_the_places_of_secrets() -> None:
+def test_secrets_are_masked_in_what_is_shown() -> None:
     arguments = {
         "url": "x",
         "password": "hunter2",
@@ -71,7 +71,7 @@ def test_what_is_shown_has_masks_in_the_places_of_secrets() -> None:
     assert arguments["password"] == "hunter2"
 
 
-def test_what_is_nested_without_end_is_shown_as_far_as_the_limit() -> None:
+def test_what_is_nested_too_deeply_is_shown_up_to_the_limit() -> None:
     deep: Any = []
     for _ in range(900):
         deep = [deep]
@@ -79,7 +79,7 @@ def test_what_is_nested_without_end_is_shown_as_far_as_the_limit() -> None:
     assert list(secret_values({"password": deep}, SecretNames())) == []
 
 
-def test_values_are_found_below_a_secrets_name_at_any_depth() -> None:
+def test_values_are_found_inside_secret_fields_at_any_depth() -> None:
     data = {"password": "one", "more": [{"credentials": {"user": "two", "codes": [b"three", 4444, True, None, 5.0]}}]}
     assert list(secret_values(data, SecretNames())) == ["one", "two", "three", "4444"]
 
@@ -97,14 +97,14 @@ AWKWARD = 'a"b\\c\nd é&=/ 100%'
     "text",
     [AWKWARD, repr(AWKWARD), json.dumps(AWKWARD), f"https://x/?p={quote(AWKWARD, safe='')}", f"{{'p': {AWKWARD!r}}}"],
 )
-def test_a_value_is_taken_out_of_a_text_in_whatever_form(text: str) -> None:
+def test_a_value_is_masked_in_text_in_any_form(text: str) -> None:
     assert text.count(MASK) == 0
     assert MASK in Redactor([AWKWARD])(f"before {text} after")
     for piece in ('a"b', "b\\c", "d é", "d%20"):
         assert piece not in Redactor([AWKWARD])(text)
 
 
-def test_a_line_of_a_long_secret_is_taken_out_too() -> None:
+def test_a_line_of_a_long_secret_is_masked_too() -> None:
     key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG\nabc\n"
     assert Redactor([key])("bad line MIIEvQIBADANBgkqhkiG here") == f"bad line {MASK} here"
 
@@ -113,11 +113,11 @@ def test_a_secret_that_is_part_of_another_leaves_nothing_of_it() -> None:
     assert Redactor(["hunter", "hunter2hunter2"])("hunter2hunter2 hunter") == f"{MASK} {MASK}"
 
 
-def test_values_too_short_to_be_told_apart_stay() -> None:
+def test_values_that_are_too_short_are_not_masked() -> None:
     assert Redactor(["abc", ""])("abc abcd") == "abc abcd"
 
 
-def test_more_values_than_can_be_looked_for_leave_nothing_of_the_text() -> None:
+def test_with_too_many_values_the_whole_text_is_hidden() -> None:
     assert Redactor(f"secret{n}" for n in range(MOST + 1))("x") == "(hidden: the job has more than 1,000 secret values)"
 
 
@@ -130,5 +130,5 @@ def test_more_values_than_can_be_looked_for_leave_nothing_of_the_text() -> None:
         ("http://host/?to=a@b.c", "http://host/?to=a@b.c"),
     ],
 )
-def test_users_and_passwords_of_urls_are_taken_out(text: str, shown: str) -> None:
+def test_users_and_passwords_in_urls_are_masked(text: str, shown: str) -> None:
     assert without_passwords(text) == shown

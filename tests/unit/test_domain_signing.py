@@ -1,4 +1,4 @@
-"""Seals: what fits, and that nothing else does."""
+"""Seals: which are valid, and that all others are not."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_no_bytes_raise_anything_else(data: bytes) -> None:
         ring.open("q", JOB, data, NOW)
 
 
-def test_an_unsigned_message_is_refused_with_the_remedy() -> None:
+def test_an_unsigned_message_is_refused_with_what_to_change() -> None:
     with pytest.raises(
         SignatureInvalid,
         match=r"not signed, and this worker accepts signed messages only: set TASKSERVER_SIGNING_KEYS",
@@ -50,7 +50,7 @@ def test_an_unsigned_message_is_refused_with_the_remedy() -> None:
         ring.open("q", JOB, ENVELOPE, NOW)
 
 
-def test_a_seal_expires_so_long_after_the_job_may_start() -> None:
+def test_a_seal_expires_some_time_after_the_job_may_start() -> None:
     assert ring.open("q", JOB, sealed, NOW + DAY) == ENVELOPE
     with pytest.raises(SignatureInvalid, match="expired at 2023-11-15 22:13:20 UTC"):
         ring.open("q", JOB, sealed, NOW + DAY + 1)
@@ -82,7 +82,7 @@ def test_the_parts_of_what_is_signed_cannot_be_shifted() -> None:
     assert len(seals) == 3
 
 
-def test_who_has_no_key_reads_sealed_and_unsealed_messages_alike() -> None:
+def test_without_a_key_sealed_and_unsealed_messages_are_read_alike() -> None:
     assert unpack(sealed) == unpack(ENVELOPE)
     assert (is_sealed(sealed), is_sealed(ENVELOPE)) == (True, False)
     assert without_seal(sealed) == without_seal(ENVELOPE) == ENVELOPE

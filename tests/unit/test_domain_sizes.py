@@ -1,4 +1,4 @@
-"""Amounts of memory are written and shown as people do."""
+"""Sizes as people write and read them."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def test_sizes_are_read(written: object, size: int) -> None:
 
 
 @pytest.mark.parametrize("written", ["", "much", "-1", "1e9", "5 5", None, True, -1, 1.5, "MB"])
-def test_what_is_no_size_is_refused(written: object) -> None:
+def test_an_invalid_size_is_refused(written: object) -> None:
     with pytest.raises(ConfigError, match=r"is not a size: write bytes, or a number with a unit such as 512MB"):
         parse_size(written)
 
 
-def test_a_near_miss_is_named() -> None:
+def test_a_similar_unit_is_suggested() -> None:
     with pytest.raises(ConfigError, match=r"unknown unit 'mbb'.*did you mean 'mb'"):
         parse_size("5MBB")
 
 
-def test_too_little_is_refused() -> None:
+def test_a_size_that_is_too_small_is_refused() -> None:
     with pytest.raises(ConfigError, match="'1MB' is too small: it must be at least 64 MB"):
         parse_size("1MB", 64_000_000)
 

@@ -63,7 +63,7 @@ def test_create_is_repeatable(tmp_path: Path) -> None:
     assert home.create() is home
 
 
-def test_folder_that_cannot_be_made_is_named_with_the_way_out(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_is_named_with_what_to_change(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"file/home.*TASKSERVER_HOME"):
         Home.locate(tmp_path / "file" / "home").create()

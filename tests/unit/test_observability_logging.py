@@ -49,7 +49,7 @@ def as_json(each: logging.LogRecord) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("spoken")
-def test_what_an_attempt_logs_tells_of_it() -> None:
+def test_what_an_attempt_logs_contains_its_fields() -> None:
     assert (
         LineFormatter()
         .format(record("%d rows", 3))
@@ -67,12 +67,12 @@ def test_a_thread_with_the_attempts_context_does_too() -> None:
     assert lines[0]["job_id"] == "q-1"
 
 
-def test_others_tell_of_no_attempt() -> None:
+def test_other_records_contain_no_attempt() -> None:
     assert set(as_json(record("x"))) == {"time", "level", "logger", "message"}
     assert LineFormatter().format(record("x")).endswith(" x")
 
 
-def test_json_has_the_time_in_utc_and_the_error_as_one_text() -> None:
+def test_json_has_the_time_in_utc_and_the_error_as_one_string() -> None:
     try:
         raise ValueError("no\nway")
     except ValueError as error:
@@ -83,7 +83,7 @@ def test_json_has_the_time_in_utc_and_the_error_as_one_text() -> None:
 
 
 @pytest.mark.usefixtures("spoken")
-def test_secrets_stay_out() -> None:
+def test_secrets_are_masked_in_logs() -> None:
     line = JsonFormatter().format(record("it is hunter22", other="hunter22", password="abc", deep={"token": "xyz"}))
     assert not {"hunter22", "abc", "xyz"} & set(line.replace('"', " ").split())
 
@@ -108,7 +108,7 @@ def test_whatever_is_logged_gives_a_bounded_line(value: Any) -> None:
     assert LineFormatter().format(record("%d", value))
 
 
-def test_configuring_again_replaces_only_what_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configuring_again_replaces_only_our_handler(monkeypatch: pytest.MonkeyPatch) -> None:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     theirs = logging.NullHandler()

@@ -1,4 +1,4 @@
-"""Metrics: what is declared is what is served, documented and drawn; counting stays bounded; strangers hurt nothing."""
+"""Metrics: what is declared is served, documented and drawn; counting is bounded; hostile clients do no harm."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_tally_becomes_counters_and_histograms() -> None:
     assert [read("job_queue_wait_seconds_bucket", le=le) for le in ("1.0", "10.0")] == [0, 2]
 
 
-def test_names_that_are_not_known_beforehand_are_counted_together() -> None:
+def test_unknown_names_are_counted_together() -> None:
     tally = Tally(["q"], ["add"])
     for number in range(1_000):
         tally.start(job(queue=f"q{number}"), f"tool{number}")
@@ -70,7 +70,7 @@ def test_names_that_are_not_known_beforehand_are_counted_together() -> None:
     assert sum(some.counts.values()) == 1_000
 
 
-def test_a_client_counts_into_a_registry_of_the_users() -> None:
+def test_a_client_counts_into_the_registry_of_its_program() -> None:
     from prometheus_client import CollectorRegistry
 
     registry, metrics = CollectorRegistry(), ClientMetrics()
@@ -82,12 +82,12 @@ def test_a_client_counts_into_a_registry_of_the_users() -> None:
 @pytest.mark.parametrize(
     "text", ["", "a", "0,1", "2,1", "1,1", "1,inf", "1,nan", "-1", ",".join(map(str, range(1, 60)))]
 )
-def test_buckets_that_cannot_be_are_refused(text: str) -> None:
+def test_invalid_buckets_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="seconds"):
         parse_buckets(text)
 
 
-def test_buckets_are_seconds_with_commas_between() -> None:
+def test_buckets_are_seconds_separated_by_commas() -> None:
     assert parse_buckets("0.01, 1,30") == (0.01, 1.0, 30.0)
 
 
@@ -105,7 +105,7 @@ def test_alerts_are_about_what_is_declared() -> None:
     assert used <= NAMES
 
 
-def test_the_page_tells_of_every_metric_as_it_is_declared() -> None:
+def test_the_page_documents_every_metric_as_declared() -> None:
     rows = set(re.findall(r"^\| `(taskserver_\w+)` \| (\w+) \| .* \| (.*) \|$", _page(), re.MULTILINE))
     assert rows == {(each.title, each.kind.name, each.help.replace("|", "\\|")) for each in DECLARED}
 
@@ -116,12 +116,12 @@ def _page() -> str:
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus")
 @pytest.mark.parametrize("what", [("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")])
-def test_prometheus_takes_the_alerts_and_they_fire_when_they_should(what: tuple[str, ...]) -> None:
+def test_prometheus_accepts_the_alerts_and_they_fire_when_they_should(what: tuple[str, ...]) -> None:
     done = subprocess.run(["promtool", *what], cwd=ROOT / "docker" / "prometheus", capture_output=True, text=True)
     assert done.returncode == 0, done
 
 
-def test_targets_are_written_whole_and_removed(tmp_path: Path) -> None:
+def test_targets_are_written_and_removed(tmp_path: Path) -> None:
     path = tmp_path / "targets.json"
     write_targets(path, {"b": ("::1", 2), "a": ("127.0.0.1", 1)}, {"task_server": "s"})
     assert json.loads(path.read_text()) == [
@@ -162,7 +162,7 @@ def ask(server: PageServer, path: str, method: str = "GET", **headers: str) -> t
             return error.code, error.headers["Content-Type"], error.read().decode()
 
 
-def test_pages_are_served_by_path_and_in_the_format_that_is_asked_for(server: PageServer) -> None:
+def test_pages_are_served_by_path_and_in_the_requested_format(server: PageServer) -> None:
     assert ask(server, "/metrics")[1].startswith("text/plain")
     status, kind, text = ask(server, "/metrics", Accept="application/openmetrics-text; version=1.0.0")
     assert (status, kind.split(";")[0], text.endswith("# EOF\n")) == (200, "application/openmetrics-text", True)
@@ -179,7 +179,7 @@ def test_only_reading_is_allowed(server: PageServer, method: str) -> None:
 
 
 @pytest.mark.parametrize("said", [b"\xff\x00\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"a" * 100_000, b""])
-def test_nonsense_does_not_stop_it(server: PageServer, said: bytes) -> None:
+def test_invalid_requests_do_not_stop_it(server: PageServer, said: bytes) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as stranger:
         try:
             stranger.sendall(said)
@@ -195,7 +195,7 @@ def test_a_port_in_use_is_one_sentence(server: PageServer) -> None:
         PageServer("127.0.0.1", server.port, {})
 
 
-async def test_a_loop_that_does_not_answer_is_seen() -> None:
+async def test_a_blocked_loop_is_noticed() -> None:
     watch = LoopWatch(asyncio.get_running_loop())
     watch.ask()
     assert watch.silence > 0

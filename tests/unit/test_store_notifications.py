@@ -35,15 +35,15 @@ def test_new_events() -> None:
         b"d" + KEY.encode() + b"s\x09ok",
     ],
 )
-def test_what_cannot_be_read_tells_nothing(message: bytes) -> None:
+def test_what_cannot_be_read_is_ignored(message: bytes) -> None:
     assert list(notifications.ended_jobs(message)) == []
 
 
-def test_a_state_that_is_none_tells_only_where_to_look() -> None:
+def test_an_unknown_state_only_says_which_job_to_check() -> None:
     assert list(notifications.ended_jobs(b"d" + KEY.encode() + b"?\x00")) == [(KEY, None)]
 
 
-def test_earlier_workers_tell_only_where_to_look() -> None:
+def test_earlier_workers_only_say_which_job_to_check() -> None:
     assert list(notifications.ended_jobs(b"d" + KEY.encode())) == [(KEY, None)]
     for second in (KEY, key_for("any"), KeyMaker(new_route())()):
         assert list(notifications.ended_jobs(b"d" + (KEY + second * 3).encode())) == [

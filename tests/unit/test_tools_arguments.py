@@ -1,4 +1,4 @@
-"""Arguments of a call: checked strictly, and refused with sentences that a model can repair."""
+"""Arguments of a call: checked strictly, with errors that tell a model what to change."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ SUMMARIZE = made(summarize)
         (Colour, Colour.RED, Colour.RED),
     ],
 )
-def test_plain_data_become_what_is_annotated(annotation: Any, given: Any, taken: Any):
+def test_plain_data_becomes_what_is_annotated(annotation: Any, given: Any, taken: Any):
     checked: Any = check(taking(annotation), {"x": given})
     assert checked.x == taken
     assert type(checked.x) is type(taken)
@@ -113,7 +113,7 @@ def test_plain_data_become_what_is_annotated(annotation: Any, given: Any, taken:
         (Colour, "\ud800", "argument 'x': contains a lone surrogate"),
     ],
 )
-def test_what_does_not_fit_is_said(annotation: Any, given: Any, says: str):
+def test_an_invalid_argument_is_named_with_the_reason(annotation: Any, given: Any, says: str):
     with pytest.raises(ArgumentsInvalid) as caught:
         check(taking(annotation), {"x": given})
     assert f"tool 'run': {says}" in str(caught.value)
@@ -161,12 +161,12 @@ def test_a_flood_of_unknown_arguments_makes_a_short_error():
     ("arguments", "says"),
     [(["u"], "expected an object with the arguments by name, got list"), ({5: 1}, "argument names must be strings")],
 )
-def test_arguments_have_names(arguments: Any, says: str):
+def test_arguments_must_have_names(arguments: Any, says: str):
     with pytest.raises(ArgumentsInvalid, match=says):
         check(SUMMARIZE, arguments)
 
 
-def test_arguments_nested_too_deep_are_refused():
+def test_arguments_nested_too_deeply_are_refused():
     class Node(msgspec.Struct):
         child: Any
 
@@ -183,7 +183,7 @@ def test_arguments_nested_too_deep_are_refused():
 # On the command line
 
 
-def test_a_value_is_json_if_it_reads_as_json():
+def test_a_value_is_parsed_as_json_if_it_is_json():
     pairs = ["n=5", "f=1.5", "yes=true", "nothing=null", "list=[1]", 'map={"a": 1}', "word=plain text", "url=a=b"]
     assert parse_key_values(None, pairs) == {
         "n": 5,
@@ -236,6 +236,6 @@ def test_no_arguments_are_an_empty_object():
         (['{"a": NaN}'], "NaN is not JSON"),
     ],
 )
-def test_text_that_says_nothing_clear_is_refused(pairs: list[str], says: str):
+def test_ambiguous_text_is_refused(pairs: list[str], says: str):
     with pytest.raises(ArgumentsInvalid, match=says):
         parse_key_values(None, pairs)

@@ -1,4 +1,4 @@
-"""Results as bytes and back, and what is refused on either side."""
+"""Encoding and decoding results, and what is refused in either direction."""
 
 import sys
 from collections import OrderedDict, deque
@@ -167,7 +167,7 @@ def test_the_largest_size_can_be_set():
         (b"\x00" * 5_000_000, Any, "at most"),
     ],
 )
-def test_bytes_that_do_not_fit_are_refused(data: bytes, type_: Any, says: str):
+def test_invalid_bytes_are_refused(data: bytes, type_: Any, says: str):
     with pytest.raises(ResultInvalid, match=says):
         decode(data, type_)
 
@@ -176,7 +176,7 @@ def test_a_type_that_cannot_be_hashed_still_decodes():
     assert decode(encode(5), Annotated[int, ["not", "hashable"]]) == 5
 
 
-def test_pydantic_is_not_imported_for_those_who_do_not_use_it(monkeypatch: pytest.MonkeyPatch):
+def test_pydantic_is_not_imported_unless_it_is_used(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delitem(sys.modules, "pydantic")
     encode(Path("a"))
     assert "pydantic" not in sys.modules

@@ -64,11 +64,11 @@ async def test_a_consumer_processes_its_type_of_message():
     assert await MailConsumer().process(MAIL, context()) == "sent to Ada"
 
 
-def test_the_plan_is_what_the_class_says():
+def test_the_plan_is_what_the_class_declares():
     assert MailConsumer().plan(MAIL) == RunPlan("Mail", 30, RetryPolicy(max_retries=1))
 
 
-async def test_success_and_failure_are_nobodys_business_by_default():
+async def test_the_hooks_do_nothing_by_default():
     assert await MailConsumer().on_success("x", MAIL) is None
     assert await MailConsumer().on_failure(ValueError(), MAIL) is None
 
@@ -104,7 +104,7 @@ def test_a_message_is_decoded_with_its_models(wrap: Any):
         msgspec.msgpack.encode({}) + b"\x00",
     ],
 )
-def test_a_body_that_is_no_such_message_is_refused(body: bytes):
+def test_a_body_that_is_not_such_a_message_is_refused(body: bytes):
     with pytest.raises(MessageInvalid, match="not a message of type 'Mail'"):
         MailConsumer().decode(body)
 
@@ -164,7 +164,7 @@ def thread_name(job: Context) -> str:
 
 @tool
 class Counter:
-    """Counts its calls; it is made once."""
+    """Counts its calls; it is instantiated once."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -195,12 +195,12 @@ async def test_a_sync_tool_runs_in_a_thread():
     assert sink.texts == ["named"]
 
 
-async def test_a_class_is_made_once():
+async def test_a_class_is_instantiated_once():
     consumer = runs(Counter)
     assert [await consumer.process(call("Counter"), context()) for _ in range(2)] == [1, 2]
 
 
-def test_a_class_that_cannot_be_made_is_refused_at_once():
+def test_a_class_that_cannot_be_instantiated_is_refused_at_once():
     @tool
     class Broken:
         def __init__(self) -> None:
@@ -224,11 +224,11 @@ async def test_a_caller_cannot_bring_its_own_context():
         await runs(double).process(call("double", x=3, ctx={}), context())
 
 
-def test_the_plan_is_what_the_tool_says():
+def test_the_plan_is_what_the_tool_declares():
     assert runs(double).plan(call("double")) == RunPlan("double", 5.0, RetryPolicy(max_retries=0))
 
 
-async def test_a_tool_that_is_not_here_is_not_found():
+async def test_an_unknown_tool_is_not_found():
     with pytest.raises(ToolNotFound, match=r"unknown tool 'duoble'; did you mean 'double'\?"):
         runs(double).plan(call("duoble"))
     with pytest.raises(ToolNotFound, match="unknown tool 'os:system'; load the module that declares it"):

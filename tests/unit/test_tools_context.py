@@ -1,4 +1,4 @@
-"""The context: what a tool knows of its job, and where its reports go."""
+"""The context: what a tool knows about its job, and where its reports go."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from taskserver.tools import Context
 
 
 class Buffer:
-    """A sink that holds ``capacity`` reports before it is full, and counts who had to wait."""
+    """A sink that is full after ``capacity`` reports, and counts the waits."""
 
     def __init__(self, capacity: int = 1000) -> None:
         self.reports: list[Report] = []
@@ -113,7 +113,7 @@ def test_a_fraction_outside_0_to_1_is_refused(fraction: Any):
     assert sink.reports == []
 
 
-def test_text_that_is_no_string_is_refused():
+def test_text_that_is_not_a_string_is_refused():
     ctx = context(Buffer())
     with pytest.raises(ValueError, match="expected a string, got bytes"):
         ctx.emit(b"x")  # type: ignore[arg-type]
@@ -136,7 +136,7 @@ def test_output_of_just_one_piece_is_not_split():
     assert len(sink.reports) == 1
 
 
-def test_empty_output_is_no_event():
+def test_empty_output_is_not_an_event():
     sink = Buffer()
     context(sink).emit("")
     assert sink.reports == []

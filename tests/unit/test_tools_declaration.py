@@ -1,4 +1,4 @@
-"""Declaring a tool: what ``@tool`` accepts, what it refuses, and what is known of a tool afterwards."""
+"""Declaring a tool: what ``@tool`` accepts, what it refuses, and what is known about a tool afterwards."""
 
 from typing import Annotated, Any
 
@@ -60,7 +60,7 @@ def test_options_are_kept():
     assert record.retry == RetryPolicy(max_retries=0, delay=1, cap=5, exponential=False)
 
 
-def test_the_function_says_where_it_runs():
+def test_the_function_decides_where_it_runs():
     @tool
     async def on_the_loop() -> None: ...
 
@@ -183,7 +183,7 @@ def test_a_subclass_of_a_tool_is_not_a_tool_itself():
     assert tool_of(Derived) is None
 
 
-def test_what_is_not_decorated_is_no_tool():
+def test_what_is_not_decorated_is_not_a_tool():
     assert tool_of(len) is None
     assert tool_of(Later) is None
     assert tool_of("text") is None

@@ -1,4 +1,4 @@
-"""Loading: which modules, what is collected from them, and what is said when it fails."""
+"""Loading: which modules, what is collected from them, and the errors."""
 
 import sys
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class PingConsumer(BaseConsumer[Ping]):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """An empty folder; what is imported from it is forgotten again."""
+    """An empty folder; modules imported from it are removed afterwards."""
     modules, path = set(sys.modules), list(sys.path)
     yield tmp_path
     sys.path[:] = path
@@ -73,7 +73,7 @@ def test_a_consumer_may_be_an_instance():
     assert consumer.host == "there"
 
 
-def test_ones_own_tool_consumer_takes_the_place_of_ours():
+def test_a_users_tool_consumer_replaces_ours():
     class Audited(ToolExecutionConsumer): ...
 
     assert isinstance(Toolbox.of(fetch, Audited).consumer_for("ToolExecutionMessage"), Audited)
@@ -107,7 +107,7 @@ def test_a_consumer_that_needs_arguments_is_refused():
         Toolbox.of(Demanding)
 
 
-def test_a_consumer_that_cannot_be_made_is_refused():
+def test_a_consumer_that_cannot_be_instantiated_is_refused():
     class Broken(PingConsumer):
         def __init__(self) -> None:
             raise OSError("no network")

@@ -1,4 +1,4 @@
-"""Tools as agents are told of them: JSON Schema, OpenAI, Anthropic, MCP."""
+"""Tools as they are described to agents: JSON Schema, OpenAI, Anthropic, MCP."""
 
 import json
 from collections.abc import Callable
@@ -153,7 +153,7 @@ def test_models_of_one_name_are_kept_apart():
     assert set(definitions) == {"Node.Node", "Node_.Point2"}
 
 
-def test_the_plain_form_says_what_comes_back():
+def test_the_plain_format_describes_the_result():
     assert describe(SUMMARIZE) == {
         "name": "summarize",
         "description": "Shorten a page.",

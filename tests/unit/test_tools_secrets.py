@@ -69,13 +69,13 @@ def test_a_tool_gets_secrets_that_do_not_show_themselves() -> None:
     assert check(known(enter), {"pin": SecretStr("1234")}) == check(known(enter), {"pin": "1234"})
 
 
-def test_what_is_no_text_is_refused_without_being_repeated() -> None:
+def test_a_wrong_secret_is_refused_without_being_repeated() -> None:
     with pytest.raises(ArgumentsInvalid, match="argument 'pin': expected str, got int") as caught:
         check(known(enter), {"pin": 12345678})
     assert "12345678" not in str(caught.value)
 
 
-def test_agents_are_told_that_it_is_a_secret() -> None:
+def test_agents_can_see_that_it_is_a_secret() -> None:
     schema = describe(known(enter))["parameters"]["properties"]
     assert schema["pin"] == {"type": "string", "format": "password", "writeOnly": True}
     assert "open" not in str(schema)
@@ -119,7 +119,7 @@ def sent(message: BaseMessage, declared: frozenset[str] = frozenset()) -> tuple[
     return envelope, msgspec.msgpack.decode(envelope.body)
 
 
-def test_secrets_are_sent_in_clear_and_the_names_of_their_fields_with_them() -> None:
+def test_secrets_are_sent_unmasked_with_the_names_of_their_fields() -> None:
     arguments = {
         "a": SecretStr("one"),
         "b": [{"c": SecretBytes(b"two")}, "plain"],
@@ -136,12 +136,12 @@ def test_secrets_are_sent_in_clear_and_the_names_of_their_fields_with_them() -> 
     assert envelope.secrets == ("a", "c", "pin", "theCode")
 
 
-def test_what_has_no_secrets_says_nothing_of_them() -> None:
+def test_without_secrets_no_names_are_sent() -> None:
     envelope, _ = sent(ToolExecutionMessage(tool_name="enter", tool_args={"a": "one"}))
     assert envelope.secrets == ()
 
 
-def test_what_the_tool_declares_travels_too() -> None:
+def test_what_the_tool_declares_is_sent_too() -> None:
     envelope, _ = sent(ToolExecutionMessage(tool_name="enter", tool_args={"pin": "1"}), known(enter).secret_fields)
     assert envelope.secrets == ("pin", "word")
 
@@ -172,7 +172,7 @@ class Grumpy(msgspec.Struct):
         raise ValueError(f"{self.pin.get_secret_value()} is no good pin")
 
 
-def test_nor_does_one_that_a_type_of_the_users_raises() -> None:
+def test_nor_does_an_error_that_a_users_type_raises() -> None:
     @tool
     async def grumble(it: Grumpy) -> None: ...
 
@@ -181,7 +181,7 @@ def test_nor_does_one_that_a_type_of_the_users_raises() -> None:
 
 
 @pytest.mark.parametrize("result", [SecretStr("x"), [SecretBytes(b"x")], Login(user="a", theCode=SecretStr("x"))])
-def test_a_secret_is_no_result(result: Any) -> None:
+def test_a_secret_cannot_be_a_result(result: Any) -> None:
     with pytest.raises(
         ResultInvalid, match=r"result contains a Secret\w+, but is stored and shown unmasked: leave it out"
     ):

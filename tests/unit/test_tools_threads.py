@@ -1,4 +1,4 @@
-"""Sync tools in threads: results, errors, and what happens to a thread that nobody waits for any more."""
+"""Sync tools in threads: results, errors, and threads that outlive their task."""
 
 import asyncio
 import contextvars
@@ -30,7 +30,7 @@ def context() -> Context:
 
 
 class Stuck:
-    """A call that starts, says so, and goes on until it is let go."""
+    """A call that starts, signals it, and runs until it is released."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -80,7 +80,7 @@ async def test_what_would_upset_the_event_loop_is_wrapped(error: BaseException):
     assert caught.value.__cause__ is error
 
 
-async def test_a_cancelled_task_leaves_its_thread_behind_and_says_so():
+async def test_a_cancelled_task_leaves_its_thread_running_and_reports_it():
     ctx, stuck = context(), Stuck()
     task = asyncio.create_task(run_in_thread(stuck, ctx))
     await stuck.started.wait()
@@ -110,27 +110,27 @@ async def test_a_late_error_ends_quietly():
     await ctx.outlived
 
 
-async def test_a_thread_that_ended_outlives_nothing():
+async def test_a_thread_that_has_ended_does_not_outlive_its_task():
     ctx = context()
     await run_in_thread(int, ctx)
     assert ctx.outlived is None
     assert not ctx.cancelled
 
 
-async def test_a_thread_that_finds_no_memory_to_begin_with_does_not_block_the_event_loop(monkeypatch):
+async def test_a_thread_that_cannot_start_for_lack_of_memory_does_not_block_the_event_loop(monkeypatch):
     monkeypatch.setattr(threading.Thread, "_bootstrap", lambda _: sys.exit())  # as silently as a MemoryError there
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(run_in_thread(int, context()), 0.05)
 
 
-async def test_a_thread_that_never_began_is_a_failure(monkeypatch):
+async def test_a_thread_that_never_started_is_a_failure(monkeypatch):
     monkeypatch.setattr(threads, "CHECK_SECONDS", 0.01)
     monkeypatch.setattr(threading.Thread, "_bootstrap", lambda _: sys.exit())
     with pytest.raises(RuntimeError, match="can't start new thread"):
         await run_in_thread(int, context())
 
 
-async def test_a_cancelled_task_hears_that_its_thread_never_began(monkeypatch):
+async def test_a_cancelled_task_notices_that_its_thread_never_started(monkeypatch):
     monkeypatch.setattr(threads, "CHECK_SECONDS", 0.01)
     monkeypatch.setattr(threading.Thread, "_bootstrap", lambda _: sys.exit())
     ctx = context()
@@ -139,7 +139,7 @@ async def test_a_cancelled_task_hears_that_its_thread_never_began(monkeypatch):
     assert ctx.outlived is None or await ctx.outlived is None
 
 
-async def test_a_thread_that_dies_before_it_can_tell_is_a_failure(monkeypatch):
+async def test_a_thread_that_dies_without_a_result_is_a_failure(monkeypatch):
     def no_memory(*_: object) -> NoReturn:
         raise MemoryError
 
@@ -150,7 +150,7 @@ async def test_a_thread_that_dies_before_it_can_tell_is_a_failure(monkeypatch):
         await run_in_thread(int, context())
 
 
-async def test_a_thread_that_begins_after_it_was_given_up_makes_no_call(monkeypatch):
+async def test_a_thread_that_starts_too_late_makes_no_call(monkeypatch):
     begin, over, called = threading.Event(), threading.Event(), []
     bootstrap = threading.Thread._bootstrap
 
@@ -169,7 +169,7 @@ async def test_a_thread_that_begins_after_it_was_given_up_makes_no_call(monkeypa
     assert called == []
 
 
-async def test_a_long_call_is_checked_on_and_ends_as_it_should(monkeypatch):
+async def test_the_thread_of_a_long_call_is_checked_until_it_ends(monkeypatch):
     monkeypatch.setattr(threads, "CHECK_SECONDS", 0.3)
     release, checks, check = threading.Event(), [], threads._Thread._check
 

@@ -1,4 +1,4 @@
-"""What a type checker knows of a submitted tool: its result's type; and what it refuses."""
+"""What a type checker knows about a submitted tool: the type of its result, and wrong uses."""
 
 import re
 from pathlib import Path
@@ -53,7 +53,7 @@ REFUSED = {
 
 
 def messages(folder: Path) -> dict[str, str]:
-    """What mypy says of each line."""
+    """Mypy's message for each line."""
     lines = [f"reveal_type({line})" for line in REVEALED] + list(REFUSED)
     program = folder / "program.py"
     program.write_text(HEAD + "".join(f"    {line}\n" for line in lines))
