@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, Self, TypeVar, Unpack, overload
+from typing import Any, Protocol, Self, TypeVar, Unpack, overload
 
 from taskserver.aio import wait_all
 from taskserver.client.connected import Connected
 from taskserver.client.job import Job
-from taskserver.client.options import Defaults, SubmitOptions, prepare, sealed
+from taskserver.client.options import Declaration, PreparedJob, SubmitOptions, prepare, sealed
 from taskserver.config.keys import keyring
 from taskserver.config.settings import settings
 from taskserver.domain.durability import Durability
 from taskserver.domain.ids import JobRef, KeyMaker, new_route, parse
-from taskserver.domain.job import NewJob
 from taskserver.domain.messages import BaseMessage, ToolExecutionMessage
 from taskserver.domain.names import check_queue_name, check_tool_name
 from taskserver.embedded import EmbeddedBroker
@@ -43,23 +42,6 @@ class SyncToolClass(Protocol[T]):
     @property
     def run(self) -> Callable[..., T]:
         """Does the work."""
-
-
-class _Call(NamedTuple):
-    """A message that a submit sends, what applies to it by default, and the type of its result."""
-
-    message: BaseMessage
-    defaults: Defaults
-    returns: Any
-
-
-class _Prepared(NamedTuple):
-    """A job that is ready to be sent, the name it is counted under, and the type of its result."""
-
-    queue: str
-    job: NewJob
-    name: str
-    returns: Any
 
 
 class Client:
@@ -104,7 +86,7 @@ class Client:
         self._connected: Connected | None = None
         self._connecting = asyncio.Lock()
         self._new_key = KeyMaker(new_route())
-        self._defaults: dict[Tool, Defaults] = {}
+        self._declarations: dict[Tool, Declaration] = {}
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -176,7 +158,7 @@ class Client:
             NotReplicated: if the broker has the job, but it is not as durable as ``durability`` requires.
             BrokerUnavailable: if it is *unknown* whether the broker has the job: submit again with an idempotency key.
         """
-        return await self._send(self._call(tool, args or {}), options)
+        return await self._send(self._prepare_call(tool, args or {}, options))
 
     async def submit_many(
         self,
@@ -194,25 +176,26 @@ class Client:
         """
         connected = await self._ready()
         key = options.pop("idempotency_key", None)
-        prepared: list[_Prepared] = []
+        prepared: list[PreparedJob] = []
         for position, (tool, args) in enumerate(calls):
             if key is not None:
                 options["idempotency_key"] = f"{key}/{position}"
-            prepared.append(self._prepare(self._call(tool, args), options))
-        routes = connected.router.route_many([(each.queue, each.job) for each in prepared])
-        batches: dict[str, list[_Prepared]] = {}
+            prepared.append(self._prepare_call(tool, args, options))
+        routes = connected.router.route_many(prepared)
+        batches: dict[str, list[PreparedJob]] = {partition: [] for partition in routes}
         for partition, each in zip(routes, prepared, strict=True):
-            batches.setdefault(partition, []).append(each)
+            batches[partition].append(each)
         await wait_all(self._submit_batch(connected.broker, *batch) for batch in batches.items())
         return [
-            self._handle(connected, JobRef(partition, each.job.key), each.returns)
+            self._handle(connected, JobRef(partition, each.job.key), each.declaration.returns)
             for partition, each in zip(routes, prepared, strict=True)
         ]
 
-    async def _submit_batch(self, broker: Broker, partition: str, batch: Sequence[_Prepared]) -> None:
-        await submitting.submit(broker, partition, [self._sealed(partition, each.job) for each in batch])
-        for each in batch:
-            self._count(each)
+    async def _submit_batch(self, broker: Broker, partition: str, batch: Sequence[PreparedJob]) -> None:
+        keys = self.keyring
+        jobs = [each.job if keys is None else sealed(keys, partition, each.job) for each in batch]
+        await submitting.submit(broker, partition, jobs)
+        self._count(batch)
 
     async def send(self, message: BaseMessage, **options: Unpack[SubmitOptions]) -> Job[Any]:
         """Submit a message of any type; a worker with a consumer for that type processes it.
@@ -220,8 +203,9 @@ class Client:
         Raises:
             As ``submit``.
         """
-        defaults = Defaults(self.queue, secrets=secret_fields(type(message)))
-        return await self._send(_Call(message, defaults, Any), options)
+        name = message.tool_name if isinstance(message, ToolExecutionMessage) else message.message_type
+        declaration = Declaration(name, self.queue, secrets=secret_fields(type(message)))
+        return await self._send(self._prepare(message, declaration, options))
 
     def job(self, job_id: str, returns: Any = Any) -> Job[Any]:
         """The handle of a job with this id, whichever process submitted it.
@@ -238,15 +222,16 @@ class Client:
             raise RuntimeError("connect first: use `async with Client() as client`, or await client.connect()")
         return self._handle(self._connected, parse(job_id), returns)
 
-    async def _send(self, call: _Call, options: SubmitOptions) -> Job[Any]:
-        prepared = self._prepare(call, options)
+    async def _send(self, prepared: PreparedJob) -> Job[Any]:
+        queue, job, declaration = prepared
         connected = self._connected
         if connected is None or not connected.router.ready:
             connected = await self._ready()
-        partition = connected.router.route(prepared.queue, prepared.job)
-        await connected.submitter.submit(partition, self._sealed(partition, prepared.job))
-        self._count(prepared)
-        return self._handle(connected, JobRef(partition, prepared.job.key), prepared.returns)
+        partition = connected.router.route(queue, job)
+        signed = job if self.keyring is None else sealed(self.keyring, partition, job)
+        await connected.submitter.submit(partition, signed)
+        self._count((prepared,))
+        return self._handle(connected, JobRef(partition, job.key), declaration.returns)
 
     def _handle(self, connected: Connected, job: JobRef, returns: Any) -> Job[Any]:
         return Job(connected.broker, connected.waiter, job, returns, self.keyring)
@@ -271,33 +256,27 @@ class Client:
     def _open(self, url: str) -> Broker:
         return Broker(url, patience=self._settings.patience, durability=self._durability)
 
-    def _count(self, prepared: _Prepared) -> None:
+    def _count(self, submitted: Iterable[PreparedJob]) -> None:
         counts = self._metrics or counting.get()
         if counts is not None:
-            counts.add(prepared.queue, prepared.name)
+            for each in submitted:
+                counts.add(each.queue, each.declaration.name)
 
-    def _prepare(self, call: _Call, options: SubmitOptions) -> _Prepared:
-        message = call.message
-        queue, job = prepare(message, options, call.defaults, self._new_key, self._settings.max_message_bytes)
-        name = message.tool_name if isinstance(message, ToolExecutionMessage) else message.message_type
-        return _Prepared(queue, job, name, call.returns)
+    def _prepare(self, message: BaseMessage, declaration: Declaration, options: SubmitOptions) -> PreparedJob:
+        return prepare(message, options, declaration, self._new_key, self._settings.max_message_bytes)
 
-    def _sealed(self, partition: str, job: NewJob) -> NewJob:
-        return job if self.keyring is None else sealed(self.keyring, partition, job)
-
-    def _call(self, tool: Any, args: Arguments) -> _Call:
+    def _prepare_call(self, tool: Any, args: Arguments, options: SubmitOptions) -> PreparedJob:
         if isinstance(tool, str):
-            message = ToolExecutionMessage(tool_name=check_tool_name(tool), tool_args=dict(args))
-            return _Call(message, Defaults(self.queue), Any)
-        declared: Tool | None = tool_of(tool)
-        if declared is None:
-            raise ToolInvalid(f"{getattr(tool, '__name__', tool)!r} is not a tool: decorate it with @tool")
-        check_arguments(declared, args)
-        message = ToolExecutionMessage(tool_name=declared.name, tool_args=dict(args))
-        return _Call(message, self._defaults_of(declared), declared.returns)
+            declaration = Declaration(check_tool_name(tool), self.queue)
+        else:
+            declared: Tool | None = tool_of(tool)
+            if declared is None:
+                raise ToolInvalid(f"{getattr(tool, '__name__', tool)!r} is not a tool: decorate it with @tool")
+            check_arguments(declared, args)
+            declaration = self._declarations.get(declared) or self._declare(declared)
+        message = ToolExecutionMessage(tool_name=declaration.name, tool_args=dict(args))
+        return self._prepare(message, declaration, options)
 
-    def _defaults_of(self, tool: Tool) -> Defaults:
-        defaults = self._defaults.get(tool)
-        if defaults is None:
-            defaults = self._defaults[tool] = Defaults(tool.queue or self.queue, tool.lane, tool.secret_fields)
-        return defaults
+    def _declare(self, tool: Tool) -> Declaration:
+        declaration = Declaration(tool.name, tool.queue or self.queue, tool.lane, tool.returns, tool.secret_fields)
+        return self._declarations.setdefault(tool, declaration)

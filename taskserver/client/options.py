@@ -49,33 +49,38 @@ class SubmitOptions(TypedDict, total=False):
     tags: Iterable[str]
 
 
-class Defaults(NamedTuple):
-    """What applies where no option is given: from the tool's declaration, or the client's settings.
+class Declaration(NamedTuple):
+    """What is declared for the jobs of a tool or message type.
 
-    Retries and timeout are not among them: the worker takes those from its own declaration of the tool.
+    Retries and timeout are missing: the worker takes those from its own declaration of the tool.
 
     Attributes:
-        queue: The queue.
-        lane: The lane; None for ``normal``.
+        name: Name of the tool or message type.
+        queue: The queue, unless an option gives another.
+        lane: The lane, unless an option gives a priority; None for ``normal``.
+        returns: The type of the result.
         secrets: Names of the message's fields that are declared secret.
     """
 
+    name: str
     queue: str
     lane: str | None = None
+    returns: Any = Any
     secrets: frozenset[str] = frozenset()
 
 
 class PreparedJob(NamedTuple):
-    """The queue that a submit goes to, and the job that it writes there."""
+    """A job that is ready to be sent to a queue, and what is declared for it."""
 
     queue: str
     job: NewJob
+    declaration: Declaration
 
 
 def prepare(
     message: BaseMessage,
     options: Mapping[str, Any],
-    defaults: Defaults,
+    declaration: Declaration,
     new_key: Callable[[], str],
     max_bytes: int,
 ) -> PreparedJob:
@@ -85,11 +90,11 @@ def prepare(
         ConfigError: for an option that is unknown or cannot work.
         MessageInvalid, MessageTooLarge: if the message cannot be sent.
     """
-    body, secrets = _body(message, defaults.secrets)
+    body, secrets = _body(message, declaration.secrets)
     now_ms = time.time_ns() // 1_000_000
     if not options:
         payload = pack(Envelope.of(message, body, submitted_ms=now_ms, secrets=secrets), max_bytes)
-        return PreparedJob(defaults.queue, NewJob(new_key(), payload, defaults.lane or "normal"))
+        return PreparedJob(declaration.queue, NewJob(new_key(), payload, declaration.lane or "normal"), declaration)
     given = _checked(options)
     key = given.get("idempotency_key")
     envelope = Envelope.of(
@@ -105,14 +110,14 @@ def prepare(
     job = NewJob(
         key=new_key() if key is None else key_for(key),
         payload=pack(envelope, max_bytes),
-        lane=given.get("priority") or defaults.lane or "normal",
+        lane=given.get("priority") or declaration.lane or "normal",
         max_attempts=given.get("max_retries"),
         delay_ms=_milliseconds(given.get("delay")),
         due_ms=_milliseconds(given.get("at")),
         expires_ms=_milliseconds(given.get("expires")),
         result_ttl_ms=_milliseconds(given.get("result_ttl")),
     )
-    return PreparedJob(given.get("queue", defaults.queue), job)
+    return PreparedJob(given.get("queue", declaration.queue), job, declaration)
 
 
 def sealed(keyring: Keyring, partition: str, job: NewJob) -> NewJob:

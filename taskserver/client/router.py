@@ -17,6 +17,7 @@ from contextlib import suppress
 from copy import copy
 
 from taskserver.aio import cancel_and_wait
+from taskserver.client.options import PreparedJob
 from taskserver.domain.job import NewJob
 from taskserver.domain.partitions import number_for, partitions, queue_of
 from taskserver.errors import BrokerError, TaskServerError
@@ -71,14 +72,16 @@ class PartitionRouter:
             return queue
         return names[number_for(job.key, len(names))] if _has_key(job) else self._current[queue]
 
-    def route_many(self, jobs: Sequence[tuple[str, NewJob]]) -> list[str]:
-        """The partition for each of many jobs, given with their queues; jobs without a key are dealt in chunks."""
+    def route_many(self, jobs: Sequence[PreparedJob]) -> list[str]:
+        """The partition for each of many jobs; jobs without a key are dealt to a queue's partitions in chunks."""
         self._refresh_if_due()
-        left = Counter(queue for queue, job in jobs if not _has_key(job))
+        if not self._names:
+            return [each.queue for each in jobs]
+        left = Counter(queue for queue, job, _ in jobs if not _has_key(job))
         chunk = {queue: self._chunk_size(queue, count) for queue, count in left.items()}
         room = dict(chunk)
         routes = []
-        for queue, job in jobs:
+        for queue, job, _ in jobs:
             partition = self.route(queue, job)
             routes.append(partition)
             if not _has_key(job):

@@ -42,7 +42,7 @@ class JobRef(NamedTuple):
     @property
     def id(self) -> str:
         """The whole id."""
-        return job_id(self.queue, self.key)
+        return f"{self.queue}-{self.key}"
 
 
 def new_route() -> str:

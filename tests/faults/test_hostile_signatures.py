@@ -127,7 +127,7 @@ async def test_a_message_that_was_changed_is_refused(
     message = await broker.client(broker.url).get(place)
     await broker.client(broker.url).set(place, message.replace(b"cents\x64", b"cents\x7f"))
     async with run_worker(pay, signing_keys=keys["ours"]):
-        await refused(job, "or was changed")
+        await refused(job, "or it was changed")
     assert ran == []
 
 

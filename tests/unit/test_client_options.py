@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from taskserver import BaseMessage, Client, ConfigError, State, tool
-from taskserver.client.options import Defaults, PreparedJob, prepare
+from taskserver.client.options import Declaration, PreparedJob, prepare
 from taskserver.domain.job import NewJob
 from taskserver.domain.messages import unpack
 from taskserver.errors import ArgumentsInvalid, MessageInvalid, MessageTooLarge, ToolInvalid
@@ -22,7 +22,7 @@ class Note(BaseMessage):
 
 
 def _prepared(message: BaseMessage | None = None, max_bytes: int = 10_000, **options: Any) -> PreparedJob:
-    return prepare(message or Note(), options, Defaults("default"), lambda: KEY, max_bytes)
+    return prepare(message or Note(), options, Declaration("note", "default"), lambda: KEY, max_bytes)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_an_invalid_option_is_refused_with_what_to_change(options: dict[str, Any
 
 def test_options_become_what_the_broker_stores() -> None:
     moment = datetime(2030, 1, 1, tzinfo=UTC)
-    queue, job = _prepared(
+    queue, job, _ = _prepared(
         queue="other", priority=1, at=moment, max_retries=2, expires=timedelta(minutes=1), result_ttl=3600,
         timeout=1.5, session_id="s", tags=["a", "b"], idempotency_key="k",
     )  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, Field, SecretBytes, SecretStr
 
 from taskserver import ArgumentsInvalid, BaseMessage, tool
-from taskserver.client.options import Defaults, prepare
+from taskserver.client.options import Declaration, prepare
 from taskserver.domain.messages import Envelope, ToolExecutionMessage, unpack
 from taskserver.errors import ResultInvalid, ToolInvalid
 from taskserver.tools import Tool, check, codec, describe, parse_key_values, tool_of
@@ -114,7 +114,7 @@ def test_fields_are_known_by_their_types(hint: Any, names: set[str]) -> None:
 
 
 def sent(message: BaseMessage, declared: frozenset[str] = frozenset()) -> tuple[Envelope, Any]:
-    _, job = prepare(message, {}, Defaults("q", secrets=declared), lambda: "0" * 24, 10_000)
+    _, job, _ = prepare(message, {}, Declaration("note", "q", secrets=declared), lambda: "0" * 24, 10_000)
     envelope = unpack(job.payload)
     return envelope, msgspec.msgpack.decode(envelope.body)
 
