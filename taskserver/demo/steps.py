@@ -127,7 +127,7 @@ async def compare(context: DemoContext) -> Outcome:
     checks.same("most similar file", found, expected)
     name, match = min(found.items(), key=lambda pair: pair[1].distance)
     context.display.line(f"most similar, distance {match.distance:.2f}: {name} and {context.name(match.path)}")
-    return Outcome(len(found), attempts, seconds, f"checked locally in {alone:.2f} s")
+    return Outcome(len(found), attempts, seconds, f"checked; one process took {alone:.2f} s")
 
 
 async def follow(context: DemoContext) -> Outcome:
@@ -323,7 +323,7 @@ async def _first(events: AsyncIterator[Event], matches: Callable[[Event], bool])
 def _show_history(context: DemoContext, status: JobStatus) -> None:
     for line in status.history:
         error = f": {line.error.type}: {line.error.message}" if line.error else ""
-        context.display.line(f"attempt {line.attempt}: {line.event}{error}")
+        context.display.line(f"attempt {line.attempt}, {line.event}{error}")
 
 
 def _themes(paths: list[Path]) -> dict[str, str]:
