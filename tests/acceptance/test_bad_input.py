@@ -30,13 +30,13 @@ def write(cli: Cli, server: str = SERVER) -> str:
     return "file.yaml"
 
 
-def refused(done: Done, said: str) -> None:
+def refused(done: Done, message: str) -> None:
     assert (done.code, done.out) == (2, ""), done
-    assert said in done.err, done.err
+    assert message in done.err, done.err
 
 
 @pytest.mark.parametrize(
-    ("server", "said"),
+    ("server", "message"),
     [
         (
             SERVER.replace("name: a", "name: a, replcas: 2"),
@@ -53,10 +53,10 @@ def refused(done: Done, said: str) -> None:
     ],
     ids=["unknown key", "wrong type", "no replicas", "negative replicas", "missing broker", "two alike"],
 )
-def test_what_the_file_has_wrong(cli: Cli, server: str, said: str) -> None:
+def test_what_the_file_has_wrong(cli: Cli, server: str, message: str) -> None:
     file = write(cli, server)
     done = cli.run("up", "--config-file", file)
-    refused(done, said)
+    refused(done, message)
     assert done.err.startswith("taskserver: file.yaml:2: ")
     assert done.err.count("\n") == 1
     assert not (cli.folder / "home").exists()

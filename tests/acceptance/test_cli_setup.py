@@ -118,14 +118,14 @@ def test_bad_input_is_refused_before_anything_is_done(cli: Cli) -> None:
     )
     assert not (cli.folder / "k8s").exists()
     write(cli)
-    for arguments, said in (
+    for arguments, message in (
         (("--apply",), "--apply requires --cluster-name"),
         (("-n", "My_Space"), "'My_Space' is not a valid namespace"),
         (("--output", "config.yaml"), "cannot write to config.yaml: file exists"),
     ):
         done = cli.run(*SETUP, *arguments)
         assert (done.code, done.out) == (2, "")
-        assert said in done.err
+        assert message in done.err
 
 
 def test_what_the_pods_run_runs(cli: Cli) -> None:

@@ -55,5 +55,5 @@ def test_every_key_is_documented(model: type[BaseModel]) -> None:
 
 def test_no_other_key_is() -> None:
     known = {row for model in MODELS for row in rows(model)}
-    told = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| `") and "`$" not in line]
-    assert [line for line in told if line not in known] == []
+    documented = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| `") and "`$" not in line]
+    assert [line for line in documented if line not in known] == []

@@ -73,7 +73,7 @@ def test_what_a_file_declares(loading: Loading) -> None:
     assert config.task_server("second") is second
 
 
-def test_where_a_value_stands(loading: Loading) -> None:
+def test_the_line_of_a_value(loading: Loading) -> None:
     config = loading(FULL)
     assert config.line_of(("task_server", 0, "replicas")) == 7
     assert config.line_of(("task_server", 1, "replicas")) is None
@@ -99,7 +99,7 @@ def test_references(loading: Loading, tmp_path: Path, monkeypatch: pytest.Monkey
     assert config.task_servers[0].env == {"A": "cost $5", "B": "default", "SECRET": "p@ss/word"}
 
 
-def test_references_need_not_be_followed(loading: Loading, tmp_path: Path) -> None:
+def test_references_can_stay_unresolved(loading: Loading, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("broker: {url: '${UNSET}'}\ntask_server: {name: a}\n")
     assert load("config.yaml", keep=lambda path: path[-1] == "url").brokers[0].url == "${UNSET}"
 
@@ -115,7 +115,7 @@ SERVER = "task_server:\n  name: task_server\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("replica: 4", "3: task_server.replica: unknown key; did you mean 'replicas'?"),
         ("replicas: 0", "3: task_server.replicas: must be at least 1, not 0"),
@@ -231,12 +231,12 @@ SERVER = "task_server:\n  name: task_server\n"
         ),
     ],
 )  # fmt: skip
-def test_a_key_of_a_task_server_that_cannot_be(text: str, said: str, loading: Loading) -> None:
-    assert refusal(loading, f"{SERVER}  {text}\n") == f"config.yaml:{said}"
+def test_a_key_of_a_task_server_that_is_not_valid_is_refused(text: str, message: str, loading: Loading) -> None:
+    assert refusal(loading, f"{SERVER}  {text}\n") == f"config.yaml:{message}"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", ": is empty: declare a task_server, and a broker unless it is the embedded one"),
         ("# nothing\n", ": is empty: declare a task_server, and a broker unless it is the embedded one"),
@@ -324,11 +324,11 @@ def test_a_key_of_a_task_server_that_cannot_be(text: str, said: str, loading: Lo
         ),
     ],
 )  # fmt: skip
-def test_a_file_that_cannot_be(text: str, said: str, loading: Loading) -> None:
-    assert refusal(loading, text) == f"config.yaml{said}"
+def test_a_file_that_is_not_valid_is_refused(text: str, message: str, loading: Loading) -> None:
+    assert refusal(loading, text) == f"config.yaml{message}"
 
 
-def test_all_errors_are_told_at_once_by_line(loading: Loading) -> None:
+def test_all_errors_are_reported_at_once_by_line(loading: Loading) -> None:
     text = "task_server:\n  replica: 4\n  replicas: 0\n  broker_name: b\nbroker: {name: a, user: b}\n"
     assert refusal(loading, text).splitlines() == [
         "4 errors in config.yaml:",
@@ -346,19 +346,19 @@ def test_a_billion_laughs_are_not_heard(loading: Loading) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("place", "message"),
     [
         ("nowhere.yaml", "nowhere.yaml: cannot be read: no such file or directory"),
         (".", ".: cannot be read: is a directory"),
         ("latin.yaml", "latin.yaml:2: is not UTF-8 text: save the file in that encoding"),
     ],
 )
-def test_a_file_that_cannot_be_read(place: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_read(place: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "latin.yaml").write_bytes("# one\nname: größe\n".encode("latin-1"))
     with pytest.raises(ConfigFileInvalid) as caught:
         load(place)
-    assert str(caught.value) == said
+    assert str(caught.value) == message
 
 
 def test_no_secret_is_in_an_error(loading: Loading, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,7 +385,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(broker=VALUES, server=VALUES, more=st.text(max_size=20))
-def test_whatever_stands_in_a_file_it_loads_or_is_refused(broker: str, server: str, more: str, tmp_path: Path) -> None:
+def test_any_file_loads_or_is_refused(broker: str, server: str, more: str, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(f"broker: {broker}\ntask_server: {server}\n{more}", errors="surrogatepass")
     with suppress(ConfigFileInvalid):

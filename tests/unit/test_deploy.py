@@ -203,10 +203,10 @@ def test_every_key_of_the_file_is_honoured(monkeypatch: pytest.MonkeyPatch) -> N
     assert made["imagePullSecrets"] == [{"name": "pull-1"}]
     out = one(found, "NetworkPolicy", "agents-1")["spec"]["egress"]
     assert [port["port"] for port in out[1]["ports"]] == [6390, 443]
-    assert any("metrics_targets" in said for said in found.notes)
+    assert any("metrics_targets" in message for message in found.notes)
 
 
-def test_what_a_pod_works_by_is_what_the_file_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_configuration_of_a_pod_means_what_the_file_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """The file in the ConfigMap is loaded as a worker loads it, and means the same."""
     monkeypatch.setenv("TAG", "2")
     found = rendered(FULL)
@@ -381,9 +381,9 @@ BAD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "said"), BAD)
-def test_what_cannot_run_in_a_cluster_is_refused_in_a_sentence(text: str, said: str) -> None:
-    assert refused(text) == [said]
+@pytest.mark.parametrize(("text", "message"), BAD)
+def test_what_cannot_run_in_a_cluster_is_refused_in_a_sentence(text: str, message: str) -> None:
+    assert refused(text) == [message]
 
 
 @pytest.mark.parametrize(
@@ -403,7 +403,7 @@ def test_the_way_to_the_broker_is_open(url: str, ports: list[int], guessed: bool
     for name in ("task-server", "redis-metrics"):
         out = one(found, "NetworkPolicy", name)["spec"]["egress"]
         assert [port["port"] for port in out[1]["ports"]] == ports
-    assert any("network policies" in said for said in found.notes) is guessed
+    assert any("network policies" in message for message in found.notes) is guessed
 
 
 def test_an_image_is_needed() -> None:

@@ -44,7 +44,7 @@ def test_the_brokers_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hidden" not in repr(settings())
 
 
-def test_the_broker_may_be_told_by_references(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_broker_may_contain_references(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "password").write_text("p4ss\n")
     monkeypatch.setenv("HOST", "broker.example")
     monkeypatch.setenv("TASKSERVER_BROKER_URL", f"redis://:${{file:{tmp_path}/password}}@${{HOST}}:6379")
@@ -53,7 +53,7 @@ def test_the_broker_may_be_told_by_references(monkeypatch: pytest.MonkeyPatch, t
     assert url.get_secret_value() == "redis://:p4ss@broker.example:6379"
 
 
-def test_a_reference_to_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reference_to_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASKSERVER_BROKER_URL", "redis://${NOT_THERE}:6379")
     settings.cache_clear()
     with pytest.raises(ConfigError, match=r"TASKSERVER_BROKER_URL: .*NOT_THERE"):

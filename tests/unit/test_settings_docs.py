@@ -29,16 +29,16 @@ def rows() -> list[str]:
     ]
 
 
-def told() -> list[str]:
-    """The rows of the page, with the texts of links in place of them, and words instead of code."""
+def documented() -> list[str]:
+    """The rows of the page, with the texts of links in place of the links."""
     text = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", DOCUMENT.read_text())
     return [line for line in text.splitlines() if line.startswith("| `")]
 
 
 def test_every_setting_is_documented() -> None:
-    assert [row for row in rows() if row not in told()] == []
+    assert [row for row in rows() if row not in documented()] == []
 
 
 def test_no_other_variable_is() -> None:
-    names = {line.split("`")[1] for line in told() if line not in rows()}
+    names = {line.split("`")[1] for line in documented() if line not in rows()}
     assert names == OTHERS
