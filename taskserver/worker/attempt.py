@@ -1,4 +1,4 @@
-"""One attempt while it is on this worker: what is known of it, and the only place where it is settled."""
+"""One attempt while this worker has it: what is known of it, and the only place where it is settled."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Attempt:
         settler: Where its reports and its settlement go.
         started: When it was claimed, by ``time.monotonic``.
         label: Name of its tool or message type, once that is known.
-        stop: Why it was told to end; None if it was not.
+        stop: Why it was stopped; None if it was not.
         settled: Whether it was settled, or is another worker's by now.
         deadline: When its time is over, by ``time.monotonic``; None for never.
         task: What runs it, until that ends.
@@ -90,7 +90,7 @@ class Attempt:
         """Note that its task has begun.
 
         Raises:
-            CancelledError: if it was told to end before that.
+            CancelledError: if it was stopped before that.
         """
         self._begun = True
         if self.stop is not None:
@@ -107,7 +107,7 @@ class Attempt:
         }
 
     def redact(self) -> Redactor:
-        """What takes the secrets of its message out of a text; worked out when it is first needed, which is rarely."""
+        """What takes the secrets of its message out of a text. Made when it is first needed, which is rarely."""
         if self._redactor is None:
             declared = self.opened.plan.secrets if self.opened else ()
             self._redactor = Redactor(_secrets(self.envelope, declared) if self.envelope else ())
@@ -159,7 +159,7 @@ class Attempt:
         return outlived
 
     def end(self, why: StopReason) -> None:
-        """Tell the attempt to end; the first reason counts."""
+        """Stop the attempt; the first reason counts."""
         if self.stop is None and self.task is not None:
             self.stop = why
             if self.context is not None:
@@ -172,6 +172,6 @@ def _secrets(envelope: Envelope, declared: Iterable[str]) -> Iterable[str]:
     """The secret values in a message."""
     try:
         plain = msgspec.msgpack.decode(envelope.body)
-    except Exception:  # noqa: BLE001 - anybody may have written it; what cannot be read was not told to anybody
+    except Exception:  # noqa: BLE001 - anybody may have written it; what cannot be read holds no secret of ours
         return ()
     return secret_values(plain, SecretNames((*envelope.secrets, *declared, *secret_names())))

@@ -19,7 +19,7 @@ from taskserver.store.broker.subscription import Subscription
 from taskserver.worker.service import LoopService, log
 
 Handlers = Mapping[str, Callable[[str], None]]
-"""What to do about each control message, by its first word; it is called with what follows that word."""
+"""What to call for each control message, by its name; it gets what follows the name."""
 
 
 class Control(LoopService):

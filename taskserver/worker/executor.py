@@ -47,7 +47,7 @@ from taskserver.worker.settler import Settler
 from taskserver.worker.slots import Slots
 
 UNWIND_SECONDS = 5.0
-"""How long an attempt that was told to end may take to clean up before it is settled without it."""
+"""How long a stopped attempt may take to clean up before it is settled without its help."""
 
 log = logging.getLogger("taskserver.worker")
 
@@ -86,9 +86,9 @@ class Executor:
         return self._running.get(attempt.id) is attempt
 
     def admit(self, jobs: Sequence[ClaimedJob], slots: PartitionSlots, settler: Settler) -> list[Attempt]:
-        """Take claimed jobs over: each holds its lease from now on, and is to ``begin`` or to be dismissed.
+        """Take claimed jobs over: each holds its lease from now on, and must ``begin`` or be dismissed.
 
-        All before the first begins: one that blocks the event loop must not cost the others their leases.
+        Admit all before the first begins: one that blocks the event loop must not cost the others their leases.
         """
         now = time.monotonic()
         attempts = [Attempt(job, slots, settler, now) for job in jobs]
@@ -106,7 +106,7 @@ class Executor:
             attempt.task = task
 
     def dismiss(self, attempts: Sequence[Attempt]) -> None:
-        """Let go of attempts that have not begun, and will not."""
+        """Forget attempts that have not begun and will not."""
         for attempt in attempts:
             self._forget(attempt)
 
@@ -115,17 +115,17 @@ class Executor:
         await self._idle.wait()
 
     def cancel(self, job_id: str) -> None:
-        """Tell the job's attempt to end because somebody cancelled it; harmless if it does not run here."""
+        """Stop the job's attempt, since the job was cancelled; harmless if it does not run here."""
         if (attempt := self._running.get(job_id)) is not None:
             self.end(attempt, StopReason.CANCEL)
 
     def end_all(self, why: StopReason) -> None:
-        """Tell every running attempt to end."""
+        """Stop every running attempt."""
         for attempt in self.running:
             self.end(attempt, why)
 
     def end(self, attempt: Attempt, why: StopReason) -> None:
-        """Tell an attempt to end, and settle it without its help if it does not."""
+        """Stop an attempt, and settle it without its help if it does not end."""
         attempt.end(why)
         asyncio.get_running_loop().call_later(UNWIND_SECONDS, self._give_up_on, attempt)
 
@@ -134,9 +134,9 @@ class Executor:
         try:
             attempt.begin()
             await self._attempt(attempt)
-        except asyncio.CancelledError:  # told to end before the tool had begun
+        except asyncio.CancelledError:  # stopped before the tool had begun
             self._settle(attempt, self._decide(attempt, Unended(None)))
-        except MemoryError:  # whoever used it up, there is none left to settle the attempt, nor for the next ones
+        except MemoryError:  # there is none left to settle the attempt, nor to run the next ones
             quit_now(f"job {attempt.id}: out of memory")
         except BaseException as error:
             # Not the tool's (those are caught where it runs): a consumer's plan, or a bug of ours.
@@ -156,7 +156,7 @@ class Executor:
         self._settle(attempt, decision)
 
     def _open(self, attempt: Attempt) -> Opened | Ending:
-        """Read the message and find who runs it; if nobody can, or no attempt is left, the attempt ends with that."""
+        """Read the message and find its consumer. If there is none, or no attempt is left, that is the ending."""
         job = attempt.job
         try:
             attempt.envelope = envelope = unpack(self._verified(job))
@@ -177,13 +177,13 @@ class Executor:
         return UsedUp(opened) if job.attempt > max_attempts else opened
 
     def _verified(self, job: ClaimedJob) -> bytes:
-        """The job's message; where there are keys, nothing of it is read before its signature was checked."""
+        """The job's message. Where there are keys, nothing of it is read before its signature is checked."""
         if self._keyring is None:
             return job.payload
         return self._keyring.open(job.queue, job.key, job.payload, time.time_ns() // 1_000_000)
 
     async def _run(self, attempt: Attempt, opened: Opened) -> Ending:
-        """Let the consumer process the message, within its time limit. That holds for its hooks, too."""
+        """Let the consumer process the message within the time limit."""
         log_context.set(attempt)
         if self.tally is not None:
             attempt.series = self.tally.start(attempt.job, opened.plan.name)
@@ -199,9 +199,9 @@ class Executor:
         return decide(attempt.stop, ending, attempt.job, self._rules, attempt.redact)
 
     async def _call(self, hook: Callable[[], Awaitable[None]], attempt: Attempt) -> None:
-        """Call a consumer's hook. How the job ends is decided already: whatever comes of the hook changes nothing.
+        """Call a consumer's hook. How the job ends is already decided: nothing that the hook does changes it.
 
-        The attempt's time limit still holds, so a hook that hangs is interrupted by it.
+        The attempt's time limit still applies, so a hook that hangs is interrupted by it.
         """
         try:
             await hook()
@@ -237,7 +237,7 @@ class Executor:
         attempt.slots.give()
 
     def _give_up_on(self, attempt: Attempt) -> None:
-        """The attempt was told to end and goes on all the same: its job goes on without it."""
+        """Settle an attempt that was stopped and does not end: its job must not wait for it."""
         if attempt.settled or attempt.stop is None:
             return
         log.warning("job %s did not stop after %s; its slot is still occupied", attempt.id, attempt.stop.value)

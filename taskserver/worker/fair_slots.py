@@ -57,7 +57,7 @@ class FairSlots:
 
 
 def _next(wanting: list[QueueTurns]) -> QueueTurns:
-    """The queue that gets the next slot: after so many slots as the weights add up to, each has had its weight."""
+    """The queue that gets the next slot. In as many slots as the weights add up to, each queue gets its weight."""
     for turns in wanting:
         turns.credit += turns.share.weight
     first = max(wanting, key=lambda turns: turns.credit)
@@ -71,7 +71,7 @@ class QueueTurns:
     Attributes:
         share: The queue's weight and limit.
         held: Slots that its partitions have.
-        credit: How far it is behind its share.
+        credit: How much of its share it has not had yet.
         partitions: The slots of its partitions; who had one goes to the end.
     """
 
@@ -139,10 +139,10 @@ class PartitionSlots:
         return taken
 
     def claimed(self, started: int, taken: int) -> None:
-        """So many jobs were started in the slots that were taken for them; the others are given back."""
+        """Give back those of the taken slots in which no job was started: nothing more is queued."""
         unused = taken - started
         self._slots.claimed(started, taken)
-        if unused:  # nothing more is queued: others may have what was dealt meanwhile
+        if unused:  # others may have what was dealt meanwhile, too
             self._slots.claimed(0, self._dealt)
             self._turns.held -= unused + self._dealt
             self._dealt = 0
@@ -164,10 +164,10 @@ class PartitionSlots:
         await self._changed.wait()
 
     def wake(self) -> None:
-        """Wake who waits, whether or not there is a slot."""
+        """End a ``wait``, whether or not there is a slot."""
         self._changed.set()
 
     def receive(self, count: int) -> None:
-        """Some of the slots are this partition's now."""
+        """Take over slots that were dealt to this partition."""
         self._dealt += count
         self._changed.set()

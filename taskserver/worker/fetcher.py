@@ -40,9 +40,19 @@ class Begun(NamedTuple):
 
 
 class Fetcher(LoopService):
-    """Claims the jobs of one queue.
+    """Claims the jobs of one partition.
 
-    It never asks for more than there are free slots, so no job waits in a worker while another is idle.
+    It never asks for more jobs than there are free slots, so no job waits in a worker while another is idle.
+
+    Args:
+        broker: Where.
+        queue: The partition.
+        worker: Name of the worker.
+        slots: Where jobs get their slots.
+        executor: Runs them.
+        settler: Settles them; while too much waits there, no more are claimed.
+        janitor: Called when the queue's groups are gone.
+        attempts_cap: Maximum attempts of a job whose submitter did not set any.
 
     Attributes:
         claims: Claims that brought jobs.
@@ -116,7 +126,7 @@ class Fetcher(LoopService):
             self._entries = await self._reader.read()
 
     async def _begin(self, wanted: int) -> Begun:
-        """Claim so many jobs, and begin them.
+        """Claim up to ``wanted`` jobs, and begin them.
 
         Its frame holds the jobs with their messages, so it must not wait for others.
         """

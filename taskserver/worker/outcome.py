@@ -1,7 +1,7 @@
-"""How an attempt ends: ``decide`` goes from what happened to what is to be done about it.
+"""How an attempt ends: ``decide`` leads from what happened to what is to be done about it.
 
-This is the only place that judges it. It is a function without I/O that awaits nothing, so all of its cases are in one
-table: ``tests/worker/test_outcome.py``.
+Nothing else judges that. The function does no I/O and awaits nothing, so all of its cases fit into one table of tests:
+``tests/worker/test_outcome.py``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class StopReason(Enum):
-    """Why a running attempt is told to end. The value completes "did not stop after …"."""
+    """Why a running attempt is stopped. The value completes the sentence "did not stop after …"."""
 
     CANCEL = "its cancellation"
     """Somebody cancelled the job."""
@@ -81,13 +81,13 @@ class Raised(NamedTuple):
 
 
 class Unended(NamedTuple):
-    """The attempt was told to end before it began (then it may not be opened), or was told to end and goes on."""
+    """The attempt was stopped before it began, when it may not be opened yet; or it was stopped and does not end."""
 
     opened: Opened | None
 
 
 class UsedUp(NamedTuple):
-    """It was not run: all attempts that the job has were begun before, and none of them ended."""
+    """It was not run: all attempts of the job had begun before, and none of them had ended."""
 
     opened: Opened
 
@@ -105,7 +105,7 @@ class Unreadable(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """Not the tool failed but something around it: a consumer's plan, or a bug of ours."""
+    """Something other than the tool failed: a consumer's plan, or a bug of ours."""
 
     error: BaseException
 
@@ -134,10 +134,10 @@ class Decision(msgspec.Struct, frozen=True):
     """What is to be done about an ending.
 
     Attributes:
-        settlement: What the broker is told; None for nothing: the job is another worker's now.
-        hook: The consumer's hook, to be called before that; None for none.
-        line: What is logged; empty for nothing.
-        level: The level of that.
+        settlement: What to settle; None for nothing, since the job is another worker's now.
+        hook: The consumer's hook to call before that; None for none.
+        line: What to log; empty for nothing.
+        level: The log level.
     """
 
     settlement: Settlement | None
@@ -149,15 +149,15 @@ class Decision(msgspec.Struct, frozen=True):
 def decide(stop: StopReason | None, ending: Ending, job: ClaimedJob, rules: ResultRules, redact: Redact) -> Decision:
     """What is to be done about the end of an attempt.
 
-    Whatever comes of an attempt that was told to end, being told is the reason. Only the result of one that was to be
-    released counts: the job is done.
+    When an attempt was stopped, that is why it ended, whatever else it returned or raised. There is one exception: an
+    attempt that is to be released may still return, and then its job is done.
 
     Args:
-        stop: Why it was told to end; None if it was not.
+        stop: Why it was stopped; None if it was not.
         ending: How it ended.
         job: Its job.
         rules: What is stored of results.
-        redact: Makes what takes the message's secrets out of a text; called only where there is an error to tell of.
+        redact: Returns what takes the message's secrets out of a text; called only if there is an error to store.
     """
     if stop is StopReason.LOST:
         return Decision(None)
@@ -194,7 +194,7 @@ def _raised(ending: Raised, job: ClaimedJob, redact: Redact) -> Decision:
 
 
 def _failed(error: BaseException, opened: Opened, job: ClaimedJob, redact: Redact) -> Decision:
-    """Another attempt follows if the consumer agrees and there is one left; else the consumer hears of it."""
+    """Retry if the consumer agrees and an attempt is left; else end the job, and call the consumer's hook."""
     final = State.DEAD if opened.may_retry(error) else State.FAILED
     failure = failure_of(error, redact())
     text = f"{failure.type}: {failure.message[:LOGGED_CHARACTERS]}"

@@ -63,7 +63,7 @@ class LoopService(Service):
         """Make a waiting turn return early. Not needed where turns only rest, since a stop ends that."""
 
     async def rest(self, seconds: float, until: asyncio.Event | None = None) -> None:
-        """Wait for so many seconds, or until the event is set; without an event, until the stop.
+        """Wait until the time is over or the event is set; without an event, until the stop.
 
         A service that rests until an event of its own must set it in ``interrupt``.
         """
@@ -94,12 +94,8 @@ class LoopService(Service):
             except BrokerError as error:
                 failures += 1
                 self.broker_errors += 1
-                log.log(
-                    logging.WARNING if failures == 1 else logging.DEBUG,
-                    "%s is waiting for the broker: %s",
-                    self.name,
-                    error,
-                )
+                level = logging.WARNING if failures == 1 else logging.DEBUG
+                log.log(level, "%s is waiting for the broker: %s", self.name, error)
                 await self.rest(backoff(failures))
             except MemoryError:
                 raise

@@ -27,7 +27,7 @@ BATCH_BYTES = 1024 * 1024
 REPORTS_ROOM = 1_000
 """Reports that may wait for the broker before tools that report more are slowed down."""
 GIVE_UP_SECONDS = 5.0
-"""How long a stopping worker goes on trying to send its last settlements to a broker that does not answer."""
+"""How long a stopping worker tries to send its last settlements to a broker that does not answer."""
 
 log = logging.getLogger("taskserver.worker")
 

@@ -1,4 +1,4 @@
-"""The worker's slots: a semaphore of which a claim takes all that is free, so that it asks for exactly so many jobs."""
+"""The worker's slots: a semaphore of which a claim takes all that is free, to ask for exactly as many jobs."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Slots:
         self.free += count
 
     def claimed(self, started: int, taken: int) -> None:
-        """So many jobs were started in the slots that were taken for them; the others are given back."""
+        """Give back those of the taken slots in which no job was started."""
         if self._left is not None:
             self._left += taken - started
             self._asked -= taken

@@ -133,7 +133,7 @@ class Worker:
         self._schema_watcher = SchemaWatcher(broker, self._end_outgrown)
 
     def stop(self) -> None:
-        """Stop claiming, let running jobs go on for the grace period, hand the rest back. Again: do not wait."""
+        """Stop claiming, let running jobs end within the grace period, hand the rest back. Again: do not wait."""
         if self._stop_requested.is_set():
             self._hurry.set()
         self._stop_requested.set()
@@ -145,7 +145,7 @@ class Worker:
         self._hurry.set()
 
     def drain(self) -> None:
-        """Stop claiming and let running jobs go on for the grace period; harmless when repeated."""
+        """Stop claiming and let running jobs end within the grace period; harmless when repeated."""
         if not self._stop_requested.is_set():
             self.stop()
 
@@ -240,7 +240,7 @@ class Worker:
         return [*services, self._recycler, self._partition_watcher, self._schema_watcher]
 
     async def _shut_down(self) -> None:
-        """No new jobs first; then the running ones, whose leases and outcomes need the rest until the end."""
+        """First no new jobs; then the running ones end, whose leases and outcomes need the other services till then."""
         log.info("worker %s is stopping; running jobs: %d", self.name, self._slots.busy)
         for _ in range(2):  # again for partitions that were just being taken up
             await asyncio.gather(*(service.stop() for service in self._upkeep()))
@@ -252,7 +252,7 @@ class Worker:
         log.info("worker %s has stopped", self.name)
 
     async def _end_jobs(self) -> None:
-        """Let running jobs end for the grace period, and hand the rest back."""
+        """Let running jobs end within the grace period, and hand the rest back."""
         idle = asyncio.create_task(self._executor.wait_idle())
         if self.recycle:  # nobody is in a hurry: jobs that run have their own time limits
             requested = asyncio.create_task(self._stop_requested.wait())
@@ -285,7 +285,7 @@ class Worker:
             self._stopping.set()
 
     def _attend(self, attempt: Attempt, reason: str) -> None:
-        """An attempt was lost or is to be cancelled, as a heartbeat was told."""
+        """Stop an attempt that was lost or cancelled, as the answer to a heartbeat said."""
         if not self._executor.holds(attempt):  # it has ended meanwhile
             return
         if reason == "lost":

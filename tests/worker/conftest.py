@@ -42,7 +42,7 @@ class Hired:
         self.life = asyncio.create_task(worker.run())
 
     def silence(self) -> None:
-        """Its heartbeats do not reach the broker any more, while everything else goes on."""
+        """Its heartbeats no longer reach the broker; everything else does."""
 
         def renew(*_: object) -> list[Any]:
             raise BrokerUnavailable("heartbeats are lost in this test")
@@ -124,20 +124,20 @@ def spawn(broker_url: str) -> Iterator[Callable[..., Process]]:
 
 
 class Talk:
-    """Words between the test and the tools in other processes, in two lists of the broker."""
+    """Messages between the test and the tools in other processes, in two lists of the broker."""
 
     def __init__(self, url: str) -> None:
         self._redis = redis.asyncio.Redis.from_url(url, decode_responses=True, socket_timeout=None)
 
-    async def heard(self) -> str:
-        """The next word of a tool."""
-        answer = await self._redis.blpop(["test:said"], 60)
-        assert answer is not None, "the tool never said anything"
+    async def receive(self) -> str:
+        """The next message of a tool."""
+        answer = await self._redis.blpop(["test:messages"], 60)
+        assert answer is not None, "the tool sent no message"
         return str(answer[1])
 
-    async def say(self, word: str) -> None:
-        """Tell a tool that waits to go on."""
-        await self._redis.rpush("test:go", word)
+    async def send(self, message: str) -> None:
+        """Let a tool that waits go on, with a message."""
+        await self._redis.rpush("test:go", message)
 
     async def close(self) -> None:
         await self._redis.aclose()

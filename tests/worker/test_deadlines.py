@@ -1,4 +1,4 @@
-"""Attempts share timers, and each is told when its own time is over."""
+"""Attempts share timers, and each ends when its own time is over."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def attempt(key: str) -> Attempt:
 
 
 async def test_each_is_told_in_the_order_of_their_deadlines_and_those_that_ended_are_not() -> None:
-    told: asyncio.Queue[str] = asyncio.Queue()
-    deadlines = Deadlines(lambda attempt: told.put_nowait(attempt.job.key))
+    over: asyncio.Queue[str] = asyncio.Queue()
+    deadlines = Deadlines(lambda attempt: over.put_nowait(attempt.job.key))
     later, sooner, ended = attempt("later"), attempt("sooner"), attempt("ended")
     deadlines.add(later, 0.3)
     deadlines.add(sooner, 0.01)
     deadlines.add(ended, 0.01)
     deadlines.discard(ended)
-    assert [await told.get(), await told.get()] == ["sooner", "later"]
-    assert told.empty()
+    assert [await over.get(), await over.get()] == ["sooner", "later"]
+    assert over.empty()
     deadlines.discard(later)  # after the fact: harmless
 
 

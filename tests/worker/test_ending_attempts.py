@@ -1,4 +1,4 @@
-"""Attempts that are told to end, by a timeout or a cancellation, and those that do not listen."""
+"""Attempts that are stopped, by a timeout or a cancellation, and those that ignore it."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Leases are renewed whatever the event loop does, and news of a lost one reach the attempt that lost it."""
+"""Leases are renewed whatever the event loop does, and an attempt that lost its lease hears of it."""
 
 import asyncio
 import threading
@@ -42,7 +42,7 @@ async def test_a_tool_that_blocks_the_event_loop_keeps_its_lease(client: Client,
     spawn(lease=0.9)
     spawn(lease=0.9)
     job = await client.submit("nap", {"seconds": 1.8})
-    assert await talk.heard() == "attempt 1"
+    assert await talk.receive() == "attempt 1"
     assert await job.result(timeout=PATIENCE) == 1
     assert (await job.status()).history == []
 
@@ -50,14 +50,14 @@ async def test_a_tool_that_blocks_the_event_loop_keeps_its_lease(client: Client,
 async def test_a_loop_blocked_past_its_jobs_timeout_ends_the_process(client: Client, spawn: Spawn, talk: Talk) -> None:
     process = spawn(lease=0.6)
     await client.submit("jam", {"seconds": 600})
-    assert await talk.heard() == "jammed"
+    assert await talk.receive() == "jammed"
     assert await process.code() == 70
 
 
 async def test_a_process_that_was_frozen_past_a_timeout_goes_on(client: Client, spawn: Spawn, talk: Talk) -> None:
     process = spawn(lease=0.3)
     job = await client.submit("hold", max_retries=0)  # its timeout, 0.2 s, and a lease pass while it is frozen
-    assert await talk.heard() == "attempt 1"
+    assert await talk.receive() == "attempt 1"
     process.freeze()
     await asyncio.sleep(0.9)  # the freeze itself: there is nothing to wait for
     process.thaw()
@@ -66,7 +66,7 @@ async def test_a_process_that_was_frozen_past_a_timeout_goes_on(client: Client, 
     assert process.running()
 
 
-async def test_the_heart_survives_a_failure_that_nobody_foresaw(
+async def test_heartbeats_survive_a_failure_that_nobody_foresaw(
     client: Client, hire: Hire, caplog: pytest.LogCaptureFixture
 ) -> None:
     hired = await hire(lease=0.3)
@@ -86,7 +86,7 @@ async def test_the_heart_survives_a_failure_that_nobody_foresaw(
     assert "a bug" in caplog.text
 
 
-async def test_late_news_of_a_lost_attempt_do_not_end_the_next_one(client: Client, hire: Hire) -> None:
+async def test_a_late_message_about_a_lost_attempt_does_not_end_the_next_one(client: Client, hire: Hire) -> None:
     loop = asyncio.get_running_loop()
     begun = [asyncio.Event(), asyncio.Event()]
     go_on = [asyncio.Event(), asyncio.Event()]

@@ -21,7 +21,7 @@ async def test_a_dead_workers_job_is_running_again_within_two_leases(
 ) -> None:
     first = spawn(lease=2)
     job = await client.submit("linger")
-    assert await talk.heard() == "attempt 1"
+    assert await talk.receive() == "attempt 1"
     await hire(linger, lease=2)
     first.kill()
     assert await job.result(timeout=PATIENCE) == "attempt 2"
@@ -35,7 +35,7 @@ async def test_a_dead_workers_job_is_running_again_within_two_leases(
 async def test_the_time_until_then_is_at_most_two_leases(client: Client, spawn: Spawn, hire: Hire, talk: Talk) -> None:
     first = spawn(lease=2)
     job = await client.submit("linger")
-    await talk.heard()
+    await talk.receive()
     await hire(linger, lease=2)
     first.kill()
     seconds, micros = await _clock(client)
@@ -53,22 +53,22 @@ async def _clock(client: Client) -> tuple[int, int]:
 async def test_a_frozen_worker_hears_that_it_lost_its_job(client: Client, spawn: Spawn, hire: Hire, talk: Talk) -> None:
     frozen = spawn(lease=1.5)
     job = await client.submit("linger")
-    assert await talk.heard() == "attempt 1"
+    assert await talk.receive() == "attempt 1"
     frozen.freeze()
     await hire(linger, lease=1.5)
     assert await job.result(timeout=PATIENCE) == "attempt 2"
     frozen.thaw()
-    assert await talk.heard() == "cancelled 1"
-    assert [event async for event in job.events()] == []  # what it said then was refused
+    assert await talk.receive() == "cancelled 1"
+    assert [event async for event in job.events()] == []  # what it reported then was refused
     assert await job.result(timeout=PATIENCE) == "attempt 2"
 
 
 async def test_a_frozen_worker_cannot_finish_its_job_late(client: Client, spawn: Spawn, hire: Hire, talk: Talk) -> None:
     frozen = spawn(lease=1.5)
     job = await client.submit("linger")
-    assert await talk.heard() == "attempt 1"
+    assert await talk.receive() == "attempt 1"
     frozen.freeze()
-    await talk.say("late")  # it finds this word when it wakes up, and returns it
+    await talk.send("late")  # it finds this message when it wakes up, and returns it
     await hire(linger, lease=1.5)
     assert await job.result(timeout=PATIENCE) == "attempt 2"
     frozen.thaw()

@@ -1,4 +1,4 @@
-"""Whatever a tool raises is a failed attempt of its own job, and the worker goes on."""
+"""Whatever a tool raises is a failed attempt of its own job, and the worker continues."""
 
 import asyncio
 

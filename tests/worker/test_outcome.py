@@ -121,8 +121,8 @@ DECISIONS = {
 }
 
 
-def told(decision: Decision) -> str:
-    """A decision in two words: what becomes of the job, and the error's type."""
+def summary(decision: Decision) -> str:
+    """A decision in short: what becomes of the job, and the error's type."""
     match decision.settlement:
         case None:
             return "nothing"
@@ -147,7 +147,7 @@ def _type(error: bytes) -> str:
 def test_what_becomes_of_the_job(stop: StopReason | None, what: str) -> None:
     ending, attempt = ENDINGS[what]
     decision = decided(stop, ending, attempt)
-    assert told(decision) == DECISIONS[stop][what]
+    assert summary(decision) == DECISIONS[stop][what]
     if decision.settlement is not None:
         assert (decision.settlement.key, decision.settlement.fence) == ("0" * 24, 7)
 
@@ -162,7 +162,7 @@ def test_a_consumer_hears_of_failed_and_dead_jobs_that_it_could_read(stop: StopR
     assert (decision.hook is not None) == heard
     if isinstance(decision.hook, partial):
         assert decision.hook.func == READ.consumer.on_failure
-        assert type(decision.hook.args[0]).__name__ == told(decision).split()[1]
+        assert type(decision.hook.args[0]).__name__ == summary(decision).split()[1]
         assert decision.hook.args[1] is READ.message
 
 
@@ -188,7 +188,7 @@ def test_a_result_is_stored_with_what_the_job_is_found_by_or_its_whole_message()
 
 
 def test_a_result_that_is_too_large_fails_the_job() -> None:
-    assert told(decided(None, Returned(READ, "x" * 2_000))) == "failed ResultInvalid"
+    assert summary(decided(None, Returned(READ, "x" * 2_000))) == "failed ResultInvalid"
 
 
 def test_a_job_whose_attempts_were_used_up_has_spent_those_that_it_had() -> None:
@@ -235,8 +235,8 @@ def test_a_should_retry_that_raises_leaves_it_to_the_default_rule(caplog: pytest
         def should_retry(self, error: BaseException, message: Letter) -> bool:
             raise KeyError("hook")
 
-    assert told(decided(None, Raised(opened(Careless()), AGAIN))) == "retry ValueError"
-    assert told(decided(None, Raised(opened(Careless()), HOPELESS))) == "failed PermanentError"
+    assert summary(decided(None, Raised(opened(Careless()), AGAIN))) == "retry ValueError"
+    assert summary(decided(None, Raised(opened(Careless()), HOPELESS))) == "failed PermanentError"
     assert "should_retry failed; the default rule applies" in caplog.text
 
 

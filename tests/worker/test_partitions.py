@@ -22,7 +22,7 @@ from tests.patience import PATIENCE
 from tests.worker.conftest import Hire
 
 
-def place(job: Any) -> str:
+def partition_of(job: Any) -> str:
     return str(job.id.rpartition("-")[0])
 
 
@@ -49,7 +49,7 @@ async def test_jobs_run_wherever_they_are(hire: Hire, broker_url: str) -> None:
             await asyncio.sleep(0.01)
         jobs = [await client.submit(double, {"number": i}) for i in range(12)]
         assert [await job.result(timeout=PATIENCE) for job in jobs] == [2 * i for i in range(12)]
-        assert Counter(map(place, jobs)) == {"mail": 4, "mail~1": 4, "mail~2": 4}
+        assert Counter(map(partition_of, jobs)) == {"mail": 4, "mail~1": 4, "mail~2": 4}
         assert {(await job.status()).queue for job in jobs} == {"mail"}
 
 
@@ -59,7 +59,7 @@ async def test_what_is_submitted_at_once_stays_one_batch(broker_url: str) -> Non
         await client.submit(double, {"number": 0})
         for _ in range(3):
             jobs = await asyncio.gather(*(client.submit(double, {"number": i}) for i in range(20)))
-            assert len(set(map(place, jobs))) == 1
+            assert len(set(map(partition_of, jobs))) == 1
 
 
 async def test_many_are_spread_in_chunks_and_handles_come_in_order(hire: Hire, broker_url: str) -> None:
@@ -67,7 +67,7 @@ async def test_many_are_spread_in_chunks_and_handles_come_in_order(hire: Hire, b
     await hire(double, queues=("mail",))
     async with Client(broker_url, queue="mail") as client:
         jobs = await client.submit_many([(double, {"number": i}) for i in range(300)])
-        assert Counter(map(place, jobs)) == {"mail": 100, "mail~1": 100, "mail~2": 100}
+        assert Counter(map(partition_of, jobs)) == {"mail": 100, "mail~1": 100, "mail~2": 100}
         assert await asyncio.gather(*(job.result(timeout=PATIENCE) for job in jobs)) == [2 * i for i in range(300)]
 
 
@@ -77,7 +77,7 @@ async def test_the_same_key_is_the_same_job(broker_url: str) -> None:
         first = [await one.submit(double, {"number": 1}, idempotency_key=f"key {i}") for i in range(9)]
         again = [await other.submit(double, {"number": 1}, idempotency_key=f"key {i}") for i in range(9)]
         assert [job.id for job in first] == [job.id for job in again]
-        assert len(set(map(place, first))) == 3
+        assert len(set(map(partition_of, first))) == 3
         both = [
             [job.id for job in await client.submit_many([(double, {"number": 1})] * 99, idempotency_key="many")]
             for client in (one, other)
@@ -94,7 +94,7 @@ async def test_signed_messages_are_for_their_partition(
     async with Client(broker_url, queue="mail", signing_keys="env:SIGN") as client:
         jobs = [await client.submit(double, {"number": 1}) for _ in range(3)]
         jobs += await client.submit_many([(double, {"number": 1})] * 150)
-        assert len(set(map(place, jobs))) == 3
+        assert len(set(map(partition_of, jobs))) == 3
         assert {await job.result(timeout=PATIENCE) for job in jobs} == {2}
 
 
@@ -104,14 +104,14 @@ async def test_a_worker_and_a_client_notice_that_a_queue_grows(
     monkeypatch.setattr(router, "REFRESH_SECONDS", 0.0)
     hired = await hire(double, queues=("mail",), concurrency=2)
     async with Client(broker_url, queue="mail") as client:
-        assert place(await client.submit(double, {"number": 1})) == "mail"
+        assert partition_of(await client.submit(double, {"number": 1})) == "mail"
         await grown(broker_url, 4)
         seen = set()
 
         async def everywhere() -> bool:
             job = await client.submit(double, {"number": 2})
             assert await job.result(timeout=PATIENCE) == 4
-            seen.add(place(job))
+            seen.add(partition_of(job))
             return len(seen) == 4
 
         await eventually(everywhere)
@@ -134,11 +134,11 @@ async def test_the_limit_and_the_weight_are_the_whole_queues(hire: Hire, broker_
     await grown(broker_url, 3, "limited")
     running: Counter[str] = Counter()
     most: Counter[str] = Counter()
-    queues_told = set()
+    queues_seen = set()
 
     @tool
     async def work(ctx: Context) -> None:
-        queues_told.add(ctx.queue)
+        queues_seen.add(ctx.queue)
         running[ctx.queue] += 1
         most[ctx.queue] = max(most[ctx.queue], running[ctx.queue])
         await asyncio.sleep(0.001)
@@ -150,7 +150,7 @@ async def test_the_limit_and_the_weight_are_the_whole_queues(hire: Hire, broker_
         await hire(work, queues=("limited", "free"), concurrency=6, shares=shares)
         await asyncio.gather(*(job.result(timeout=PATIENCE) for job in jobs))
     assert most["limited"] == 2
-    assert queues_told == {"limited", "free"}
+    assert queues_seen == {"limited", "free"}
 
 
 async def test_retries_dead_letters_delays_and_cancelling(hire: Hire, broker_url: str) -> None:
@@ -160,7 +160,7 @@ async def test_retries_dead_letters_delays_and_cancelling(hire: Hire, broker_url
         late = [await client.submit(double, {"number": 1}, delay=0.05) for _ in range(3)]
         never = [await client.submit(double, {"number": 1}, delay=60) for _ in range(3)]
         dead = [await client.submit(fail) for _ in range(3)]
-        assert {place(job) for job in late} == {place(job) for job in never} == set(partitions("mail", 3))
+        assert {partition_of(job) for job in late} == {partition_of(job) for job in never} == set(partitions("mail", 3))
         assert {await job.cancel() for job in never} == {State.CANCELLED}
         assert {await job.result(timeout=PATIENCE) for job in late} == {2}
         for job in dead:
@@ -174,8 +174,8 @@ async def test_workers_tell_queues_not_partitions(hire: Hire, broker_url: str) -
     await grown(broker_url, 3)
     hired = await hire(double, queues=("mail",))
     await hired.worker.ready.wait()
-    (told,) = await list_workers(hired.broker)
-    assert told.queues == ["mail"]
+    (worker,) = await list_workers(hired.broker)
+    assert worker.queues == ["mail"]
     assert {queue_of(name) for name in hired.worker._partitions} == {"mail"}
 
 

@@ -1,4 +1,4 @@
-"""A worker that cannot go on ends its process, so that its jobs go to others: it must not live on without a service."""
+"""A worker that cannot continue ends its process, so that others take its jobs: it must not run without a service."""
 
 import asyncio
 import subprocess

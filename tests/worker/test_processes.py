@@ -71,8 +71,8 @@ async def test_async_tools_run_there_too_and_the_context_knows_its_job(client: C
     await hire(heavy.sleeper, heavy.about)
     assert await (await client.submit(heavy.sleeper, {"seconds": 0.01})).result(timeout=PATIENCE) >= 1
     job = await client.submit(heavy.about, session_id="s-1", tags=["a"], idempotency_key="key", max_retries=1)
-    told = await job.result(timeout=PATIENCE)
-    assert told == {
+    seen = await job.result(timeout=PATIENCE)
+    assert seen == {
         "job_id": job.id, "queue": "default", "attempt": 1, "max_attempts": 2, "idempotency_key": "key",
         "session_id": "s-1", "tags": ["a"], "cancelled": False,
     }  # fmt: skip
@@ -83,11 +83,11 @@ async def test_progress_output_and_log_lines_pass_through_without_secrets(
 ) -> None:
     from taskserver.observability.logging import LineFormatter
 
-    said: list[str] = []
+    lines: list[str] = []
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(self.format(record))
+            lines.append(self.format(record))
 
     lines = Lines()
     lines.setFormatter(LineFormatter())
@@ -99,7 +99,7 @@ async def test_progress_output_and_log_lines_pass_through_without_secrets(
     finally:
         logging.getLogger("taskserver.tool").removeHandler(lines)
     assert [(event.text, event.progress) async for event in job.events()] == [("half", 0.5), ("piece", None)]
-    first, second = said
+    first, second = lines
     assert "the password is [secret]" in first
     assert f"[job={job.id} attempt=1 " in first
     assert "ValueError: [secret]" in second
@@ -120,7 +120,7 @@ async def spinning(
     """A job that will not end, and its processes; on a slow machine the shortest timeout may be over before it runs."""
     for timeout in timeouts:
         place = folder / f"pids-{timeout}"
-        job = await client.submit(heavy.spin, {"place": str(place)}, timeout=timeout)
+        job = await client.submit(heavy.spin, {"file": str(place)}, timeout=timeout)
         while not place.exists() and not (await job.status()).state.ended:
             await asyncio.sleep(0.01)
         if place.exists():
@@ -176,7 +176,7 @@ async def test_a_crash_is_the_failure_of_its_own_attempt(client: Client, hire: H
 
 async def test_somebody_kills_the_process_in_the_middle_of_a_job(client: Client, hire: Hire, tmp_path: Path) -> None:
     await hire(heavy.spin, heavy.who)
-    job = await client.submit(heavy.spin, {"place": str(tmp_path / "pids")})
+    job = await client.submit(heavy.spin, {"file": str(tmp_path / "pids")})
     processes = await written(tmp_path / "pids")
     processes[0].kill()
     with pytest.raises(JobFailed, match="was killed by SIGKILL"):
@@ -204,14 +204,14 @@ async def test_more_memory_than_it_may_hold(client: Client, hire: Hire, tmp_path
         assert "max_memory of 150 MB" in caught.value.error_message
         assert "heavy.py" in caught.value.traceback
     with pytest.raises(JobFailed, match="more than its max_memory of 150 MB, and was killed"):
-        await (await client.submit(heavy.hoard_by_little, {"place": str(tmp_path / "pages")})).result(timeout=PATIENCE)
+        await (await client.submit(heavy.hoard_by_little, {"file": str(tmp_path / "pages")})).result(timeout=PATIENCE)
     await (await client.submit(heavy.who)).result(timeout=PATIENCE)
 
 
 async def test_a_permanent_error_is_not_retried_and_others_are(client: Client, hire: Hire, tmp_path: Path) -> None:
     await hire(heavy.hopeless, heavy.unlucky, heavy.measure)
     with pytest.raises(JobFailed) as caught:
-        await (await client.submit(heavy.hopeless, {"place": str(tmp_path / "tries")})).result(timeout=PATIENCE)
+        await (await client.submit(heavy.hopeless, {"file": str(tmp_path / "tries")})).result(timeout=PATIENCE)
     assert (caught.value.error_type, caught.value.error_message) == ("PermanentError", "it is so")
     assert caught.value.traceback.splitlines()[1].strip().startswith(f'File "{heavy.__file__}"')
     assert (tmp_path / "tries").read_text() == "tried\n"

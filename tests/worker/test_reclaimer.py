@@ -13,15 +13,15 @@ async def test_everything_that_was_lost_is_taken_back_without_a_rest(client: Cli
     await client.submit_many(("anything", {}) for _ in range(350))
     assert len((await claim(broker, "default", "dead", (0, 350, 0), 5)).jobs) == 350
     await asyncio.sleep(0.6)  # longer than the lease below
-    sweeper = Reclaimer(broker, "default", "sweeper", lease=0.5)
+    reclaimer = Reclaimer(broker, "default", "w1", lease=0.5)
     rested = False
 
     async def rest(_: float) -> None:
         nonlocal rested
         rested = True
 
-    sweeper.rest = rest  # type: ignore[method-assign]
+    reclaimer.rest = rest  # type: ignore[method-assign]
     while not rested:
-        await sweeper.turn()
+        await reclaimer.turn()
     found = await info(broker, "default")
     assert (found.running, found.ready["returned"]) == (0, 350)

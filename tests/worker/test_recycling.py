@@ -1,4 +1,4 @@
-"""A worker that should be replaced by a fresh process takes no more jobs, lets its own end, and says why."""
+"""A worker that should be replaced by a fresh process takes no more jobs, lets its own end, and gives the reason."""
 
 from __future__ import annotations
 

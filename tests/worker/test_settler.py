@@ -44,24 +44,24 @@ async def test_reports_keep_their_order_and_come_before_the_end(client: Client, 
     await hire(count)
     jobs = await client.submit_many((count, {}) for _ in range(2))
     for job in jobs:
-        said = [event.text async for event in job.events()]
-        assert said[-1_500:] == [str(number) for number in range(1_000, 2_500)]
-        assert len(said) == len(set(said))
+        texts = [event.text async for event in job.events()]
+        assert texts[-1_500:] == [str(number) for number in range(1_000, 2_500)]
+        assert len(texts) == len(set(texts))
         assert await job.result(timeout=1) == "end"
 
 
-async def test_the_last_words_of_a_tool_are_heard_on_a_fresh_broker(client: Client, hire: Hire) -> None:
+async def test_the_last_output_of_a_tool_arrives_on_a_fresh_broker(client: Client, hire: Hire) -> None:
     @tool
     async def quiet() -> None: ...
 
     @tool
     async def speak(ctx: Context) -> None:
-        ctx.emit("last words")
+        ctx.emit("last output")
 
     await hire(quiet, speak)
     await (await client.submit(quiet)).result(timeout=PATIENCE)  # the broker has no script of a report now
     job = await client.submit(speak)
-    assert [event.text async for event in job.events()] == ["last words"]
+    assert [event.text async for event in job.events()] == ["last output"]
 
 
 async def test_reports_of_a_repeated_call_are_not_doubled(

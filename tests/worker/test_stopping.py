@@ -1,4 +1,4 @@
-"""A worker that is told to stop claims no more, lets its jobs end, and hands back what is left, unspent."""
+"""A worker that is stopped claims no more, lets its jobs end, and hands back what is left, unspent."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ from tests.worker.conftest import Hire
 
 
 class Work:
-    """A tool that tells when it has begun and goes on until it may end."""
+    """A tool that signals its beginning and runs until it may end."""
 
     def __init__(self) -> None:
         self.begun, self.end = asyncio.Event(), asyncio.Event()
@@ -102,7 +102,7 @@ async def test_what_a_blocking_read_brings_at_the_last_moment_goes_back(
         entries = await read()
         if entries:
             first.worker.stop()
-            fetcher._stopping.set()  # as if the word had reached it already
+            fetcher._stopping.set()  # as if the stop had reached it already
         return entries
 
     fetcher._reader.read = read_and_stop  # type: ignore[method-assign]

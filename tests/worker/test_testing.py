@@ -1,4 +1,4 @@
-"""The worker for users' own tests is ready when its block begins, and says so when it cannot work."""
+"""The worker for users' own tests is ready when its block begins, and raises when it cannot work."""
 
 from __future__ import annotations
 

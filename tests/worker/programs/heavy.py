@@ -75,10 +75,10 @@ def chatter(pieces: int, ctx: Context) -> None:
 
 
 @tool(runs_in="process", max_retries=0, timeout=None)
-def spin(place: str) -> None:
-    """Ignore whatever can be ignored, start a program, say who they are, and never end."""
+def spin(file: str) -> None:
+    """Ignore whatever can be ignored, start a program, write down who they are, and never end."""
     program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    path = Path(place)
+    path = Path(file)
     path.with_suffix(".new").write_text(f"{os.getpid()} {program.pid}")
     path.with_suffix(".new").rename(path)
     while True:
@@ -115,22 +115,22 @@ def hoard() -> int:
 
 
 @tool(runs_in="process", max_retries=0, max_memory="150MB")
-def hoard_by_little(place: str) -> None:
+def hoard_by_little(file: str) -> None:
     """Take what the kernel's limit does not count: pages of a file."""
     import mmap
 
-    with open(place, "w+b") as file:
-        file.truncate(400_000_000)
-        with mmap.mmap(file.fileno(), 0) as pages:
+    with open(file, "w+b") as opened:
+        opened.truncate(400_000_000)
+        with mmap.mmap(opened.fileno(), 0) as pages:
             for start in range(0, len(pages), 4096):
                 pages[start] = 1
             time.sleep(600)
 
 
 @tool(runs_in="process", max_retries=3)
-def hopeless(place: str) -> None:
-    with open(place, "a") as file:
-        file.write("tried\n")
+def hopeless(file: str) -> None:
+    with open(file, "a") as opened:
+        opened.write("tried\n")
     raise PermanentError("it is so")
 
 

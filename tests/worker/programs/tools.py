@@ -1,4 +1,4 @@
-"""Tools that tell the test what they do through a list of the broker, and wait at another for the test's word."""
+"""Tools that send the test messages through a list of the broker, and wait at another for its answers."""
 
 import asyncio
 import os
@@ -10,34 +10,34 @@ import redis.asyncio
 from taskserver import Context, tool
 
 
-async def _say(word: str) -> None:
+async def _send(message: str) -> None:
     async with redis.asyncio.Redis.from_url(sys.argv[1]) as client:
-        await client.rpush("test:said", word)
+        await client.rpush("test:messages", message)
 
 
-async def _answer(word: str) -> str:
-    """What the test says to this. A cancellation comes through meanwhile: the library's time limits may lose one."""
+async def _answer(message: str) -> str:
+    """The test's answer to a message. Cancellations come through meanwhile: the library's time limits may lose one."""
     async with redis.asyncio.Redis.from_url(sys.argv[1], socket_timeout=None) as client:
-        await client.rpush("test:said", word)
+        await client.rpush("test:messages", message)
         _, answer = await client.blpop(["test:go"], 0)
         return str(answer.decode())
 
 
 @tool
 async def linger(ctx: Context) -> str:
-    """Return the test's word; when cancelled, try to say something all the same."""
+    """Return the test's answer; when cancelled, try to report something all the same."""
     try:
         return await _answer(f"attempt {ctx.attempt}")
     except asyncio.CancelledError:
         await ctx.emit("too late")
-        await asyncio.shield(_say(f"cancelled {ctx.attempt}"))
+        await asyncio.shield(_send(f"cancelled {ctx.attempt}"))
         raise
 
 
 @tool(timeout=0.2, max_retries=0)
 async def jam(seconds: float) -> None:
     """Block the event loop."""
-    await _say("jammed")
+    await _send("jammed")
     time.sleep(seconds)
 
 
@@ -45,7 +45,7 @@ async def jam(seconds: float) -> None:
 async def hold(ctx: Context) -> None:
     """Hold on for longer than its timeout, and take its time to clean up."""
     try:
-        await _say(f"attempt {ctx.attempt}")
+        await _send(f"attempt {ctx.attempt}")
         await asyncio.sleep(60)
     except asyncio.CancelledError:
         await asyncio.sleep(0.5)
@@ -61,6 +61,6 @@ async def poison() -> None:
 @tool
 async def nap(seconds: float, ctx: Context) -> int:
     """Forget that the event loop must not be blocked; which attempt it was."""
-    await _say(f"attempt {ctx.attempt}")
+    await _send(f"attempt {ctx.attempt}")
     time.sleep(seconds)
     return ctx.attempt
