@@ -143,7 +143,7 @@ def enc_hook(value: Any) -> Any:
         if isinstance(value, base):
             return plain(value)
     raise TypeError(
-        f"a value of type {_type_name(type(value))} cannot be encoded; "
+        f"values of type {_type_name(type(value))} are not supported; "
         "use plain data, a dataclass, a msgspec Struct or a pydantic model"
     )
 

@@ -114,8 +114,8 @@ def itself() -> list[Any]:
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        (object(), "a value of type object cannot be encoded"),
-        ([{"a": ValueError("x")}], "a value of type ValueError cannot be encoded"),
+        (object(), "values of type object are not supported"),
+        ([{"a": ValueError("x")}], "values of type ValueError are not supported"),
         (2**70, "an integer of more than 64 bits"),
         ("\ud800", "a lone surrogate"),
         (itself(), "nested too deeply, or contains itself"),

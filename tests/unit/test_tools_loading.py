@@ -189,8 +189,8 @@ def test_a_bad_declaration_says_where_it_is(folder: Path):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("tools_hh", r"there is there is there is no module 'tools_hh'; did you mean 'tools_h'\?"),
-        ("pack_h.tolls", r"there is there is there is no module 'pack_h.tolls'; did you mean 'pack_h.tools'\?"),
+        ("tools_hh", r"there is no module 'tools_hh'; did you mean 'tools_h'\?"),
+        ("pack_h.tolls", r"there is no module 'pack_h.tolls'; did you mean 'pack_h.tools'\?"),
         ("zzz.yyy", "there is no module 'zzz.yyy'; searched in .* and the installed packages"),
         ("./tool_h.py", r"cannot load tools from .*tool_h.py: there is no such file; did you mean 'tools_h.py'\?"),
         ("os:system", "os:system cannot be a tool: name a class or a function that is written in Python"),

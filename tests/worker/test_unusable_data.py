@@ -27,7 +27,7 @@ def _itself() -> list[Any]:
 
 
 RESULTS = {
-    "an object": (object, "cannot be sent"),
+    "an object": (object, "are not supported"),
     "a huge integer": (lambda: 2**70, "64 bits"),
     "a lone surrogate": (lambda: "\ud800", "surrogate"),
     "a circle": (_itself, "contains itself"),
