@@ -247,7 +247,7 @@ async def test_a_requeue_finds_the_dead_letters_of_the_wrong_type(queue: Queue) 
     assert await queue.requeue(job.key) == [""]
 
 
-async def test_a_burial_finds_the_dead_letters_of_the_wrong_type(queue: Queue) -> None:
+async def test_a_deletion_finds_the_dead_letters_of_the_wrong_type(queue: Queue) -> None:
     await overwrite(queue, queue.keys.dead)
     assert await queue.broker.run("delete_dead", QUEUE, "call", "gone" * 6) == 0
 
@@ -262,7 +262,7 @@ async def test_an_answer_of_the_wrong_type_is_none(queue: Queue) -> None:
     assert await queue.broker.run("purge", QUEUE, "call", 10) == [0, 0]
 
 
-async def test_a_sweep_finds_the_settings_of_the_wrong_type(queue: Queue) -> None:
+async def test_reclaiming_finds_the_settings_of_the_wrong_type(queue: Queue) -> None:
     job = await queue.running()
     await overwrite(queue, queue.keys.meta)
     assert list(await queue.reclaim()) == [job.key]

@@ -118,8 +118,8 @@ class Queue:
         return {attention.key: attention.reason for attention in answer}
 
     async def reclaim(self, lease_ms: int = 0) -> dict[str, str]:
-        """One sweep over leases that are all over, unless said otherwise: keys, and who lost them."""
-        lost = await recover.reclaim(self.broker, QUEUE, "sweeping", lease_ms, hold_ms=LONG_MS)
+        """Reclaim once; all leases are over unless said otherwise. Keys, and who lost them."""
+        lost = await recover.reclaim(self.broker, QUEUE, "reclaiming", lease_ms, hold_ms=LONG_MS)
         assert lost is not None
         return {job.key: job.worker for job in lost}
 

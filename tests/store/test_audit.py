@@ -34,7 +34,7 @@ async def test_a_job_that_waits_for_its_next_attempt_is_not_left_to_its_last_wor
     assert any("nothing would wake" in line for line in await told(queue))
 
 
-async def test_a_running_job_whose_worker_is_gone_is_not_asleep_while_its_lease_can_be_lost(queue: Queue) -> None:
+async def test_a_running_job_whose_worker_is_gone_is_not_stranded_while_its_lease_can_be_lost(queue: Queue) -> None:
     await queue.running(worker="w1")
     assert not any("nothing would wake" in line for line in await told(queue))
 
@@ -142,7 +142,7 @@ async def test_a_dead_letter_gets_back_a_time_to_live_that_is_longer_than_others
     assert await queue.ttl(queue.keys.job(job.key)) > 39 * DAY_MS
 
 
-async def test_a_running_job_that_names_no_worker_is_told_when_it_is_asleep(queue: Queue) -> None:
+async def test_a_running_job_that_names_no_worker_is_told_when_it_is_stranded(queue: Queue) -> None:
     job = await queue.running()
     await queue.redis.hdel(queue.keys.job(job.key), "worker")
     await queue.delete_entry(job.key)

@@ -285,7 +285,7 @@ async def test_jobs_still_run_and_end(full: Queue, eventually: Any) -> None:
     assert len(await full.reclaim()) == 2
 
 
-async def test_a_running_job_without_its_entry_is_mended(full: Queue) -> None:
+async def test_a_running_job_without_its_entry_is_repaired(full: Queue) -> None:
     job = await full.running()
     await full.delete_entry(job.key)
     await fill(full)
@@ -364,6 +364,6 @@ async def test_listening_in_vain_piles_nothing_up(tmp_path: Path) -> None:
     listener = Subscription(broker)
     for _ in range(3):
         with pytest.raises(BrokerUnavailable):
-            await listener.subscribe(["news"])
+            await listener.subscribe(["channel"])
     assert not broker.connections._readers
     await broker.close()

@@ -243,7 +243,7 @@ async def test_a_live_jobs_side_keys_get_theirs_back(queue: Queue) -> None:
     assert await queue.ttl(queue.keys.message(job.key)) == -1
 
 
-# Workers that are gone, and what only a person can mend.
+# Workers that are gone, and what only a person can repair.
 
 
 async def test_what_a_dead_worker_held_is_queued_again_when_no_worker_is_alive(
@@ -264,7 +264,7 @@ async def test_what_it_has_held_for_seconds_only_is_left_for_one_that_may_have_j
     assert await queue.settle(succeed(job)) == []
 
 
-async def test_else_it_is_left_to_the_sweeper_of_a_live_one_which_knows_the_lease(
+async def test_else_it_is_left_to_the_reclaimer_of_a_live_one_which_knows_the_lease(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("taskserver.store.maintenance.doctor.ABANDONED_MS", 0)

@@ -66,7 +66,7 @@ async def test_garbage_is_purged_but_does_not_count(queue: Queue) -> None:
     assert await queue.entries() == 0
 
 
-async def test_a_running_job_whose_entry_was_mended_does_not_hold_the_purge_up(queue: Queue) -> None:
+async def test_a_running_job_whose_entry_was_repaired_does_not_hold_the_purge_up(queue: Queue) -> None:
     job = await queue.running()
     await queue.delete_entry(job.key)
     await queue.renew(job)
@@ -118,7 +118,7 @@ async def test_leaving_twice_or_without_having_come_is_harmless(queue: Queue) ->
 # Dead letters
 
 
-async def bury(queue: Queue, *keys: str) -> int:
+async def delete_dead(queue: Queue, *keys: str) -> int:
     return await admin.delete_dead(queue.broker, QUEUE, keys)
 
 
@@ -126,30 +126,30 @@ async def test_a_dead_letter_is_deleted_with_all_that_is_kept_of_it(queue: Queue
     job = await queue.running()
     await queue.report(says(job, 1, "last words"))
     await queue.settle(fail(job, State.DEAD))
-    assert await bury(queue, job.key) == 1
+    assert await delete_dead(queue, job.key) == 1
     assert await queue.redis.keys(f"*{job.key}*") == []
     assert not await queue.redis.exists(queue.keys.dead)
-    assert await bury(queue, job.key) == 0
+    assert await delete_dead(queue, job.key) == 0
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.DEAD])
 async def test_no_other_job_is_deleted(queue: Queue, state: State) -> None:
     job = await queue.make(state)
-    assert await bury(queue, job.key) == 0
+    assert await delete_dead(queue, job.key) == 0
     assert await queue.state(job.key) is state
 
 
 async def test_a_dead_letter_that_somebody_requeued_meanwhile_is_not_deleted(queue: Queue) -> None:
     job = await queue.make(State.DEAD)
     await queue.requeue(job.key)
-    assert await bury(queue, job.key) == 0
+    assert await delete_dead(queue, job.key) == 0
     assert [again.key for again in await queue.claim()] == [job.key]
 
 
 async def test_the_list_forgets_a_dead_letter_whose_record_has_expired(queue: Queue) -> None:
     job = await queue.make(State.DEAD)
     await queue.redis.unlink(queue.keys.job(job.key))
-    await bury(queue, job.key)
+    await delete_dead(queue, job.key)
     assert not await queue.redis.exists(queue.keys.dead)
 
 
@@ -161,7 +161,7 @@ async def test_a_purge_whose_answer_was_lost_answers_the_same(queue: Queue) -> N
     assert await queue.broker.run("purge", QUEUE, "another", 2) == [1, 1]
 
 
-async def test_a_burial_whose_answer_was_lost_answers_the_same(queue: Queue) -> None:
+async def test_a_deletion_whose_answer_was_lost_answers_the_same(queue: Queue) -> None:
     job = await queue.make(State.DEAD)
     for _ in range(2):
         assert await queue.broker.run("delete_dead", QUEUE, "call", job.key) == 1

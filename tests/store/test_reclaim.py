@@ -1,4 +1,4 @@
-"""Reclaiming: jobs of workers that fell silent come back, by one sweeper at a time."""
+"""Reclaiming: jobs of workers that fell silent come back, by one reclaimer at a time."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_garbage_that_a_lost_worker_had_read_is_dropped(queue: Queue) -> N
     assert (await queue.entries(), await queue.pending()) == (0, 0)
 
 
-async def test_more_jobs_than_one_sweep_looks_at_all_come_back(queue: Queue) -> None:
+async def test_more_jobs_than_one_call_looks_at_all_come_back(queue: Queue) -> None:
     keys = {await queue.submit() for _ in range(2 * BATCH + 10)}
     await queue.claim(slots=len(keys))
     back: set[str] = set()
@@ -62,24 +62,24 @@ async def test_more_jobs_than_one_sweep_looks_at_all_come_back(queue: Queue) -> 
     assert len(await queue.claim(slots=len(keys))) == len(keys)
 
 
-async def test_one_worker_sweeps_at_a_time(queue: Queue) -> None:
-    async def sweep(worker: str) -> list[recover.LostJob] | None:
+async def test_one_worker_reclaims_at_a_time(queue: Queue) -> None:
+    async def reclaim(worker: str) -> list[recover.LostJob] | None:
         return await recover.reclaim(queue.broker, QUEUE, worker, 0, hold_ms=LONG_MS)
 
-    assert await sweep("w1") == []
-    assert await sweep("w2") is None
-    assert await sweep("w1") == []
+    assert await reclaim("w1") == []
+    assert await reclaim("w2") is None
+    assert await reclaim("w1") == []
     await queue.redis.unlink(queue.keys.reclaimer)  # its time is over
-    assert await sweep("w2") == []
-    assert await sweep("w1") is None
+    assert await reclaim("w2") == []
+    assert await reclaim("w1") is None
 
 
-async def test_a_sweeper_that_dies_is_followed_by_another(queue: Queue) -> None:
+async def test_a_reclaimer_that_dies_is_followed_by_another(queue: Queue) -> None:
     await recover.reclaim(queue.broker, QUEUE, "w1", 0, hold_ms=5_000)
     assert 0 < await queue.ttl(queue.keys.reclaimer) <= 5_000
 
 
-async def test_a_sweep_makes_missing_groups_anew(queue: Queue) -> None:
+async def test_reclaiming_makes_missing_groups_anew(queue: Queue) -> None:
     job = await queue.running()
     await queue.destroy_groups()
     assert await queue.reclaim() == {}
@@ -98,7 +98,7 @@ async def nobody_looked_for(queue: Queue, milliseconds: int) -> None:
 async def test_after_the_broker_was_away_live_workers_get_the_time_to_renew(queue: Queue) -> None:
     job = await queue.running(worker="w1")
     await queue.reclaim(lease_ms=30_000)
-    await nobody_looked_for(queue, 21_000)  # more than two thirds of a lease: not even the last sweeper came by
+    await nobody_looked_for(queue, 21_000)  # more than two thirds of a lease: not even the last reclaimer came by
     assert await queue.reclaim(lease_ms=30_000) == {}
     await queue.redis.hset(queue.keys.meta, "patient", 1)  # that time is over
     assert await queue.redis.xclaim(
@@ -119,7 +119,7 @@ async def test_leases_that_ran_out_while_the_broker_was_away_are_not_lost_at_onc
     assert await queue.reclaim(lease_ms=30_000) == {}
 
 
-async def test_those_who_sweep_late_all_the_time_take_back_what_was_lost(queue: Queue) -> None:
+async def test_those_who_reclaim_late_all_the_time_take_back_what_was_lost(queue: Queue) -> None:
     job = await queue.running(worker="w1")
     await queue.reclaim(lease_ms=30_000)
     await nobody_looked_for(queue, 21_000)
@@ -138,7 +138,7 @@ async def test_a_clock_that_was_set_back_does_not_prolong_that_time(queue: Queue
     assert await queue.reclaim(lease_ms=30_000) == {job.key: "w1"}
 
 
-async def test_those_who_may_not_sweep_are_seen_all_the_same(queue: Queue) -> None:
+async def test_those_who_may_not_reclaim_are_seen_all_the_same(queue: Queue) -> None:
     await queue.reclaim(lease_ms=30_000)
     await nobody_looked_for(queue, 19_000)
     assert await recover.reclaim(queue.broker, QUEUE, "another", 30_000, hold_ms=LONG_MS) is None

@@ -1,4 +1,4 @@
-"""Renewing: heartbeats keep leases, mend lost entries and bring back what the worker must know."""
+"""Renewing: heartbeats keep leases, repair lost entries and bring back what the worker must know."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_a_zombie_does_not_take_the_lease_back(queue: Queue) -> None:
     assert pending["consumer"] == b"w2"
 
 
-async def test_a_deleted_entry_is_mended_so_that_the_lease_can_still_be_lost(queue: Queue) -> None:
+async def test_a_deleted_entry_is_repaired_so_that_the_lease_can_still_be_lost(queue: Queue) -> None:
     job = await queue.running()
     await queue.delete_entry(job.key)
     assert await queue.renew(job) == {}
@@ -70,7 +70,7 @@ async def test_a_deleted_entry_is_mended_so_that_the_lease_can_still_be_lost(que
     assert await queue.reclaim() == {job.key: "w1"}
 
 
-async def test_a_mended_job_ends_without_leftovers(queue: Queue) -> None:
+async def test_a_repaired_job_ends_without_leftovers(queue: Queue) -> None:
     job = await queue.running()
     await queue.delete_entry(job.key)
     await queue.renew(job)
@@ -78,7 +78,7 @@ async def test_a_mended_job_ends_without_leftovers(queue: Queue) -> None:
     assert (await queue.entries(), await queue.pending()) == (0, 0)
 
 
-async def test_a_deleted_stream_is_mended(queue: Queue) -> None:
+async def test_a_deleted_stream_is_repaired(queue: Queue) -> None:
     job = await queue.running(lane="low")
     await queue.redis.unlink(queue.keys.lane("low"))
     await queue.broker.prepare(QUEUE, again=True)

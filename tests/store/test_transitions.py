@@ -86,7 +86,7 @@ async def recall_unbegun(queue: Queue, job: Held) -> None:
     await recall(queue, job)
 
 
-async def mend(queue: Queue, job: Held) -> None:
+async def repair(queue: Queue, job: Held) -> None:
     """Somebody has deleted all that would wake the job."""
     await queue.forget_wake_up_calls()
     await queue.broker.run("repair_jobs", QUEUE, job.key)
@@ -141,7 +141,7 @@ ACTS: dict[str, Act] = {
     "defer": defer,
     "reclaim": reclaim,
     "recall": recall,
-    "repair_jobs": mend,
+    "repair_jobs": repair,
     "promote": promote,
     "cancel": cancel,
     "expire": expire,
@@ -172,8 +172,8 @@ EDGES: list[Edge] = [
     ("recall", "running", "queued", recall),
     ("recall", "running", "cancelled", but_cancelled_before(recall)),
     ("recall", "queued", "queued", recall_unbegun),
-    ("repair_jobs", "queued", "queued", mend),
-    *(("repair_jobs", state, state, mend) for state in ("running", "delayed", "waiting", "dead")),
+    ("repair_jobs", "queued", "queued", repair),
+    *(("repair_jobs", state, state, repair) for state in ("running", "delayed", "waiting", "dead")),
     ("promote", "delayed", "queued", promote),
     *(("cancel", source, "cancelled", cancel) for source in ("queued", "delayed", "waiting")),
     ("cancel", "running", "running", cancel),

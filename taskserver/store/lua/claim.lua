@@ -74,7 +74,7 @@ local function take(entry, key)
   if not job then return discard(entry, 'it names an unknown job') end
   if job.entry ~= entry then return discard(entry, 'it is not the live entry of its job') end
   -- Running with this very entry: the group was rebuilt under a live worker. Its next heartbeat takes the entry
-  -- back; if it is dead, the sweeper will.
+  -- back; if it is dead, the reclaimer will.
   if job.state == 'running' then return end
   if job.state ~= 'queued' then return discard(entry, 'its job is ' .. job.state) end
   return begin(key, job)

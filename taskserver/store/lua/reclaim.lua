@@ -3,17 +3,17 @@
 -- had the lease can no longer write; the attempt stays spent. An entry that was read but never begun costs none.
 -- Transition: running -> queued | cancelled; queued -> queued
 -- KEYS[1] queue prefix
--- ARGV[1] worker that sweeps   ARGV[2] lease, milliseconds   ARGV[3] how long others leave the sweep to it, milliseconds
+-- ARGV[1] worker that reclaims   ARGV[2] lease, milliseconds   ARGV[3] how long others leave it to this one, milliseconds
 -- ARGV[4] entries looked at per lane
--- Returns { per job: key, worker that lost it ('' if it had not begun) }, or false where another one sweeps.
+-- Returns { per job: key, worker that lost it ('' if it had not begun) }, or false where another one does.
 
 local worker, lease_ms, hold_ms, count = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local now = clock()
 local taken = {}
 
--- Workers ask for a sweep three times a lease, each of them. If none did for two thirds of one, this server was away
+-- Each worker calls this three times a lease. If none did for two thirds of one, this server was away
 -- (frozen, restarted, cut off) or its clock has jumped: live workers could not renew their leases, and get as long to do so.
--- But not again and again: where all who sweep are late all the time, the leases of the dead must still run out.
+-- But not again and again: where all callers are late all the time, the leases of the dead must still run out.
 local function was_away()
   local slack = lease_ms * 2 / 3
   local seen = call_or_reset(META, 'HMGET', META, 'looked', 'patient')

@@ -1,4 +1,4 @@
-"""The list of queues: adding those that are missing, forgetting those that nobody uses.
+"""The registry, which is the list of queues: adding those that are missing, forgetting those that nobody uses.
 
 Clients and workers add a queue to the list when they first use it. A program that names a queue for each of its
 sessions would fill the list and the broker without end; so a queue that is empty, not paused and without workers is

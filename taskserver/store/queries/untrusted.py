@@ -1,4 +1,4 @@
-"""Parsing what anybody with access to the broker may have written: bounded in cost, and without raising.
+"""Parsing untrusted data: what anybody with access to the broker may have written. Bounded in cost, never raising.
 
 What cannot be parsed is replaced or left out: one such record must not hide the others.
 """

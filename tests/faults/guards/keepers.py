@@ -1,4 +1,4 @@
-"""Guards of what workers do in the background: sweep, promote, expire, mend, tidy, leave."""
+"""Guards of what workers do in the background: reclaim, promote, expire, repair, remove, leave."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ KEEPERS = [
     ),
     *guards(
         "reclaim",
-        ("sweeper", "owner", "if not acquire_lock('sweeper', worker, hold_ms) then return false end", "",
-         "all workers sweep at once", by(test_reclaim.test_one_worker_sweeps_at_a_time)),
+        ("reclaimer", "owner", "if not acquire_lock('sweeper', worker, hold_ms) then return false end", "",
+         "all workers reclaim at once", by(test_reclaim.test_one_worker_reclaims_at_a_time)),
         ("settings of another type", "record", "call_or_reset(META, 'HMGET', META, 'looked', 'patient')",
          "call('HMGET', META, 'looked', 'patient')", "nothing is taken back",
-         by(test_wrong_types.test_a_sweep_finds_the_settings_of_the_wrong_type)),
+         by(test_wrong_types.test_reclaiming_finds_the_settings_of_the_wrong_type)),
         ("late all the time", "wake-up", " and now - patient > 2 * lease_ms then", " then",
          "nothing is taken back where workers have little time",
-         by(test_reclaim.test_those_who_sweep_late_all_the_time_take_back_what_was_lost)),
+         by(test_reclaim.test_those_who_reclaim_late_all_the_time_take_back_what_was_lost)),
         ("broker that was away", "owner", "if now - looked > slack and", "if false and",
          "all jobs are taken from live workers after the broker was frozen",
          by(test_reclaim.test_leases_that_ran_out_while_the_broker_was_away_are_not_lost_at_once)),
@@ -59,7 +59,7 @@ KEEPERS = [
          "all jobs are taken from live workers after the broker was frozen",
          by(test_reclaim.test_leases_that_ran_out_while_the_broker_was_away_are_not_lost_at_once)),
         ("record", "record", "if not job or job.entry ~= entry then return end",
-         "if job.entry ~= entry then return end", "garbage stops the sweeper",
+         "if job.entry ~= entry then return end", "garbage stops the reclaimer",
          by(test_reclaim.test_garbage_that_a_lost_worker_had_read_is_dropped)),
         ("live entry", "live entry", "if not job or job.entry ~= entry then return end", "if not job then return end",
          "a leftover takes a job from a worker that is alive",

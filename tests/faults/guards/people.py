@@ -1,4 +1,4 @@
-"""Guards of what clients and people do: submit, cancel, requeue, answer, purge, bury."""
+"""Guards of what clients and people do: submit, cancel, requeue, answer, purge, delete_dead."""
 
 from __future__ import annotations
 
@@ -107,11 +107,11 @@ PEOPLE = [
          by(test_purge_leave.test_the_list_forgets_a_dead_letter_whose_record_has_expired)),
         ("dead", "state", "elseif job.state == 'dead' then", "else", "a job is deleted that somebody has requeued",
          by(test_purge_leave.test_a_dead_letter_that_somebody_requeued_meanwhile_is_not_deleted)),
-        ("repeated call", "once", CALL, UNNAMED, "a repeated burial answers that there was nothing to do",
-         by(test_purge_leave.test_a_burial_whose_answer_was_lost_answers_the_same)),
+        ("repeated call", "once", CALL, UNNAMED, "a repeated deletion answers that there was nothing to do",
+         by(test_purge_leave.test_a_deletion_whose_answer_was_lost_answers_the_same)),
         ("dead letters of another type", "record", "call_or_reset(DEAD, 'ZREM', DEAD, key)\n    elseif",
-         "call('ZREM', DEAD, key)\n    elseif", "nothing can be buried",
-         by(test_wrong_types.test_a_burial_finds_the_dead_letters_of_the_wrong_type)),
+         "call('ZREM', DEAD, key)\n    elseif", "no dead letter can be deleted",
+         by(test_wrong_types.test_a_deletion_finds_the_dead_letters_of_the_wrong_type)),
     ),
     *guards(
         "outcomes",

@@ -17,7 +17,7 @@ from tests.store.harness import LONG_MS, QUEUE
 
 
 class Keepers(Workers):
-    """Sweeping, promoting, expiring, audit."""
+    """Reclaiming, promoting, expiring, audit."""
 
     @rule(worker=WORKER)
     def fall_silent(self, worker: str) -> None:
@@ -45,10 +45,10 @@ class Keepers(Workers):
         super().give_up(worker, how)
         if how == "lose":
             self.fall_silent(worker)
-            self.sweep()
+            self.reclaim()
 
     @rule()
-    def sweep(self) -> None:
+    def reclaim(self) -> None:
         """Only leases that were not renewed are lost."""
         running = self.model.in_state(State.RUNNING)
         lost = self.call("reclaim", self.queue.reclaim(lease_ms=2 * LONG_MS))
@@ -115,7 +115,7 @@ class Keepers(Workers):
         disturbed, self.model.disturbed = self.model.disturbed, True  # it may have to be made once more
         self.compare("repair_jobs")
         self.model.disturbed = disturbed
-        assert disturbed or woken == [], "the janitor mended what was sound"
+        assert disturbed or woken == [], "the janitor repaired what was sound"
         for key in woken:
             if key in self.model.jobs:
                 self.model.jobs[key].overdue = False  # another lease has begun
@@ -131,7 +131,7 @@ class Keepers(Workers):
         self.fall_silent(worker)
         for attempt in self.model.held_by(worker):
             self.model.forget_attempt(self.model.jobs[attempt.job.key])
-        self.sweep()
+        self.reclaim()
         self.claim(WORKERS[(WORKERS.index(worker) + 1) % len(WORKERS)], 3 * JOBS)
         if self.model.past:
             self.zombie(number)

@@ -47,7 +47,7 @@ class Simulation(Trouble):
             if self.model.disturbed:
                 self.walk("w1", thorough=True)
             self.fall_silent("")
-            self.sweep()
+            self.reclaim()
             self.claim("w1", 50)
             for attempt in [job.attempt for job in self.model.jobs.values() if job.attempt]:
                 assert self.call("finish", self.queue.settle(succeed(attempt.job))) == []

@@ -17,7 +17,7 @@ from tests.faults.simulation.view import View
 
 MAX_ATTEMPTS = 2
 EDGES = {path.stem: edges(path) for path in scripts()}
-"""By script, the moves that its header announces; mend also makes dead letters of what cannot be read any more."""
+"""By script, the moves that its header announces; repair_jobs also makes dead letters of what cannot be read."""
 EDGES["repair_jobs"] |= {(None, State.DEAD)}
 
 

@@ -94,7 +94,7 @@ class People(Workers):
 
     @where_a_job_is(State.DEAD)
     @rule(number=NUMBER)
-    def bury(self, number: int) -> None:
+    def delete_dead(self, number: int) -> None:
         """Of all jobs, only dead letters are deleted."""
         dead = self.pick(number, State.DEAD)
         assert self.run(admin.delete_dead(self.queue.broker, QUEUE, list(self.model.jobs))) >= 1

@@ -93,7 +93,7 @@ class Trouble(People, Keepers):
         self.meddle(("RESTORE", self.key_of(lane), 0, self.backups[lane], "REPLACE"))
 
     @where_a_job_is(State.QUEUED, State.RUNNING)
-    @rule(number=NUMBER, worker=WORKER, way=st.sampled_from(["claim", "sweep", "recall"]))
+    @rule(number=NUMBER, worker=WORKER, way=st.sampled_from(["claim", "reclaim", "recall"]))
     def bring_back_what_has_ended(self, number: int, worker: str, way: str) -> None:
         """A job's entry comes back from a backup when the job has ended, or waits."""
         job = self.pick(number, State.QUEUED, State.RUNNING)
@@ -116,7 +116,7 @@ class Trouble(People, Keepers):
             self.recall(worker)
         else:
             self.fall_silent(worker)
-            self.sweep()
+            self.reclaim()
 
     @where_a_job_is(State.RUNNING)
     @rule(worker=WORKER)
@@ -171,7 +171,7 @@ class Trouble(People, Keepers):
         self.forge(RETURNED, {"job": self.pick(number, State.RUNNING).key})
         self.read(worker)
         self.fall_silent(worker)
-        self.sweep()
+        self.reclaim()
 
     @where_a_job_is(State.QUEUED)
     @rule(number=NUMBER)

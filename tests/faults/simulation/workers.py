@@ -131,7 +131,7 @@ class Workers(Stage):
             assert view.holder(job.key) == worker, "a heartbeat did not keep the lease"
 
     async def _renew(self, jobs: list[ClaimedJob], worker: str) -> dict[str, str]:
-        """The heart tries again until somebody has made the groups anew."""
+        """The heartbeat tries again until somebody has made the groups anew."""
         for _ in range(2 * len(ALL_LANES)):
             try:
                 return await self.queue.renew(*jobs, worker=worker)

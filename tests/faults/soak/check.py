@@ -228,8 +228,8 @@ def _taken_over(tale: Tale) -> Iterator[tuple[float, float]]:
 
 
 def _disturbed(tale: Tale, kill: float, again: float) -> bool:
-    troubles = (fault for fault in tale.faults if fault.name in BROKER_FAULTS)
-    return any(fault.begun < again and fault.over > kill - 1 for fault in troubles)
+    faults = (fault for fault in tale.faults if fault.name in BROKER_FAULTS)
+    return any(fault.begun < again and fault.over > kill - 1 for fault in faults)
 
 
 def returns(tale: Tale, stored: Mapping[str, Stored]) -> list[float]:
