@@ -149,7 +149,7 @@ class RunningFile:
             await supervisor.ready.wait()
             replicas = "replica" if plan.replicas == 1 else "replicas"
             queues = ", ".join(plan.assignment.worker.queues)
-            self._announce(f"task server {plan.name}: {plan.replicas} {replicas} ready, on {queues}")
+            self._announce(f"task server {plan.name}: {plan.replicas} {replicas} ready, queues {queues}")
 
         await asyncio.gather(*map(announce_each, self._plans, self._supervisors))
         self._write_state()

@@ -51,8 +51,8 @@ def test_up_in_the_foreground(embedded_cli: Cli) -> None:
     write(cli, FILE)
     up = cli.start("up", "--config-file", "config.yaml")
     up.wait_for("broker redis: embedded, in ")
-    up.wait_for("task server first: 2 replicas ready, on default")
-    up.wait_for("task server second: 1 replica ready, on other")
+    up.wait_for("task server first: 2 replicas ready, queues default")
+    up.wait_for("task server second: 1 replica ready, queues other")
     up.wait_for("config.yaml is up")
     assert cli.ok("submit", "add", "a=1", "--queue", "other", "--wait").out == "2\n"
     rows = cli.ok("ps", "--json").json
@@ -79,7 +79,7 @@ def test_up_detached_and_down(embedded_cli: Cli) -> None:
     write(cli, FILE)
     try:
         done = cli.ok("up", "--config-file", "config.yaml", "--detach")
-        assert "task server first: 2 of 2 ready, on default\n" in done.err
+        assert "task server first: 2 of 2 ready, queues default\n" in done.err
         rows = cli.ok("ps", "--json").json
         assert cli.ok("submit", "add", "a=1", "--wait").out == "2\n"
     finally:
@@ -97,8 +97,8 @@ def test_a_configuration_for_celery_runs_after_one_change(embedded_cli: Cli) -> 
     refused = cli.run("up", "--config-file", "config.yaml", "--detach")
     assert (refused.code, refused.err) == (
         2,
-        "taskserver: config.yaml:2: task_server.type: 'celery' is not run here: write redis-streams in its place, and "
-        "leave the rest as it is\n",
+        "taskserver: config.yaml:2: task_server.type: 'celery' is not supported: write redis-streams; the rest "
+        "can stay as it is\n",
     )
     write(cli, (cli.folder / "config.yaml").read_text().replace("celery", "redis-streams"))
     try:
