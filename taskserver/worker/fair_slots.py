@@ -21,12 +21,16 @@ class FairSlots:
     Args:
         slots: What is shared.
         shares: Weights and limits of queues; those that are not named have the weight 1, and no limit.
+
+    Attributes:
+        alone: Whether there is only one partition.
     """
 
     def __init__(self, slots: Slots, shares: Iterable[QueueShare] = ()) -> None:
         self._slots = slots
         self._shares = {share.queue: share for share in shares}
         self._queues: dict[str, QueueTurns] = {}
+        self.alone = True
 
     def add(self, partition: str) -> PartitionSlots:
         """Share with one more partition; where its fetcher takes slots."""
@@ -35,6 +39,7 @@ class FairSlots:
             self._queues[queue] = QueueTurns(self._shares.get(queue, QueueShare(queue)))
         turns = self._queues[queue]
         turns.partitions.append(PartitionSlots(self, self._slots, turns))
+        self.alone = len(self._queues) == len(turns.partitions) == 1
         return turns.partitions[-1]
 
     def deal(self) -> None:
@@ -86,7 +91,7 @@ class QueueTurns:
         """Whether one of its partitions wants a slot, and may have it."""
         if self.share.limit is not None and self.held >= self.share.limit:
             return False
-        for partition in self.partitions:  # noqa: SIM110 - a loop takes half the time of any(), and each job pays it
+        for partition in self.partitions:  # noqa: SIM110 - a loop takes half the time of any(), and each job pays it where several partitions share
             if partition.wants:
                 return True
         return False
@@ -155,7 +160,8 @@ class PartitionSlots:
         """Give slots back in which a job has run."""
         self._turns.held -= count
         self._slots.give(count)
-        self._shared.deal()
+        if not (self._dealt and self._shared.alone):  # else its fetcher is awake already, and nobody else wants slots
+            self._shared.deal()
 
     async def wait(self) -> None:
         """Wait until a slot was dealt to this partition, or ``wake`` is called."""
