@@ -90,7 +90,7 @@ async def test_a_job_that_kills_its_workers_is_dead_after_its_attempts(client: C
     assert [(line.event, line.attempt) for line in status.history] == [("lost", 1), ("lost", 2), ("dead", 2)]
 
 
-async def test_the_tools_own_limit_buries_a_job_whose_submitter_set_none(client: Client, spawn: Spawn) -> None:
+async def test_the_tools_own_limit_ends_a_job_whose_submitter_set_none(client: Client, spawn: Spawn) -> None:
     job = await client.submit("poison")  # by its name: only the worker knows that it may run twice
     assert await spawn(lease=1.5).code() != 0
     assert await spawn(lease=1.5).code() != 0
@@ -100,4 +100,4 @@ async def test_the_tools_own_limit_buries_a_job_whose_submitter_set_none(client:
     status = await job.status()
     assert status.attempt == 2
     assert status.error is not None
-    assert status.error.type == "WorkerLost"  # as where the broker itself buries it
+    assert status.error.type == "WorkerLost"  # as where the broker itself makes it a dead letter
