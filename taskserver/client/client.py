@@ -95,7 +95,7 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def connect(self) -> Broker:
+    async def connect(self) -> None:
         """Prepare connections to the broker, or start the embedded one; harmless when repeated.
 
         Connections are opened on first use, so a broker that is down is noticed only then.
@@ -103,15 +103,15 @@ class Client:
         Raises:
             BrokerUnavailable: if there is no URL and the embedded broker cannot be started.
         """
-        return (await self._connect()).broker
+        await self._connect()
 
     async def check(self) -> None:
-        """Make sure that the broker answers, lets us in and holds keys that this version knows.
+        """Check that the broker answers, accepts this user, and contains only keys that this version knows.
 
         Raises:
-            BrokerUnavailable, BrokerDenied, BrokerUnsuitable: if not.
+            BrokerUnavailable, BrokerDenied, BrokerUnsuitable: if it does not.
         """
-        await (await self.connect()).check_schema()
+        await (await self._connect()).broker.check_schema()
 
     async def close(self) -> None:
         """Let submits that have begun arrive, then close every connection; harmless when repeated."""

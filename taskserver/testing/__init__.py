@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from taskserver.client.client import Client
+from taskserver.embedded import EmbeddedBroker
+from taskserver.store.broker.opening import open_broker
 from taskserver.tools import Toolbox
 from taskserver.worker.config import WorkerConfig
 from taskserver.worker.worker import Worker
@@ -32,8 +33,8 @@ async def running_worker(*tools: object, url: str | None = None, **config: Any) 
     Raises:
         BrokerUnsuitable, BrokerDenied: if the broker will not do.
     """
-    async with Client(url) as client:
-        worker = Worker(await client.connect(), Toolbox.of(*tools), WorkerConfig(**config))
+    async with open_broker(url, EmbeddedBroker.acquire) as broker:
+        worker = Worker(broker, Toolbox.of(*tools), WorkerConfig(**config))
         running = asyncio.create_task(worker.run())
         try:
             await _ready(worker, running)

@@ -19,6 +19,7 @@ from taskserver.domain.settlement import DeferLimits, Finish
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import claim, settle
 from tests.acceptance.cli import Cli, without_colours
+from tests.clients import broker_of
 from tests.patience import PATIENCE
 from tests.store.harness import QUEUE, Queue
 
@@ -33,7 +34,7 @@ async def die(url: str, queue: str, letters: list[tuple[str, str]]) -> None:
         errors = {
             job.id: Failure(ERROR, message, "Traceback …") for job, (_, message) in zip(jobs, letters, strict=True)
         }
-        broker = await client.connect()
+        broker = await broker_of(client)
         while claimed := (await claim.claim(broker, queue, "w", (500, 0, 0), 9)).jobs:
             ends = [_dead(job, errors[job.id]) for job in claimed]
             assert await settle.settle(broker, queue, (), ends, DeferLimits(1_000)) == []

@@ -17,6 +17,7 @@ from pathlib import Path
 from taskserver import Client, Worker, WorkerConfig
 from taskserver.store.broker.connection import Broker
 from taskserver.tools import load
+from tests.clients import broker_of
 from tests.faults.soak import ledger as ledgers
 from tests.faults.soak.check import Verdict, check
 from tests.faults.soak.ledger import Ledger
@@ -113,7 +114,7 @@ async def stage(binary: str, folder: Path, *options: str, workers: int = 2, leas
     try:
         await server.start(*options)
         async with Client(server.url) as client:
-            (await client.connect()).patience = 1.0
+            (await broker_of(client)).patience = 1.0
             it = Stage(server, client, folder, lease)
             try:
                 for _ in range(workers):

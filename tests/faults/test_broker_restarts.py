@@ -14,6 +14,7 @@ import redis
 from taskserver import BrokerUnavailable, Client
 from taskserver.errors import BrokerFull
 from tests.brokers import kinds
+from tests.clients import broker_of
 from tests.conftest import Eventually
 from tests.faults.stage import SLOTS, Stage, stage
 from tests.patience import PATIENCE
@@ -91,8 +92,8 @@ async def test_down_for_longer_than_a_lease_it_gives_no_job_to_a_second_worker(i
 async def test_while_it_loads_its_data_submits_wait_or_are_refused(it: Stage) -> None:
     await it.client.submit_many([("quick", {"label": str(n)}) for n in range(1000)])
     async with Client(it.server.url) as patient, Client(it.server.url) as impatient:
-        (await patient.connect()).patience = 60.0
-        (await impatient.connect()).patience = 0.0
+        (await broker_of(patient)).patience = 60.0
+        (await broker_of(impatient)).patience = 0.0
         it.server.kill()
         starting = asyncio.create_task(it.server.start("--key-load-delay", str(it.server.load_delay(1.5))))
         submitting = asyncio.create_task(patient.submit("quick", {"label": "late"}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from taskserver import Client
 from taskserver.store.keys import QUEUES
 from taskserver.store.maintenance import doctor
+from tests.clients import broker_of
 from tests.faults.topologies import cluster
 
 
@@ -18,7 +19,7 @@ async def test_damage_on_every_node(binary: str) -> None:
         async with Client(nodes.url) as client:
             for name in names:
                 await client.submit("note", {"number": 1}, queue=name)
-            broker = await client.connect()
+            broker = await broker_of(client)
             for name in names:
                 with nodes.owner(name).direct as server:
                     server.set(broker.keys(name).lane("normal"), "what is this")

@@ -114,7 +114,7 @@ async def main():
         ]
         for job in jobs:
             try:
-                await job.result(timeout=PATIENCE)
+                await job.result(timeout=60)
             except JobError as error:
                 print(job.id, error, error.traceback)
                 print(job.id, await job.status())

@@ -17,6 +17,7 @@ from taskserver.store.jobs import admin, claim, settle
 from taskserver.store.jobs import submit as submitting
 from taskserver.store.queries import jobs as job_queries
 from taskserver.store.queries import queues, search
+from tests.clients import broker_of
 from tests.conftest import Eventually
 from tests.faults.proxy import Fault, How, Proxy
 from tests.patience import PATIENCE
@@ -278,7 +279,7 @@ async def place(broker: Broker) -> AsyncIterator[MakePlace]:
         proxy = Proxy(broker.url)
         await proxy.start()
         client = Client(proxy.url, queue=queue)
-        far = await client.connect()
+        far = await broker_of(client)
         far.patience = PATIENCE
         await far.prepare(queue)
         made.append((proxy, Place(broker, queue, client)))

@@ -16,6 +16,7 @@ from taskserver.store.broker import connections
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import submit as submitting
 from taskserver.store.scripts import script
+from tests.clients import broker_of
 from tests.conftest import Eventually, RunWorker
 from tests.faults.proxy import Fault, How, Proxy
 from tests.patience import PATIENCE
@@ -89,7 +90,7 @@ async def test_no_more_connections(
         job = await client.submit(ledger.work)
         await ledger.begun.wait()
         await server.config_set("maxclients", 1)
-        (await newcomer.connect()).patience = 0.5
+        (await broker_of(newcomer)).patience = 0.5
         with pytest.raises(BrokerUnavailable):
             await newcomer.submit(ledger.work)
         await beats(server, eventually, 4)
@@ -155,7 +156,7 @@ async def test_replicas_that_are_missed(
         job = await client.submit(ledger.work)
         await ledger.begun.wait()
         await server.config_set("min-replicas-to-write", 1)
-        (await client.connect()).patience = 0.2
+        (await broker_of(client)).patience = 0.2
         with pytest.raises(BrokerUnavailable, match="NOREPLICAS"):
             await client.submit(ledger.work)
         ledger.end.set()

@@ -21,6 +21,7 @@ from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import notifications
 from taskserver.store.maintenance import doctor
 from taskserver.store.queries.workers import list_workers
+from tests.clients import broker_of
 from tests.conftest import Eventually
 from tests.faults.versions import ROOT, SUPERVISED, Process, unpack
 from tests.leaks import leaked
@@ -248,7 +249,7 @@ async def test_a_restart_rolls_replicas_onto_the_code_that_is_on_disk_now(
                 return str(await (await client.submit("version")).result(timeout=PATIENCE))
 
             assert await ask() == "old"
-            before = {worker.pid for worker in await list_workers(await client.connect())}
+            before = {worker.pid for worker in await list_workers(await broker_of(client))}
             shutil.rmtree(tmp_path / "taskserver")
             shutil.copytree(ROOT / "taskserver", tmp_path / "taskserver", ignore=shutil.ignore_patterns("__pycache__"))
             supervisor.send_signal(signal.SIGHUP)
@@ -256,7 +257,7 @@ async def test_a_restart_rolls_replicas_onto_the_code_that_is_on_disk_now(
 
             async def replaced() -> bool:
                 answers.append(await ask())
-                return not before & {worker.pid for worker in await list_workers(await client.connect())}
+                return not before & {worker.pid for worker in await list_workers(await broker_of(client))}
 
             await eventually(replaced)
             assert set(answers) <= {*VERSIONS}

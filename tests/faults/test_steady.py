@@ -22,6 +22,7 @@ from taskserver.embedded import find_binary
 from taskserver.store.jobs import admin
 from taskserver.store.keys import GROUP, Keys
 from tests.brokers import Server
+from tests.clients import broker_of
 from tests.conftest import Eventually
 from tests.leaks import leaked
 
@@ -185,7 +186,7 @@ async def connections_while_awaiting(place: Place, client: Client, jobs: int) ->
     results = [asyncio.create_task(job.result(timeout=300)) for job in handles]
     most = Connections(0, 0)
     cut = False
-    await admin.resume(await client.connect(), QUEUE)
+    await admin.resume(await broker_of(client), QUEUE)
     running = True
     while running:
         running = not all(task.done() for task in results)
@@ -214,7 +215,7 @@ async def test_a_long_queue_costs_no_more_per_job_than_a_short_one(place: Place,
 
 async def drain(place: Place, client: Client, jobs: int) -> tuple[float, float]:
     """What it costs the server and the worker to claim, run and finish each of so many jobs that wait."""
-    broker = await client.connect()
+    broker = await broker_of(client)
     await admin.pause(broker, QUEUE)
     await submit(client, jobs)
     before = await place.work()

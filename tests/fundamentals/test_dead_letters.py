@@ -4,6 +4,7 @@ import pytest
 
 from taskserver import Client, JobFailed, State, tool
 from taskserver.store.queries.search import JobFilter, dead_letters
+from tests.clients import broker_of
 from tests.conftest import RunWorker
 
 
@@ -24,5 +25,5 @@ async def test_attempts_used_up(client: Client, run_worker: RunWorker) -> None:
     assert status.state is State.DEAD
     assert [(line.attempt, line.event) for line in status.history] == [(1, "retry"), (2, "dead")]
     assert status.arguments == {"url": "nowhere"}
-    letters = dead_letters(await client.connect(), ["default"], JobFilter())
+    letters = dead_letters(await broker_of(client), ["default"], JobFilter())
     assert [letter.id async for letter in letters] == [job.id]

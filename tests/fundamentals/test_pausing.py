@@ -4,6 +4,7 @@ import asyncio
 
 from taskserver import Client, State, tool
 from taskserver.store.jobs import admin
+from tests.clients import broker_of
 from tests.conftest import RunWorker
 
 
@@ -20,7 +21,7 @@ async def test_pause_and_resume(client: Client, run_worker: RunWorker) -> None:
     async def short() -> str:
         return "done"
 
-    broker = await client.connect()
+    broker = await broker_of(client)
     async with run_worker(long, short):
         running = await client.submit(long)
         await begun.wait()

@@ -3,6 +3,7 @@
 import asyncio
 
 from taskserver import Client, tool
+from tests.clients import broker_of
 from tests.conftest import RunWorker
 
 JOBS = 2_000
@@ -16,7 +17,7 @@ async def double(number: int) -> int:
 async def test_gather(client: Client, run_worker: RunWorker) -> None:
     jobs = await client.submit_many((double, {"number": number}) for number in range(JOBS))
     results = asyncio.gather(*(job.result(timeout=60) for job in jobs))
-    broker = await client.connect()
+    broker = await broker_of(client)
     async with run_worker(double, concurrency=100):
         assert await results == [2 * number for number in range(JOBS)]
         assert len(await broker.client(broker.url).client_list()) < 25  # the worker's are among them

@@ -31,6 +31,7 @@ from taskserver.store.queries import partitions, queues
 from taskserver.store.queries.search import JobFilter, dead_letters, newest_jobs
 from taskserver.store.queries.workers import list_workers
 from tests.brokers import Server, kinds
+from tests.clients import broker_of
 from tests.conftest import Eventually
 from tests.patience import PATIENCE
 
@@ -147,7 +148,7 @@ async def submit(client: Client) -> list[Any]:
     for other in (await client.submit(work, delay=60, expires=100), await client.submit(work)):
         assert await other.cancel() is State.CANCELLED
     crowd = [job.id[-24:] for job in await client.submit_many([(work, {})] * 6)]
-    assert await admin.cancel(await client.connect(), "default", crowd) == [State.CANCELLED] * 6
+    assert await admin.cancel(await broker_of(client), "default", crowd) == [State.CANCELLED] * 6
     return jobs
 
 

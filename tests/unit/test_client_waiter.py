@@ -12,6 +12,7 @@ from taskserver.domain.job import Outcome
 from taskserver.store.broker.connection import Broker
 from taskserver.store.queries import jobs as job_queries
 from tests.brokers import Server, kinds
+from tests.clients import broker_of
 from tests.conftest import Eventually, RunWorker
 from tests.patience import PATIENCE
 
@@ -107,7 +108,7 @@ async def test_results_that_need_several_replies_all_arrive(client: Client, monk
     jobs = [await client.submit(answer) for _ in range(7)]
     waiting = [asyncio.create_task(job.result(timeout=PATIENCE)) for job in jobs]
     for job in jobs:
-        await _end_silently(await client.connect(), job)
+        await _end_silently(await broker_of(client), job)
     assert await asyncio.gather(*waiting) == [42] * 7
 
 
@@ -151,7 +152,7 @@ async def server() -> AsyncIterator[Server]:
 async def test_results_and_events_outlive_the_broker(server: Server) -> None:
     async with Client(server.url) as client:
         job = await client.submit(answer)
-        broker = await client.connect()
+        broker = await broker_of(client)
         following = asyncio.create_task(_all_events(job))
         waiting = asyncio.create_task(job.result(timeout=PATIENCE))
         while not await _heard(broker):
@@ -161,7 +162,7 @@ async def test_results_and_events_outlive_the_broker(server: Server) -> None:
         await asyncio.sleep(0)
         await asyncio.to_thread(server.start)
         async with Client(server.url) as writer:
-            await _end_silently(await writer.connect(), job)
+            await _end_silently(await broker_of(writer), job)
         assert await waiting == 42
         assert await following == await other == []
 

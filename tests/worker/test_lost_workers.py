@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from taskserver import Client, Context, JobFailed, State, tool
+from tests.clients import broker_of
 from tests.patience import PATIENCE
 from tests.worker.conftest import Hire, Process, Talk
 
@@ -46,7 +47,7 @@ async def test_the_time_until_then_is_at_most_two_leases(client: Client, spawn: 
 
 
 async def _clock(client: Client) -> tuple[int, int]:
-    answer: tuple[int, int] = await (await client.connect()).ask("", lambda server: server.time())
+    answer: tuple[int, int] = await (await broker_of(client)).ask("", lambda server: server.time())
     return answer
 
 

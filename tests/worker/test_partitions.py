@@ -17,6 +17,7 @@ from taskserver.store.queries import partitions as stored
 from taskserver.store.queries import queues
 from taskserver.store.queries.workers import list_workers
 from taskserver.worker.slots import QueueShare
+from tests.clients import broker_of
 from tests.conftest import Eventually
 from tests.patience import PATIENCE
 from tests.worker.conftest import Hire
@@ -38,13 +39,13 @@ async def fail() -> None:
 
 async def grown(url: str, count: int, queue: str = "mail") -> None:
     async with Client(url) as client:
-        assert await grow(await client.connect(), queue, count) == count
+        assert await grow(await broker_of(client), queue, count) == count
 
 
 async def test_jobs_run_wherever_they_are(hire: Hire, broker_url: str) -> None:
     await hire(double, queues=("mail",), shares=(QueueShare("mail", partitions=3),))
     async with Client(broker_url, queue="mail") as client:
-        broker = await client.connect()
+        broker = await broker_of(client)
         while len(await stored.expand(broker, "mail")) < 3:
             await asyncio.sleep(0.01)
         jobs = [await client.submit(double, {"number": i}) for i in range(12)]
@@ -123,7 +124,7 @@ async def test_a_worker_and_a_client_notice_that_a_queue_grows(
 
 async def test_a_queue_that_is_paused_grows_by_paused_partitions(hire: Hire, broker_url: str) -> None:
     async with Client(broker_url, queue="mail") as client:
-        broker = await client.connect()
+        broker = await broker_of(client)
         await client.submit(double, {"number": 1})
         await admin.pause(broker, "mail")
         await grow(broker, "mail", 3)
@@ -166,7 +167,7 @@ async def test_retries_dead_letters_delays_and_cancelling(hire: Hire, broker_url
         for job in dead:
             with pytest.raises(Exception, match="never mind"):
                 await job.result(timeout=PATIENCE)
-        info = await queues.combined_info(await client.connect(), "mail", partitions("mail", 3))
+        info = await queues.combined_info(await broker_of(client), "mail", partitions("mail", 3))
         assert (info.dead, info.partitions, len(info.workers)) == (3, 3, 1)
 
 
@@ -193,7 +194,7 @@ async def test_counts_that_are_lost_strand_no_job(hire: Hire, broker_url: str) -
     await grown(broker_url, 3)
     async with Client(broker_url, queue="mail") as client:
         jobs = [await client.submit(double, {"number": 1}) for _ in range(3)]
-        broker = await client.connect()
+        broker = await broker_of(client)
         await broker.ask("", lambda redis: redis.delete("ts:partitions"))
         await broker.ask("", lambda redis: redis.set("ts:partitions", "what is this"))
         await hire(double, queues=("mail",))

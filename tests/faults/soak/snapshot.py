@@ -13,6 +13,7 @@ from taskserver.domain.events import EventKind, Report
 from taskserver.domain.job import ENDED, JobStatus, Outcome
 from taskserver.store.broker.connection import Broker
 from taskserver.store.queries import jobs as job_queries
+from tests.clients import broker_of
 from tests.faults.soak.check import Stored
 from tests.faults.soak.watcher import QUEUE, stamps
 
@@ -23,7 +24,7 @@ async def snapshot(url: str) -> dict[str, Stored]:
     """Every job that there is, by id."""
     found: dict[str, Stored] = {}
     async with Client(url) as client, redis.asyncio.Redis.from_url(url) as raw:
-        broker = await client.connect()
+        broker = await broker_of(client)
         async for keys in job_queries.scan(broker, "default"):
             for start in range(0, len(keys), PAGE):
                 found.update(await _page(broker, raw, keys[start : start + PAGE]))
