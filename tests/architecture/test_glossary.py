@@ -8,6 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 GLOSSARY = ROOT / "docs" / "glossary.md"
+CHANGELOG = ROOT / "CHANGELOG.md"
+"""It names what something was called before."""
 FOLDERS = ("taskserver", "tests", "docs", "examples")
 KINDS = {".py", ".lua", ".md", ".yaml"}
 
@@ -60,7 +62,7 @@ def lines() -> Iterator[tuple[str, str]]:
     """Every line of the package, the tests, the pages and the examples, with its place."""
     paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in KINDS]
     for path in sorted([*paths, *ROOT.glob("*.md")]):
-        if path != Path(__file__):
+        if path not in (Path(__file__), CHANGELOG):
             for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
                 yield f"{path.relative_to(ROOT)}:{number}", line
 
