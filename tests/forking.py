@@ -124,7 +124,9 @@ def serve(link: socket.socket) -> Order | None:
             _tell_who_ended(fates)
         if link in ready:
             message, received, _, _ = socket.recv_fds(link, LIMIT, 4)
-            if not message:
+            if not message:  # the tests have ended, or were killed
+                for pid in fates:
+                    os.kill(pid, signal.SIGKILL)
                 return None
             *streams, fate = received
             if not (pid := os.fork()):
