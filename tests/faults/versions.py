@@ -61,9 +61,9 @@ class Process:
         assert self._process.stdin
         assert self._process.stdout
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
-        code = Path(json.loads(await self._stdout.readline()))
-        assert code.is_relative_to(self._root), "it must run its own version"
+        first = await self._stdout.readline()
         self._listening = asyncio.create_task(self._listen())
+        assert Path(json.loads(first)).is_relative_to(self._root), "it must run its own version"
         return self
 
     async def submit(self, calls: list[tuple[str, dict[str, Any]]], **options: Any) -> list[str]:
