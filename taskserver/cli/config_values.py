@@ -12,18 +12,18 @@ from taskserver.admin import without_secrets
 from taskserver.config.checks import is_secret
 from taskserver.config.document import Path
 from taskserver.config.file import Config
-from taskserver.config.resources import TaskServer
+from taskserver.config.resources import BrokerResource, TaskServer
 from taskserver.config.settings import settings, variable
 from taskserver.config.worker_settings import WorkerSettings
 from taskserver.domain.durability import Durability
 from taskserver.domain.secrets import MASK, looks_secret
 
-FROM_SETTINGS = {name: name for name in WorkerSettings.model_fields if name != "metrics_targets"} | {
-    "queues": "queue",
-    "durability": "durability",
+FROM_SETTINGS: dict[type[BaseModel], dict[str, str]] = {
+    BrokerResource: {"durability": "durability"},
+    TaskServer: {name: name for name in WorkerSettings.model_fields if name != "metrics_targets"} | {"queues": "queue"},
 }
-"""What a file leaves out is the setting of this name, from the environment or by default. The file of
-TASKSERVER_METRICS_TARGETS is not among them: several task servers cannot share it."""
+"""For the keys of a part the settings that apply if the file leaves them out. TASKSERVER_METRICS_TARGETS is not among
+them: several task servers cannot share its file."""
 
 
 class ConfigValue(NamedTuple):
@@ -53,13 +53,13 @@ def _values(config: Config, part: BaseModel, path: Path) -> Iterator[ConfigValue
         key = (*path, field.alias or name)
         if isinstance(part, TaskServer) and name in WorkerSettings.model_fields and config.line_of(key) is None:
             if name not in part.overrides:  # else it is there under its alias
-                yield from _left_open(config, key, name)
+                yield from _left_open(config, part, key)
         elif config.name_of(key) != config.name_of(path) or name in ("name", "module"):
-            yield from _value(config, getattr(part, name), key)
+            yield from _value(config, part, getattr(part, name), key)
         # else the file has a bare name there, and the rest of the model is not worth a line
 
 
-def _value(config: Config, value: Any, key: Path) -> Iterator[ConfigValue]:
+def _value(config: Config, part: BaseModel, value: Any, key: Path) -> Iterator[ConfigValue]:
     if isinstance(value, BaseModel):
         if config.line_of(key) is not None:  # else it is for Kubernetes, and empty
             yield from _values(config, value, key)
@@ -71,13 +71,14 @@ def _value(config: Config, value: Any, key: Path) -> Iterator[ConfigValue]:
     elif value is not None:
         yield _shown(config, key, value)
     else:
-        yield from _left_open(config, key, str(key[-1]))
+        yield from _left_open(config, part, key)
 
 
-def _left_open(config: Config, key: Path, name: str) -> Iterator[ConfigValue]:
+def _left_open(config: Config, part: BaseModel, key: Path) -> Iterator[ConfigValue]:
     """What the file leaves out."""
-    if name in FROM_SETTINGS:
-        yield _from_settings(config, key, FROM_SETTINGS[name])
+    name = str(key[-1])
+    if setting := FROM_SETTINGS.get(type(part), {}).get(name):
+        yield _from_settings(config, key, setting)
     elif name == "tools" and (tools := os.environ.get("TASKSERVER_TOOLS")):
         yield ConfigValue(config.name_of(key), tools.split(","), "environment variable TASKSERVER_TOOLS")
 

@@ -61,6 +61,7 @@ def test_show_says_where_each_value_comes_from_and_no_secret(cli: Cli) -> None:
     assert rows["task_server.lease"] == (20.0, "environment variable TASKSERVER_LEASE")
     assert rows["task_server.grace_period"] == (30.0, "default")
     assert rows["task_server.queues[1]"] == ("slow", "line 6")
+    assert {key for key in rows if "concurrency" in key} == {"task_server.concurrency_per_replica"}
     assert rows["task_server.env.API_KEY"] == ("[secret]", "line 8: environment variable KEY")
     assert rows["task_server.env.GREETING"] == ("hello", "line 8")
     assert "hidden" not in cli.ok("config", "show", "-f", "config.yaml", **env).out

@@ -28,21 +28,20 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 MODELS = (File, BrokerResource, TaskServer, QueueShare, ToolSource, Kubernetes, ComputeResources, Amounts, Autoscaling)
 
 
-def default(name: str, field: FieldInfo) -> str:
+def default(model: type[BaseModel], name: str, field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    if name in FROM_SETTINGS and name != "durability":
-        setting = FROM_SETTINGS[name]
+    if model is TaskServer and (setting := FROM_SETTINGS[model].get(name)):
         value = Settings.model_fields[setting].default
         return ("" if value is None else f"`{as_written(value)}`, or ") + f"`{variable(setting)}`"
-    if field.default in (None, PydanticUndefined, [], {}) or isinstance(field.default, BaseModel):
+    if field.default in (None, "", PydanticUndefined, [], {}) or isinstance(field.default, BaseModel):
         return ""
     return f"`{as_written(field.default)}`"
 
 
 def rows(model: type[BaseModel]) -> list[str]:
     return [
-        f"| `{field.alias or name}` | {default(name, field)} | {field.description} |".replace("|  |", "| |")
+        f"| `{field.alias or name}` | {default(model, name, field)} | {field.description} |".replace("|  |", "| |")
         for name, field in model.model_fields.items()
     ]
 
