@@ -15,7 +15,7 @@ from tests.store.harness import (
     says,
     succeed,
 )
-from tests.store.test_repair_jobs import walk
+from tests.store.test_repair_jobs import audit_stranded
 
 NO_NUMBERS = [b"", b"x", b"-1", b"nan", b"1e300", b"1.5e3000", b"99999999999999999999", b"\xff"]
 NO_ENTRIES = [
@@ -75,7 +75,7 @@ async def test_an_entry_that_is_none_is_replaced(queue: Queue, garbage: bytes) -
     assert await queue.renew(job, sound) == {}
     assert await queue.entry_exists(job.key)
     await queue.redis.hset(queue.keys.job(job.key), "entry", garbage)
-    assert await walk(queue) == [job.key]
+    assert await audit_stranded(queue) == [job.key]
     await queue.redis.hset(queue.keys.job(job.key), "entry", garbage)
     assert await queue.settle(succeed(job), succeed(sound)) == []
 
@@ -85,7 +85,7 @@ async def test_a_due_time_that_is_none_is_now(queue: Queue, due: bytes) -> None:
     key = await queue.submit(delay_ms=LONG_MS)
     await queue.redis.hset(queue.keys.job(key), "due", due)
     await queue.forget_wake_up_calls()
-    assert await walk(queue) == [key]
+    assert await audit_stranded(queue) == [key]
     assert await queue.promote() == 1
 
 
@@ -95,7 +95,7 @@ async def test_a_record_that_cannot_be_read_becomes_a_dead_letter(queue: Queue, 
     await queue.redis.hset(queue.keys.job(job.key), "state", state)
     assert await job_queries.statuses(queue.broker, QUEUE, [job.key]) == [None]
     assert await queue.cancel(job.key) == [None]
-    assert await walk(queue) == [job.key]
+    assert await audit_stranded(queue) == [job.key]
     status = await queue.status(job.key)
     assert status.state is State.DEAD
     assert status.error is not None
@@ -112,13 +112,13 @@ async def test_a_record_of_the_wrong_type_becomes_a_dead_letter(queue: Queue) ->
     for key in (job.key, delayed):
         await queue.redis.unlink(queue.keys.job(key))
         await queue.redis.set(queue.keys.job(key), "x")
-    assert set(await walk(queue)) == {job.key, delayed}
+    assert set(await audit_stranded(queue)) == {job.key, delayed}
     assert await queue.state(job.key) is await queue.state(delayed) is State.DEAD
     assert not await queue.redis.exists(queue.keys.delayed)
     assert [refusal.reason for refusal in await queue.settle(succeed(job))] == ["stale"]
 
 
-async def test_a_job_that_expires_while_the_janitor_walks_does_not_come_back(queue: Queue) -> None:
+async def test_a_job_that_expires_during_an_audit_does_not_come_back(queue: Queue) -> None:
     assert await queue.broker.run("repair_jobs", QUEUE, "gone" * 6) == []
     assert not await queue.redis.exists(queue.keys.job("gone" * 6), queue.keys.dead)
 
@@ -134,7 +134,7 @@ async def test_a_submit_replaces_a_record_of_the_wrong_type(queue: Queue) -> Non
 async def test_a_queued_job_whose_entry_is_none_gets_one(queue: Queue) -> None:
     key = await queue.submit()
     await queue.redis.hset(queue.keys.job(key), "entry", "x")
-    assert await walk(queue) == [key]
+    assert await audit_stranded(queue) == [key]
     assert [job.key for job in await queue.claim(slots=2)] == [key]
 
 
@@ -142,7 +142,7 @@ async def test_a_key_that_is_no_text_does_not_hold_the_janitor_up(queue: Queue) 
     await queue.redis.hset(queue.keys.job("").encode() + b"\xff", "state", "queued")
     key = await queue.submit()
     await queue.forget_wake_up_calls()
-    assert key in await walk(queue)
+    assert key in await audit_stranded(queue)
 
 
 async def test_a_history_that_cannot_be_read_hides_no_status(queue: Queue) -> None:
@@ -157,8 +157,8 @@ async def test_a_dead_letter_whose_time_of_death_is_none_is_listed(queue: Queue,
     job = await queue.make(State.DEAD)
     await queue.redis.hset(queue.keys.job(job.key), "ended", garbage)
     await queue.redis.unlink(queue.keys.dead)
-    assert await walk(queue) == [job.key]
-    assert await walk(queue) == []
+    assert await audit_stranded(queue) == [job.key]
+    assert await audit_stranded(queue) == []
 
 
 @pytest.mark.parametrize("garbage", NO_NUMBERS)

@@ -17,7 +17,7 @@ from tests.store.harness import (
     Queue,
     succeed,
 )
-from tests.store.test_repair_jobs import walk
+from tests.store.test_repair_jobs import audit_stranded
 
 # Entries that are there, and wake nobody
 
@@ -26,7 +26,7 @@ async def test_a_queued_job_that_its_group_has_skipped_is_found(queue: Queue) ->
     key = await queue.submit()
     await queue.redis.xgroup_setid(queue.keys.lane("normal"), GROUP, "$")
     assert await queue.claim() == []
-    assert await walk(queue) == [key]
+    assert await audit_stranded(queue) == [key]
     assert [job.key for job in await queue.claim()] == [key]
     await queue.settle(*[])
     assert await queue.entries() == 1
@@ -36,14 +36,14 @@ async def test_a_job_whose_worker_and_consumer_are_gone_is_found(queue: Queue) -
     job = await queue.running(worker="w1")
     await queue.redis.xgroup_delconsumer(queue.keys.lane("normal"), GROUP, "w1")
     assert await queue.reclaim() == {}
-    assert await walk(queue) == [job.key]
+    assert await audit_stranded(queue) == [job.key]
     assert await queue.reclaim() == {job.key: "w1"}
 
 
 async def test_a_pending_entry_that_was_deleted_wakes_nobody(queue: Queue) -> None:
     job = await queue.running()
     await queue.delete_entry(job.key)
-    assert await walk(queue) == [job.key]
+    assert await audit_stranded(queue) == [job.key]
     assert await queue.reclaim() == {job.key: "w1"}
 
 

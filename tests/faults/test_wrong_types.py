@@ -30,7 +30,7 @@ from tests.store.harness import (
     says,
     succeed,
 )
-from tests.store.test_repair_jobs import walk
+from tests.store.test_repair_jobs import audit_stranded
 
 DENIED = "can't (run|access)|[Nn]o permission"
 LAST_ID = "18446744073709551615-18446744073709551615"
@@ -64,7 +64,7 @@ async def test_a_structure_of_the_wrong_type_is_made_anew(queue: Queue, name: st
     key = queue.keys.prefix + name
     await queue.redis.unlink(key)
     await (queue.redis.hset(key, "x", "x") if name in ("sweeper", "janitor") else queue.redis.set(key, "x"))
-    await walk(queue)
+    await audit_stranded(queue)
     await audit.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
     await audit.remove_gone_workers(queue.broker, QUEUE)
     assert (await queues.info(queue.broker, QUEUE)).delayed == 1
@@ -82,7 +82,7 @@ async def test_a_lane_of_the_wrong_type_is_made_anew_and_its_jobs_are_found(queu
     await queue.redis.set(queue.keys.lane(lane), "x")
     assert await queue.settle(succeed(running)) == []
     await queue.broker.prepare(QUEUE, again=True)
-    await walk(queue)
+    await audit_stranded(queue)
     assert [job.key for job in await queue.claim()] == [waiting]
 
 
@@ -234,7 +234,7 @@ async def test_a_missing_group_loses_no_job(queue: Queue) -> None:
 async def test_the_janitor_raises_where_a_group_is_missing_and_repairs_once_it_is_there(queue: Queue) -> None:
     key = await queue.submit()
     await queue.redis.xgroup_destroy(queue.keys.lane("normal"), GROUP)
-    assert await walk(queue) == []
+    assert await audit_stranded(queue) == []
     assert [job.key for job in await queue.claim()] == [key]
 
 

@@ -39,7 +39,7 @@ async def test_a_running_job_whose_worker_is_gone_is_not_stranded_while_its_leas
     assert not any("nothing would wake" in line for line in await told(queue))
 
 
-async def test_a_number_that_is_none_does_not_hold_the_round_up(queue: Queue) -> None:
+async def test_a_number_that_is_none_does_not_stop_the_audit(queue: Queue) -> None:
     job = await queue.make(State.SUCCEEDED)
     await queue.redis.hset(queue.keys.job(job.key), "ttl", "nan")
     await queue.redis.persist(queue.keys.job(job.key))
@@ -57,12 +57,12 @@ async def test_what_was_set_aside_has_an_end(queue: Queue) -> None:
     assert await queue.ttl(name) > 0
 
 
-async def test_keys_that_are_not_ours_and_have_an_end_are_nobodys_trouble(queue: Queue) -> None:
+async def test_keys_that_are_not_ours_and_have_an_end_are_nobodys_damage(queue: Queue) -> None:
     await queue.redis.set(f"{queue.keys.prefix}notes", "of somebody", ex=100)
     assert await told(queue) == []
 
 
-async def test_a_key_that_is_gone_meanwhile_is_no_trouble(queue: Queue) -> None:
+async def test_a_key_that_is_gone_meanwhile_is_no_damage(queue: Queue) -> None:
     assert await queue.broker.run("check_keys", QUEUE, "repair", "job:" + "0" * 24, "dead") == []
 
 
@@ -84,7 +84,7 @@ async def test_an_entry_of_a_job_that_has_ended_stands_for_nothing(queue: Queue)
     assert await queue.entries() == 0
 
 
-async def test_a_member_that_is_gone_meanwhile_is_no_trouble(queue: Queue) -> None:
+async def test_a_member_that_is_gone_meanwhile_is_no_damage(queue: Queue) -> None:
     assert await queue.broker.run("prune", QUEUE, "repair", "dead", "0" * 24) == []
 
 

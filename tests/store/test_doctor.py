@@ -299,7 +299,7 @@ async def test_keys_that_are_not_ours_are_told_and_left_alone(queue: Queue) -> N
     assert await queue.redis.get(f"{queue.keys.prefix}notes") == b"of somebody"
 
 
-def test_every_trouble_has_its_words() -> None:
+def test_every_kind_of_damage_has_its_description() -> None:
     assert set(DESCRIPTIONS) == set(Damage)
 
 

@@ -12,7 +12,7 @@ from taskserver.store.maintenance.damage import Damage
 from tests.store.harness import LONG_MS, QUEUE, Queue, new_job, retry, succeed
 
 
-async def walk(queue: Queue, *, repair: bool = True) -> list[str]:
+async def audit_stranded(queue: Queue, *, repair: bool = True) -> list[str]:
     """One round: the jobs that were woken, or would be."""
     steps = [step async for step in audit.audit_queue(queue.broker, QUEUE, repair=repair)]
     return [found.name for step in steps for found in step.found if found.damage is Damage.STRANDED]
@@ -23,7 +23,7 @@ async def test_a_queued_job_whose_stream_was_deleted_waits_in_its_lane_again(que
     key = await queue.submit(lane=lane)
     await queue.forget_wake_up_calls()
     assert await queue.claim() == []
-    assert await walk(queue) == [key]
+    assert await audit_stranded(queue) == [key]
     assert (await queue.entry(key))[0] == lane
     assert [job.key for job in await queue.claim()] == [key]
 
@@ -32,13 +32,13 @@ async def test_a_job_that_lacks_nothing_is_left_alone(queue: Queue) -> None:
     for state in sorted(State, key=lambda state: state is State.QUEUED):  # it comes last: others claim what is queued
         await queue.make(state)
     await queue.renew(worker="w1")  # the running one's worker is alive
-    assert await walk(queue) == []
+    assert await audit_stranded(queue) == []
 
 
 async def test_a_running_job_gets_another_entry_whose_lease_its_worker_keeps(queue: Queue) -> None:
     job = await queue.running(worker="w1")
     await queue.forget_wake_up_calls()
-    assert await walk(queue) == [job.key]
+    assert await audit_stranded(queue) == [job.key]
     assert await queue.entry_exists(job.key)
     assert await queue.renew(job, worker="w1") == {}
     assert await queue.reclaim(lease_ms=LONG_MS) == {}
@@ -49,7 +49,7 @@ async def test_a_running_job_gets_another_entry_whose_lease_its_worker_keeps(que
 async def test_a_dead_workers_job_runs_again_and_the_attempt_is_spent(queue: Queue) -> None:
     job = await queue.running(worker="dead")
     await queue.forget_wake_up_calls()
-    assert await walk(queue) == [job.key]
+    assert await audit_stranded(queue) == [job.key]
     assert await queue.reclaim() == {job.key: "dead"}
     (again,) = await queue.claim(worker="w2")
     assert (again.key, again.attempt) == (job.key, 2)
@@ -61,11 +61,11 @@ async def test_a_delayed_job_that_dropped_out_of_the_delay_set_comes_in_time(que
     key = await queue.submit(delay_ms=LONG_MS)
     due = await queue.redis.zscore(queue.keys.delayed, key)
     await queue.forget_wake_up_calls()
-    assert await walk(queue) == [key]
+    assert await audit_stranded(queue) == [key]
     assert await queue.redis.zscore(queue.keys.delayed, key) == due
 
 
-async def test_one_worker_at_a_time_walks(queue: Queue) -> None:
+async def test_one_worker_at_a_time_is_the_janitor(queue: Queue) -> None:
     assert await audit.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
     assert not await audit.take_turn(queue.broker, QUEUE, "w2", LONG_MS)
     assert await audit.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
@@ -87,14 +87,14 @@ async def test_consumers_of_workers_that_are_gone_leave_unless_something_is_pend
 async def test_a_job_that_has_started_in_time_is_not_listed_to_expire(queue: Queue) -> None:
     job = await queue.running(expires_ms=LONG_MS)
     await queue.settle(retry(job, delay_ms=LONG_MS))
-    assert await walk(queue) == []
+    assert await audit_stranded(queue) == []
     assert not await queue.redis.exists(queue.keys.expiring)
 
 
 async def test_an_ended_job_is_not_listed_to_expire(queue: Queue) -> None:
     key = await queue.submit(expires_ms=LONG_MS)
     await queue.cancel(key)
-    assert await walk(queue) == []
+    assert await audit_stranded(queue) == []
     assert not await queue.redis.exists(queue.keys.expiring)
 
 
@@ -102,7 +102,7 @@ async def test_a_question_that_must_be_answered_in_time_is_listed_again(queue: Q
     job = await queue.running()
     await queue.wait(job, limit_ms=LONG_MS)
     await queue.redis.unlink(queue.keys.expiring)
-    assert await walk(queue) == [job.key]
+    assert await audit_stranded(queue) == [job.key]
     await queue.outdate(job.key)
     assert await queue.expire() == 1
 
@@ -110,7 +110,7 @@ async def test_a_question_that_must_be_answered_in_time_is_listed_again(queue: Q
 async def test_a_question_without_a_limit_does_not_expire_with_its_job(queue: Queue) -> None:
     job = await queue.running(expires_ms=LONG_MS)
     await queue.wait(job)
-    assert await walk(queue) == []
+    assert await audit_stranded(queue) == []
     assert not await queue.redis.exists(queue.keys.expiring)
 
 
@@ -119,9 +119,9 @@ async def test_a_question_without_a_limit_does_not_expire_with_its_job(queue: Qu
 
 async def told_and_repaired(queue: Queue) -> list[str]:
     """What a round that changes nothing finds; the round that repairs finds the same, and the next one nothing."""
-    stranded = await walk(queue, repair=False)
-    assert await walk(queue) == stranded
-    assert await walk(queue, repair=False) == await walk(queue) == []
+    stranded = await audit_stranded(queue, repair=False)
+    assert await audit_stranded(queue) == stranded
+    assert await audit_stranded(queue, repair=False) == await audit_stranded(queue) == []
     return stranded
 
 
@@ -156,7 +156,7 @@ async def test_a_dead_letter_that_is_too_old_for_the_list_is_not_listed_again(qu
 async def test_entries_of_one_millisecond_are_told_apart(queue: Queue) -> None:
     await submitting.submit(queue.broker, QUEUE, [new_job() for _ in range(12)])  # one call: …-0 to …-11
     await queue.claim(slots=10)
-    assert await walk(queue) == []
+    assert await audit_stranded(queue) == []
 
 
 async def test_ids_of_one_length_are_told_apart_by_their_parts(queue: Queue) -> None:
@@ -165,13 +165,13 @@ async def test_ids_of_one_length_are_told_apart_by_their_parts(queue: Queue) -> 
     await queue.redis.xgroup_create(lane, GROUP, "99-10", mkstream=True)
     await queue.redis.xadd(lane, {"job": key}, id="100-9")
     await queue.redis.hset(queue.keys.job(key), "entry", "normal/100-9")
-    assert await walk(queue) == []
+    assert await audit_stranded(queue) == []
 
 
 async def test_a_group_of_somebody_else_misleads_nobody(queue: Queue) -> None:
     await queue.submit()
     await queue.redis.xgroup_create(queue.keys.lane("normal"), "another", "$")
-    assert await walk(queue) == []
+    assert await audit_stranded(queue) == []
 
 
 async def test_a_job_is_put_into_a_set_that_was_of_the_wrong_type(queue: Queue) -> None:

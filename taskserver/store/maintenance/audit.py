@@ -29,7 +29,7 @@ _STRUCTURES = frozenset(name.encode() for name in (*(f"lane:{lane}" for lane in 
 _RECORDS = (b"job:", b"msg:", b"out:", b"events:", b"history:")
 
 
-class Step(NamedTuple):
+class AuditStep(NamedTuple):
     """One step of an audit.
 
     Attributes:
@@ -61,7 +61,9 @@ async def estimate_size(broker: Broker, queue: str) -> int:
     return await broker.ask(keys.prefix, count)
 
 
-async def audit_queue(broker: Broker, queue: str, *, repair: bool, thorough: bool = True) -> AsyncGenerator[Step, None]:
+async def audit_queue(
+    broker: Broker, queue: str, *, repair: bool, thorough: bool = True
+) -> AsyncGenerator[AuditStep, None]:
     """Audit a queue, step by step.
 
     What workers that are gone still hold is reported, but never taken back here: that takes knowing the lease.
@@ -83,7 +85,7 @@ async def audit_queue(broker: Broker, queue: str, *, repair: bool, thorough: boo
             found += await _check_keys(broker, queue, [name for name in names if name not in _STRUCTURES], repair)
         records = sum(name.startswith(_RECORDS) for name in names)
         workers = tuple(decode(name[7:]) for name in names if name.startswith(b"worker:"))
-        yield Step(PAGE, found, records, workers)
+        yield AuditStep(PAGE, found, records, workers)
     if not readable:
         return
     if thorough:
@@ -96,12 +98,12 @@ async def audit_queue(broker: Broker, queue: str, *, repair: bool, thorough: boo
     yield await _check_consumers(broker, queue, repair)
 
 
-async def _check_structures(broker: Broker, queue: str, repair: bool) -> Step:
+async def _check_structures(broker: Broker, queue: str, repair: bool) -> AuditStep:
     found = await _check_keys(broker, queue, sorted(_STRUCTURES), repair)
     missing = await _without_group(broker, broker.keys(queue))
     if missing and repair:
         await broker.prepare(queue, again=True)
-    return Step(0, found + [DamageFinding(Damage.GROUP, lane) for lane in missing])
+    return AuditStep(0, found + [DamageFinding(Damage.GROUP, lane) for lane in missing])
 
 
 async def _without_group(broker: Broker, keys: Keys) -> list[str]:
@@ -140,7 +142,7 @@ async def _check_keys(broker: Broker, queue: str, names: Sequence[bytes], repair
     return [DamageFinding(Damage(kind), name) for name, kind in decode_pairs(answer)]
 
 
-async def _check_set(broker: Broker, queue: str, set_: str, repair: bool) -> AsyncGenerator[Step, None]:
+async def _check_set(broker: Broker, queue: str, set_: str, repair: bool) -> AsyncGenerator[AuditStep, None]:
     name = broker.keys(queue).prefix + set_
     cursor, begun = 0, False
     while cursor or not begun:
@@ -148,18 +150,18 @@ async def _check_set(broker: Broker, queue: str, set_: str, repair: bool) -> Asy
         begun = True
         for page in _pages([key for key, _ in members]):
             gone = await broker.run("prune", queue, _mode(repair), set_, *page)
-            yield Step(len(page), [DamageFinding(Damage.MEMBER, f"{set_}: {decode(key)}") for key in gone])
+            yield AuditStep(len(page), [DamageFinding(Damage.MEMBER, f"{set_}: {decode(key)}") for key in gone])
 
 
-async def _check_lane(broker: Broker, queue: str, lane: str, repair: bool) -> AsyncGenerator[Step, None]:
+async def _check_lane(broker: Broker, queue: str, lane: str, repair: bool) -> AsyncGenerator[AuditStep, None]:
     seen, last = PAGE, b"0-0"
     while seen == PAGE:
         seen, last, gone = await broker.run("check_entries", queue, _mode(repair), lane, last, PAGE)
         if seen:
-            yield Step(seen, [DamageFinding(Damage.ENTRY, f"{lane}: {decode(id_)}") for id_ in gone])
+            yield AuditStep(seen, [DamageFinding(Damage.ENTRY, f"{lane}: {decode(id_)}") for id_ in gone])
 
 
-async def _check_consumers(broker: Broker, queue: str, repair: bool) -> Step:
+async def _check_consumers(broker: Broker, queue: str, repair: bool) -> AuditStep:
     keys = broker.keys(queue)
     pending = await broker.ask(keys.prefix, lambda client: _pending_of_the_gone(client, keys))
     found = [
@@ -167,7 +169,7 @@ async def _check_consumers(broker: Broker, queue: str, repair: bool) -> Step:
     ]
     if repair and found:
         await remove_gone_workers(broker, queue)
-    return Step(0, found)
+    return AuditStep(0, found)
 
 
 async def _pending_of_the_gone(client: Any, keys: Keys) -> dict[str, int]:

@@ -7,7 +7,7 @@ from tests.faults.guards.guard import Guard, by, edge, guards, of_prelude
 from tests.store import (
     test_claim,
     test_plain,
-    test_promote_expire,
+    test_recover,
     test_renew,
     test_repair_jobs,
     test_report,
@@ -80,7 +80,7 @@ ATTEMPTS = [
         ("expiry of those that may", "record", "and job.expires and now", "and now",
          "a job without such a limit stops the claim", by(test_claim.test_a_claim_begins_the_first_attempt)),
         ("time of expiry", "state", " and now > job.expires then", " then", "a job expires before its time",
-         by(test_promote_expire.test_a_job_that_started_in_time_does_not_expire)),
+         by(test_recover.test_a_job_that_started_in_time_does_not_expire)),
         ("attempts", "attempts", "if attempt >= (job.max or cap) then", "if false then",
          "a job that kills its workers kills them all",
          by(test_claim.test_a_poison_job_is_dead_after_its_attempts, own=2, cap=10)),

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 from tests.architecture.package import LUA
 from tests.faults.guards.attempts import ATTEMPTS
+from tests.faults.guards.audit import AUDIT
+from tests.faults.guards.background import BACKGROUND
+from tests.faults.guards.clients import CLIENTS
 from tests.faults.guards.guard import text_of
-from tests.faults.guards.keepers import KEEPERS
-from tests.faults.guards.people import PEOPLE
-from tests.faults.guards.reading import READING
-from tests.faults.guards.rounds import ROUNDS
+from tests.faults.guards.records import RECORDS
 
-GUARDS = [*ATTEMPTS, *PEOPLE, *KEEPERS, *READING, *ROUNDS]
+GUARDS = [*ATTEMPTS, *CLIENTS, *BACKGROUND, *RECORDS, *AUDIT]
 FILES = sorted(path.relative_to(LUA).with_suffix("").as_posix() for path in LUA.rglob("*.lua"))
 CONDITION = re.compile(r"\b(?:if|elseif|and)\b")
 

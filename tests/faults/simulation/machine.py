@@ -9,14 +9,14 @@ from hypothesis.stateful import initialize
 from taskserver.domain.job import State
 from taskserver.domain.lanes import LANES
 from taskserver.store.jobs import admin
-from tests.faults.simulation.stage import JOBS
-from tests.faults.simulation.trouble import Trouble
+from tests.faults.simulation.base import JOBS
+from tests.faults.simulation.tampering import Tampering
 from tests.store.harness import QUEUE, succeed
 
 LIVE = tuple(state for state in State if not state.ended)
 
 
-class Simulation(Trouble):
+class Simulation(Tampering):
     """Everything that can happen to a queue."""
 
     @initialize()
@@ -34,24 +34,24 @@ class Simulation(Trouble):
             self.close()
 
     def _drain(self) -> None:
-        self.walk("w1", thorough=True)
+        self.audit("w1", thorough=True)
         self.run(admin.resume(self.queue.broker, QUEUE))
         self.model.paused = False
         self.call("cancel", self.queue.cancel(*(job.key for job in self.model.in_state(State.DELAYED, State.WAITING))))
-        if left := self.look().delayed:  # names that no job has; their time comes
+        if left := self.snapshot().delayed:  # names that no job has; their time comes
             self.run(self.queue.redis.zadd(self.queue.keys.delayed, dict.fromkeys(left, 1)))
             self.call("promote", self.queue.promote())
         for _ in range(10):
-            if not self.model.in_state(*LIVE) and not self.look().left():
+            if not self.model.in_state(*LIVE) and not self.snapshot().left():
                 break
             if self.model.disturbed:
-                self.walk("w1", thorough=True)
-            self.fall_silent("")
+                self.audit("w1", thorough=True)
+            self.stop_heartbeats("")
             self.reclaim()
             self.claim("w1", 50)
             for attempt in [job.attempt for job in self.model.jobs.values() if job.attempt]:
                 assert self.call("finish", self.queue.settle(succeed(attempt.job))) == []
         assert [(job.key, job.state) for job in self.model.in_state(None, *LIVE)] == []
-        self.walk("w1", thorough=True)
-        assert self.look().left() == {}
+        self.audit("w1", thorough=True)
+        assert self.snapshot().left() == {}
         assert len(self.model.jobs) <= JOBS

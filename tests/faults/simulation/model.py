@@ -13,7 +13,7 @@ from typing import NamedTuple
 from taskserver.domain.job import ClaimedJob, State
 from tests.architecture.headers import edges
 from tests.architecture.package import scripts
-from tests.faults.simulation.view import View
+from tests.faults.simulation.snapshot import Snapshot
 
 MAX_ATTEMPTS = 2
 EDGES = {path.stem: edges(path) for path in scripts()}
@@ -91,33 +91,33 @@ class Model:
         self.forget_attempt(job)
         job.state, job.end, job.asked_to_end, job.damaged = None, None, False, True
 
-    def adopt(self, job: Job, view: View) -> None:
+    def adopt(self, job: Job, snapshot: Snapshot) -> None:
         """Somebody has written into its record by hand."""
-        record = view.records[job.key] or {}
-        job.state, job.fence = view.state(job.key), view.fence(job.key)
+        record = snapshot.records[job.key] or {}
+        job.state, job.fence = snapshot.state(job.key), snapshot.fence(job.key)
         job.attempts = number(record.get(b"attempt", b"0"))
 
-    def compare(self, view: View, script: str) -> None:
+    def compare(self, snapshot: Snapshot, script: str) -> None:
         """After a call of ``script`` (empty for what is no script): only what it announces has happened."""
         self.calls[script] += 1
         for job in self.jobs.values():
-            self._compare(job, view, script)
+            self._compare(job, snapshot, script)
         if not self.disturbed:
-            self.check_wake_up_calls(view)
+            self.check_wake_up_calls(snapshot)
 
-    def check_wake_up_calls(self, view: View) -> None:
+    def check_wake_up_calls(self, snapshot: Snapshot) -> None:
         """I1: whatever is not at its end has something that will bring it there."""
         for job in self.jobs.values():
             if job.state in (State.QUEUED, State.RUNNING):
-                assert view.is_awake(job.key), f"nothing wakes this {job.state} job"
+                assert snapshot.is_awake(job.key), f"nothing wakes this {job.state} job"
             if job.state is State.DELAYED:
-                assert job.key in view.delayed, "nothing wakes this delayed job"
+                assert job.key in snapshot.delayed, "nothing wakes this delayed job"
             if job.state is State.DEAD:
-                assert job.key in view.dead, "nobody sees this dead letter"
+                assert job.key in snapshot.dead, "nobody sees this dead letter"
             assert job.state is not None, "an unreadable record was not made a dead letter"
 
-    def _compare(self, job: Job, view: View, script: str) -> None:
-        record, state, fence = view.records[job.key] or {}, view.state(job.key), view.fence(job.key)
+    def _compare(self, job: Job, snapshot: Snapshot, script: str) -> None:
+        record, state, fence = snapshot.records[job.key] or {}, snapshot.state(job.key), snapshot.fence(job.key)
         before, moved = job.state, state is not job.state
         if moved or job.is_new:
             assert (before, state) in EDGES.get(script, ()), f"{script or 'nobody'} moved a job: {before} to {state}"

@@ -14,9 +14,9 @@ from taskserver.store.jobs import recover
 from taskserver.store.jobs.claim import StreamEntry
 from taskserver.store.keys import GROUP
 from taskserver.store.replies import decode
+from tests.faults.simulation.base import JOBS, NUMBER, WORKER, Base, where_a_job_is
 from tests.faults.simulation.model import MAX_ATTEMPTS, Attempt, Job
-from tests.faults.simulation.stage import JOBS, NUMBER, WORKER, Stage, where_a_job_is
-from tests.faults.simulation.view import ALL_LANES
+from tests.faults.simulation.snapshot import ALL_LANES
 from tests.store.harness import (
     LARGE_ERROR,
     LARGE_RESULT,
@@ -45,7 +45,7 @@ WAYS = st.sampled_from(sorted(HOW))
 HELD = precondition(lambda self: any(job.attempt for job in self.model.jobs.values()))
 
 
-class Workers(Stage):
+class Workers(Base):
     """Claiming, renewing, reporting, settling; dying, and writing all the same."""
 
     def held(self, number: int) -> tuple[Job, Attempt]:
@@ -81,11 +81,11 @@ class Workers(Stage):
         for job in claimed:
             assert self.model.jobs[job.key].state is State.QUEUED, "a job that is not queued was begun"
             self.model.begin(job, worker, heard=heard)
-        view = self.compare("claim")
+        snapshot = self.compare("claim")
         for job in claimed:
             assert self.model.jobs[job.key].state is State.RUNNING
             if job.key not in {entry.key for entry in entries}:
-                assert view.holder(job.key) == worker, "an attempt was begun whose lease nobody has"
+                assert snapshot.holder(job.key) == worker, "an attempt was begun whose lease nobody has"
 
     @rule(worker=WORKER)
     def read_without_a_slot(self, worker: str) -> None:
@@ -125,10 +125,10 @@ class Workers(Stage):
         attention = self.run(self._renew(jobs, worker))
         asked = {job.key: "cancel" for job in jobs if self.model.jobs[job.key].asked_to_end}
         assert attention == asked
-        view = self.compare("renew")
+        snapshot = self.compare("renew")
         for job in jobs:
             self.model.jobs[job.key].overdue = False
-            assert view.holder(job.key) == worker, "a heartbeat did not keep the lease"
+            assert snapshot.holder(job.key) == worker, "a heartbeat did not keep the lease"
 
     async def _renew(self, jobs: list[ClaimedJob], worker: str) -> dict[str, str]:
         """The heartbeat tries again until somebody has made the groups anew."""

@@ -1,4 +1,4 @@
-"""Guards of the rounds in which doctor and janitor look at everything a queue has."""
+"""Guards of the audit by which doctor and janitor check everything that a queue has."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.store.test_doctor import DAMAGE, paused
 
 HEALTHY = by(test_doctor.test_a_healthy_queue_with_jobs_in_every_state_lacks_nothing)
 UNREADABLE = by(test_audit.test_a_record_that_cannot_be_read_is_told_and_nothing_is_told_of_what_is_beside_it)
-NO_NUMBER = by(test_audit.test_a_number_that_is_none_does_not_hold_the_round_up)
+NO_NUMBER = by(test_audit.test_a_number_that_is_none_does_not_stop_the_audit)
 BY_NAME = {damage.__name__: damage for damage in DAMAGE}
 
 
@@ -22,7 +22,7 @@ def used(use: object) -> Check:
 
 
 # fmt: off
-ROUNDS = [
+AUDIT = [
     *guards(
         "find_stranded",
         ("record", "record", "if job and needs_repair(key, job) then", "if needs_repair(key, job) then",
@@ -66,11 +66,11 @@ ROUNDS = [
         ("set aside", "once", "if repair then\n    local aside", "if true then\n    local aside",
          "looking changes the queue", after("lane_overwritten")),
         ("endless", "once", "if call('PTTL', QUEUE .. name) ~= -1 then return nil end", "",
-         "every round finds every key", HEALTHY),
+         "every audit finds every key", HEALTHY),
         ("given an end", "once", "if repair then call('PEXPIRE', QUEUE .. name, ttl) end",
          "call('PEXPIRE', QUEUE .. name, ttl)", "looking changes the queue", after("locks_without_end")),
         ("ending", "once", "if call('PTTL', QUEUE .. name) < 0 then return nil end", "",
-         "every round finds every job", HEALTHY),
+         "every audit finds every job", HEALTHY),
         ("given no end", "once", "if repair then call('PERSIST', QUEUE .. name) end",
          "call('PERSIST', QUEUE .. name)", "looking changes the queue", after("live_record_ends")),
         ("dead letters", "wake-up", "return job.state == 'dead' and math.max(ttl, DEAD_TTL) or ttl", "return ttl",
@@ -83,7 +83,7 @@ ROUNDS = [
          "a result stays for longer than its submitter wanted",
          by(test_doctor.test_it_gets_the_one_that_its_submitter_asked_for)),
         ("time to live that is none", "record", "number(job.ttl) or RESULT_TTL", "tonumber(job.ttl) or RESULT_TTL",
-         "the round stops at a damaged record", NO_NUMBER),
+         "the audit stops at a damaged record", NO_NUMBER),
         ("unreadable record", "record", "if not job then return set_aside(name) end", "",
          "the doctor stops at a damaged record", UNREADABLE),
         ("ended record", "state",
@@ -105,32 +105,32 @@ ROUNDS = [
          "keys of others are set aside", by(test_doctor.test_keys_that_are_not_ours_are_told_and_left_alone)),
         ("unknown with an end", "owner", "return call('PTTL', QUEUE .. name) == -1 and 'foreign' or nil",
          "return 'foreign'", "keys of others are told that will go",
-         by(test_audit.test_keys_that_are_not_ours_and_have_an_end_are_nobodys_trouble)),
+         by(test_audit.test_keys_that_are_not_ours_and_have_an_end_are_nobodys_damage)),
         ("gone", "record", "if type == 'none' then return nil end", "",
-         "the round stops at a key that has gone meanwhile",
-         by(test_audit.test_a_key_that_is_gone_meanwhile_is_no_trouble)),
+         "the audit stops at a key that has gone meanwhile",
+         by(test_audit.test_a_key_that_is_gone_meanwhile_is_no_damage)),
         ("type", "record", "if type ~= TYPES[kind] then return set_aside(name) end", "",
          "a key of another type stays", after("meta_overwritten")),
         ("without a rule", "record", "return RULES[kind] and RULES[kind](name, key)", "return RULES[kind](name, key)",
-         "the round stops at a lane", HEALTHY),
-        ("found", "once", "if damage then found", "if true then found", "every round finds every key", HEALTHY),
+         "the audit stops at a lane", HEALTHY),
+        ("found", "once", "if damage then found", "if true then found", "every audit finds every key", HEALTHY),
     ),
     *guards(
         "prune",
         ("belongs", "state", "if not (job and states[job.state]) and", "if",
          "jobs are taken out of their sets", HEALTHY),
         ("record", "record", "not (job and states[job.state])", "not states[job.state]",
-         "the round stops at a place without a job", after("places_without_jobs")),
+         "the audit stops at a place without a job", after("places_without_jobs")),
         ("state", "state", "not (job and states[job.state])", "not job", "a place of a job in another state stays",
          after("places_of_jobs_in_other_states")),
         ("gone", "once", " and call('ZSCORE', set, ARGV[i]) then", " then", "what has gone meanwhile is told",
-         by(test_audit.test_a_member_that_is_gone_meanwhile_is_no_trouble)),
+         by(test_audit.test_a_member_that_is_gone_meanwhile_is_no_damage)),
         ("repair", "once", "if ARGV[1] == 'repair' then call", "if true then call", "looking changes the queue",
          after("places_without_jobs")),
     ),
     *guards(
         "check_entries",
-        ("record", "record", "if not (job and job.entry", "if not (job.entry", "the round stops at garbage",
+        ("record", "record", "if not (job and job.entry", "if not (job.entry", "the audit stops at garbage",
          after("strange_entries")),
         ("live entry", "live entry", "job and job.entry == entry and (", "job and (", "a forged entry stays",
          after("strange_entries")),

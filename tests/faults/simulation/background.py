@@ -1,4 +1,4 @@
-"""Rules: what workers do in the background: time passes, leases run out, the janitor walks."""
+"""Rules: what workers do in the background: leases run out, time passes, the janitor audits."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from taskserver.domain.job import State
 from taskserver.store.keys import GROUP
 from taskserver.store.maintenance import audit
 from taskserver.store.maintenance.damage import Damage
+from tests.faults.simulation.base import JOBS, NUMBER, WORKER, WORKERS, where_a_job_is
 from tests.faults.simulation.model import Job
-from tests.faults.simulation.stage import JOBS, NUMBER, WORKER, WORKERS, where_a_job_is
-from tests.faults.simulation.view import ALL_LANES, LAST_ID
+from tests.faults.simulation.snapshot import ALL_LANES, LAST_ID
 from tests.faults.simulation.workers import Workers
 from tests.store.harness import LONG_MS, QUEUE
 
 
-class Keepers(Workers):
-    """Reclaiming, promoting, expiring, audit."""
+class Background(Workers):
+    """Reclaiming, promoting, expiring, auditing."""
 
     @rule(worker=WORKER)
-    def fall_silent(self, worker: str) -> None:
+    def stop_heartbeats(self, worker: str) -> None:
         """More than a lease passes, in which all workers but this one renew what they run."""
         self.run(self._age_leases())
         for job in self.model.in_state(State.RUNNING):
@@ -34,7 +34,7 @@ class Keepers(Workers):
             key = self.queue.keys.lane(lane)
             try:
                 pending = await self.queue.redis.xpending_range(key, GROUP, "-", "+", 1_000)
-            except Exception:  # there is no such group, or the key is no stream: nothing to age
+            except Exception:  # there is no such group, or the key is not a stream: nothing to age
                 continue
             for item in pending:
                 await self.queue.redis.xclaim(
@@ -44,7 +44,7 @@ class Keepers(Workers):
     def give_up(self, worker: str, how: str) -> None:
         super().give_up(worker, how)
         if how == "lose":
-            self.fall_silent(worker)
+            self.stop_heartbeats(worker)
             self.reclaim()
 
     @rule()
@@ -61,7 +61,7 @@ class Keepers(Workers):
     @rule(number=NUMBER)
     def promote(self, number: int) -> None:
         job = self.pick(number, State.DELAYED)
-        listed = job.key in self.look().delayed
+        listed = job.key in self.snapshot().delayed
         if listed:
             self.run(self.queue.ripen(job.key))
         self.call("promote", self.queue.promote())
@@ -72,7 +72,7 @@ class Keepers(Workers):
     def expire(self, number: int) -> None:
         """The time within which the job must have started is over."""
         job = self.pick(number, State.QUEUED, State.DELAYED, State.WAITING)
-        listed = job.key in self.look().expiring
+        listed = job.key in self.snapshot().expiring
         if listed:
             self.outdate(job)
         self.call("expire", self.queue.expire())
@@ -87,40 +87,40 @@ class Keepers(Workers):
     def claim_too_late(self, number: int, worker: str) -> None:
         """The time is over, and a worker is faster than the scheduler."""
         job = self.pick(number, State.QUEUED)
-        if not job.damaged and b"expires" in (self.look().records[job.key] or {}):
+        if not job.damaged and b"expires" in (self.snapshot().records[job.key] or {}):
             self.outdate(job)
         self.claim(worker, 3 * JOBS)
 
     @precondition(lambda self: self.model.jobs)
     @rule(worker=WORKER, thorough=st.booleans())
-    def walk(self, worker: str, thorough: bool) -> None:
-        """The janitor makes its round, and everything is where it belongs, whatever was before.
+    def audit(self, worker: str, thorough: bool) -> None:
+        """The janitor audits the queue, and everything is where it belongs, whatever was before.
 
-        What it replaces on its way may have stood for a job that it has seen already; the second round finds that.
+        What it replaces on its way may belong to a job that it has checked already; the second audit finds that.
         """
         self.call("take_turn", audit.take_turn(self.queue.broker, QUEUE, worker, LONG_MS))
         for _ in range(1 + self.model.disturbed):
-            self.make_a_round(thorough)
+            self.audit_once(thorough)
         self.run(audit.remove_gone_workers(self.queue.broker, QUEUE))
         self.model.disturbed = self.run(self._is_full())
         self.compare("remove_worker")
 
     async def _is_full(self) -> bool:
-        """Whether a stream takes no more entries: with the next one it is made anew, and those that it has are lost."""
+        """Whether a stream accepts no more entries: the next one recreates it, and those that it has are lost."""
         streams = [await self.queue.redis.xinfo_stream(self.queue.keys.lane(lane)) for lane in ALL_LANES]
         return any(stream["last-generated-id"] == LAST_ID.encode() for stream in streams)
 
-    def make_a_round(self, thorough: bool) -> None:
-        woken = self.run(self._round(thorough))
-        disturbed, self.model.disturbed = self.model.disturbed, True  # it may have to be made once more
+    def audit_once(self, thorough: bool) -> None:
+        repaired = self.run(self._repair(thorough))
+        disturbed, self.model.disturbed = self.model.disturbed, True  # it may take a second audit
         self.compare("repair_jobs")
         self.model.disturbed = disturbed
-        assert disturbed or woken == [], "the janitor repaired what was sound"
-        for key in woken:
+        assert disturbed or repaired == [], "the janitor repaired what was sound"
+        for key in repaired:
             if key in self.model.jobs:
                 self.model.jobs[key].overdue = False  # another lease has begun
 
-    async def _round(self, thorough: bool) -> list[str]:
+    async def _repair(self, thorough: bool) -> list[str]:
         steps = [step async for step in audit.audit_queue(self.queue.broker, QUEUE, repair=True, thorough=thorough)]
         return [found.name for step in steps for found in step.found if found.damage is Damage.STRANDED]
 
@@ -128,7 +128,7 @@ class Keepers(Workers):
     @rule(number=NUMBER, worker=WORKER)
     def freeze_and_thaw(self, number: int, worker: str) -> None:
         """A worker sleeps past its lease, another one begins its jobs, and it wakes up and writes."""
-        self.fall_silent(worker)
+        self.stop_heartbeats(worker)
         for attempt in self.model.held_by(worker):
             self.model.forget_attempt(self.model.jobs[attempt.job.key])
         self.reclaim()

@@ -12,15 +12,15 @@ from taskserver.store.jobs import admin
 from taskserver.store.jobs import submit as submitting
 from taskserver.store.queries import jobs as job_queries
 from taskserver.store.replies import decode
+from tests.faults.simulation.base import ENDED, JOBS, NUMBER, where_a_job_is
 from tests.faults.simulation.model import MAX_ATTEMPTS, Job
-from tests.faults.simulation.stage import ENDED, JOBS, NUMBER, where_a_job_is
 from tests.faults.simulation.workers import Workers
 from tests.store.harness import LONG_MS, QUEUE, new_job
 
 CLIENT = st.integers(0, 1)
 
 
-class People(Workers):
+class Clients(Workers):
     """Submitting, cancelling, answering, running again, emptying."""
 
     @precondition(lambda self: len(self.model.jobs) < JOBS)
@@ -67,7 +67,7 @@ class People(Workers):
     @rule()
     def purge(self) -> None:
         """Jobs whose entry a worker has read are that worker's to begin."""
-        before = self.look()
+        before = self.snapshot()
         held = [job.key for job in self.model.in_state(State.QUEUED) if before.is_read(job.key)]
         self.call("purge", admin.purge(self.queue.broker, QUEUE))
         for key in held:

@@ -30,7 +30,7 @@ class Lane(NamedTuple):
     pending: dict[StreamId, str]
 
 
-class View(NamedTuple):
+class Snapshot(NamedTuple):
     """Records by key (None: no hash is there), lanes by name, and the members of the sets."""
 
     records: dict[str, dict[bytes, bytes] | None]
@@ -81,7 +81,7 @@ class View(NamedTuple):
             return None
 
 
-def look(redis: Redis, keys: Keys, jobs: Iterable[str]) -> View:
+def take_snapshot(redis: Redis, keys: Keys, jobs: Iterable[str]) -> Snapshot:
     """One round trip. A key of the wrong type counts as none."""
     jobs = list(jobs)
     with redis.pipeline(transaction=False) as pipe:
@@ -96,7 +96,7 @@ def look(redis: Redis, keys: Keys, jobs: Iterable[str]) -> View:
         answers = pipe.execute(raise_on_error=False)
     records = [None if isinstance(answer, Exception) else answer for answer in answers[: len(jobs)]]
     rest = [[] if isinstance(answer, Exception) else answer for answer in answers[len(jobs) :]]
-    return View(
+    return Snapshot(
         records=dict(zip(jobs, records, strict=True)),
         lanes={lane: _lane(*rest[3 * i : 3 * i + 3]) for i, lane in enumerate(ALL_LANES)},
         **{

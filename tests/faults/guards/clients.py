@@ -7,10 +7,10 @@ from tests.faults import test_damaged_records, test_entries, test_wrong_types
 from tests.faults.guards.guard import by, guards, of_prelude, outside
 from tests.store import (
     test_cancel,
-    test_outcomes_status_events,
+    test_job_queries,
     test_plain,
-    test_promote_expire,
     test_purge_leave,
+    test_recover,
     test_requeue,
     test_submit,
     test_wait_answer,
@@ -21,7 +21,7 @@ UNNAMED = "return (function(_, act) return act() end)(ARGV[1], function()"
 TEXTS = by(test_wrong_types.test_a_text_of_the_wrong_type_hides_no_other)
 
 # fmt: off
-PEOPLE = [
+CLIENTS = [
     *guards(
         "submit",
         ("known", "once", "if call_or_reset(record, 'HEXISTS', record, 'state') == 1 then", "if false then",
@@ -35,7 +35,7 @@ PEOPLE = [
          by(test_submit.test_a_job_for_later_is_in_no_lane)),
         ("expires", "wake-up", "if options.expires then", "if false then",
          "a job that nobody started in time waits for ever",
-         by(test_promote_expire.test_a_job_ends_when_its_time_to_start_is_over, state="queued")),
+         by(test_recover.test_a_job_ends_when_its_time_to_start_is_over, state="queued")),
     ),
     *guards(
         "cancel",
@@ -116,14 +116,14 @@ PEOPLE = [
     *guards(
         "outcomes",
         ("record", "record", "if job and ENDED", "if ENDED", "an unknown job hides the others",
-         by(test_outcomes_status_events.test_outcomes_come_in_the_order_asked_for)),
+         by(test_job_queries.test_outcomes_come_in_the_order_asked_for)),
         ("ended", "state", "if job and ENDED[job.state] then", "if job then",
          "the error of one attempt looks like the end",
-         by(test_outcomes_status_events.test_a_job_that_has_not_ended_has_no_outcome_yet)),
+         by(test_job_queries.test_a_job_that_has_not_ended_has_no_outcome_yet)),
         ("record of the state", "record", "job and job.state or ''", "job.state or ''",
-         "an unknown job hides the others", by(test_outcomes_status_events.test_outcomes_come_in_the_order_asked_for)),
+         "an unknown job hides the others", by(test_job_queries.test_outcomes_come_in_the_order_asked_for)),
         ("size", "owner", "if size > LARGE then break end", "", "an answer has no end",
-         by(test_outcomes_status_events.test_large_results_come_in_several_answers)),
+         by(test_job_queries.test_large_results_come_in_several_answers)),
         ("outcome of another type", "record", "job.data or read_string(outcome_key(key))",
          "job.data or call('GET', outcome_key(key)) or ''", "one damaged outcome hides the others", TEXTS),
     ),

@@ -13,7 +13,7 @@ from taskserver.domain.job import State
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs.claim import StreamEntry
 from tests.faults.simulation.model import Job, Model
-from tests.faults.simulation.view import View, look
+from tests.faults.simulation.snapshot import Snapshot, take_snapshot
 from tests.store.harness import QUEUE, Queue
 
 WORKERS = ("w1", "w2", "w3")
@@ -34,7 +34,7 @@ async def _in_time(work: Coroutine[Any, Any, Any]) -> Any:
         return await work
 
 
-class Stage(RuleBasedStateMachine):
+class Base(RuleBasedStateMachine):
     """One queue, three workers, two clients, and a few jobs.
 
     Attributes:
@@ -57,7 +57,7 @@ class Stage(RuleBasedStateMachine):
         brokers = [Broker(self.url), Broker(self.url)]
         self.clients = [Queue(broker) for broker in brokers]
         self.queue = self.clients[0]
-        self.looker = self.queue.broker.connections.threaded(self.queue.broker.url)
+        self.reader = self.queue.broker.connections.threaded(self.queue.broker.url)
         self.run(self._begin())
 
     async def _begin(self) -> None:
@@ -73,13 +73,13 @@ class Stage(RuleBasedStateMachine):
         self.compare(script)
         return answer
 
-    def compare(self, script: str = "") -> View:
-        view = self.look()
-        self.model.compare(view, script)
-        return view
+    def compare(self, script: str = "") -> Snapshot:
+        snapshot = self.snapshot()
+        self.model.compare(snapshot, script)
+        return snapshot
 
-    def look(self) -> View:
-        return look(self.looker, self.queue.keys, self.model.jobs)
+    def snapshot(self) -> Snapshot:
+        return take_snapshot(self.reader, self.queue.keys, self.model.jobs)
 
     def pick(self, number: int, *states: State | None) -> Job:
         """One of the jobs in these states, or of all; there must be one."""
@@ -89,5 +89,5 @@ class Stage(RuleBasedStateMachine):
     def close(self) -> None:
         for client in self.clients:
             self.run(client.broker.close())
-        self.looker.close()
+        self.reader.close()
         self.runner.close()

@@ -1,10 +1,10 @@
-"""Guards of the prelude that every script has: records, keys and entries that are not as they should be."""
+"""Guards of the prelude: records, keys and entries that are not valid."""
 
 from __future__ import annotations
 
 from tests.faults import test_damaged_records, test_entries, test_wrong_types
 from tests.faults.guards.guard import Check, by, of_prelude
-from tests.store import test_cancel, test_claim, test_promote_expire, test_renew, test_repair_jobs, test_settle
+from tests.store import test_cancel, test_claim, test_recover, test_renew, test_repair_jobs, test_settle
 
 
 def number(garbage: bytes, field: str = "ttl") -> Check:
@@ -16,7 +16,7 @@ def entry(garbage: bytes) -> Check:
 
 
 # fmt: off
-READING = [
+RECORDS = [
     *of_prelude(
         "records",
         "claim",
@@ -80,7 +80,7 @@ READING = [
         "promote",
         ("fields", "record", "if not values then return nil end", "",
          "a time that belongs to no job stops the scheduler",
-         by(test_promote_expire.test_a_forged_time_of_no_job_is_forgotten, key="unknown")),
+         by(test_recover.test_a_forged_time_of_no_job_is_forgotten, key="unknown")),
     ),
     *of_prelude(
         "records",
@@ -157,13 +157,13 @@ READING = [
         "repair_jobs",
         ("one length", "wake-up",
          "if #one == #other and byte(one, find(other, '-', 1, true)) == 45 then",
-         "if #one == #other then", "each walk writes another entry for a job that waits",
+         "if #one == #other then", "each audit writes another entry for a job that waits",
          by(test_repair_jobs.test_ids_of_one_length_are_told_apart_by_their_parts)),
         ("another group", "wake-up", "if group[2] == GROUP then return", "if true then return",
          "somebody else's group decides which jobs are stranded",
          by(test_repair_jobs.test_a_group_of_somebody_else_misleads_nobody)),
         ("same time", "live entry", "if a == c then a, c = b, d end", "",
-         "each walk writes another entry for every job that waits",
+         "each audit writes another entry for every job that waits",
          by(test_repair_jobs.test_entries_of_one_millisecond_are_told_apart)),
         ("longer id", "wake-up", "return #a < #c or (#a == #c and a < c)", "return a < c",
          "a job is stranded behind a longer id", by(test_repair_jobs.test_entries_of_one_millisecond_are_told_apart)),

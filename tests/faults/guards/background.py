@@ -5,16 +5,16 @@ from __future__ import annotations
 from taskserver.domain.job import State
 from tests.faults import test_damaged_records, test_entries, test_wrong_types
 from tests.faults.guards.guard import by, edge, guards, of_prelude, outside
-from tests.store import test_promote_expire, test_purge_leave, test_reclaim, test_repair_jobs, test_settle
+from tests.store import test_purge_leave, test_reclaim, test_recover, test_repair_jobs, test_settle
 
 CANCEL = "if job.cancel then return end_job(key, job, 'cancelled', '', now) end"
-FORGED_TIME = by(test_promote_expire.test_a_forged_time_of_no_job_is_forgotten, key="unknown")
-IDLE = by(test_promote_expire.test_none_comes_early_and_the_scheduler_hears_when_to_look_again)
+FORGED_TIME = by(test_recover.test_a_forged_time_of_no_job_is_forgotten, key="unknown")
+IDLE = by(test_recover.test_none_comes_early_and_the_scheduler_hears_when_to_look_again)
 OLD = by(test_repair_jobs.test_a_dead_letter_that_is_too_old_for_the_list_is_not_listed_again)
 SOUND = by(test_repair_jobs.test_a_job_that_lacks_nothing_is_left_alone)
 
 # fmt: off
-KEEPERS = [
+BACKGROUND = [
     *guards(
         "promote",
         ("record", "record", "if job and job.state == 'delayed' then", "if job.state == 'delayed' then",
@@ -30,7 +30,7 @@ KEEPERS = [
         ("record", "record", "if job and job.state ~= 'running'", "if job.state ~= 'running'",
          "a time that belongs to no job stops the scheduler", FORGED_TIME),
         ("nothing expires", "record", "next and math.max(0, tonumber(next) - now)", "math.max(0, tonumber(next) - now)",
-         "an idle queue stops the scheduler", by(test_promote_expire.test_a_job_that_started_in_time_does_not_expire)),
+         "an idle queue stops the scheduler", by(test_recover.test_a_job_that_started_in_time_does_not_expire)),
         ("running", "state", "job.state ~= 'running' and not", "not", "a job ends while it is running",
          outside("expire", "running")),
         ("ended", "state", " and not ENDED[job.state] then", " then", "a job ends twice",
@@ -107,9 +107,9 @@ KEEPERS = [
     *guards(
         "repair_jobs",
         ("that were repaired", "once", "if repair(key) then", "repair(key) if true then",
-         "every round reports every job", SOUND),
+         "every audit reports every job", SOUND),
         ("stranded", "once", "if not is_stranded(key, job, now) then return is_expiry_lost end", "",
-         "every round repairs every job", SOUND),
+         "every audit repairs every job", SOUND),
         ("never expiring", "wake-up", "if is_expiry_lost then call", "if false then call",
          "a job that nobody starts in time waits for ever",
          by(test_wrong_types.test_a_structure_of_the_wrong_type_is_made_anew, name="expiring")),
@@ -122,7 +122,7 @@ KEEPERS = [
          by(test_damaged_records.test_a_record_of_the_wrong_type_becomes_a_dead_letter)),
         ("expired meanwhile", "record", "if call('EXISTS', job_key(key)) == 0 then return false end", "",
          "jobs that were forgotten come back as dead letters",
-         by(test_damaged_records.test_a_job_that_expires_while_the_janitor_walks_does_not_come_back)),
+         by(test_damaged_records.test_a_job_that_expires_during_an_audit_does_not_come_back)),
         ("fields of another type", "record", "if fields.err then fields = {} end",
          "if fields.err then error(fields) end", "a record of the wrong type stops the janitor",
          by(test_damaged_records.test_a_record_of_the_wrong_type_becomes_a_dead_letter)),
@@ -165,21 +165,21 @@ KEEPERS = [
     *guards(
         "take_turn",
         ("janitor", "owner", "return acquire_lock('janitor', ARGV[1], ARGV[2]) and 1 or 0", "return 1",
-         "all workers walk at once", by(test_repair_jobs.test_one_worker_at_a_time_walks)),
+         "all workers audit at once", by(test_repair_jobs.test_one_worker_at_a_time_is_the_janitor)),
     ),
     *of_prelude(
         "ends",
         "take_turn",
-        ("holder", "owner", "if holder and holder ~= owner then return false end", "", "all workers walk at once",
-         by(test_repair_jobs.test_one_worker_at_a_time_walks)),
+        ("holder", "owner", "if holder and holder ~= owner then return false end", "", "all workers audit at once",
+         by(test_repair_jobs.test_one_worker_at_a_time_is_the_janitor)),
         ("itself", "owner", "if holder and holder ~= owner then", "if holder then",
-         "the janitor stops in the middle of its walk", by(test_repair_jobs.test_one_worker_at_a_time_walks)),
-        ("nobody", "owner", "if holder and holder ~= owner then", "if holder ~= owner then", "nobody ever walks",
-         by(test_repair_jobs.test_one_worker_at_a_time_walks)),
+         "the janitor stops in the middle of its audit", by(test_repair_jobs.test_one_worker_at_a_time_is_the_janitor)),
+        ("nobody", "owner", "if holder and holder ~= owner then", "if holder ~= owner then", "nobody ever audits",
+         by(test_repair_jobs.test_one_worker_at_a_time_is_the_janitor)),
         ("lock without an end", "record", "if call('PTTL', lock) == -1 then call('UNLINK', lock) end", "",
-         "nobody ever walks again", by(test_wrong_types.test_a_lock_without_an_end_is_nobodys)),
+         "nobody ever audits again", by(test_wrong_types.test_a_lock_without_an_end_is_nobodys)),
         ("lock of another type", "record", "call_or_reset(lock, 'GET', lock)", "call('GET', lock)",
-         "nobody walks until it ends", by(test_wrong_types.test_a_lock_of_the_wrong_type_is_nobodys)),
+         "nobody audits until it ends", by(test_wrong_types.test_a_lock_of_the_wrong_type_is_nobodys)),
     ),
     *of_prelude(
         "ends",
@@ -187,11 +187,11 @@ KEEPERS = [
         ("state that can be stranded", "record", "return check and check(key, job, now)",
          "return check(key, job, now)", "an ended job stops the janitor", SOUND),
         ("queued and deliverable", "live entry", "queued = function(_, job) return not is_deliverable(job) end",
-         "queued = function() return true end", "each round writes another entry for every job that waits", SOUND),
+         "queued = function() return true end", "each audit writes another entry for every job that waits", SOUND),
         ("running and deliverable", "owner", "running = function(_, job) return not is_deliverable(job) end",
-         "running = function() return true end", "each round takes the leases of all workers", SOUND),
+         "running = function() return true end", "each audit takes the leases of all workers", SOUND),
         ("delayed and listed", "once", "return is_missing(DELAYED, key)", "return true",
-         "every round reports every delayed job", SOUND),
+         "every audit reports every delayed job", SOUND),
         ("dead for long", "once", "return dead_since(key, now) and is_missing", "return is_missing",
          "a dead letter that is off the list for good stops the janitor", OLD),
         ("set of another type", "record", "return is_wrong_type(score) or not score", "return not score",
@@ -212,7 +212,7 @@ KEEPERS = [
         ("age that is none", "record", "'ended')) or now", "'ended'))", "a damaged record stops the janitor",
          by(test_damaged_records.test_a_dead_letter_whose_time_of_death_is_none_is_listed, garbage=b"x")),
         ("age", "once", "return ended > now - DEAD_TTL and ended or nil", "return ended",
-         "a dead letter that is off the list for good is listed in every round", OLD),
+         "a dead letter that is off the list for good is listed by every audit", OLD),
     ),
     *of_prelude(
         "entries",
@@ -227,10 +227,10 @@ KEEPERS = [
          "a job is stranded whose entry its group has skipped",
          by(test_entries.test_a_queued_job_that_its_group_has_skipped_is_found)),
         ("undelivered entry", "live entry", "return is_before(delivered[lane], id) or #call", "return #call",
-         "each walk writes another entry for every job that waits", SOUND),
+         "each audit writes another entry for every job that waits", SOUND),
         ("pending entry", "live entry",
          "return is_before(delivered[lane], id) or #call('XPENDING', lane_key(lane), GROUP, id, id, 1) > 0",
-         "return is_before(delivered[lane], id)", "each walk writes another entry for every job that runs", SOUND),
+         "return is_before(delivered[lane], id)", "each audit writes another entry for every job that runs", SOUND),
         ("lane of another type", "record", "if is_wrong_type(found) or #found == 0 then", "if #found == 0 then",
          "an error of the broker strands a job", by(test_wrong_types.test_a_lane_that_may_not_be_read_wakes_nobody)),
     ),

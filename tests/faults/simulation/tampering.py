@@ -10,10 +10,10 @@ from hypothesis.stateful import precondition, rule
 from taskserver.domain.job import State
 from taskserver.domain.lanes import RETURNED
 from taskserver.store.keys import GROUP
-from tests.faults.simulation.keepers import Keepers
-from tests.faults.simulation.people import People
-from tests.faults.simulation.stage import ENDED, JOBS, NUMBER, WORKER, WORKERS, where_a_job_is
-from tests.faults.simulation.view import ALL_LANES, LAST_ID
+from tests.faults.simulation.background import Background
+from tests.faults.simulation.base import ENDED, JOBS, NUMBER, WORKER, WORKERS, where_a_job_is
+from tests.faults.simulation.clients import Clients
+from tests.faults.simulation.snapshot import ALL_LANES, LAST_ID
 from tests.store.harness import QUEUE, succeed
 
 LANE = st.sampled_from(ALL_LANES)
@@ -24,13 +24,13 @@ NO_NUMBERS = st.sampled_from([b"", b"x", b"-1", b"nan", b"1e400", b"999999999999
 NO_ENTRIES = st.sampled_from([b"x", b"returned/0-1", b"high/99999999999999999999-1", b"normal/", b"elsewhere/1-1"])
 
 
-class Trouble(People, Keepers):
+class Tampering(Clients, Background):
     """Deleting, trimming, overwriting, forging, rewinding."""
 
     def key_of(self, lane: str) -> str:
         return self.queue.keys.lane(lane)
 
-    def meddle(self, *commands: Any) -> None:
+    def tamper(self, *commands: Any) -> None:
         """Commands by hand, whatever the broker says to them; wake-up calls may be lost by them."""
         self.run(self._try(commands))
         self.model.disturbed = True
@@ -48,35 +48,35 @@ class Trouble(People, Keepers):
     @rule(number=NUMBER)
     def delete_an_entry(self, number: int) -> None:
         lane, id_ = self.run(self.queue.entry(self.pick(number, State.QUEUED, State.RUNNING).key))
-        self.meddle(("XDEL", self.key_of(lane), id_))
+        self.tamper(("XDEL", self.key_of(lane), id_))
 
     @where_a_job_is(State.QUEUED, State.RUNNING)
     @rule(number=NUMBER)
     def acknowledge_an_entry(self, number: int) -> None:
         lane, id_ = self.run(self.queue.entry(self.pick(number, State.QUEUED, State.RUNNING).key))
-        self.meddle(("XACK", self.key_of(lane), GROUP, id_))
+        self.tamper(("XACK", self.key_of(lane), GROUP, id_))
 
     @rule(lane=LANE, length=st.integers(0, 2))
     def trim_a_lane(self, lane: str, length: int) -> None:
-        self.meddle(("XTRIM", self.key_of(lane), "MAXLEN", length))
+        self.tamper(("XTRIM", self.key_of(lane), "MAXLEN", length))
 
     @rule(lane=LANE)
     def delete_a_lane(self, lane: str) -> None:
-        self.meddle(("UNLINK", self.key_of(lane)))
+        self.tamper(("UNLINK", self.key_of(lane)))
 
     @rule(lane=LANE)
     def destroy_a_group(self, lane: str) -> None:
-        self.meddle(("XGROUP", "DESTROY", self.key_of(lane), GROUP))
+        self.tamper(("XGROUP", "DESTROY", self.key_of(lane), GROUP))
 
     @rule(lane=LANE, where=st.sampled_from(["0", "$"]))
     def move_a_group(self, lane: str, where: str) -> None:
         """Entries are delivered again, or skipped."""
-        self.meddle(("XGROUP", "SETID", self.key_of(lane), GROUP, where))
+        self.tamper(("XGROUP", "SETID", self.key_of(lane), GROUP, where))
 
     @rule(lane=LANE, worker=st.sampled_from((*WORKERS, "sweeper")))
     def delete_a_consumer(self, lane: str, worker: str) -> None:
         """What was pending for it is pending for nobody."""
-        self.meddle(("XGROUP", "DELCONSUMER", self.key_of(lane), GROUP, worker))
+        self.tamper(("XGROUP", "DELCONSUMER", self.key_of(lane), GROUP, worker))
 
     @rule(lane=LANE)
     def back_up_a_lane(self, lane: str) -> None:
@@ -90,7 +90,7 @@ class Trouble(People, Keepers):
         lane = kept[number % len(kept)]
         for job in self.model.in_state(State.RUNNING):
             job.overdue = True
-        self.meddle(("RESTORE", self.key_of(lane), 0, self.backups[lane], "REPLACE"))
+        self.tamper(("RESTORE", self.key_of(lane), 0, self.backups[lane], "REPLACE"))
 
     @where_a_job_is(State.QUEUED, State.RUNNING)
     @rule(number=NUMBER, worker=WORKER, way=st.sampled_from(["claim", "reclaim", "recall"]))
@@ -115,14 +115,14 @@ class Trouble(People, Keepers):
         elif way == "recall":
             self.recall(worker)
         else:
-            self.fall_silent(worker)
+            self.stop_heartbeats(worker)
             self.reclaim()
 
     @where_a_job_is(State.RUNNING)
     @rule(worker=WORKER)
     def lose_the_groups(self, worker: str) -> None:
-        """A worker reads the entries of running jobs once more, from groups that were made anew."""
-        self.meddle(*(("XGROUP", "DESTROY", self.key_of(lane), GROUP) for lane in ALL_LANES))
+        """A worker reads the entries of running jobs once more, from groups that were recreated."""
+        self.tamper(*(("XGROUP", "DESTROY", self.key_of(lane), GROUP) for lane in ALL_LANES))
         self.read(worker)
         self.claim(worker, 2)
 
@@ -131,7 +131,7 @@ class Trouble(People, Keepers):
     def forge(self, lane: str, fields: dict[Any, Any], id_: str = "*") -> None:
         disturbed = self.model.disturbed
         flat = [part for pair in fields.items() for part in pair]
-        self.meddle(("XADD", self.key_of(lane), id_, *flat))
+        self.tamper(("XADD", self.key_of(lane), id_, *flat))
         self.model.disturbed = disturbed  # nothing is lost by it
 
     @precondition(lambda self: self.model.jobs)
@@ -155,7 +155,7 @@ class Trouble(People, Keepers):
     @rule(lane=LANE)
     def write_the_last_id(self, lane: str) -> None:
         """After it, the server adds no more entries to this stream."""
-        self.meddle(("XADD", self.key_of(lane), LAST_ID, "job", "last"))
+        self.tamper(("XADD", self.key_of(lane), LAST_ID, "job", "last"))
 
     @where_a_job_is(State.QUEUED)
     @rule(number=NUMBER, worker=WORKER)
@@ -170,7 +170,7 @@ class Trouble(People, Keepers):
         """A forged entry of a running job is pending for a worker that falls silent."""
         self.forge(RETURNED, {"job": self.pick(number, State.RUNNING).key})
         self.read(worker)
-        self.fall_silent(worker)
+        self.stop_heartbeats(worker)
         self.reclaim()
 
     @where_a_job_is(State.QUEUED)
@@ -198,7 +198,7 @@ class Trouble(People, Keepers):
         job.message_lost = job.message_lost or name == "msg"
         other_type = ("SET", key, "x") if name in ("events", "history") else ("HSET", key, "x", "x")
         disturbed = self.model.disturbed
-        self.meddle(("UNLINK", key), *(() if delete else (other_type,)))
+        self.tamper(("UNLINK", key), *(() if delete else (other_type,)))
         self.model.disturbed = disturbed
 
     @precondition(lambda self: self.model.jobs)
@@ -224,28 +224,28 @@ class Trouble(People, Keepers):
     def damage(self, key: str, command: tuple[Any, ...]) -> None:
         """The model takes over what the record says now."""
         self.run(self._try((command,)))
-        self.model.adopt(self.model.jobs[key], self.look())
-        self.meddle()
+        self.model.adopt(self.model.jobs[key], self.snapshot())
+        self.tamper()
 
     @rule(name=st.sampled_from((*STRUCTURES, *(f"lane:{lane}" for lane in ALL_LANES))))
     def overwrite_a_structure(self, name: str) -> None:
         key = self.queue.keys.prefix + name
         self.model.paused = self.model.paused and name != "meta"
-        self.meddle(("UNLINK", key), ("HSET", key, "x", "x") if name in ("sweeper", "janitor") else ("SET", key, "x"))
+        self.tamper(("UNLINK", key), ("HSET", key, "x", "x") if name in ("sweeper", "janitor") else ("SET", key, "x"))
 
     @where_a_job_is(State.RUNNING, *ENDED)
     @rule(number=NUMBER)
     def forge_times(self, number: int) -> None:
         """The time has come, or is over, of a job that runs or has ended."""
         key = self.pick(number, State.RUNNING, *ENDED).key
-        self.meddle(*(("ZADD", name, 1, key) for name in (self.queue.keys.delayed, self.queue.keys.expiring)))
+        self.tamper(*(("ZADD", name, 1, key) for name in (self.queue.keys.delayed, self.queue.keys.expiring)))
         self.call("promote", self.queue.promote())
         self.call("expire", self.queue.expire())
 
     @rule()
     def forge_members_of_the_sets(self) -> None:
         keys = self.queue.keys
-        self.meddle(*(("ZADD", key, 1, "unknown") for key in (keys.delayed, keys.expiring, keys.dead)))
+        self.tamper(*(("ZADD", key, 1, "unknown") for key in (keys.delayed, keys.expiring, keys.dead)))
 
     # The whole broker
 
