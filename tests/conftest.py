@@ -86,7 +86,7 @@ def run_worker(broker_url: str) -> RunWorker:
     @asynccontextmanager
     async def run(*tools: object, **config: object) -> AsyncIterator[Worker]:
         broker = Broker(broker_url, patience=1.0)
-        options = {"concurrency": 4, "grace_period": 5.0, "lease": 1.5, **config}
+        options = {"concurrency": 4, "grace_period": 5.0, "lease": 10.0, **config}
         worker = Worker(broker, Toolbox.of(*tools), WorkerConfig(**options))  # type: ignore[arg-type]
         running = asyncio.create_task(worker.run())
         try:

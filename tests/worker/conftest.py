@@ -72,7 +72,7 @@ async def hire(broker_url: str) -> AsyncIterator[Hire]:
 
     async def start(*tools: object, url: str = broker_url, **config: Any) -> Hired:
         broker = Broker(url, patience=1.0)
-        options = {"concurrency": 4, "grace_period": 5.0, "lease": 1.5, **config}
+        options = {"concurrency": 4, "grace_period": 5.0, "lease": 10.0, **config}
         hired.append(Hired(broker, Worker(broker, Toolbox.of(*tools), WorkerConfig(**options))))
         return hired[-1]
 
@@ -103,7 +103,7 @@ class Process:
 
     async def code(self) -> int:
         """Wait until it ends by itself; its exit code."""
-        return await asyncio.to_thread(self._process.wait, 60)
+        return await asyncio.to_thread(self._process.wait, PATIENCE)
 
     def running(self) -> bool:
         return self._process.poll() is None
@@ -131,7 +131,7 @@ class Talk:
 
     async def receive(self) -> str:
         """The next message of a tool."""
-        answer = await self._redis.blpop(["test:messages"], 60)
+        answer = await self._redis.blpop(["test:messages"], PATIENCE)
         assert answer is not None, "the tool sent no message"
         return str(answer[1])
 
