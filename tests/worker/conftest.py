@@ -17,6 +17,7 @@ import redis.asyncio
 
 from taskserver import BrokerUnavailable, Toolbox, Worker, WorkerConfig
 from taskserver.store.broker.connection import Broker
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 
