@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- answer: what a waiting job waited for is there; the first answer counts, and the job goes back to the workers.
+-- answer: answer the question of a waiting job and queue it; the first answer counts.
 -- Transition: waiting -> queued
 -- KEYS[1] queue prefix
 -- ARGV    per job: key, packed answer

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- cancel: a job that has not begun ends; the worker of a running one is asked to end it.
+-- cancel: end jobs that are not running; ask the workers of running ones to stop them.
 -- Transition: queued | delayed | waiting -> cancelled; running -> running
 -- KEYS[1] queue prefix
 -- ARGV    keys

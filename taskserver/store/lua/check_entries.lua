@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- check_entries: entries of a lane that stand for no job go, as a worker would throw them away when it comes to them.
+-- check_entries: discard entries of a lane that are no job's live entry, as a worker would.
 -- Transition: (none)
 -- KEYS[1] queue prefix
--- ARGV[1] 'repair', or 'look' to change nothing   ARGV[2] lane   ARGV[3] id to begin behind   ARGV[4] entries looked at
--- Returns { how many were looked at, the last one's id, ids of those that go }.
+-- ARGV[1] 'repair', or 'look' to change nothing   ARGV[2] lane   ARGV[3] id to begin after   ARGV[4] entries checked at most
+-- Returns { how many were checked, the last one's id, ids of those that are discarded }.
 
 local lane, last = ARGV[2], ARGV[3]
 local entries = call('XRANGE', lane_key(lane), '(' .. last, '+', 'COUNT', ARGV[4])

@@ -1,11 +1,12 @@
 #!lua flags=allow-oom
--- check_keys: the queue's keys are held to what store/keys.py says of them. What is of another type is set aside, what must have
--- an end gets one, and the record of a live job must have none. Nothing is deleted at once: somebody may still want it.
+-- check_keys: compare the queue's keys with store/keys.py. A key of the wrong type is set aside (renamed, kept for 30 days), a
+-- missing time to live is set, and that of a live job's record removed. Nothing is deleted: somebody may still want it. (The
+-- scripts that move jobs cannot wait for this: they delete a key of the wrong type that is in their way, see call_or_reset.)
 -- Transition: (none)
 -- KEYS[1] queue prefix
 -- ARGV[1] 'repair', or 'look' to change nothing
 -- ARGV[2..] names of keys, without the prefix
--- Returns per key that is not as it should be: its name, what is wrong ('type', 'endless', 'ending', 'orphan', 'foreign').
+-- Returns per damaged key: its name, the damage ('type', 'endless', 'ending', 'orphan', 'foreign').
 
 local repair = ARGV[1] == 'repair'
 local now = clock()
@@ -15,7 +16,7 @@ local TYPES = {
   delayed = 'zset', expiring = 'zset', dead = 'zset', meta = 'hash', sweeper = 'string', janitor = 'string', answer = 'hash',
 }
 
--- Aside goes what no script can use; its kind comes first there, so that no walk over jobs meets it.
+-- Renames a key that no script can use; its new name begins with its kind, so that no scan for jobs finds it.
 local function set_aside(name)
   if repair then
     local aside = QUEUE .. 'broken:' .. name .. ':' .. format('%d', now)
@@ -59,7 +60,7 @@ local function check_side_key(name, key)
   return ensure_ttl(name, LIVE_TTL)
 end
 
--- Of a live worker, or a lock in use: the next heartbeat or turn sets it anew.
+-- If the worker lives or the lock is in use, the next heartbeat or turn sets the time to live again.
 local function check_renewed(name) return ensure_ttl(name, MINUTE) end
 
 local RULES = {

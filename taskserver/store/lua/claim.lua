@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- claim: begin attempts for up to `slots` queued jobs. Attempt and fence rise before any code of the job runs,
--- so that a job which kills its worker is counted.
+-- claim: begin attempts for up to `slots` queued jobs. Attempt and fence rise before any code of the job runs, so that a job
+-- that kills its worker is counted.
 -- Transition: queued -> running | dead | expired
 -- KEYS[1] queue prefix
 -- ARGV[1] worker   ARGV[2] slots   ARGV[3..5] quota of high, normal, low
--- ARGV[6] attempts at most for a job that does not say so itself
--- ARGV[7..] entries that the worker's blocking read has brought: lane, entry id, job key ('' if it has none)
+-- ARGV[6] maximum number of attempts for a job without its own
+-- ARGV[7..] entries that the worker's blocking read has returned: lane, entry id, job key ('' if it has none)
 -- Returns { 'paused' or 'open', { per job: key, attempt, fence, max or '', message, entry },
 --   { per discarded entry: entry, reason } }
 
@@ -50,7 +50,7 @@ local function begin(key, job)
   run(key, attempt + 1, next_fence(job, now), job.max or '', payload, job.entry)
 end
 
--- The first attempt of most jobs, of which nothing is known but what every job has. Whether it was that.
+-- Begins the first attempt of a plain job, as most are; returns whether the job was plain.
 local first = next_fence({}, now)
 local function begin_plain(entry, key)
   if not is_plain(job_key(key), QUEUED, 'entry', entry) then return false end
@@ -60,7 +60,7 @@ local function begin_plain(entry, key)
   return true
 end
 
--- As read_job, but only what a claim needs.
+-- Like read_job, with only the fields that a claim needs.
 local function read_claimable(key)
   local v = record_of(try('HMGET', job_key(key), 'state', 'entry', 'attempt', 'fence', 'max', 'expires'))
   return v and {
@@ -80,7 +80,7 @@ local function take(entry, key)
   return begin(key, job)
 end
 
--- The worker has no slot for an entry that its blocking read brought: back to those who have.
+-- Queues a job again whose entry the worker's blocking read returned, but for which it has no slot.
 local function give_back(entry, key)
   local job = read_fields(key, { 'state', 'entry' })
   local live = job and job.entry == entry
@@ -112,7 +112,7 @@ if not paused then
   local free = slots - begun
   free = free - read_lane('returned', free)
   local drained = {}
-  for turn = 1, 2 do -- first each lane its quota, then whatever is left in the order of the lanes
+  for turn = 1, 2 do -- first each lane gets its quota, then the lanes in order get what is left
     for i, lane in ipairs({ 'high', 'normal', 'low' }) do
       local quota = turn == 1 and math.min(free, tonumber(ARGV[2 + i])) or free
       if not drained[lane] then

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- defer: this worker cannot run the job (it does not know the tool or message type). The job is left for a worker
--- that does: it comes back after a delay that grows with the time it has been waiting, and is dead after `patience`.
+-- defer: this worker cannot run the job, since it does not know the tool or message type. The job is delayed until another
+-- worker can, for longer the longer it has waited; after `patience` it is dead.
 -- Transition: running -> delayed | dead | cancelled
 -- KEYS[1] queue prefix
 -- ARGV[1] patience, milliseconds   ARGV[2] shortest delay   ARGV[3] longest delay

@@ -1,6 +1,5 @@
 #!lua flags=allow-oom
--- delete_dead: delete dead letters for good, with everything that is kept of them. A job that is no dead letter any more,
--- because somebody requeued it meanwhile, is left alone.
+-- delete_dead: delete dead letters and everything that belongs to them, unless they have been requeued meanwhile.
 -- Transition: (none)
 -- KEYS[1] queue prefix
 -- ARGV[1] the call's name, the same when it is repeated   ARGV[2..] keys

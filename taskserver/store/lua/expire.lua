@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- expire: jobs that were not started in time end.
+-- expire: end jobs that were not started in time, and questions that were not answered in time.
 -- Transition: queued | delayed | waiting -> expired
 -- KEYS[1] queue prefix
 -- ARGV[1] jobs at most

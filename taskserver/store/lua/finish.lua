@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- finish: attempts ended and so do their jobs. Safe to repeat when the answer was lost.
+-- finish: end attempts and their jobs. May be repeated if the answer was lost.
 -- Transition: running -> succeeded | failed | dead | cancelled
 -- KEYS[1] queue prefix
 -- ARGV    per job: key, fence, attempts spent, state, packed result or error, the entry that it was claimed by, and what is
@@ -10,8 +10,8 @@ local now = clock()
 local ended, ttl = digits(now), digits(RESULT_TTL)
 local spent = {}
 
--- The end of most jobs, in as few commands as can be: of one that succeeded with a short result, and of which nothing is known
--- but what every running job has. Whether it was that.
+-- Ends a plain job, as most are, that succeeded with a short result, in as few commands as possible; returns whether it was
+-- plain.
 local function end_plain(key, fence, data, entry, kept)
   local record = job_key(key)
   if not is_plain(record, RUNNING, 'fence', fence) then return false end

@@ -1,15 +1,15 @@
 #!lua flags=allow-oom
--- forget: the structures of a queue that has been empty and unused for long go. The caller has made sure that there is no
+-- forget: delete the structures of a queue that has been empty and unused for long. The caller has made sure that it has no
 -- record of a job.
 -- Transition: (none)
 -- KEYS[1] queue prefix
--- ARGV[1] 'forget', or 'look' to change nothing, or 'mark' to note on a queue that never had a job since when it is unused
+-- ARGV[1] 'forget', or 'look' to change nothing, or 'mark' to record for a queue that never had a job that it is unused
 -- ARGV[2] for how long it must have been unused, milliseconds
 -- Returns 1 if it is such a queue, else 0.
 
 local now = clock()
 
--- What is of another type is not empty; the next round sets it aside.
+-- A key of the wrong type is not empty; the next audit sets it aside.
 local function is_empty()
   if try('HEXISTS', META, 'paused') ~= 0 then return false end
   for _, set in ipairs({ DELAYED, EXPIRING, DEAD }) do
@@ -21,7 +21,7 @@ local function is_empty()
   return true
 end
 
--- On some servers a worker that never got a job is no consumer; the caller has looked for those, too.
+-- On some servers a worker that never got a job is not a consumer; the caller has looked for those.
 local function is_served()
   for _, lane in ipairs(LANES) do
     local consumers = try('XINFO', 'CONSUMERS', lane_key(lane), GROUP) -- an error has no items
@@ -32,7 +32,7 @@ local function is_served()
   return false
 end
 
--- When the last job came; where there never was one, when that was first noted.
+-- When the last job came; if there never was one, when that was first recorded.
 local function last_used()
   local last = 0
   for _, lane in ipairs(LANES) do

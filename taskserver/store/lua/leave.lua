@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- leave: a worker that has stopped takes its consumers out of the groups, but never one that still has entries
--- pending: those would be dropped with it, and nobody would take them back.
+-- leave: remove a stopped worker's consumers from the groups, except those with pending entries: these would be dropped too,
+-- and nobody would take their jobs back.
 -- Transition: (none)
 -- KEYS[1] queue prefix
 -- ARGV[1] worker

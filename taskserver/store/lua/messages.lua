@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- messages: the messages of jobs as they are kept, for whoever signs them anew.
+-- messages: read the messages of jobs as they are stored, to renew their signatures.
 -- Transition: (none)
 -- KEYS[1] queue prefix
 -- ARGV    keys

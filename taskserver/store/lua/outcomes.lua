@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- outcomes: how jobs stand for those who wait for them.
+-- outcomes: read the state and outcome of jobs, for those who await them.
 -- Transition: (none)
 -- KEYS[1] queue prefix
 -- ARGV    keys

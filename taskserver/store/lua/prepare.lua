@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- prepare: make the queue's lanes and their groups where they are missing. Groups start at the beginning of their
--- lanes, so that jobs submitted before are not missed. Allowed when memory is out: workers must be able to start
--- then, since only they can empty the queue.
+-- prepare: create the queue's lanes and groups that are missing. Groups start at the beginning of their lanes, so that no
+-- earlier job is missed. Allowed when the server is out of memory: workers must be able to start then, since only they can
+-- empty the queue.
 -- Transition: (none)
 -- KEYS[1] queue prefix
 -- ARGV    none
@@ -9,7 +9,7 @@
 
 local made = 0
 for _, lane in ipairs(LANES) do
-  call_or_reset(lane_key(lane), 'XLEN', lane_key(lane)) -- what is no stream goes
+  call_or_reset(lane_key(lane), 'XLEN', lane_key(lane)) -- deletes a key of another type
   local reply = try('XGROUP', 'CREATE', lane_key(lane), GROUP, '0', 'MKSTREAM')
   if not reply.err then
     made = made + 1

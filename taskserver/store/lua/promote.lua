@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- promote: delayed jobs whose time has come go back into their lanes.
+-- promote: queue delayed jobs that are due.
 -- Transition: delayed -> queued
 -- KEYS[1] queue prefix
 -- ARGV[1] jobs at most

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- prune: keys in one of the queue's sets whose job is gone, or does not belong there any more, go.
+-- prune: remove members of one of the queue's sets whose job is gone or does not belong there any more.
 -- Transition: (none)
 -- KEYS[1] queue prefix
 -- ARGV[1] 'repair', or 'look' to change nothing   ARGV[2] 'delayed', 'expiring' or 'dead'
 -- ARGV[3..] keys
--- Returns those that go.
+-- Returns those that are removed.
 
 local BELONG = {
   delayed = { delayed = true },

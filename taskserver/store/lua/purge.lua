@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- purge: cancel jobs that wait in the lanes or the delay set, a batch at a time; running jobs go on.
+-- purge: cancel queued and delayed jobs, one batch of them; running jobs continue.
 -- Transition: queued | delayed -> cancelled
 -- KEYS[1] queue prefix
 -- ARGV[1] the call's name, the same when it is repeated   ARGV[2] jobs at most
--- Returns { how many entries and times were looked at: 0 when nothing waits any more, how many jobs were cancelled }.
+-- Returns { how many entries and delayed jobs were read: 0 when none is left, how many jobs were cancelled }.
 
 local now = clock()
 local seen, cancelled = 0, 0

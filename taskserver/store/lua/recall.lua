@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- recall: a worker's claim was not answered, so it may hold jobs that it does not know of: they go back at once, the
--- attempt unspent, for none of their code has run.
+-- recall: give back jobs that a worker holds without knowing, since the answer to its claim was lost. No attempt is spent,
+-- since none of their code has run.
 -- Transition: running -> queued | cancelled; queued -> queued
 -- KEYS[1] queue prefix
--- ARGV[1] worker   ARGV[2] entries looked at per lane
+-- ARGV[1] worker   ARGV[2] entries read per lane at most
 -- ARGV[3..] keys of the jobs that it knows it runs
--- Returns the keys of the jobs that went back.
+-- Returns the keys of the jobs that were given back.
 
 local worker, count = ARGV[1], ARGV[2]
 local now = clock()
@@ -16,7 +16,7 @@ local function give_back(entry, key)
   local job = read_job(key)
   if not job or job.entry ~= entry then return drop_entry(entry) end
   if job.state == 'running' then
-    if job.worker ~= worker then return end -- it is another's: that one's heartbeat takes the entry back
+    if job.worker ~= worker then return end -- another worker's, whose heartbeat takes the entry back
     call('HSET', job_key(key), 'fence', next_fence(job, now), 'attempt', unspent(job))
     if job.cancel then return end_job(key, job, 'cancelled', '', now) end
   elseif job.state ~= 'queued' then

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- reclaim: take back jobs whose lease was not renewed, one worker at a time. The fence rises, so the worker that
--- had the lease can no longer write; the attempt stays spent. An entry that was read but never begun costs none.
+-- reclaim: take back jobs whose lease was not renewed; one worker at a time does so. The fence rises, so that the worker that
+-- had the lease can no longer write; the attempt stays spent. An entry that was read but never begun costs no attempt.
 -- Transition: running -> queued | cancelled; queued -> queued
 -- KEYS[1] queue prefix
 -- ARGV[1] worker that reclaims   ARGV[2] lease, milliseconds   ARGV[3] how long others leave it to this one, milliseconds
--- ARGV[4] entries looked at per lane
+-- ARGV[4] entries read per lane at most
 -- Returns { per job: key, worker that lost it ('' if it had not begun) }, or false where another one does.
 
 local worker, lease_ms, hold_ms, count = ARGV[1], ARGV[2], ARGV[3], ARGV[4]

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- release: a worker that stops hands jobs back; the attempt is not spent, and others may claim at once.
+-- release: hand back the jobs of a worker that stops; no attempt is spent, and others may claim them at once.
 -- Transition: running -> queued | cancelled
 -- KEYS[1] queue prefix
 -- ARGV    per job: key, fence

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- remove_worker: consumers of workers that are gone leave the groups, once nothing is pending for them any more; so do
--- entries that will never be delivered again.
+-- remove_worker: remove the consumers of workers that are gone, once nothing is pending for them, and trim entries that will
+-- never be delivered again.
 -- Transition: (none)
 -- KEYS[1] queue prefix
 -- ARGV    none
--- Returns the workers whose consumers left.
+-- Returns the workers whose consumers were removed.
 
 -- Somebody has moved the group past these entries, or acknowledged them by hand. Should one have been a live entry, its job
 -- gets another.
@@ -31,6 +31,6 @@ for _, lane in ipairs(LANES) do
   end
   trim_delivered(lane, key)
 end
-for _, set in ipairs({ DELAYED, EXPIRING, DEAD }) do call_or_reset(set, 'ZCARD', set) end -- what is no set goes
+for _, set in ipairs({ DELAYED, EXPIRING, DEAD }) do call_or_reset(set, 'ZCARD', set) end -- deletes a key of another type
 call_or_reset(META, 'HLEN', META)
 return gone

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- renew: a worker says that it is alive and keeps the leases of its running jobs.
--- A job whose stream entry was deleted or trimmed away gets a new one here, so that its lease can still be lost.
+-- renew: report that a worker is alive, and renew the leases of its running jobs. A job whose stream entry was deleted or
+-- trimmed gets a new one, so that its lease can still be lost.
 -- Transition: running -> running
 -- KEYS[1] queue prefix
--- ARGV[1] worker   ARGV[2] what it says of itself, packed   ARGV[3] for how long that holds, milliseconds
+-- ARGV[1] worker   ARGV[2] its packed snapshot   ARGV[3] how long it counts as alive, milliseconds
 -- ARGV[4..] per running job: key, fence
 -- Returns per job that needs attention: key, 'lost' (the job moved on) or 'cancel' (it was asked to end).
 
@@ -20,7 +20,7 @@ for i = 4, #ARGV, 2 do
     if job.cancel then attention[#attention + 1], attention[#attention + 2] = key, 'cancel' end
   end
 end
--- The groups are the list of those who are there, also of one that has had no job yet. If this one is gone, it is made anew soon.
+-- Live workers are found as consumers, even without a job so far. If the group is missing, it will soon be created again.
 try('XGROUP', 'CREATECONSUMER', lane_key('returned'), GROUP, worker)
 call('SET', QUEUE .. 'worker:' .. worker, ARGV[2], 'PX', ARGV[3])
 return attention

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- report: progress and partial output of running attempts, appended to their jobs' events.
+-- report: append progress and partial output of running attempts to their jobs' events.
 -- Transition: running -> running
 -- KEYS[1] queue prefix
 -- ARGV[1] events kept per job

@@ -1,5 +1,5 @@
 #!lua
--- requeue: a person runs ended jobs again: attempts start from zero, the history stays, and the fence rises.
+-- requeue: queue ended jobs again: attempts start from zero, the history stays, and the fence rises.
 -- Transition: succeeded | failed | dead | cancelled | expired -> queued
 -- KEYS[1] queue prefix
 -- ARGV[1] the call's name, the same when it is repeated

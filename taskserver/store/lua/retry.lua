@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- retry: an attempt failed and another follows after a delay; or none, if the job was asked to end meanwhile.
+-- retry: delay a failed attempt's job for its next attempt; end it if it was cancelled meanwhile.
 -- Transition: running -> delayed | cancelled
 -- KEYS[1] queue prefix
 -- ARGV    per job: key, fence, delay in milliseconds, packed error

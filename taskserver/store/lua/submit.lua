@@ -1,5 +1,5 @@
 #!lua
--- submit: write new jobs, each with its message; a job that is known already stays as it is.
+-- submit: write new jobs, each with its message; a job that is already known stays as it is.
 -- Transition: (new) -> queued | delayed
 -- KEYS[1] queue prefix
 -- ARGV    per job: key, packed message, options ('' or a MessagePack map of lane, max, ttl, delay, due, expires)

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- wait: an attempt needs an answer from outside; the job gives up its slot and lease until then.
+-- wait: let a job wait for the answer to a question, without a slot or lease.
 -- Transition: running -> waiting | cancelled
 -- KEYS[1] queue prefix
 -- ARGV    per job: key, fence, packed question, milliseconds within which it must be answered (0: no limit)
