@@ -14,7 +14,7 @@ from taskserver.domain.buckets import BUCKETS
 from taskserver.domain.messages import ToolExecutionMessage
 from taskserver.observability import metrics
 from taskserver.observability.loopwatch import LoopWatch
-from taskserver.observability.metrics import Declared, of_tally, registry_of
+from taskserver.observability.metrics import MetricSpec, of_tally, registry_of
 from taskserver.observability.serving import PageServer, health_page, metrics_page
 from taskserver.observability.tally import Tally
 from taskserver.version import VERSION
@@ -111,5 +111,5 @@ def _of_vitals(vitals: Vitals) -> Iterator[Metric]:
         yield _one(metrics.BROKER_SILENCE, time.monotonic() - vitals.heartbeat.answered_at)
 
 
-def _one(declared: Declared, value: float) -> Metric:
+def _one(declared: MetricSpec, value: float) -> Metric:
     return declared.family([((), value)])

@@ -41,7 +41,7 @@ SUMMARY = Kind("summary", ("_sum", "_count"), SummaryMetricFamily)
 INFO = Kind("info", ("_info",), InfoMetricFamily)
 
 
-class Declared(NamedTuple):
+class MetricSpec(NamedTuple):
     """The declaration of a metric.
 
     Attributes:
@@ -83,72 +83,74 @@ class Declared(NamedTuple):
 _JOB = ("queue", "tool")
 _QUEUE = ("queue",)
 
-SUBMITTED = Declared("taskserver_jobs_submitted", COUNTER, "Jobs that this process submitted.", _JOB, "replica client")
-STARTED = Declared("taskserver_jobs_started", COUNTER, "Attempts that started.", _JOB)
-SUCCEEDED = Declared("taskserver_jobs_succeeded", COUNTER, "Jobs that ended with a result.", _JOB)
-FAILED = Declared("taskserver_jobs_failed", COUNTER, "Jobs that ended with an error, including dead letters.", _JOB)
-RETRIED = Declared("taskserver_jobs_retried", COUNTER, "Attempts that failed and will be retried.", _JOB)
-CANCELLED = Declared("taskserver_jobs_cancelled", COUNTER, "Running jobs that were cancelled.", _JOB)
-DEAD_LETTERED = Declared("taskserver_jobs_dead_lettered", COUNTER, "Jobs that became dead letters.", _JOB)
-DURATION = Declared("taskserver_job_duration_seconds", HISTOGRAM, "Duration of attempts.", _JOB)
-QUEUE_WAIT = Declared(
+SUBMITTED = MetricSpec(
+    "taskserver_jobs_submitted", COUNTER, "Jobs that this process submitted.", _JOB, "replica client"
+)
+STARTED = MetricSpec("taskserver_jobs_started", COUNTER, "Attempts that started.", _JOB)
+SUCCEEDED = MetricSpec("taskserver_jobs_succeeded", COUNTER, "Jobs that ended with a result.", _JOB)
+FAILED = MetricSpec("taskserver_jobs_failed", COUNTER, "Jobs that ended with an error, including dead letters.", _JOB)
+RETRIED = MetricSpec("taskserver_jobs_retried", COUNTER, "Attempts that failed and will be retried.", _JOB)
+CANCELLED = MetricSpec("taskserver_jobs_cancelled", COUNTER, "Running jobs that were cancelled.", _JOB)
+DEAD_LETTERED = MetricSpec("taskserver_jobs_dead_lettered", COUNTER, "Jobs that became dead letters.", _JOB)
+DURATION = MetricSpec("taskserver_job_duration_seconds", HISTOGRAM, "Duration of attempts.", _JOB)
+QUEUE_WAIT = MetricSpec(
     "taskserver_job_queue_wait_seconds", HISTOGRAM, "Time that jobs waited while they were ready to run.", _JOB
 )
-SLOTS = Declared("taskserver_replica_slots", GAUGE, "Number of slots of this replica.")
-SLOTS_BUSY = Declared("taskserver_replica_slots_busy", GAUGE, "Number of slots of this replica in use.")
-READY = Declared("taskserver_replica_ready", GAUGE, "1 if this replica takes jobs, else 0.")
-LEASES_LOST = Declared("taskserver_leases_lost", COUNTER, "Running jobs whose lease this replica lost.", _QUEUE)
-TAKEN_BACK = Declared(
+SLOTS = MetricSpec("taskserver_replica_slots", GAUGE, "Number of slots of this replica.")
+SLOTS_BUSY = MetricSpec("taskserver_replica_slots_busy", GAUGE, "Number of slots of this replica in use.")
+READY = MetricSpec("taskserver_replica_ready", GAUGE, "1 if this replica takes jobs, else 0.")
+LEASES_LOST = MetricSpec("taskserver_leases_lost", COUNTER, "Running jobs whose lease this replica lost.", _QUEUE)
+TAKEN_BACK = MetricSpec(
     "taskserver_jobs_taken_back",
     COUNTER,
     "Running jobs that this replica reclaimed from workers that stopped renewing their leases.",
     _QUEUE,
 )
-BROKER_ERRORS = Declared(
+BROKER_ERRORS = MetricSpec(
     "taskserver_broker_errors", COUNTER, "Calls that the broker refused or did not answer.", ("service",)
 )
-BROKER_SILENCE = Declared(
+BROKER_SILENCE = MetricSpec(
     "taskserver_broker_silence_seconds", GAUGE, "Seconds since the broker last answered a heartbeat of this replica."
 )
-LOOP_LAG = Declared(
+LOOP_LAG = MetricSpec(
     "taskserver_event_loop_lag_seconds",
     GAUGE,
     "Time that the event loop takes to start a new task, or has taken so far.",
 )
-CLAIM_SIZE = Declared("taskserver_claim_jobs", SUMMARY, "Jobs per claim.", _QUEUE)
-SETTLE_SIZE = Declared("taskserver_settle_jobs", SUMMARY, "Attempts settled per call.", _QUEUE)
-UNSETTLED = Declared("taskserver_unsettled_jobs", GAUGE, "Attempts that have ended but are not settled yet.", _QUEUE)
-BUILD = Declared(
+CLAIM_SIZE = MetricSpec("taskserver_claim_jobs", SUMMARY, "Jobs per claim.", _QUEUE)
+SETTLE_SIZE = MetricSpec("taskserver_settle_jobs", SUMMARY, "Attempts settled per call.", _QUEUE)
+UNSETTLED = MetricSpec("taskserver_unsettled_jobs", GAUGE, "Attempts that have ended but are not settled yet.", _QUEUE)
+BUILD = MetricSpec(
     "taskserver_build", INFO, "Versions of taskserver and Python.", ("version", "python"), "replica cluster"
 )
 
-UP = Declared(
+UP = MetricSpec(
     "taskserver_up", GAUGE, "1 if the broker answers; else 0, and the other metrics are missing.", (), "cluster"
 )
-QUEUE_READY = Declared("taskserver_queue_ready", GAUGE, "Jobs that are waiting for a slot.", _QUEUE, "cluster")
-QUEUE_RUNNING = Declared("taskserver_queue_running", GAUGE, "Jobs that are running.", _QUEUE, "cluster")
-QUEUE_DELAYED = Declared("taskserver_queue_delayed", GAUGE, "Jobs that are not due yet.", _QUEUE, "cluster")
-QUEUE_BACKLOG = Declared(
+QUEUE_READY = MetricSpec("taskserver_queue_ready", GAUGE, "Jobs that are waiting for a slot.", _QUEUE, "cluster")
+QUEUE_RUNNING = MetricSpec("taskserver_queue_running", GAUGE, "Jobs that are running.", _QUEUE, "cluster")
+QUEUE_DELAYED = MetricSpec("taskserver_queue_delayed", GAUGE, "Jobs that are not due yet.", _QUEUE, "cluster")
+QUEUE_BACKLOG = MetricSpec(
     "taskserver_queue_backlog", GAUGE, "Jobs that are waiting for a slot or are not due yet.", _QUEUE, "cluster"
 )
-QUEUE_DEAD = Declared("taskserver_queue_dead", GAUGE, "Dead letters.", _QUEUE, "cluster")
-QUEUE_AGE = Declared(
+QUEUE_DEAD = MetricSpec("taskserver_queue_dead", GAUGE, "Dead letters.", _QUEUE, "cluster")
+QUEUE_AGE = MetricSpec(
     "taskserver_queue_oldest_age_seconds",
     GAUGE,
     "Time that the oldest ready job has waited; 0 if there is none.",
     _QUEUE,
     "cluster",
 )
-QUEUE_PAUSED = Declared("taskserver_queue_paused", GAUGE, "1 if the queue is paused, else 0.", _QUEUE, "cluster")
-QUEUE_WORKERS = Declared("taskserver_queue_workers", GAUGE, "Live workers that consume the queue.", _QUEUE, "cluster")
-QUEUES = Declared("taskserver_queues", GAUGE, "Queues at the broker.", (), "cluster")
-WORKERS = Declared("taskserver_workers", GAUGE, "Live workers.", (), "cluster")
-WORKER_SLOTS = Declared("taskserver_worker_slots", GAUGE, "Number of slots of all live workers.", (), "cluster")
-WORKER_SLOTS_BUSY = Declared(
+QUEUE_PAUSED = MetricSpec("taskserver_queue_paused", GAUGE, "1 if the queue is paused, else 0.", _QUEUE, "cluster")
+QUEUE_WORKERS = MetricSpec("taskserver_queue_workers", GAUGE, "Live workers that consume the queue.", _QUEUE, "cluster")
+QUEUES = MetricSpec("taskserver_queues", GAUGE, "Queues at the broker.", (), "cluster")
+WORKERS = MetricSpec("taskserver_workers", GAUGE, "Live workers.", (), "cluster")
+WORKER_SLOTS = MetricSpec("taskserver_worker_slots", GAUGE, "Number of slots of all live workers.", (), "cluster")
+WORKER_SLOTS_BUSY = MetricSpec(
     "taskserver_worker_slots_busy", GAUGE, "Number of slots of all live workers in use.", (), "cluster"
 )
 
-DECLARED = tuple(each for each in list(globals().values()) if isinstance(each, Declared))
+DECLARED = tuple(each for each in list(globals().values()) if isinstance(each, MetricSpec))
 """All metrics, in the order above."""
 
 _ENDED = {SUCCEEDED: ("succeeded",), FAILED: ("failed", "dead"), RETRIED: ("retried",), CANCELLED: ("cancelled",),
@@ -233,4 +235,4 @@ class ClientMetrics(Submissions, Collector):
         return [of_submissions(self)]
 
 
-__all__ = ["DECLARED", "ClientMetrics", "Declared", "Readings", "build", "of_submissions", "of_tally", "registry_of"]
+__all__ = ["DECLARED", "ClientMetrics", "MetricSpec", "Readings", "build", "of_submissions", "of_tally", "registry_of"]

@@ -27,12 +27,12 @@ from taskserver.tools.processes.reference import tool_at
 from taskserver.tools.processes.relay import Relay, relay_logs
 from taskserver.tools.processes.wire import (
     MOST_CHARACTERS,
-    Begun,
+    JobBegun,
     ProcessJob,
     ProcessReady,
-    Raised,
-    Returned,
+    ToolRaised,
     ToolReference,
+    ToolReturned,
     Welcome,
     WorkerLink,
 )
@@ -59,7 +59,7 @@ def live(end: socket.socket, life: int, crash: int, parent: int) -> None:
         job = link.receive()
         if not isinstance(job, ProcessJob):
             return
-        link.send(Begun(job.number))
+        link.send(JobBegun(job.number))
         answer = tools.run(job, spent=number == welcome.most_jobs)
         link.send(answer)
         if answer.spent:
@@ -96,22 +96,22 @@ class _Tools:
             name: _imported(reference) for name, reference in welcome.tools.items()
         }
 
-    def run(self, job: ProcessJob, *, spent: bool) -> Returned | Raised:
+    def run(self, job: ProcessJob, *, spent: bool) -> ToolReturned | ToolRaised:
         """Run a job and return how it ended. If ``spent``, it is the last job of this process."""
         call = self._calls[job.tool]
         if not isinstance(call, Call):  # the next process may succeed: what was missing may exist by then
-            return Raised(job.number, _brief(unredacted_failure(call)), permanent=False, spent=True)
+            return ToolRaised(job.number, _brief(unredacted_failure(call)), permanent=False, spent=True)
         try:
             with limited(job.max_memory):
                 returned = call.run_blocking(job.arguments, self._context(job))
                 result = codec.encode(returned, max_bytes=self._max_result_bytes)
-            return Returned(job.number, result, spent)
+            return ToolReturned(job.number, result, spent)
         except BaseException as error:  # noqa: BLE001 - whatever a tool raises is reported
             failure = unredacted_failure(error)
             spent = spent or isinstance(error, MemoryError)
             if isinstance(error, MemoryError) and job.max_memory is not None:
                 failure = Failure(failure.type, _too_much(failure.message, job.max_memory), failure.traceback)
-            return Raised(job.number, _brief(failure), is_permanent(error), spent)
+            return ToolRaised(job.number, _brief(failure), is_permanent(error), spent)
         finally:
             self._relay.number = 0
 

@@ -25,14 +25,14 @@ from taskserver.tools.processes.memory import resident_bytes
 from taskserver.tools.processes.wire import (
     HEAD,
     MOST_BYTES,
-    Begun,
+    JobBegun,
     Logged,
     ProcessJob,
     ProcessMessage,
     ProcessReady,
-    Raised,
     Reported,
-    Returned,
+    ToolRaised,
+    ToolReturned,
     Welcome,
     decode_process_message,
     frame,
@@ -168,14 +168,14 @@ class ToolProcess:
     async def _outcome(self, job: ProcessJob, context: Context) -> Any:
         while True:
             match answer := await self._answer(f"while it ran {job.tool!r}", job.max_memory):
-                case Begun(number):
+                case JobBegun(number):
                     self._begun = number
                 case Reported(number, report) if number == job.number:
                     await context._put(report)
-                case Returned(number, result, spent) if number == job.number:
+                case ToolReturned(number, result, spent) if number == job.number:
                     self.spent = spent
                     return msgspec.msgpack.decode(result)
-                case Raised(number, failure, permanent, spent) if number == job.number:
+                case ToolRaised(number, failure, permanent, spent) if number == job.number:
                     self.spent = spent
                     raise _raised(failure, permanent)
                 case _:

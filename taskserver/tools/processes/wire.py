@@ -6,11 +6,11 @@ to        struct        when
 process   Welcome       first
 worker    ProcessReady  the modules were imported, or failed to import
 process   ProcessJob    there is a job to run
-worker    Begun         it has the job: until then, the job can be given to another process
+worker    JobBegun      it has the job: until then, the job can be given to another process
 worker    Reported      the tool reports progress or output
 worker    Logged        something was logged
-worker    Returned      the tool returned
-worker    Raised        the tool raised an error, or could not be called
+worker    ToolReturned  the tool returned
+worker    ToolRaised    the tool raised an error, or could not be called
 ========  ============  =====================================================================
 
 The tags of renamed structs are their former names.
@@ -83,7 +83,7 @@ class ProcessReady(msgspec.Struct, frozen=True, array_like=True, tag="Ready"):
     """The process accepts jobs."""
 
 
-class Begun(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class JobBegun(msgspec.Struct, frozen=True, array_like=True, tag="Begun"):
     """The process has received the job, and calls the tool next."""
 
     number: int
@@ -110,7 +110,7 @@ class Logged(msgspec.Struct, frozen=True, array_like=True, tag=True):
     extra: dict[str, str | int | float | bool | None]
 
 
-class Returned(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class ToolReturned(msgspec.Struct, frozen=True, array_like=True, tag="Returned"):
     """The tool returned.
 
     Attributes:
@@ -123,13 +123,13 @@ class Returned(msgspec.Struct, frozen=True, array_like=True, tag=True):
     spent: bool = False
 
 
-class Raised(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class ToolRaised(msgspec.Struct, frozen=True, array_like=True, tag="Raised"):
     """The tool raised an error, or could not be called.
 
     Attributes:
         failure: The error as text.
         permanent: Whether another attempt would not help.
-        spent: As with ``Returned``.
+        spent: As with ``ToolReturned``.
     """
 
     number: int
@@ -138,7 +138,7 @@ class Raised(msgspec.Struct, frozen=True, array_like=True, tag=True):
     spent: bool = False
 
 
-ProcessMessage = ProcessReady | Begun | Reported | Logged | Returned | Raised
+ProcessMessage = ProcessReady | JobBegun | Reported | Logged | ToolReturned | ToolRaised
 WorkerMessage = Welcome | ProcessJob
 
 _encode = msgspec.msgpack.Encoder().encode
