@@ -89,15 +89,15 @@ async def test_progress_output_and_log_lines_pass_through_without_secrets(
         def emit(self, record: logging.LogRecord) -> None:
             lines.append(self.format(record))
 
-    lines = Lines()
-    lines.setFormatter(LineFormatter())
-    logging.getLogger("taskserver.tool").addHandler(lines)
+    handler = Lines()
+    handler.setFormatter(LineFormatter())
+    logging.getLogger("taskserver.tool").addHandler(handler)
     try:
         await hire(heavy.talk)
         job = await client.submit(heavy.talk, {"password": "hunter22"})
         await job.result(timeout=PATIENCE)
     finally:
-        logging.getLogger("taskserver.tool").removeHandler(lines)
+        logging.getLogger("taskserver.tool").removeHandler(handler)
     assert [(event.text, event.progress) async for event in job.events()] == [("half", 0.5), ("piece", None)]
     first, second = lines
     assert "the password is [secret]" in first
