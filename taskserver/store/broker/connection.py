@@ -20,7 +20,7 @@ from taskserver.store.broker import schema
 from taskserver.store.broker.connections import Connections
 from taskserver.store.broker.nodes import nodes_of
 from taskserver.store.broker.preparing import QueuePreparer
-from taskserver.store.broker.retry import retry_unanswered
+from taskserver.store.broker.retry import Retries
 from taskserver.store.broker.script_connection import ScriptConnection
 from taskserver.store.broker.translation import GroupMissing, translate
 from taskserver.store.broker.urls import BrokerURL, invalid_url, parse_url, without_secrets
@@ -199,15 +199,17 @@ class Broker:
 
         The schema is checked over the same kind: another connection may be dead too, and there may be only one retry.
         """
-
-        async def attempt() -> T:
-            with self.translated():
-                if not self._schema_checked:
-                    await schema.check(commands(connection(await self.server(SCHEMA))), self.shown)
-                    self._schema_checked = True
-                return await question(connection(await self.server(key)))
-
-        return await retry_unanswered(attempt, 0 if once else self.patience)
+        retries = Retries(0 if once else self.patience)
+        while True:
+            try:
+                with self.translated():
+                    if not self._schema_checked:
+                        await schema.check(commands(connection(await self.server(SCHEMA))), self.shown)
+                        self._schema_checked = True
+                    return await question(connection(await self.server(key)))
+            except BrokerUnavailable:
+                if not await retries.pause():
+                    raise
 
 
 def _commands(client: Any) -> schema.Command:

@@ -8,40 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 from taskserver.domain.retry import backoff
-from taskserver.errors import BrokerUnavailable
 
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 
-T = TypeVar("T")
 
+class Retries:
+    """The retries of one call that was not answered.
 
-async def retry_unanswered(attempt: Callable[[], Awaitable[T]], patience: float) -> T:
-    """Repeat ``attempt`` with jittered back-off until the broker answers.
-
-    There is at least one retry, however long the first attempt took: to notice that a connection has died may take
-    longer than the patience.
+    There is at least one, however long the first attempt took: to notice that a connection has died may take longer
+    than the patience.
 
     Args:
-        attempt: Asks the broker once.
-        patience: Seconds after which it is given up; 0 for a single attempt.
-
-    Raises:
-        BrokerUnavailable: if the last attempt was not answered either.
+        patience: Seconds after which there are no more retries; 0 for none at all.
     """
-    deadline = time.monotonic() + patience
-    last = not patience
-    failures = 0
-    while True:
-        try:
-            return await attempt()
-        except BrokerUnavailable:
-            if last:
-                raise
-        failures += 1
-        await asyncio.sleep(backoff(failures, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS))
-        last = time.monotonic() > deadline
+
+    def __init__(self, patience: float) -> None:
+        self._deadline = time.monotonic() + patience
+        self._last = not patience
+        self._failures = 0
+
+    async def pause(self) -> bool:
+        """Wait before the next attempt, with jittered back-off; False if there is none."""
+        if self._last:
+            return False
+        self._failures += 1
+        await asyncio.sleep(backoff(self._failures, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS))
+        self._last = time.monotonic() > self._deadline
+        return True
