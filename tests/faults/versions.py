@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,13 @@ def unpack(folder: Path, commit: str = EARLIER) -> str:
     if not shutil.which("git"):
         return "the earlier version is in the history, and there is no git: apt-get install git"
     done = subprocess.run(
-        ["git", "-C", str(ROOT), "archive", commit, "taskserver"], capture_output=True, stdin=subprocess.DEVNULL
+        ["git", "-C", str(ROOT), "archive", "--format=zip", commit, "taskserver"],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
     )
     if done.returncode:
         return f"the history that has the earlier version is not here ({done.stderr.decode(errors='replace').strip()})"
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+    with zipfile.ZipFile(io.BytesIO(done.stdout)) as archive:
         archive.extractall(folder)
     return ""
 
