@@ -81,7 +81,7 @@ class Server:
         await self._ask(lambda client: client.flushall(asynchronous=True))
         while (await self._info("memory"))["lazyfree_pending_objects"]:
             await asyncio.sleep(0.01)
-        self.broker._preparer._prepared.clear()
+        self.broker._preparer.prepared.clear()
 
     async def product(self) -> str:
         """The server's name and version."""

@@ -8,6 +8,7 @@ To the store a partition is a queue like any other. The first partition of ``mai
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from taskserver.domain.names import check_queue_name
 from taskserver.errors import ConfigError
@@ -29,6 +30,7 @@ def partitions(queue: str, count: int) -> list[str]:
     return [partition(queue, number) for number in range(count)]
 
 
+@lru_cache(maxsize=1024)  # each job asks, of few partitions
 def queue_of(partition: str) -> str:
     """The queue that a partition belongs to."""
     return partition.partition(SEPARATOR)[0]

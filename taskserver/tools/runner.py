@@ -1,42 +1,15 @@
-"""Runs tools on the event loop, in threads or in processes, as declared."""
+"""Runs tools where they are declared to run: in this process, or in one of the worker's processes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from taskserver.errors import ToolInvalid
 from taskserver.tools.call import Call
 from taskserver.tools.context import Context
 from taskserver.tools.processes import processes, reference_of
-from taskserver.tools.threads import run_in_thread
 from taskserver.tools.tool import Tool
-
-
-class Runner(Call):
-    """Runs a tool on the event loop or in a thread.
-
-    Raises:
-        ToolInvalid: if an annotation cannot be resolved, or the class could not be instantiated.
-    """
-
-    __slots__ = ("_in_thread",)
-
-    def __init__(self, tool: Tool) -> None:
-        super().__init__(tool)
-        self._in_thread = tool.runs_in == "thread"
-
-    async def run(self, arguments: Mapping[str, Any], context: Context) -> Any:
-        """Check the arguments, call the tool, and return what it returns.
-
-        Raises:
-            ArgumentsInvalid: if they do not match the tool's signature; the tool was not called.
-        """
-        values = self.values(arguments, context)
-        if self._in_thread:
-            return await run_in_thread(partial(self._call, **values), context)
-        return await self._call(**values)
 
 
 class ProcessRunner:
@@ -64,10 +37,10 @@ class ProcessRunner:
         return await pool.run(self._tool, arguments, context)
 
 
-def runner_of(tool: Tool) -> Runner | ProcessRunner:
+def runner_of(tool: Tool) -> Call | ProcessRunner:
     """The runner for this tool.
 
     Raises:
         ToolInvalid: if it cannot be run.
     """
-    return ProcessRunner(tool) if tool.runs_in == "process" else Runner(tool)
+    return ProcessRunner(tool) if tool.runs_in == "process" else Call(tool)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -61,6 +62,7 @@ class Broker:
         self.connections = Connections(connections)
         self._nodes = nodes_of(parsed)
         self._keys: dict[str, Keys] = {}
+        self._scripts: dict[str, ScriptConnection] = {}
         self._preparer = QueuePreparer(self.call)
         self._schema_checked = False
         self._check_options(parsed)
@@ -114,11 +116,11 @@ class Broker:
             BrokerUnavailable: if it was not answered; it may have been carried out.
             BrokerDenied, BrokerFull, BrokerUnsuitable, BrokerError: if the server refused it.
         """
-        return await self._retried(key, question, self.connections.client, _commands, once=once)
+        return await self._retried(key, question, self._client, _commands, once=once)
 
     async def call(self, key: str, question: Callable[[ScriptConnection], Awaitable[T]], *, once: bool = False) -> T:
         """The same with the connection for script calls: ``question(scripts)``. It retries as ``ask`` does."""
-        return await self._retried(key, question, self.connections.scripts, lambda scripts: scripts.call, once=once)
+        return await self._retried(key, question, self._script_connection, lambda scripts: scripts.call, once=once)
 
     async def run(self, name: str, queue: str, *args: Any, once: bool = False) -> Any:
         """Call a script on a queue and return its raw answer.
@@ -148,7 +150,8 @@ class Broker:
             queue: Its name.
             again: Do it even if this process has prepared the queue before.
         """
-        await self._preparer.prepare(queue, self.keys(queue).prefix, again=again)
+        if again or queue not in self._preparer.prepared:
+            await self._preparer.prepare(queue, self.keys(queue).prefix)
 
     async def check_schema(self) -> None:
         """Refuse a broker whose keys this version does not know. The first ``ask`` or ``call`` does so too.
@@ -179,6 +182,7 @@ class Broker:
             translated = translate(error, self.shown)
             if isinstance(translated, BrokerUnavailable):
                 self._nodes.forget()
+                self._scripts.clear()
                 self._schema_checked = False  # the server that answers next may be another one, or upgraded
             raise translated from error
 
@@ -186,11 +190,21 @@ class Broker:
         """Close every connection; harmless when repeated."""
         await self.connections.close()
 
+    async def _client(self, key: str) -> Any:
+        return self.connections.client(await self.server(key))
+
+    async def _script_connection(self, key: str) -> ScriptConnection:
+        """Kept for each key, because every batch needs one: to find the server costs more than to send the call."""
+        scripts = self._scripts.get(key)
+        if scripts is None:
+            scripts = self._scripts[key] = self.connections.scripts(await self.server(key))
+        return scripts
+
     async def _retried(
         self,
         key: str,
         question: Callable[[C], Awaitable[T]],
-        connection: Callable[[str], C],
+        connection: Callable[[str], Awaitable[C]],
         commands: Callable[[C], schema.Command],
         *,
         once: bool,
@@ -199,15 +213,17 @@ class Broker:
 
         The schema is checked over the same kind: another connection may be dead too, and there may be only one retry.
         """
-        retries = Retries(0 if once else self.patience)
+        started = time.monotonic()
+        retries: Retries | None = None
         while True:
             try:
                 with self.translated():
                     if not self._schema_checked:
-                        await schema.check(commands(connection(await self.server(SCHEMA))), self.shown)
+                        await schema.check(commands(await connection(SCHEMA)), self.shown)
                         self._schema_checked = True
-                    return await question(connection(await self.server(key)))
+                    return await question(await connection(key))
             except BrokerUnavailable:
+                retries = retries or Retries(0 if once else self.patience, started)
                 if not await retries.pause():
                     raise
 

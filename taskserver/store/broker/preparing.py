@@ -16,17 +16,19 @@ Call = Callable[[str, Callable[[ScriptConnection], Awaitable[Any]]], Awaitable[A
 
 
 class QueuePreparer:
-    """Prepares each queue once in the life of a process."""
+    """Prepares queues.
+
+    Attributes:
+        prepared: The queues that this process has prepared.
+    """
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._prepared: set[str] = set()
+        self.prepared: set[str] = set()
 
-    async def prepare(self, queue: str, prefix: str, *, again: bool = False) -> None:
+    async def prepare(self, queue: str, prefix: str) -> None:
         """Create what is missing of a queue; as ``Broker.prepare``."""
-        if queue in self._prepared and not again:
-            return
         await self._call(prefix, lambda scripts: scripts.run(script("prepare"), prefix))
         with suppress(BrokerFull):
             await self._call(QUEUES, lambda scripts: scripts.call("SADD", QUEUES, queue))
-            self._prepared.add(queue)
+            self.prepared.add(queue)

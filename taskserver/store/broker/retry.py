@@ -23,10 +23,11 @@ class Retries:
 
     Args:
         patience: Seconds after which there are no more retries; 0 for none at all.
+        started: When the first attempt began, by ``time.monotonic``.
     """
 
-    def __init__(self, patience: float) -> None:
-        self._deadline = time.monotonic() + patience
+    def __init__(self, patience: float, started: float) -> None:
+        self._deadline = started + patience
         self._last = not patience
         self._failures = 0
 
