@@ -148,8 +148,9 @@ async def test_heartbeats_flow_while_the_pool_is_exhausted(
 
 
 async def test_replicas_that_are_missed(
-    server: Any, client: Client, run_worker: RunWorker, ledger: Ledger, caplog: pytest.LogCaptureFixture
-) -> None:
+    server: Any, client: Client, run_worker: RunWorker, ledger: Ledger, caplog: pytest.LogCaptureFixture,
+    eventually: Eventually,
+) -> None:  # fmt: skip
     """The server refuses writes while too few replicas are connected, and no outcome is lost."""
     async with run_worker(ledger.work, lease=60) as worker:
         await worker.ready.wait()
@@ -160,8 +161,11 @@ async def test_replicas_that_are_missed(
         with pytest.raises(BrokerUnavailable, match="NOREPLICAS"):
             await client.submit(ledger.work)
         ledger.end.set()
-        while "settler of default waits" not in caplog.text:
-            await asyncio.sleep(0.01)
+
+        async def settler_waits() -> bool:
+            return "settler of default is waiting for the broker" in caplog.text
+
+        await eventually(settler_waits)
         await server.config_set("min-replicas-to-write", 0)
         assert await job.result(timeout=PATIENCE) == "done"
     assert ledger.attempts == [1]
