@@ -14,7 +14,7 @@ from tests.patience import PATIENCE
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 SAID = {
-    "first_program.py": ["An agent hands"],
+    "first_program.py": ["An agent submits"],
     "progress.py": ["Lagos is nice.", "50%", "100%", "Lyon is nice."],
     "retries.py": ["done at attempt 3", "dead: the service is down", "the service is up", "failed: there is no page 0"],
     "own_message.py": ["sent: 3 pages to ada@example.org"],
