@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from taskserver.domain.job import State
 from taskserver.domain.settlement import Finish
 from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, ConfigError
 from taskserver.store.broker.connection import Broker
+from taskserver.store.broker.script_connection import ScriptConnection
 from taskserver.store.broker.subscription import Subscription
 from taskserver.store.broker.translation import GroupMissing
 from taskserver.store.broker.urls import parse_url, without_secrets
@@ -342,6 +344,29 @@ async def test_idle_connections_are_kept_alive(broker: Broker) -> None:
 
 
 # Closing
+
+
+async def test_a_server_found_just_before_a_failover_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Broker("redis://127.0.0.1:1")
+
+    async def found_before(_: str) -> str:
+        with suppress(BrokerUnavailable), broker.translated():  # the heartbeat's thread notices the failover meanwhile
+            raise ConnectionError("it is gone")
+        return "redis://127.0.0.1:1"
+
+    async def found_after(_: str) -> str:
+        return "redis://127.0.0.1:2"
+
+    async def connection_of(scripts: ScriptConnection) -> ScriptConnection:
+        return scripts
+
+    broker._schema_checked = True
+    monkeypatch.setattr(broker, "server", found_before)
+    before = await broker.call(QUEUE, connection_of)
+    broker._schema_checked = True
+    monkeypatch.setattr(broker, "server", found_after)
+    assert await broker.call(QUEUE, connection_of) is not before
+    await broker.close()
 
 
 async def test_closing_twice_is_harmless(broker_url: str) -> None:

@@ -182,7 +182,7 @@ class Broker:
             translated = translate(error, self.shown)
             if isinstance(translated, BrokerUnavailable):
                 self._nodes.forget()
-                self._scripts.clear()
+                self._scripts = {}  # a new one, so that a server found before this is not kept after it
                 self._schema_checked = False  # the server that answers next may be another one, or upgraded
             raise translated from error
 
@@ -195,9 +195,10 @@ class Broker:
 
     async def _script_connection(self, key: str) -> ScriptConnection:
         """Kept for each key, because every batch needs one: to find the server costs more than to send the call."""
-        scripts = self._scripts.get(key)
+        known = self._scripts
+        scripts = known.get(key)
         if scripts is None:
-            scripts = self._scripts[key] = self.connections.scripts(await self.server(key))
+            scripts = known[key] = self.connections.scripts(await self.server(key))
         return scripts
 
     async def _retried(
