@@ -23,7 +23,7 @@ from taskserver.domain.signing import Keyring
 from taskserver.errors import MessageError, MessageInvalid, ToolNotFound
 from taskserver.observability.redaction import log_context
 from taskserver.observability.tally import UNKNOWN, Tally
-from taskserver.tools import Context, Toolbox
+from taskserver.tools import BaseConsumer, Context, Toolbox
 from taskserver.worker.attempt import Attempt
 from taskserver.worker.deadlines import Deadlines
 from taskserver.worker.fair_slots import PartitionSlots
@@ -31,16 +31,18 @@ from taskserver.worker.outcome import (
     Broken,
     Decision,
     Ending,
+    Failed,
     Opened,
     Raised,
     ResultRules,
     Returned,
     StopReason,
-    Unended,
+    Unfinished,
     Unknown,
     Unreadable,
     UsedUp,
     decide,
+    decide_failure,
 )
 from taskserver.worker.process_exit import quit_now
 from taskserver.worker.settler import Settler
@@ -135,7 +137,7 @@ class Executor:
             attempt.begin()
             await self._attempt(attempt)
         except asyncio.CancelledError:  # stopped before the tool had begun
-            self._settle(attempt, self._decide(attempt, Unended(None)))
+            self._settle(attempt, self._decide(attempt, Unfinished(None)))
         except MemoryError:  # there is none left to settle the attempt, nor to run the next ones
             quit_now(f"job {attempt.id}: out of memory")
         except BaseException as error:
@@ -196,7 +198,11 @@ class Executor:
             return Raised(opened, error)
 
     def _decide(self, attempt: Attempt, ending: Ending) -> Decision:
-        return decide(attempt.stop, ending, attempt.job, self._rules, attempt.redact)
+        decision = decide(attempt.stop, ending, attempt.job, self._rules, attempt.redact)
+        if isinstance(decision, Failed):
+            wait = wait_before_retry(decision, attempt.job.attempt)
+            return decide_failure(decision, attempt.job, wait, attempt.redact)
+        return decision
 
     async def _call(self, hook: Callable[[], Awaitable[None]], attempt: Attempt) -> None:
         """Call a consumer's hook. How the job ends is already decided: nothing that the hook does changes it.
@@ -241,7 +247,7 @@ class Executor:
         if attempt.settled or attempt.stop is None:
             return
         log.warning("job %s did not stop after %s; its slot is still occupied", attempt.id, attempt.stop.value)
-        self._settle(attempt, self._decide(attempt, Unended(attempt.opened)))
+        self._settle(attempt, self._decide(attempt, Unfinished(attempt.opened)))
         self._forget(attempt)
 
 
@@ -255,6 +261,17 @@ else:
 
     def _begin(life: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
         return loop.create_task(life)
+
+
+def wait_before_retry(failed: Failed, attempt: int) -> float | None:
+    """Seconds to wait after attempt number ``attempt`` failed; None if its consumer sees no use in another one."""
+    opened, error = failed
+    try:
+        useful = opened.consumer.should_retry(error, opened.message)
+    except Exception:
+        log.exception("%s: should_retry failed; the default rule applies", opened.plan.name)
+        useful = BaseConsumer.should_retry(opened.consumer, error, opened.message)
+    return opened.plan.retry.wait(attempt) if useful else None
 
 
 def _is_dead(settlement: Settlement | None) -> bool:

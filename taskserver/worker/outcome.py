@@ -1,7 +1,8 @@
 """How an attempt ends: ``decide`` leads from what happened to what is to be done about it.
 
-Nothing else judges that. The function does no I/O and awaits nothing, so all of its cases fit into one table of tests:
-``tests/worker/test_outcome.py``.
+Nothing else judges that. An attempt that failed takes a second step: the executor asks its consumer whether another one
+may help, and ``decide_failure`` judges with the answer. Neither function does I/O, draws a random number or awaits
+anything, so all cases fit into one table of tests: ``tests/worker/test_outcome.py``.
 """
 
 from __future__ import annotations
@@ -24,8 +25,6 @@ from taskserver.tools.failures import failure_of
 
 LOGGED_CHARACTERS = 500
 """How much of an error's text is logged; all of it is in the job's status."""
-
-log = logging.getLogger("taskserver.worker")
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -57,14 +56,6 @@ class Opened(NamedTuple):
         """Seconds that the attempt may take: as submitted, else as the tool declares."""
         return self.envelope.timeout or self.plan.timeout
 
-    def may_retry(self, error: BaseException) -> bool:
-        """Whether another attempt may help, as the consumer sees it."""
-        try:
-            return self.consumer.should_retry(error, self.message)
-        except Exception:
-            log.exception("%s: should_retry failed; the default rule applies", self.plan.name)
-            return BaseConsumer.should_retry(self.consumer, error, self.message)
-
 
 class Returned(NamedTuple):
     """The tool returned."""
@@ -80,7 +71,7 @@ class Raised(NamedTuple):
     error: BaseException
 
 
-class Unended(NamedTuple):
+class Unfinished(NamedTuple):
     """The attempt was stopped before it began, when it may not be opened yet; or it was stopped and does not end."""
 
     opened: Opened | None
@@ -111,7 +102,7 @@ class Broken(NamedTuple):
 
 
 Redact = Callable[[], Callable[[str], str]]
-Ending = Returned | Raised | Unended | UsedUp | Unknown | Unreadable | Broken
+Ending = Returned | Raised | Unfinished | UsedUp | Unknown | Unreadable | Broken
 
 
 class WorkerLost(Exception):
@@ -146,8 +137,17 @@ class Decision(msgspec.Struct, frozen=True):
     level: int = logging.INFO
 
 
-def decide(stop: StopReason | None, ending: Ending, job: ClaimedJob, rules: ResultRules, redact: Redact) -> Decision:
-    """What is to be done about the end of an attempt.
+class Failed(NamedTuple):
+    """The attempt failed with this error, which is to be shown to its consumer: see ``decide_failure``."""
+
+    opened: Opened
+    error: BaseException
+
+
+def decide(
+    stop: StopReason | None, ending: Ending, job: ClaimedJob, rules: ResultRules, redact: Redact
+) -> Decision | Failed:
+    """What is to be done about the end of an attempt; if it failed, only its error.
 
     When an attempt was stopped, that is why it ended, whatever else it returned or raised. There is one exception: an
     attempt that is to be released may still return, and then its job is done.
@@ -163,49 +163,55 @@ def decide(stop: StopReason | None, ending: Ending, job: ClaimedJob, rules: Resu
         return Decision(None)
     if stop is StopReason.CANCEL:
         return Decision(_finish(job, State.CANCELLED, b""))
-    if stop is StopReason.TIMEOUT and isinstance(ending, Returned | Raised | Unended) and ending.opened is not None:
-        return _failed(_timed_out(ending.opened), ending.opened, job, redact)
+    if stop is StopReason.TIMEOUT and isinstance(ending, Returned | Raised | Unfinished) and ending.opened is not None:
+        return Failed(ending.opened, _timed_out(ending.opened))
     if isinstance(ending, Returned):
-        return _returned(ending, job, rules, redact)
-    if stop is not None or isinstance(ending, Unended):
+        return _returned(ending, job, rules)
+    if stop is not None or isinstance(ending, Unfinished):
         return Decision(Release(job.key, job.fence))
     if isinstance(ending, Raised):
-        return _raised(ending, job, redact)
+        return _raised(ending)
     return _not_run(ending, job, redact)
 
 
-def _returned(ending: Returned, job: ClaimedJob, rules: ResultRules, redact: Redact) -> Decision:
+def decide_failure(failed: Failed, job: ClaimedJob, wait: float | None, redact: Redact) -> Decision:
+    """What is to be done about a failed attempt: retry if its consumer agrees and an attempt is left; else end the job.
+
+    Args:
+        failed: The error.
+        job: The attempt's job.
+        wait: Seconds to wait before the next attempt; None if the consumer sees no use in one.
+        redact: As for ``decide``.
+    """
+    opened, error = failed
+    failure = failure_of(error, redact())
+    text = f"{failure.type}: {failure.message[:LOGGED_CHARACTERS]}"
+    if wait is not None and job.attempt < opened.max_attempts:
+        retry = Retry(job.key, job.fence, max(1, round(wait * 1000)), _encode(failure))
+        return Decision(retry, line=f"job {job.id}: attempt {job.attempt} failed, retrying in {wait:.2f} s: {text}")
+    final, verb = (State.FAILED, "failed") if wait is None else (State.DEAD, "is dead")
+    hook = partial(opened.consumer.on_failure, error, opened.message)
+    line = f"job {job.id} {verb} after {job.attempt} {'attempts' if job.attempt > 1 else 'attempt'}: {text}"
+    return Decision(_finish(job, final, _encode(failure)), hook, line, logging.WARNING)
+
+
+def _returned(ending: Returned, job: ClaimedJob, rules: ResultRules) -> Decision | Failed:
     opened = ending.opened
     try:
         data = codec.encode(ending.result, max_bytes=rules.max_bytes)
     except ResultInvalid as error:
-        return _failed(error, opened, job, redact)
+        return Failed(opened, error)
     summary = b"" if rules.keep_messages else summarize(opened.envelope, opened.plan.name)
     consumer = opened.consumer
     hook = partial(consumer.on_success, ending.result, opened.message) if consumer.has_success_hook else None
     return Decision(Finish(job.key, job.fence, job.attempt, State.SUCCEEDED, data, job.entry, summary), hook)
 
 
-def _raised(ending: Raised, job: ClaimedJob, redact: Redact) -> Decision:
+def _raised(ending: Raised) -> Failed:
     error = ending.error
     if isinstance(error, CancelledError):
-        return _failed(RuntimeError("the tool was cancelled by its own code"), ending.opened, job, redact)
-    return _failed(error, ending.opened, job, redact)
-
-
-def _failed(error: BaseException, opened: Opened, job: ClaimedJob, redact: Redact) -> Decision:
-    """Retry if the consumer agrees and an attempt is left; else end the job, and call the consumer's hook."""
-    final = State.DEAD if opened.may_retry(error) else State.FAILED
-    failure = failure_of(error, redact())
-    text = f"{failure.type}: {failure.message[:LOGGED_CHARACTERS]}"
-    if final is State.DEAD and job.attempt < opened.max_attempts:
-        wait = opened.plan.retry.wait(job.attempt)
-        retry = Retry(job.key, job.fence, max(1, round(wait * 1000)), _encode(failure))
-        return Decision(retry, line=f"job {job.id}: attempt {job.attempt} failed, retrying in {wait:.2f} s: {text}")
-    hook = partial(opened.consumer.on_failure, error, opened.message)
-    verb, attempts = ("is dead" if final is State.DEAD else "failed"), "attempts" if job.attempt > 1 else "attempt"
-    line = f"job {job.id} {verb} after {job.attempt} {attempts}: {text}"
-    return Decision(_finish(job, final, _encode(failure)), hook, line, logging.WARNING)
+        error = RuntimeError("the tool was cancelled by its own code")
+    return Failed(ending.opened, error)
 
 
 def _not_run(ending: UsedUp | Unknown | Unreadable | Broken, job: ClaimedJob, redact: Redact) -> Decision:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,20 +16,23 @@ from taskserver.domain.job import ClaimedJob, Failure
 from taskserver.domain.messages import Envelope
 from taskserver.domain.settlement import Defer, Finish, Release, Retry
 from taskserver.errors import MessageInvalid, PermanentError, ToolNotFound
+from taskserver.worker.executor import wait_before_retry
 from taskserver.worker.outcome import (
     Broken,
     Decision,
     Ending,
+    Failed,
     Opened,
     Raised,
     ResultRules,
     Returned,
     StopReason,
-    Unended,
+    Unfinished,
     Unknown,
     Unreadable,
     UsedUp,
     decide,
+    decide_failure,
 )
 
 CANCEL, TIMEOUT, LOST, RELEASE = StopReason.CANCEL, StopReason.TIMEOUT, StopReason.LOST, StopReason.RELEASE
@@ -62,7 +66,17 @@ def job(attempt: int = 1) -> ClaimedJob:
 
 
 def decided(stop: StopReason | None, ending: Ending, attempt: int = 1, rules: ResultRules | None = None) -> Decision:
-    return decide(stop, ending, job(attempt), rules or ResultRules(1_000), lambda: lambda text: text)
+    return judged(stop, ending, job(attempt), rules or ResultRules(1_000), lambda text: text)
+
+
+def judged(
+    stop: StopReason | None, ending: Ending, job: ClaimedJob, rules: ResultRules, redact: Callable[[str], str]
+) -> Decision:
+    """Both steps, as the executor takes them."""
+    decision = decide(stop, ending, job, rules, lambda: redact)
+    if isinstance(decision, Failed):
+        return decide_failure(decision, job, wait_before_retry(decision, job.attempt), lambda: redact)
+    return decision
 
 
 READ = opened()
@@ -74,9 +88,9 @@ ENDINGS: dict[str, tuple[Ending, int]] = {
     "raised in the last attempt": (Raised(READ, AGAIN), 3),
     "raised what no attempt fixes": (Raised(READ, HOPELESS), 1),
     "cancelled by its own code": (Raised(READ, asyncio.CancelledError()), 1),
-    "does not end": (Unended(READ), 1),
-    "does not end in the last attempt": (Unended(READ), 3),
-    "never began": (Unended(None), 1),
+    "does not end": (Unfinished(READ), 1),
+    "does not end in the last attempt": (Unfinished(READ), 3),
+    "never began": (Unfinished(None), 1),
     "no attempt left": (UsedUp(READ), 4),
     "unknown tool": (Unknown(ToolNotFound("unknown tool 'x'")), 1),
     "unreadable message": (Unreadable(MessageInvalid("noise")), 1),
@@ -197,6 +211,13 @@ def test_a_job_whose_attempts_were_used_up_has_spent_those_that_it_had() -> None
     assert finish.attempts == 3
 
 
+def test_the_same_failure_and_answer_always_lead_to_the_same_decision() -> None:
+    first, second = (decide_failure(Failed(READ, AGAIN), job(), 0.25, lambda: str) for _ in range(2))
+    assert first == second
+    assert isinstance(first.settlement, Retry)
+    assert first.settlement.delay_ms == 250
+
+
 def test_the_time_until_the_next_attempt_is_the_policys() -> None:
     waits = {decided(None, Raised(READ, AGAIN)).settlement.delay_ms for _ in range(50)}  # type: ignore[union-attr]
     assert waits <= set(range(1, 11))
@@ -224,7 +245,7 @@ def test_secrets_are_taken_out_of_what_is_stored_and_logged() -> None:
         return text.replace("hunter2", "***")
 
     error = ValueError("the password hunter2 is wrong")
-    decision = decide(None, Raised(READ, error), job(3), ResultRules(1_000), lambda: redact)
+    decision = judged(None, Raised(READ, error), job(3), ResultRules(1_000), redact)
     assert isinstance(decision.settlement, Finish)
     assert b"hunter2" not in decision.settlement.data
     assert decision.line.endswith("ValueError: the password *** is wrong")
@@ -240,7 +261,7 @@ def test_a_should_retry_that_raises_leaves_it_to_the_default_rule(caplog: pytest
     assert "should_retry failed; the default rule applies" in caplog.text
 
 
-def test_should_retry_is_not_asked_about_an_attempt_that_was_told_to_end_otherwise() -> None:
+def test_should_retry_is_not_asked_about_an_attempt_that_was_stopped_for_another_reason() -> None:
     asked = []
 
     class Asked(Quiet):
