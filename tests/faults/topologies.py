@@ -19,6 +19,8 @@ from tests.patience import PATIENCE
 HOST = "127.0.0.1"
 SERVICE = "jobs"
 NODE_TIMEOUT_MS = 1000
+CALM_MS = 10_000
+"""What Sentinels allow a server while it lives: on a machine that stalls they would see deaths that are none."""
 SLOTS = 16384
 
 
@@ -79,7 +81,7 @@ class Sentinel:
                     f"dir {folder}",
                     f"logfile {folder}/sentinel-{self.port}.log",
                     f"sentinel monitor {SERVICE} {HOST} {master.port} {quorum}",
-                    f"sentinel down-after-milliseconds {SERVICE} {NODE_TIMEOUT_MS}",
+                    f"sentinel down-after-milliseconds {SERVICE} {CALM_MS}",
                     f"sentinel failover-timeout {SERVICE} 2000",
                     *lines,
                 )
@@ -136,8 +138,20 @@ class Watched:
         return False
 
     def wait_for_new_master(self, former: TcpServer) -> None:
-        """Return when another server than ``former`` is the master."""
+        """Return when another server than ``former``, which is gone, is the master, and the others follow it."""
+        self._allow(NODE_TIMEOUT_MS)
         until(lambda: self.named() is not former and self.named().info("role") == "master")
+        until(lambda: all(self._follows(server) for server in self.servers if server not in (former, self.named())))
+        self._allow(CALM_MS)
+
+    def _follows(self, server: TcpServer) -> bool:
+        followed = int(server.info("master_port") or 0), server.info("master_link_status")
+        return followed == (self.named().port, "up")
+
+    def _allow(self, milliseconds: int) -> None:
+        for each in self.sentinels:
+            with each.direct as sentinel:
+                sentinel.sentinel_set(SERVICE, "down-after-milliseconds", milliseconds)
 
 
 @contextmanager
