@@ -148,7 +148,7 @@ class DemoWorkers:
 
 
 async def _exit_code(worker: WorkerProcess) -> int:
-    """The exit code of a worker that was told to stop; it is killed if it does not."""
+    """The exit code of a worker that was asked to stop; it is killed if it does not."""
     try:
         async with asyncio.timeout(STOP_SECONDS):
             return await worker.process.wait()

@@ -68,7 +68,7 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Action(StrEnum):
-    """What workers can be told to do."""
+    """What a person can make workers do."""
 
     STOP = "stop"
     """Take no more jobs, give running ones the grace period to end, and exit."""

@@ -18,7 +18,7 @@ holder dies:
 ===============  =====================================================================================
 
 The keeper (:mod:`taskserver.embedded.keeper`) is the server's parent process. It restarts the server when it crashes,
-but not when it ended by itself because it was told to or could not continue. Beside the keeper waits its *understudy*,
+but not when it ended by itself on request or because it could not continue. Beside the keeper waits its *understudy*,
 a shell that reads from a pipe whose other end only the keeper has. When the keeper is killed, the read ends, and the
 shell turns into a new keeper, which replaces the running server. That needs no polling, and works the same on Linux and
 macOS. Only if both are killed does a server keep running by itself; the next user, or ``stop``, takes control of it.

@@ -165,7 +165,7 @@ class Keeper:
         """Whether to restart the server, after a short wait: only if it crashed, and not too often."""
         code = self._server.exit_code
         if code >= 0:
-            return False  # 0: it was told to stop; more: it gave up, and its last log line says why
+            return False  # 0: stopped on request; more: it gave up, and its last log line says why
         if time.monotonic() - self._server.started_at > STEADY_SECONDS:
             self._crashes = 0
         self._crashes += 1

@@ -36,7 +36,7 @@ def ensure_running(home: Home) -> None:
     while time.monotonic() < deadline:
         with locks.owned(home.keeper_lock) as lock:
             if lock and launched:
-                raise _failure(home, "ended while starting")
+                raise _failure(home, "exited during startup")
             if lock:
                 _launch(home, lock)
                 launched = True

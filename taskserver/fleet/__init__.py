@@ -8,7 +8,7 @@ In reading order, from one process upwards:
 ``monitor.py``      a worker's HTTP port: metrics, health, readiness
 ``link.py``         the messages between a supervisor and a replica, and the socket they travel over
 ``replica.py``      the program of a replica (``sources.py``: which source files it was loaded from)
-``supervisor/``     keeps N replicas of one assignment alive; start there at ``supervisor.py``
+``supervisor/``     keeps N replicas of one assignment alive; start at ``supervisor/supervisor.py``
 ``planning.py``     turns the task servers of a configuration file into assignments
 ``up.py``           runs one supervisor for each task server of a file (``up_state.py``: what is up, on disk)
 ``background.py``   runs a supervisor or ``up`` in the background (``pidfile.py``: one process per PID file)

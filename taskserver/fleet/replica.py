@@ -49,7 +49,7 @@ class Replica:
         self._begin = begin
 
     def run(self) -> int:
-        """Work until told to stop; return the exit code."""
+        """Work until asked to stop; return the exit code."""
         begin = self._begin
         try:
             toolbox = prepare(begin.assignment)

@@ -157,7 +157,7 @@ class RunningFile:
         self.ready.set()
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Run ``work`` unless we are stopped meanwhile; return whether to go on."""
+        """Run ``work`` unless we are stopped meanwhile; return whether to continue."""
         task = asyncio.create_task(work)
         stopped = asyncio.create_task(self._stopping.wait())
         await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)

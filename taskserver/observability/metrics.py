@@ -96,8 +96,8 @@ DURATION = MetricSpec("taskserver_job_duration_seconds", HISTOGRAM, "Duration of
 QUEUE_WAIT = MetricSpec(
     "taskserver_job_queue_wait_seconds", HISTOGRAM, "Time that jobs waited while they were ready to run.", _JOB
 )
-SLOTS = MetricSpec("taskserver_replica_slots", GAUGE, "Number of slots of this replica.")
-SLOTS_BUSY = MetricSpec("taskserver_replica_slots_busy", GAUGE, "Number of slots of this replica in use.")
+SLOTS = MetricSpec("taskserver_replica_slots", GAUGE, "Slots of this replica.")
+SLOTS_BUSY = MetricSpec("taskserver_replica_slots_busy", GAUGE, "Slots of this replica in use.")
 READY = MetricSpec("taskserver_replica_ready", GAUGE, "1 if this replica takes jobs, else 0.")
 LEASES_LOST = MetricSpec("taskserver_leases_lost", COUNTER, "Running jobs whose lease this replica lost.", _QUEUE)
 TAKEN_BACK = MetricSpec(
@@ -145,9 +145,9 @@ QUEUE_PAUSED = MetricSpec("taskserver_queue_paused", GAUGE, "1 if the queue is p
 QUEUE_WORKERS = MetricSpec("taskserver_queue_workers", GAUGE, "Live workers that consume the queue.", _QUEUE, "cluster")
 QUEUES = MetricSpec("taskserver_queues", GAUGE, "Queues at the broker.", (), "cluster")
 WORKERS = MetricSpec("taskserver_workers", GAUGE, "Live workers.", (), "cluster")
-WORKER_SLOTS = MetricSpec("taskserver_worker_slots", GAUGE, "Number of slots of all live workers.", (), "cluster")
+WORKER_SLOTS = MetricSpec("taskserver_worker_slots", GAUGE, "Slots of all live workers.", (), "cluster")
 WORKER_SLOTS_BUSY = MetricSpec(
-    "taskserver_worker_slots_busy", GAUGE, "Number of slots of all live workers in use.", (), "cluster"
+    "taskserver_worker_slots_busy", GAUGE, "Slots of all live workers in use.", (), "cluster"
 )
 
 DECLARED = tuple(each for each in list(globals().values()) if isinstance(each, MetricSpec))

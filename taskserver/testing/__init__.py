@@ -31,7 +31,7 @@ async def running_worker(*tools: object, url: str | None = None, **config: Any) 
         **config: Fields of ``WorkerConfig``.
 
     Raises:
-        BrokerUnsuitable, BrokerDenied: if the broker will not do.
+        BrokerUnsuitable, BrokerDenied: if the broker is not suitable, or refuses the user.
     """
     async with open_broker(url, EmbeddedBroker.acquire) as broker:
         worker = Worker(broker, Toolbox.of(*tools), WorkerConfig(**config))

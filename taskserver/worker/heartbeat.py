@@ -1,7 +1,7 @@
 """The heartbeat: a thread that renews the leases of all running jobs, whatever the event loop is doing.
 
 A tool that blocks the event loop (a forgotten ``time.sleep``, a long parse) would stop renewals made there, and its
-job would be run a second time while it still runs. From a thread with its own connection, renewals go on. Code that
+job would be run a second time while it still runs. From a thread with its own connection, renewals continue. Code that
 holds the interpreter lock stops this thread too; then the lease is lost, and the fence keeps this worker from
 writing.
 

@@ -1,21 +1,7 @@
 """A worker: one process that claims and runs jobs. Here its services are built, listed, started and stopped.
 
-================= ==================================== ==================================================== =========
-service           file                                 what it does                                         one per
-================= ==================================== ==================================================== =========
-heartbeat         ``heartbeat.py``                     renews leases from a thread                          worker
-control           ``control.py``                       receives cancellations and commands at once          worker
-settler           ``settler.py``                       brings reports and outcomes to the broker            partition
-scheduler         ``maintenance/scheduler.py``         puts delayed jobs back on time                       partition
-reclaimer         ``maintenance/reclaimer.py``         takes back the jobs of workers that fell silent      partition
-janitor           ``maintenance/janitor.py``           finds jobs that nothing would wake any more          partition
-fetcher           ``fetcher.py``                       claims jobs for free slots                           partition
-recycler          ``maintenance/recycler.py``          finds that a fresh process should replace this one   worker
-partition_watcher ``maintenance/partition_watcher.py`` finds partitions that a queue has got since          worker
-schema_watcher    ``maintenance/schema_watcher.py``    sees that the broker's keys are too new for us       worker
-================= ==================================== ==================================================== =========
-
-They start in this order. ``partitions.py`` keeps what there is one of per partition.
+ARCHITECTURE, "Inside a worker", lists them, what each does, and in which order they start and stop. Most of them exist
+once per partition: ``partitions.py`` keeps those.
 """
 
 from __future__ import annotations

@@ -382,7 +382,7 @@ def test_damaged_data_is_reported_with_the_way_out(home: Path) -> None:
 
 def test_program_that_gives_up_is_quoted(home: Path, program: Callable[[str], None]) -> None:
     program("echo '8071:M 01 Jan 2030 10:00:00.000 # No luck today'; exit 1")
-    with pytest.raises(BrokerUnavailable, match=r"ended while starting \(No luck today\): see .*broker\.log"):
+    with pytest.raises(BrokerUnavailable, match=r"exited during startup \(No luck today\): see .*broker\.log"):
         EmbeddedBroker.acquire(home)
 
 

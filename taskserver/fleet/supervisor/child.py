@@ -28,7 +28,7 @@ from taskserver.fleet.link import (
 from taskserver.fleet.supervisor.reaper import children
 
 KILL_SECONDS = 20.0
-"""A replica that is told to stop is killed this long after its grace period: it may be stuck."""
+"""A replica that is asked to stop is killed this long after its grace period: it may be stuck."""
 LAST_MESSAGES_SECONDS = 1.0
 
 log = logging.getLogger("taskserver.supervisor")
@@ -48,7 +48,7 @@ class Child:
         refused: Its message that it cannot start; None if there is none.
         started: Set once it takes jobs, or never will.
         stopping: Set once it takes no more jobs: it is stopping, or has exited.
-        told_to_stop: Whether it was told to stop.
+        stop_sent: Whether it was asked to stop.
         exit_code: Its exit code, or the negative number of a signal; None while it runs.
     """
 
@@ -59,7 +59,7 @@ class Child:
         self.refused: Refused | None = None
         self.started = asyncio.Event()
         self.stopping = asyncio.Event()
-        self.told_to_stop = False
+        self.stop_sent = False
         self.exit_code: int | None = None
         self._begin = begin
         self._on_command = on_command
@@ -89,9 +89,9 @@ class Child:
 
     def stop(self, *, hurry: bool = False) -> None:
         """Tell it to drain, or with ``hurry`` to stop at once; it is killed if it does not exit in time."""
-        if self.exit_code is not None or (self.told_to_stop and not hurry):
+        if self.exit_code is not None or (self.stop_sent and not hurry):
             return
-        self.told_to_stop = True
+        self.stop_sent = True
         self._send(StopReplica(hurry))
         if self._kill_timer is not None:
             self._kill_timer.cancel()

@@ -1,6 +1,6 @@
 """One replica slot of a supervisor: it always has a replica, or one on its way.
 
-A replica that stops by itself, or because somebody told it so without its supervisor, is replaced at once; one that
+A replica that stops by itself, or because somebody stopped it without its supervisor, is replaced at once; one that
 crashed, after a back-off that grows until a replica has taken jobs for a while.
 """
 
@@ -124,7 +124,7 @@ class ReplicaSlot:
 
     async def _note_stopping(self, child: Child) -> None:
         """Tell a replica that stops by itself from one that got the signal to its process group before us."""
-        if child.exit_code is None and not child.told_to_stop:
+        if child.exit_code is None and not child.stop_sent:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.closing.wait(), GROUP_SECONDS)
             if not self.closing.is_set():
@@ -186,7 +186,7 @@ class ReplicaSlot:
         self._alive.discard(child)
         if child.refused is not None:
             self._on_refused(child.refused)
-        elif exit_code and (was_draining or child.told_to_stop) and not was_requested(exit_code):
+        elif exit_code and (was_draining or child.stop_sent) and not was_requested(exit_code):
             log.warning("%s", _describe(child))
         self._on_change()
 

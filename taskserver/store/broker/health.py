@@ -50,7 +50,7 @@ async def check_suitable(broker: Broker) -> None:
 
 
 async def examine_servers(broker: Broker) -> list[Finding]:
-    """Check everything about the servers that matters for jobs; ``doctor.py`` checks the queues.
+    """Check everything about the servers that matters for jobs; ``store/maintenance/doctor.py`` checks the queues.
 
     Raises:
         BrokerUnavailable, BrokerDenied: if a server does not answer, or refuses the user.

@@ -17,7 +17,7 @@ local function cancel_waiting(key, entry)
   end
 end
 
--- Each entry is read as a worker would read it, so the next batch goes on behind it. One that turns out to be a
+-- Each entry is read as a worker would read it, so the next batch continues after it. One that turns out to be a
 -- running job's (its group was rebuilt, or its entry replaced) stays pending: the next heartbeat takes it back.
 return answer_once(ARGV[1], function()
   for _, lane in ipairs(LANES) do

@@ -9,7 +9,7 @@ local now = clock()
 
 return move_attempts(1, 4, function(key, job, question, limit)
   if job.cancel then return end_job(key, job, 'cancelled', '', now) end
-  -- The attempt that goes on with the answer is this one, continued: it must not cost another.
+  -- The attempt that continues with the answer is this same one: it must not cost another.
   call('HSET', job_key(key), 'state', 'waiting', 'question', question, 'asked', now, 'attempt', unspent(job))
   call('HDEL', job_key(key), 'entry', 'answer', 'expires')
   if tonumber(limit) > 0 then

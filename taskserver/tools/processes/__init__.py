@@ -1,7 +1,7 @@
 """Runs CPU-bound tools in processes, which can be killed.
 
 Start with ``pool.py``, the pool that a worker owns. ``process.py`` is one process as its worker sees it, ``child.py``
-is what runs inside the process, and ``wire.py`` lists the messages between them. Nothing is pickled: a process is told
+is what runs inside the process, and ``wire.py`` lists the messages between them. Nothing is pickled: a process learns
 where its tools are defined, and answers with data.
 """
 

@@ -130,7 +130,7 @@ local function acquire_lock(name, owner, ms)
 end
 
 -- Runs `act` once per call, however often the call is repeated because its answer was lost: the answer is stored under the
--- call's name, or the repeated call would only be told what was left to do. It is a hash, since people may have no right to
+-- call's name, or the repeated call would only hear what was left to do. It is a hash, since people may have no right to
 -- SET: with it they could write messages.
 local function answer_once(name, act)
   local answer_key = QUEUE .. 'answer:' .. name

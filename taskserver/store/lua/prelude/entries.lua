@@ -1,7 +1,7 @@
 -- prelude, entries: the stream entries that wake jobs, and notifications. What a script drops and publishes is gathered, and
 -- goes out in one flush.
 
--- A job's live entry is written "lane/id": the one stream entry that stands for it. Any other is a leftover.
+-- A job's live entry is written "lane/id": the one stream entry that counts. Any other is a leftover.
 local function enqueue(key, lane)
   if not IS_LANE[lane] then lane = 'normal' end
   local stream = lane_key(lane)
@@ -138,7 +138,7 @@ local function publish_control(...)
   call('PUBLISH', QUEUE .. 'control', table.concat({ ... }, ' '))
 end
 
--- Puts the job into the delay set until `due`; workers are told if it is the next one.
+-- Puts the job into the delay set until `due`; workers are notified if it is the next one.
 local function delay(key, due)
   call_or_reset(DELAYED, 'ZADD', DELAYED, due, key)
   if call('ZRANGE', DELAYED, 0, 0)[1] == key then publish_control('due', format('%d', due)) end
