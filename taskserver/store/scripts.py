@@ -39,6 +39,13 @@ def script(name: str) -> Script:
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
+def load_scripts() -> None:
+    """Read every script now. A process that reads one later finds another version's, once the code on disk is replaced."""
+    for file in _LUA.iterdir():
+        if file.name.endswith(".lua"):
+            script(file.name.removesuffix(".lua"))
+
+
 def _needed(body: str) -> list[str]:
     """The statements of the prelude that a script uses, directly or not.
 

@@ -25,6 +25,7 @@ from taskserver.observability.tally import Tally, counting
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.control import COMMAND, GROWN
 from taskserver.store.broker.health import check_suitable
+from taskserver.store.scripts import load_scripts
 from taskserver.tools import Toolbox
 from taskserver.tools.processes import ProcessPool, processes
 from taskserver.version import VERSION
@@ -173,6 +174,7 @@ class Worker:
         Raises:
             BrokerUnsuitable, BrokerDenied: if this broker is not suitable, or no longer; then running jobs have ended.
         """
+        load_scripts()
         if self._tally is not None:
             counting.set(self._tally.submissions)
         if not await self._wait_for_broker():
