@@ -163,9 +163,3 @@ def _require_supervisors(chosen: list[WorkerInfo], what: str) -> None:
             f"worker {alone[0]} has no supervisor that could {what} it: start it with --replicas 2 or more, or with "
             "--daemon; or stop it, and let your service manager start it again"
         )
-
-
-def _only_one(supervisors: list[str]) -> str:
-    if len(supervisors) > 1:
-        raise ConfigError(f"there are {len(supervisors)} supervisors: name one of {', '.join(supervisors)}")
-    return supervisors[0]

@@ -7,7 +7,6 @@ import logging
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
@@ -16,6 +15,7 @@ from taskserver.admin import Gauges, Inspector
 from taskserver.errors import BrokerError
 from taskserver.observability import metrics
 from taskserver.observability.metrics import registry_of
+from taskserver.version import VERSION
 
 ANSWER_SECONDS = 5.0
 """Maximum duration of a reading; Prometheus waits for 10 seconds by default."""
@@ -79,7 +79,7 @@ class Cluster:
 
 def families(found: Gauges | None) -> Iterator[Metric]:
     """The metrics of a reading; without one, only that the broker is down."""
-    yield metrics.build(version("taskserver"), sys.version.split()[0])
+    yield metrics.build(VERSION, sys.version.split()[0])
     yield metrics.UP.family([((), int(found is not None))])
     if found is None:
         return

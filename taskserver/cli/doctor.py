@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import click
 
 from taskserver.admin import Finding, Inspector
@@ -32,19 +34,25 @@ def doctor(broker_url: str | None, as_json: bool, fix: bool) -> None:
 
     Exit code 0 if there are at most warnings, 1 if there is an error, 4 if the broker does not answer.
     """
-    findings, code = run_async(_examine(broker_url, fix))
-    show_json([finding._asdict() for finding in findings]) if as_json else _show(findings)
-    raise click.exceptions.Exit(code)
+    examined = run_async(_examine(broker_url, fix))
+    show_json([finding._asdict() for finding in examined.findings]) if as_json else _show(examined.findings)
+    raise click.exceptions.Exit(examined.exit_code)
 
 
-async def _examine(url: str | None, fix: bool) -> tuple[list[Finding], int]:
+class _Examined(NamedTuple):
+    findings: list[Finding]
+    exit_code: int
+
+
+async def _examine(url: str | None, fix: bool) -> _Examined:
     try:
         async with Inspector(url) as inspector:
             with progress_bar() as show_progress:
                 findings = await (inspector.repair if fix else inspector.examine)(show_progress)
     except BrokerError as error:
-        return [Finding("broker", "error", str(error), _advice(error))], exit_code(error)
-    return findings, FAILED if any(finding.level == "error" for finding in findings) else OK
+        return _Examined([Finding("broker", "error", str(error), _advice(error))], exit_code(error))
+    failed = any(finding.level == "error" for finding in findings)
+    return _Examined(findings, FAILED if failed else OK)
 
 
 def _advice(error: BrokerError) -> str:

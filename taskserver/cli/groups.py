@@ -11,7 +11,7 @@ import click
 from taskserver.domain.names import did_you_mean
 
 
-class Entry(NamedTuple):
+class CommandEntry(NamedTuple):
     """A command that is not imported yet.
 
     Attributes:
@@ -58,7 +58,7 @@ class LazyGroup(SuggestingGroup):
         entries: The commands by name, in the order in which they are listed.
     """
 
-    def __init__(self, *args: Any, entries: Mapping[str, Entry], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, entries: Mapping[str, CommandEntry], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.entries = entries
 

@@ -10,31 +10,35 @@ import click
 from click.shell_completion import shell_complete
 
 from taskserver.cli.failures import explain
-from taskserver.cli.groups import Entry, LazyGroup
+from taskserver.cli.groups import CommandEntry, LazyGroup
 from taskserver.version import VERSION
 
 PROGRAM = "taskserver"
 COMPLETE_VARIABLE = "_TASKSERVER_COMPLETE"
 
 COMMANDS = {
-    "worker": Entry(
+    "worker": CommandEntry(
         "taskserver.cli.worker.group:worker", "Run the tools of your modules; show, stop and scale workers."
     ),
-    "up": Entry("taskserver.cli.up:up", "Start everything that a configuration file declares."),
-    "down": Entry("taskserver.cli.up:down", "Stop what up has started."),
-    "ps": Entry("taskserver.cli.up:ps", "List the task servers that are up on this machine."),
-    "setup": Entry("taskserver.cli.setup:setup", "Render a configuration file for Kubernetes, and apply it."),
-    "config": Entry("taskserver.cli.config:config", "Check a configuration file, or show its values."),
-    "submit": Entry("taskserver.cli.submit:submit", "Submit a tool call."),
-    "job": Entry("taskserver.cli.job:job", "List and follow jobs, cancel them or run them again."),
-    "dead": Entry("taskserver.cli.dead:dead", "List dead letters, export, requeue or delete them."),
-    "queue": Entry("taskserver.cli.queue:queue", "List queues, pause, resume, empty or grow them."),
-    "tools": Entry("taskserver.cli.tools:tools", "List the tools of your modules, for people or for agents."),
-    "broker": Entry("taskserver.cli.broker:broker", "Start, stop or show the embedded broker; print access rules."),
-    "metrics": Entry("taskserver.cli.metrics:metrics_", "Serve metrics of all queues and workers for Prometheus."),
-    "doctor": Entry("taskserver.cli.doctor:doctor", "Examine the broker and the queues, and repair them."),
-    "demo": Entry("taskserver.cli.demo:demo", "Watch taskserver at work, in a minute."),
-    "completion": Entry("taskserver.cli.completion:completion", "Print the completion script of a shell."),
+    "up": CommandEntry("taskserver.cli.up:up", "Start everything that a configuration file declares."),
+    "down": CommandEntry("taskserver.cli.up:down", "Stop what up has started."),
+    "ps": CommandEntry("taskserver.cli.up:ps", "List the task servers that are up on this machine."),
+    "setup": CommandEntry("taskserver.cli.setup:setup", "Render a configuration file for Kubernetes, and apply it."),
+    "config": CommandEntry("taskserver.cli.config:config", "Check a configuration file, or show its values."),
+    "submit": CommandEntry("taskserver.cli.submit:submit", "Submit a tool call."),
+    "job": CommandEntry("taskserver.cli.job:job", "List and follow jobs, cancel them or run them again."),
+    "dead": CommandEntry("taskserver.cli.dead:dead", "List dead letters, export, requeue or delete them."),
+    "queue": CommandEntry("taskserver.cli.queue:queue", "List queues, pause, resume, empty or grow them."),
+    "tools": CommandEntry("taskserver.cli.tools:tools", "List the tools of your modules, for people or for agents."),
+    "broker": CommandEntry(
+        "taskserver.cli.broker:broker", "Start, stop or show the embedded broker; print access rules."
+    ),
+    "metrics": CommandEntry(
+        "taskserver.cli.metrics:metrics_", "Serve metrics of all queues and workers for Prometheus."
+    ),
+    "doctor": CommandEntry("taskserver.cli.doctor:doctor", "Examine the broker and the queues, and repair them."),
+    "demo": CommandEntry("taskserver.cli.demo:demo", "Watch taskserver at work, in a minute."),
+    "completion": CommandEntry("taskserver.cli.completion:completion", "Print the completion script of a shell."),
 }
 
 

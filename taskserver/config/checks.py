@@ -15,7 +15,7 @@ from taskserver.domain.names import did_you_mean
 from taskserver.domain.secrets import looks_secret, words
 
 
-class Finding(NamedTuple):
+class Conflict(NamedTuple):
     """An error at a key of the file."""
 
     path: Path
@@ -39,7 +39,7 @@ def plain_secret(path: Path, text: str) -> str | None:
     return None
 
 
-def findings(data: dict[str, Any]) -> Iterator[Finding]:
+def conflicts(data: dict[str, Any]) -> Iterator[Conflict]:
     """Every error that concerns several values."""
     brokers = list(_resources(data, "broker"))
     servers = list(_resources(data, "task_server"))
@@ -70,120 +70,120 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _same_names(resources: list[tuple[Path, dict[str, Any]]], default: str, what: str) -> Iterator[Finding]:
+def _same_names(resources: list[tuple[Path, dict[str, Any]]], default: str, what: str) -> Iterator[Conflict]:
     seen: set[str] = set()
     for path, resource in resources:
         name = _text(resource.get("name", default))
         if name and name in seen:
-            yield Finding((*path, "name"), f"another {what} is already named {name!r}: use a different name")
+            yield Conflict((*path, "name"), f"another {what} is already named {name!r}: use a different name")
         seen.add(name)
 
 
-def _broker(path: Path, broker: dict[str, Any]) -> Iterator[Finding]:
+def _broker(path: Path, broker: dict[str, Any]) -> Iterator[Conflict]:
     if "url" in broker:
         if "data" in broker:
-            yield Finding((*path, "data"), "is only for the embedded broker: remove data or url")
+            yield Conflict((*path, "data"), "is only for the embedded broker: remove data or url")
         if broker.get("password") and "@" in _text(broker["url"]) and not isinstance(broker["url"], ResolvedText):
-            yield Finding((*path, "password"), "is also in the url: remove one of them")
+            yield Conflict((*path, "password"), "is also in the url: remove one of them")
     else:
         for key in ("username", "password"):
             if key in broker:
-                yield Finding((*path, key), "requires a url: the embedded broker has no users or passwords")
+                yield Conflict((*path, key), "requires a url: the embedded broker has no users or passwords")
     if "username" in broker and "password" not in broker and "url" in broker:
-        yield Finding((*path, "username"), "requires a password: write password: ${NAME} or ${file:/path/to/it}")
+        yield Conflict((*path, "username"), "requires a password: write password: ${NAME} or ${file:/path/to/it}")
 
 
-def _aliases(path: Path, server: dict[str, Any]) -> Iterator[Finding]:
+def _aliases(path: Path, server: dict[str, Any]) -> Iterator[Conflict]:
     for alias, key in ALIASES.items():
         if alias in server and key in server:
-            yield Finding((*path, alias), f"is an alias of {key}: remove one of them")
+            yield Conflict((*path, alias), f"is an alias of {key}: remove one of them")
 
 
-def _broker_of(path: Path, server: dict[str, Any], names: list[str]) -> Iterator[Finding]:
+def _broker_of(path: Path, server: dict[str, Any], names: list[str]) -> Iterator[Conflict]:
     given = [key for key in ("broker_resource_name", "broker_name") if key in server]
     if not names:
         return
     known = ", ".join(filter(None, names))
     if not given and len(names) > 1:
-        yield Finding(path, f"broker_resource_name is missing: choose one of {known}")
+        yield Conflict(path, f"broker_resource_name is missing: choose one of {known}")
     for key in given:
         name = _text(server[key])
         if name and name not in names:
-            yield Finding(
+            yield Conflict(
                 (*path, key), f"there is no broker {name!r} in this file, only {known}{did_you_mean(name, names)}"
             )
 
 
-def _queues(path: Path, server: dict[str, Any]) -> Iterator[Finding]:
+def _queues(path: Path, server: dict[str, Any]) -> Iterator[Conflict]:
     queues = server.get("queues")
     seen: set[str] = set()
     for position, queue in enumerate(queues if isinstance(queues, list) else []):
         name = _text(queue.get("name") if isinstance(queue, dict) else queue)
         if name and name in seen:
-            yield Finding((*path, "queues", position), f"queue {name!r} is listed twice")
+            yield Conflict((*path, "queues", position), f"queue {name!r} is listed twice")
         seen.add(name)
 
 
-def _tools(path: Path, server: dict[str, Any]) -> Iterator[Finding]:
+def _tools(path: Path, server: dict[str, Any]) -> Iterator[Conflict]:
     tools = server.get("tools")
     several = isinstance(tools, list)
     for position, tool in enumerate(tools if isinstance(tools, list) else [tools]):
         if isinstance(tool, dict) and "name" in tool and "class" not in tool:
             where = (*path, "tools", position) if several else (*path, "tools")
-            yield Finding((*where, "name"), "requires a class: name the class, or remove the name")
+            yield Conflict((*where, "name"), "requires a class: name the class, or remove the name")
 
 
-def _autoscaling(path: Path, server: dict[str, Any]) -> Iterator[Finding]:
+def _autoscaling(path: Path, server: dict[str, Any]) -> Iterator[Conflict]:
     section = server.get("kubernetes")
     bounds = section.get("autoscaling") if isinstance(section, dict) else None
     if isinstance(section, dict) and isinstance(bounds, dict):
         least, most = bounds.get("min", 1), bounds.get("max")
         if isinstance(least, int) and isinstance(most, int) and least > most:
-            yield Finding(
+            yield Conflict(
                 (*path, "kubernetes", "autoscaling", "max"), f"must be at least min ({least:,}), not {most:,}"
             )
         yield from _scaler((*path, "kubernetes"), section, bounds)
 
 
-def _scaler(path: Path, section: dict[str, Any], bounds: dict[str, Any]) -> Iterator[Finding]:
+def _scaler(path: Path, section: dict[str, Any], bounds: dict[str, Any]) -> Iterator[Conflict]:
     autoscaling = (*path, "autoscaling")
     if section.get("service_monitor") is False:
-        yield Finding((*path, "service_monitor"), "must be true with autoscaling, which follows the queue metrics")
+        yield Conflict((*path, "service_monitor"), "must be true with autoscaling, which follows the queue metrics")
     if bounds.get("scaler", "hpa") == "keda":
         if "prometheus" not in bounds:
             address = "http://prometheus-operated.monitoring:9090"
-            yield Finding(
+            yield Conflict(
                 autoscaling, f"prometheus is missing: KEDA reads the metrics from it, for example at {address}"
             )
         return
     if "prometheus" in bounds:
-        yield Finding(
+        yield Conflict(
             (*autoscaling, "prometheus"),
             "is only for scaler: keda; a HorizontalPodAutoscaler uses the Prometheus adapter",
         )
     if bounds.get("min", 1) == 0:
-        yield Finding(
+        yield Conflict(
             (*autoscaling, "min"), "must be at least 1 with a HorizontalPodAutoscaler: write 1, or use scaler: keda"
         )
 
 
-def _targets(servers: list[tuple[Path, dict[str, Any]]]) -> Iterator[Finding]:
+def _targets(servers: list[tuple[Path, dict[str, Any]]]) -> Iterator[Conflict]:
     taken: set[str] = set()
     for path, server in servers:
         file = _text(server.get("metrics_targets"))
         if file and file in taken:
-            yield Finding((*path, "metrics_targets"), "is already used by another task server: use a different file")
+            yield Conflict((*path, "metrics_targets"), "is already used by another task server: use a different file")
         taken.add(file)
 
 
-def _ports(servers: list[tuple[Path, dict[str, Any]]]) -> Iterator[Finding]:
+def _ports(servers: list[tuple[Path, dict[str, Any]]]) -> Iterator[Conflict]:
     taken: set[int] = set()
     for path, server in servers:
         port = server.get("metrics_port")
         if not isinstance(port, int) or not port:
             continue
         if port in taken:
-            yield Finding(
+            yield Conflict(
                 (*path, "metrics_port"), f"port {port} is already used by another task server: use a different port"
             )
         taken.add(port)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from taskserver.config.checks import findings, plain_secret
+from taskserver.config.checks import conflicts, plain_secret
 from taskserver.config.document import MAX_CHARACTERS, DocumentError, Path, read
 from taskserver.config.problems import dotted, invalid, keys_of, sentence
 from taskserver.config.references import Reference, ReferenceInvalid, parts, references, resolve
@@ -101,8 +101,8 @@ def load(file: str, *, keep: Callable[[Path], bool] | None = None) -> Config:
     source = _Source(document.data, document.lines)
     source.problems += [Problem(error.line, dotted(error.path), error.text) for error in document.errors]
     data = source.resolved(FilePath(file).resolve().parent, keep or (lambda _: False))
-    for finding in findings(data):
-        source.add(*finding)
+    for conflict in conflicts(data):
+        source.add(*conflict)
     content = source.validated(data)
     if source.problems or content is None:
         raise invalid(file, source.problems)

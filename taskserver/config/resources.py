@@ -68,7 +68,7 @@ class BrokerResource(Resource):
     """What a submit from a tool has survived: memory, fsync, replicas=N or fsync,replicas=N."""
 
 
-class QueueShare(Resource):
+class QueueResource(Resource):
     """A queue and its share of the slots of each replica."""
 
     name: Annotated[str, AfterValidator(explained(check_queue_name))]
@@ -168,8 +168,12 @@ class _Essentials(Resource):
     """Alias of broker_resource_name."""
     queues: (
         Annotated[
-            list[Annotated[QueueShare, BeforeValidator(_as_mapping("name"), json_schema_input_type=QueueShare | str)]],
-            BeforeValidator(_as_list, json_schema_input_type=list[QueueShare | str] | QueueShare | str),
+            list[
+                Annotated[
+                    QueueResource, BeforeValidator(_as_mapping("name"), json_schema_input_type=QueueResource | str)
+                ]
+            ],
+            BeforeValidator(_as_list, json_schema_input_type=list[QueueResource | str] | QueueResource | str),
             Field(min_length=1),
         ]
         | None

@@ -19,7 +19,7 @@ from taskserver.observability.printable import one_line
 INDENT = 4
 
 
-class Outcome(NamedTuple):
+class StepResult(NamedTuple):
     """How a step went: its jobs, their attempts, the seconds, and what was checked or what went wrong."""
 
     jobs: int
@@ -67,7 +67,7 @@ class Display:
         """Print one thing that happened."""
         self._print(Text(one_line(text), "dim", no_wrap=True, overflow="ellipsis"), indent=INDENT)
 
-    def outcome(self, outcome: Outcome) -> None:
+    def outcome(self, outcome: StepResult) -> None:
         """Print how the step went."""
         text = Text.assemble(self._mark(outcome.ok), " ", one_line(outcome.text))
         if outcome.ok:
@@ -100,7 +100,7 @@ class Display:
             progress.add_task(text, total=None)
             yield
 
-    def summary(self, outcomes: Sequence[Outcome]) -> None:
+    def summary(self, outcomes: Sequence[StepResult]) -> None:
         """Print every step in one table."""
         table = Table(
             box=box.SIMPLE_HEAD if self._unicode else box.ASCII_DOUBLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False

@@ -10,7 +10,7 @@ from shlex import quote
 from typing import NamedTuple
 
 from taskserver.client.client import Client
-from taskserver.demo.display import Display, Outcome
+from taskserver.demo.display import Display, StepResult
 from taskserver.demo.environment import DemoEnvironment, delete_queue, make_environment
 from taskserver.demo.files import MAX_FILES, default_folder, text_files
 from taskserver.demo.interrupts import Interrupted, caught_signal, interruptible, until_signal
@@ -28,7 +28,7 @@ NOTHING_LEFT = "Nothing is left behind: no process, file or key."
 class DemoResult(NamedTuple):
     """The outcomes of all steps, and the ends of the workers' logs if a step failed."""
 
-    outcomes: list[Outcome]
+    outcomes: list[StepResult]
     logs: list[LogTail]
 
 
@@ -69,20 +69,20 @@ async def _run(environment: DemoEnvironment, folder: Path, files: list[Path], di
     return DemoResult(outcomes, [] if all(each.ok for each in outcomes) else workers.log_tails())
 
 
-async def _run_steps(context: DemoContext) -> list[Outcome]:
+async def _run_steps(context: DemoContext) -> list[StepResult]:
     try:
         with context.display.wait("waiting for the workers"):
             await context.workers.wait_until_ready(context.broker)
     except FAILURES as error:
-        return [Outcome(0, 0, 0.0, reason(error), ok=False, step="Start workers")]
+        return [StepResult(0, 0, 0.0, reason(error), ok=False, step="Start workers")]
     return await run_steps(context)
 
 
-async def _stop(workers: DemoWorkers) -> Outcome:
+async def _stop(workers: DemoWorkers) -> StepResult:
     started = time.monotonic()
     failures = await workers.stop()
     text = "; ".join(failures) or "one killed, one stopped by SIGTERM"
-    return Outcome(0, 0, time.monotonic() - started, text, ok=not failures, step="Stop workers")
+    return StepResult(0, 0, time.monotonic() - started, text, ok=not failures, step="Stop workers")
 
 
 def _facts(environment: DemoEnvironment, folder: Path, files: list[Path], workers: DemoWorkers) -> dict[str, str]:

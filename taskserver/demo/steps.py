@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from taskserver.client.client import Client
 from taskserver.client.job import Job
 from taskserver.demo import checks, tools
-from taskserver.demo.display import Display, Outcome
+from taskserver.demo.display import Display, StepResult
 from taskserver.demo.workers import LEASE, DemoWorkers
 from taskserver.domain.events import Event, EventKind
 from taskserver.domain.ids import parse
@@ -62,7 +62,7 @@ class Step(NamedTuple):
 
     title: str
     description: str
-    run: Callable[[DemoContext], Awaitable[Outcome]]
+    run: Callable[[DemoContext], Awaitable[StepResult]]
 
 
 class Results(NamedTuple):
@@ -73,9 +73,9 @@ class Results(NamedTuple):
     seconds: float
 
 
-async def run_steps(context: DemoContext) -> list[Outcome]:
+async def run_steps(context: DemoContext) -> list[StepResult]:
     """Run all steps, up to the first that fails."""
-    outcomes: list[Outcome] = []
+    outcomes: list[StepResult] = []
     for number, step in enumerate(STEPS, start=1):
         context.display.step(number, step.title, step.description)
         try:
@@ -84,7 +84,7 @@ async def run_steps(context: DemoContext) -> list[Outcome]:
         except BrokenPipeError:  # nobody reads the output
             raise
         except FAILURES as error:
-            outcome = Outcome(0, 0, 0.0, reason(error), ok=False)
+            outcome = StepResult(0, 0, 0.0, reason(error), ok=False)
         outcomes.append(outcome._replace(step=step.title))
         context.display.outcome(outcome)
         if not outcome.ok:
@@ -99,23 +99,23 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else f"{type(error).__name__} after {STEP_SECONDS:g} s"
 
 
-async def count(context: DemoContext) -> Outcome:
+async def count(context: DemoContext) -> StepResult:
     """Many jobs by one call, on the event loops of the workers."""
     counts, attempts, seconds = await _submit_for_each_file(context, tools.count_words)
     checks.same("word count", counts, context.for_each_file(_count))
     words = sum(each.words for each in counts.values())
-    return Outcome(len(counts), attempts, seconds, f"{phrases.count(words, 'word')}, checked locally")
+    return StepResult(len(counts), attempts, seconds, f"{phrases.count(words, 'word')}, checked locally")
 
 
-async def fingerprint(context: DemoContext) -> Outcome:
+async def fingerprint(context: DemoContext) -> StepResult:
     """A synchronous tool, in threads of the workers."""
     digests, attempts, seconds = await _submit_for_each_file(context, tools.hash_file)
     expected = context.for_each_file(lambda path: hashlib.sha256(path.read_bytes()).hexdigest())
     checks.same("SHA-256", digests, expected)
-    return Outcome(len(digests), attempts, seconds, f"{phrases.count(len(digests), 'digest')}, checked locally")
+    return StepResult(len(digests), attempts, seconds, f"{phrases.count(len(digests), 'digest')}, checked locally")
 
 
-async def compare(context: DemoContext) -> Outcome:
+async def compare(context: DemoContext) -> StepResult:
     """Work that keeps every processor busy."""
     paths = sorted(context.files, key=lambda path: path.stat().st_size)[-MAX_COMPARED:]
     others = {path: [str(other) for other in paths if other != path] or [str(path)] for path in paths}
@@ -127,10 +127,10 @@ async def compare(context: DemoContext) -> Outcome:
     checks.same("most similar file", found, expected)
     name, match = min(found.items(), key=lambda pair: pair[1].distance)
     context.display.line(f"most similar, distance {match.distance:.2f}: {name} and {context.name(match.path)}")
-    return Outcome(len(found), attempts, seconds, f"checked; one process took {alone:.2f} s")
+    return StepResult(len(found), attempts, seconds, f"checked; one process took {alone:.2f} s")
 
 
-async def follow(context: DemoContext) -> Outcome:
+async def follow(context: DemoContext) -> StepResult:
     """Progress and output while the tool runs, and again from a cursor."""
     paths = context.some_files(12)
     started = time.monotonic()
@@ -156,10 +156,10 @@ async def follow(context: DemoContext) -> Outcome:
     later = [event async for event in job.events(after=middle)]
     checks.resumed(events, middle, later)
     context.display.line(f"followed again from the middle: the same {len(later)} events")
-    return Outcome(1, status.attempt, seconds, f"{len(events)} events, in order, while it ran")
+    return StepResult(1, status.attempt, seconds, f"{len(events)} events, in order, while it ran")
 
 
-async def retry(context: DemoContext) -> Outcome:
+async def retry(context: DemoContext) -> StepResult:
     """A tool that fails twice."""
     path = context.files[0]
     started = time.monotonic()
@@ -171,10 +171,10 @@ async def retry(context: DemoContext) -> Outcome:
     _show_history(context, status)
     checks.retried(status, failures=2, error="ConnectionError")
     checks.same("size", {path.name: size}, {path.name: path.stat().st_size})
-    return Outcome(1, status.attempt, seconds, "failed twice, then succeeded")
+    return StepResult(1, status.attempt, seconds, "failed twice, then succeeded")
 
 
-async def give_up(context: DemoContext) -> Outcome:
+async def give_up(context: DemoContext) -> StepResult:
     """A tool that always fails."""
     started = time.monotonic()
     job = await context.client.submit(tools.load_settings, {"path": "gone.json"})
@@ -189,10 +189,10 @@ async def give_up(context: DemoContext) -> Outcome:
     letters = dead_letters(context.broker, [status.queue], JobFilter())
     dead = [parse(letter.id)[1] async for letter in letters]
     checks.died(status, attempts=3, error="FileNotFoundError", dead_letters=dead)
-    return Outcome(1, status.attempt, seconds, "a dead letter with its 3 errors")
+    return StepResult(1, status.attempt, seconds, "a dead letter with its 3 errors")
 
 
-async def crash(context: DemoContext) -> Outcome:
+async def crash(context: DemoContext) -> StepResult:
     """A worker is killed in the middle of a job."""
     paths = context.some_files(15)
     started = time.monotonic()
@@ -217,10 +217,10 @@ async def crash(context: DemoContext) -> Outcome:
     status = await job.status()
     checks.taken_over(status, killed, waited, LEASE)
     checks.same("theme", themes, _themes(paths))
-    return Outcome(1, status.attempt, seconds, f"taken over {waited:.1f} s after SIGKILL")
+    return StepResult(1, status.attempt, seconds, f"taken over {waited:.1f} s after SIGKILL")
 
 
-async def submit_twice(context: DemoContext) -> Outcome:
+async def submit_twice(context: DemoContext) -> StepResult:
     """The same idempotency key, twice at the same time and once afterwards."""
     path, key = context.files[0], f"count-{secrets.token_hex(3)}"
     started = time.monotonic()
@@ -238,10 +238,10 @@ async def submit_twice(context: DemoContext) -> Outcome:
     checks.one_job([first.id, second.id, third.id], status)
     for result in results:
         checks.same("word count", {path.name: result}, {path.name: _count(path)})
-    return Outcome(1, status.attempt, seconds, "three submits, one job, one run")
+    return StepResult(1, status.attempt, seconds, "three submits, one job, one run")
 
 
-async def cancel(context: DemoContext) -> Outcome:
+async def cancel(context: DemoContext) -> StepResult:
     """A running job is cancelled."""
     started = time.monotonic()
     paths = context.some_files(30)
@@ -258,7 +258,7 @@ async def cancel(context: DemoContext) -> Outcome:
     seconds = time.monotonic() - started
     status = await job.status()
     checks.cancelled(status, took, CANCEL_SECONDS)
-    return Outcome(1, status.attempt, seconds, f"stopped {took * 1000:.0f} ms after the cancel")
+    return StepResult(1, status.attempt, seconds, f"stopped {took * 1000:.0f} ms after the cancel")
 
 
 STEPS = (

@@ -7,6 +7,8 @@ other lanes: a job returns at most once per attempt.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from taskserver.errors import ConfigError
 
 RETURNED = "returned"
@@ -50,6 +52,14 @@ def _cycle() -> tuple[str, ...]:
     return tuple(turns)
 
 
+class LaneQuotas(NamedTuple):
+    """Maximum number of jobs to take from each lane, in the order of ``LANES``."""
+
+    high: int
+    normal: int
+    low: int
+
+
 class LaneShare:
     """Decides how many jobs to take from each lane, claim after claim.
 
@@ -63,11 +73,11 @@ class LaneShare:
     def __init__(self) -> None:
         self._turn = 0
 
-    def next(self, slots: int) -> tuple[int, int, int]:
-        """The quotas for the next ``slots`` free slots, in the order of ``LANES``."""
+    def next(self, slots: int) -> LaneQuotas:
+        """The quotas for the next ``slots`` free slots."""
         rounds, rest = divmod(slots, len(self.CYCLE))
         quota = {lane: rounds * weight for lane, weight in WEIGHTS.items()}
         for _ in range(rest):
             quota[self.CYCLE[self._turn]] += 1
             self._turn = (self._turn + 1) % len(self.CYCLE)
-        return quota["high"], quota["normal"], quota["low"]
+        return LaneQuotas(**quota)

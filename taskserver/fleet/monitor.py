@@ -97,7 +97,7 @@ class Monitor:
 def _of_vitals(vitals: Vitals) -> Iterator[Metric]:
     yield _one(metrics.SLOTS, vitals.slots.size)
     yield _one(metrics.SLOTS_BUSY, vitals.slots.busy)
-    yield metrics.LEASES_LOST.family(((queue,), number) for queue, number in vitals.leases_lost.items())
+    yield metrics.LEASES_LOST.family(vitals.by_queue(lambda partition: partition.leases_lost))
     yield metrics.TAKEN_BACK.family(vitals.by_queue(lambda partition: partition.reclaimer.taken_back))
     yield metrics.CLAIM_SIZE.family(
         vitals.by_queue(lambda partition: partition.fetcher.claims, lambda partition: partition.fetcher.claimed)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from taskserver.config.worker_settings import WorkerSettings
 from taskserver.domain.names import check_queue_name
 from taskserver.errors import ConfigError
 from taskserver.worker.slots import QueueShare
+
+_DEFAULTS = {name: field.default for name, field in WorkerSettings.model_fields.items()}
 
 
 class WorkerConfig(NamedTuple):
@@ -32,16 +35,16 @@ class WorkerConfig(NamedTuple):
     """
 
     queues: tuple[str, ...] = ("default",)
-    concurrency: int = 4
-    lease: float = 15.0
-    grace_period: float = 30.0
-    unknown_tool_wait: float = 300.0
-    max_message_bytes: int = 4 * 1024 * 1024
+    concurrency: int = _DEFAULTS["concurrency"]
+    lease: float = _DEFAULTS["lease"]
+    grace_period: float = _DEFAULTS["grace_period"]
+    unknown_tool_wait: float = _DEFAULTS["unknown_tool_wait"]
+    max_message_bytes: int = _DEFAULTS["max_message_bytes"]
     signing_keys: str | None = None
-    max_jobs: int | None = None
-    max_rss: int | None = None
+    max_jobs: int | None = _DEFAULTS["max_jobs"]
+    max_rss: int | None = _DEFAULTS["max_rss"]
     shares: tuple[QueueShare, ...] = ()
-    keep_messages: bool = False
+    keep_messages: bool = _DEFAULTS["keep_messages"]
 
     def check(self) -> None:
         """Check what a worker cannot run without.

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import NamedTuple
 
-from taskserver.domain.lanes import LaneShare
+from taskserver.domain.lanes import LaneQuotas, LaneShare
 from taskserver.errors import BrokerError
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.translation import GroupMissing
@@ -178,6 +178,6 @@ class Fetcher(LoopService):
         if self._entries:
             entries, self._entries = self._entries, []
             try:
-                await claim(self._broker, self._queue, self._worker, (0, 0, 0), self._attempts_cap, entries)
+                await claim(self._broker, self._queue, self._worker, LaneQuotas(0, 0, 0), self._attempts_cap, entries)
             except BrokerError as error:
                 log.warning("%s: some jobs go back to the queue only when their lease runs out: %s", self.name, error)

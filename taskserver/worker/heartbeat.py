@@ -37,7 +37,7 @@ class HeartbeatSource(NamedTuple):
 
     Attributes:
         running: The attempts that hold a lease. Called from the heartbeat's thread.
-        snapshot: What the worker says of itself, packed. Called from the heartbeat's thread.
+        snapshot: The worker's ``WorkerSnapshot``, packed. Called from the heartbeat's thread.
         attend: Called in the event loop for each attempt that was lost or is to be cancelled, with the reason.
     """
 

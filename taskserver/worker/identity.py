@@ -1,4 +1,4 @@
-"""Who a worker is and what it says of itself with every heartbeat; see ``domain/fleet.py``."""
+"""Who a worker is, and parts of the ``WorkerSnapshot`` that it sends with every heartbeat; see ``domain/fleet.py``."""
 
 from __future__ import annotations
 

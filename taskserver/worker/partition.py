@@ -51,14 +51,16 @@ class Partition:
         name: As given.
         settler: Brings reports and outcomes to the broker.
         scheduler: Puts delayed jobs back on time.
-        reclaimer: Takes back the jobs of workers that fell silent.
+        reclaimer: Takes back the jobs of workers that stopped renewing.
         janitor: Finds jobs that nothing would wake any more.
         fetcher: Claims jobs for free slots.
+        leases_lost: Running jobs whose lease went to another worker.
     """
 
     def __init__(self, name: str, settings: PartitionSettings, slots: PartitionSlots, executor: Executor) -> None:
         broker, worker = settings.broker, settings.worker
         self.name = name
+        self.leases_lost = 0
         self._executor = executor
         self.settler = Settler(broker, name, settings.defer_limits, worker)
         self.scheduler = Scheduler(broker, name)

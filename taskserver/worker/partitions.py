@@ -30,7 +30,7 @@ class Partitions(Mapping[str, Partition]):
         slots: Where each gets its part of the slots.
         executor: Runs their jobs.
         control: Listens to their control channels.
-        snapshot: What the worker says of itself, packed.
+        snapshot: The worker's ``WorkerSnapshot``, packed.
     """
 
     def __init__(

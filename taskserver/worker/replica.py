@@ -1,4 +1,7 @@
-"""The replica's former name: supervisors of 0.1 that run on while the package is upgraded start ``-m`` this module."""
+"""The replica's former name: supervisors of 0.1 that run on while the package is upgraded start ``-m`` this module.
+
+It runs ``fleet``, a room above its own, by a name in a string that ``tests/architecture/test_layers.py`` cannot see.
+"""
 
 import runpy
 

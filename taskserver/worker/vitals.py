@@ -20,14 +20,12 @@ class Vitals(NamedTuple):
         heartbeat: Renews its leases.
         partitions: What it has for each partition, by the partition's name; more may be added.
         others: Its other services.
-        leases_lost: Running jobs that were taken from it, by queue.
     """
 
     slots: Slots
     heartbeat: Heartbeat
     partitions: Mapping[str, Partition]
     others: Sequence[LoopService]
-    leases_lost: Mapping[str, int]
 
     def by_queue(self, *read: Callable[[Partition], float]) -> list[tuple[Any, ...]]:
         """Each queue's name, as labels, and the sums over its partitions of what is read of each."""

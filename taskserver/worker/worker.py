@@ -16,7 +16,6 @@ import msgspec
 
 from taskserver.config.keys import keyring
 from taskserver.domain.fleet import Action, WorkerSnapshot
-from taskserver.domain.partitions import queue_of
 from taskserver.domain.retry import backoff
 from taskserver.domain.settlement import DeferLimits
 from taskserver.domain.signing import Keyring
@@ -92,7 +91,6 @@ class Worker:
         self._broker = broker
         self._keyring = keyring(self.config.signing_keys)
         self._tally: Tally | None = None
-        self._leases_lost = dict.fromkeys(self.config.queues, 0)
         self._built_at = time.monotonic()
         self._stopping = asyncio.Event()
         self._stop_requested = asyncio.Event()
@@ -166,7 +164,7 @@ class Worker:
         """Count into ``tally`` what it does from now on; call it before ``run``. Returns what else can be measured."""
         self._tally = self._executor.tally = tally
         others = (self._control, self._partition_watcher)
-        return Vitals(self._slots, self._heartbeat, self._partitions, others, self._leases_lost)
+        return Vitals(self._slots, self._heartbeat, self._partitions, others)
 
     async def run(self) -> None:
         """Work until ``stop`` is called; a broker that is down is waited for.
@@ -278,7 +276,7 @@ class Worker:
             return
         if reason == "lost":
             log.warning("job %s was taken from this worker: its lease had run out", attempt.id)
-            self._leases_lost[queue_of(attempt.job.queue)] += 1
+            self._partitions[attempt.job.queue].leases_lost += 1
             self._executor.end(attempt, StopReason.LOST)
         else:
             self._executor.end(attempt, StopReason.CANCEL)
@@ -301,7 +299,7 @@ class Worker:
         self._partition_watcher.look_again()
 
     def _snapshot(self) -> bytes:
-        """What it says of itself, packed. From any thread."""
+        """Its ``WorkerSnapshot``, packed. From any thread."""
         config, identity = self.config, self._identity
         return msgspec.msgpack.encode(
             WorkerSnapshot(

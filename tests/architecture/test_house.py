@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 from tests.architecture.package import Module, modules
@@ -28,6 +29,14 @@ def test_functions_are_short() -> None:
         for node in functions(module)
     }
     assert {name: size for name, size in sizes.items() if size > FUNCTION_LINES} == {}
+
+
+def test_class_names_are_unique() -> None:
+    """One word for one thing: nobody has to look which of two is meant."""
+    classes = Counter(
+        node.name for module in modules() for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, number in classes.items() if number > 1] == []
 
 
 def test_nothing_is_left_for_later() -> None:

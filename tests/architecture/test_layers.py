@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -117,6 +118,18 @@ def test_only_the_store_knows_the_client_library() -> None:
 def test_commands_know_neither_the_store_nor_a_broker() -> None:
     """People ask and act through ``admin/``; jobs are submitted through ``client/``."""
     assert [each for each in imports(in_room("cli")) if part(each.imports, 1) == "store"] == []
+    forbidden = {"Broker", "open_broker", "_broker", "_connect"}
+    assert {module.name: used for module in in_room("cli") if (used := names(module) & forbidden)} == {}
+
+
+def names(module: Module) -> set[str]:
+    """Everything that it imports, uses or reaches by a dot, by its last name."""
+    found: set[str] = set()
+    for node in ast.walk(module.tree):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):
+                found.add(name)
+    return found
 
 
 def test_the_domain_does_no_input_or_output() -> None:

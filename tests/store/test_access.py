@@ -37,7 +37,7 @@ from tests.patience import PATIENCE
 
 RARE = {
     "cluster|slots", "role", "wait", "waitaof", "hincrby",  # several servers; submits that wait for disk and replicas
-    "client|setname", "client|setinfo", "select",  # what the client library says of itself; a database in the URL
+    "client|setname", "client|setinfo", "select",  # how the client library introduces itself; a database in the URL
     "ping", "setrange",  # a subscription that hears nothing for a while; signing anew
     "rename", "persist", "hsetnx", "srem", "xinfo|stream", "zscore", # repairs; queues to forget
     "eval",  # once for each script and server

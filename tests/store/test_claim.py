@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from taskserver.domain.job import NewJob, State
-from taskserver.domain.lanes import LaneShare
+from taskserver.domain.lanes import LaneQuotas, LaneShare
 from taskserver.store.broker.translation import GroupMissing
 from taskserver.store.jobs import admin
 from taskserver.store.jobs import claim as claiming
@@ -19,7 +19,7 @@ from tests.store.harness import LONG_MS, PAYLOAD, QUEUE, Queue, release, retry, 
 
 
 async def claim(queue: Queue, quotas: tuple[int, int, int], entries: list[StreamEntry] | None = None) -> claiming.Claim:
-    return await claiming.claim(queue.broker, QUEUE, "w1", quotas, 10, entries or [])
+    return await claiming.claim(queue.broker, QUEUE, "w1", LaneQuotas(*quotas), 10, entries or [])
 
 
 async def lanes_of(queue: Queue, quotas: tuple[int, int, int]) -> list[str]:

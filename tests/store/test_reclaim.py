@@ -1,4 +1,4 @@
-"""Reclaiming: jobs of workers that fell silent come back, by one reclaimer at a time."""
+"""Reclaiming: jobs of workers that stopped renewing come back, by one reclaimer at a time."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from taskserver.config.resources import (
     ComputeResources,
     File,
     Kubernetes,
-    QueueShare,
+    QueueResource,
     TaskServer,
     ToolSource,
 )
@@ -25,7 +25,17 @@ from taskserver.config.settings import Settings, variable
 from taskserver.config.values import as_written
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
-MODELS = (File, BrokerResource, TaskServer, QueueShare, ToolSource, Kubernetes, ComputeResources, Amounts, Autoscaling)
+MODELS = (
+    File,
+    BrokerResource,
+    TaskServer,
+    QueueResource,
+    ToolSource,
+    Kubernetes,
+    ComputeResources,
+    Amounts,
+    Autoscaling,
+)
 
 
 def default(model: type[BaseModel], name: str, field: FieldInfo) -> str:

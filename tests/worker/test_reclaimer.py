@@ -1,4 +1,4 @@
-"""Jobs of a worker that fell silent are taken back, however many they are."""
+"""Jobs of a worker that stopped renewing are taken back, however many they are."""
 
 import asyncio
 

@@ -86,8 +86,8 @@ class Supervisor:
         self._stopping.set()
         if not again:
             log.info("supervisor %s is stopping: draining %d replicas", self.name, len(self.replicas))
-        for slot in self._replica_slots.values():
-            slot.stop(hurry=again)
+        for replica_slot in self._replica_slots.values():
+            replica_slot.stop(hurry=again)
         self._changed.set()
 
     def restart(self) -> None:
@@ -127,13 +127,13 @@ class Supervisor:
 
     def reopen(self, log_file: str) -> None:
         """Let every replica print to the file of this name from now on."""
-        for slot in self._replica_slots.values():
-            for child in slot.children:
+        for replica_slot in self._replica_slots.values():
+            for child in replica_slot.children:
                 child.reopen(log_file)
 
     def _staying(self) -> dict[int, ReplicaSlot]:
         """The replica slots that are not closing."""
-        return {number: slot for number, slot in self._replica_slots.items() if not slot.closing.is_set()}
+        return {number: each for number, each in self._replica_slots.items() if not each.closing.is_set()}
 
     def _fill(self) -> None:
         """Add replica slots until there are as many as wanted."""
@@ -141,9 +141,9 @@ class Supervisor:
         for number, _ in zip(free, range(self._wanted - len(self._staying())), strict=False):
             if self._stopping.is_set():
                 return
-            slot = ReplicaSlot(number, self._make_child, self._changed.set, self._note_refusal)
-            self._replica_slots[number] = slot
-            self._running[asyncio.create_task(slot.run())] = slot
+            replica_slot = ReplicaSlot(number, self._make_child, self._changed.set, self._note_refusal)
+            self._replica_slots[number] = replica_slot
+            self._running[asyncio.create_task(replica_slot.run())] = replica_slot
         self._changed.set()
 
     def _make_child(self, number: int) -> Child:
@@ -161,8 +161,8 @@ class Supervisor:
         if rolling.done():
             rolling.result()
         for task in [task for task in self._running if task.done()]:
-            slot = self._running.pop(task)
-            del self._replica_slots[slot.number]
+            replica_slot = self._running.pop(task)
+            del self._replica_slots[replica_slot.number]
             task.result()
         self._note_ready()
 
@@ -180,8 +180,8 @@ class Supervisor:
         self.refused_files = refused.files
         if not self._was_ready and not (self._reload and refused.files):
             self._refusal = self._refusal or refused
-            for slot in self._replica_slots.values():
-                slot.stop(hurry=True)
+            for replica_slot in self._replica_slots.values():
+                replica_slot.stop(hurry=True)
             self._stopping.set()
         elif refused.sentence != self._last_refusal:
             self._last_refusal = refused.sentence
@@ -195,10 +195,10 @@ class Supervisor:
             while self._to_roll:
                 number = min(self._to_roll)
                 self._to_roll.discard(number)
-                slot = self._replica_slots.get(number)
-                if slot is None or slot.closing.is_set() or await slot.roll():
+                replica_slot = self._replica_slots.get(number)
+                if replica_slot is None or replica_slot.closing.is_set() or await replica_slot.roll():
                     continue
-                if slot.closing.is_set():
+                if replica_slot.closing.is_set():
                     continue
                 log.error("supervisor %s: rolling restart aborted; the current replicas keep running", self.name)
                 self._to_roll.clear()
@@ -208,32 +208,34 @@ class Supervisor:
         if command.id in self._seen_commands or (self._stopping.is_set() and command.action is not Action.HURRY):
             return
         self._seen_commands.append(command.id)
-        slots = dict(self._replica_slots)
+        replica_slots = dict(self._replica_slots)
         if command.whom != self.name:
-            slots = {n: slot for n, slot in slots.items() if slot.ready and slot.ready.name == command.whom}
+            replica_slots = {
+                n: each for n, each in replica_slots.items() if each.ready and each.ready.name == command.whom
+            }
         match command.action:
             case Action.STOP | Action.HURRY:
-                self._close(slots, hurry=command.action is Action.HURRY)
+                self._close(replica_slots, hurry=command.action is Action.HURRY)
             case Action.RESTART:
-                self._to_roll |= set(slots)
+                self._to_roll |= set(replica_slots)
                 self._roll_requested.set()
             case Action.SCALE:
                 with suppress(ConfigError):  # reported to whoever sent it
                     self.scale(command.replicas)
 
-    def _close(self, slots: dict[int, ReplicaSlot], *, hurry: bool) -> None:
+    def _close(self, replica_slots: dict[int, ReplicaSlot], *, hurry: bool) -> None:
         """Stop some replicas for good; the supervisor stops with the last ones."""
-        self._wanted = len(self._staying().keys() - slots.keys())
+        self._wanted = len(self._staying().keys() - replica_slots.keys())
         if not self._wanted and not self._stopping.is_set():
             self.stop()
-        for slot in slots.values():
-            slot.stop(hurry=hurry)
+        for replica_slot in replica_slots.values():
+            replica_slot.stop(hurry=hurry)
         self._changed.set()
 
     async def _stop_everything(self) -> None:
         """Whatever ended the run, no replica outlives it."""
         self._stopping.set()
-        for slot in self._replica_slots.values():
-            slot.stop(hurry=True)
+        for replica_slot in self._replica_slots.values():
+            replica_slot.stop(hurry=True)
         if self._running:
             await asyncio.wait(self._running)

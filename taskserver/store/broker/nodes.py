@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from redis import exceptions as redis_errors
@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
 
-from taskserver.store.broker.urls import BrokerURL
+from taskserver.store.broker.urls import Address, BrokerURL
 
 ASK_SECONDS = 2.0
 """Maximum time to wait for a Sentinel or node to answer, before the next one is asked."""
@@ -133,6 +133,14 @@ class SentinelNodes(Nodes):
         raise redis_errors.ConnectionError(f"no Sentinel names a master: {failures[0]}") from failures[0]
 
 
+class SlotRange(NamedTuple):
+    """Hash slots of a cluster, from ``first`` to ``last``, and the URL of the server that holds them."""
+
+    first: int
+    last: int
+    server: str
+
+
 class ClusterNodes(Nodes):
     """The nodes of a Redis Cluster, by the slots that they own."""
 
@@ -140,7 +148,7 @@ class ClusterNodes(Nodes):
         self._url = url
         self._nodes = [url.server(*address) for address in url.hosts]
         self._asking = threading.Lock()
-        self._owners: list[tuple[int, int, str]] = []  # first and last slot, server; in order
+        self._owners: list[SlotRange] = []  # in order
 
     def known(self, key: str) -> str | None:
         """The owner of the key's slot, as last known."""
@@ -166,7 +174,7 @@ class ClusterNodes(Nodes):
         """Slots may have moved, or masters changed."""
         self._owners = []
 
-    def _ask(self) -> list[tuple[int, int, str]]:
+    def _ask(self) -> list[SlotRange]:
         failures: list[Exception] = []
         for server in self._nodes:
             try:
@@ -180,25 +188,27 @@ class ClusterNodes(Nodes):
             return owners
         raise redis_errors.ConnectionError(f"no node of the cluster answers: {failures[0]}") from failures[0]
 
-    def _slots(self, server: str) -> list[tuple[int, int, str]]:
+    def _slots(self, server: str) -> list[SlotRange]:
         with _server(server) as client:
             answer: Any = client.execute_command("CLUSTER SLOTS")
             asked = client.connection_pool.connection_kwargs["host"]
-        return sorted((first, last, self._url.server(*_address(master, asked))) for first, last, master, *_ in answer)
+        return sorted(
+            SlotRange(first, last, self._url.server(*_address(master, asked))) for first, last, master, *_ in answer
+        )
 
 
-def _owner(owners: list[tuple[int, int, str]], key: str) -> str | None:
+def _owner(owners: list[SlotRange], key: str) -> str | None:
     slot = key_slot(key.encode())
-    position = bisect_right(owners, slot, key=lambda owner: owner[0]) - 1
-    if position < 0 or owners[position][1] < slot:
+    position = bisect_right(owners, slot, key=lambda owner: owner.first) - 1
+    if position < 0 or owners[position].last < slot:
         return None
-    return owners[position][2]
+    return owners[position].server
 
 
-def _address(node: list[Any], asked: str) -> tuple[str, int]:
+def _address(node: list[Any], asked: str) -> Address:
     """Host and port of a node; one that does not know its own host has the host at which it was asked."""
     host, port = node[:2]
-    return host if host and host != "?" else asked, port
+    return Address(host if host and host != "?" else asked, port)
 
 
 def _server(url: str) -> redis.Redis:

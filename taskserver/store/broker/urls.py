@@ -27,13 +27,20 @@ SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 Kind = Literal["", "sentinel", "cluster"]
 
 
+class Address(NamedTuple):
+    """Host and port of a server."""
+
+    host: str
+    port: int
+
+
 class BrokerURL(NamedTuple):
     """A broker's URL, taken apart.
 
     Attributes:
         kind: ``sentinel``, ``cluster``, or '' for one server.
         url: The whole URL as the client library takes it; only useful for one server.
-        hosts: Host and port of the Sentinels or nodes.
+        hosts: Addresses of the Sentinels or nodes.
         service: The name by which Sentinels know the master.
         login: ``user:password@`` or ''.
         tail: Database and options for a server, as they follow its host.
@@ -42,7 +49,7 @@ class BrokerURL(NamedTuple):
 
     kind: Kind
     url: str
-    hosts: tuple[tuple[str, int], ...] = ()
+    hosts: tuple[Address, ...] = ()
     service: str = ""
     login: str = ""
     tail: str = ""
@@ -85,7 +92,7 @@ def parse_url(url: str) -> BrokerURL:
         return BrokerURL("", whole)
     servers, _, path = address.partition("/")
     login, at, names = servers.rpartition("@")
-    hosts = tuple(_host_and_port(url, name, 26379 if kind == "sentinel" else 6379) for name in names.split(","))
+    hosts = tuple(_address(url, name, 26379 if kind == "sentinel" else 6379) for name in names.split(","))
     if kind == "cluster":
         if path not in ("", "0"):
             raise invalid_url(url, "a cluster has no other database than 0: remove the path after the hosts")
@@ -115,12 +122,12 @@ def _check_server(url: str) -> None:
         raise invalid_url(url, "the path must be a database number, such as /0, or be left out")
 
 
-def _host_and_port(url: str, name: str, default: int) -> tuple[str, int]:
+def _address(url: str, name: str, default: int) -> Address:
     try:
         parts = urlsplit(f"//{name}")
         if not parts.hostname:
             raise ValueError("no host")
-        return parts.hostname, parts.port or default
+        return Address(parts.hostname, parts.port or default)
     except ValueError:
         raise invalid_url(
             url, "write the servers as host:port,host:port, and escape special characters in a password"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from taskserver.domain.job import ClaimedJob
-from taskserver.domain.lanes import LANES, RETURNED
+from taskserver.domain.lanes import LANES, RETURNED, LaneQuotas
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.connections import BLOCK_SECONDS
 from taskserver.store.broker.script_connection import ScriptConnection
@@ -50,7 +50,7 @@ async def claim(
     broker: Broker,
     queue: str,
     worker: str,
-    quotas: tuple[int, int, int],
+    quotas: LaneQuotas,
     attempts_cap: int,
     entries: Sequence[StreamEntry] = (),
 ) -> Claim:
@@ -60,7 +60,7 @@ async def claim(
         broker: Where.
         queue: Which queue.
         worker: The worker that claims.
-        quotas: Maximum number of jobs from the high, normal and low lane; what a lane does not use goes to the others.
+        quotas: Maximum number of jobs from each lane; what a lane does not use goes to the others.
         attempts_cap: Maximum number of attempts for jobs whose submitter set none.
         entries: What a blocking read of this worker returned.
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.domain.partitions import queue_of
+from taskserver.observability.phrases import count
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.health import Finding
 from taskserver.store.jobs.recover import reclaim
@@ -90,15 +91,15 @@ async def examine_registry(broker: Broker) -> list[Finding]:
     if await registry.is_broken(broker):
         findings.append(Finding("queues", "error", "the list of queues is of the wrong type", f"{FIX}: recreated"))
     if missing := await registry.find_unlisted(broker):
-        text = f"{_plural(len(missing), 'queue')} not on the list of queues: {_some(missing)}"
+        text = f"{count(len(missing), 'queue')} not on the list of queues: {_some(missing)}"
         findings.append(Finding("queues", "warning", text, f"{FIX}: listed again"))
     if wrong := await registry.find_miscounted(broker):
-        text = f"{_plural(len(wrong), 'queue')} with fewer partitions counted than listed: {_some([*wrong])}"
+        text = f"{count(len(wrong), 'queue')} with fewer partitions counted than listed: {_some([*wrong])}"
         findings.append(
             Finding("queues", "warning", text, f"{FIX}: counted again; until then clients do not submit to all of them")
         )
     if not findings and (unused := await registry.find_unused(broker, mark=False)):
-        text = f"{_plural(len(unused), 'queue')} empty and unused for 30 days: {_some(unused)}"
+        text = f"{count(len(unused), 'queue')} empty and unused for 30 days: {_some(unused)}"
         findings.append(Finding("queues", "warning", text, f"{FIX}: forgotten; workers do this too, once an hour"))
     return findings
 
@@ -109,14 +110,14 @@ async def repair_registry(broker: Broker) -> list[Finding]:
     broken, missing = await registry.is_broken(broker), await registry.find_unlisted(broker)
     if broken or missing:
         await registry.relist(broker, missing)
-        done.append(Finding("queues", "repaired", f"{_plural(len(missing), 'queue')} listed again: {_some(missing)}"))
+        done.append(Finding("queues", "repaired", f"{count(len(missing), 'queue')} listed again: {_some(missing)}"))
     if counted := await registry.recount(broker):
-        text = f"partitions of {_plural(len(counted), 'queue')} counted again: {_some([*counted])}"
+        text = f"partitions of {count(len(counted), 'queue')} counted again: {_some([*counted])}"
         done.append(Finding("queues", "repaired", text))
     unused = await registry.find_unused(broker, mark=True)
     forgotten = [queue for queue in unused if await registry.forget(broker, queue)]
     if forgotten:
-        text = f"{_plural(len(forgotten), 'queue')} forgotten: {_some(forgotten)}"
+        text = f"{count(len(forgotten), 'queue')} forgotten: {_some(forgotten)}"
         done.append(Finding("queues", "repaired", text))
     return done
 
@@ -167,15 +168,11 @@ def _damage_finding(subject: str, kind: Damage, audit: AuditSummary) -> Finding:
 
 def _describe(kind: Damage, audit: AuditSummary) -> str:
     about = DESCRIPTIONS[kind]
-    return f"{_plural(audit.counts[kind], about.noun, about.nouns)} {about.problem}: {_some(audit.names[kind])}"
+    return f"{count(audit.counts[kind], about.noun, about.nouns)} {about.problem}: {_some(audit.names[kind])}"
 
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
-
-
-def _plural(count: int, noun: str, plural: str = "") -> str:
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 async def _count(client: Any, keys: Keys, workers: int) -> QueueCounts:
@@ -201,7 +198,7 @@ async def _count(client: Any, keys: Keys, workers: int) -> QueueCounts:
 def _summary(counts: QueueCounts) -> str:
     waiting = max(0, counts.entries - counts.pending)
     jobs = f"{waiting:,} waiting, {counts.pending:,} running, {counts.delayed:,} delayed"
-    return f"{jobs}; {_plural(counts.workers, 'worker')}"
+    return f"{jobs}; {count(counts.workers, 'worker')}"
 
 
 def _state_findings(queue: str, counts: QueueCounts) -> Iterator[Finding]:
@@ -211,12 +208,12 @@ def _state_findings(queue: str, counts: QueueCounts) -> Iterator[Finding]:
         text = "paused: workers claim no jobs from it"
         yield Finding(subject, "warning", text, f"taskserver queue resume {queue_of(queue)}")
     if counts.jobs and not counts.workers:
-        text = f"{_plural(counts.jobs, 'job')} and no live worker"
+        text = f"{count(counts.jobs, 'job')} and no live worker"
         yield Finding(subject, "warning", text, f"start one: taskserver worker --queue {queue_of(queue)}")
     if counts.overdue:
         advice = "see the workers' logs: their schedulers fail" if counts.workers else "start a worker: it queues them"
-        yield Finding(subject, "warning", f"{_plural(counts.overdue, 'delayed job')} overdue", advice)
+        yield Finding(subject, "warning", f"{count(counts.overdue, 'delayed job')} overdue", advice)
     if counts.dead:
         yield Finding(
-            subject, "warning", _plural(counts.dead, "dead letter"), f"taskserver dead list --queue {queue_of(queue)}"
+            subject, "warning", count(counts.dead, "dead letter"), f"taskserver dead list --queue {queue_of(queue)}"
         )

@@ -172,7 +172,7 @@ def _message_fields(payload: bytes | None, summary: JobSummary | None) -> dict[s
         body = msgspec.msgpack.decode(envelope.body)
     except Exception:  # noqa: BLE001 - whatever it is, it is not a message of ours
         return {}
-    tool, arguments = _call(envelope, body)
+    tool, arguments = _tool_call(envelope, body)
     return {
         **_summary_fields(tool, envelope),
         "arguments": masked(arguments, SecretNames((*envelope.secrets, *secret_names()))),
@@ -189,10 +189,15 @@ def _summary_fields(tool: str, message: Envelope | JobSummary) -> dict[str, Any]
     }
 
 
-def _call(envelope: Envelope, body: Any) -> tuple[str, Any]:
+class _ToolCall(NamedTuple):
+    tool: str
+    arguments: Any
+
+
+def _tool_call(envelope: Envelope, body: Any) -> _ToolCall:
     if envelope.type == "ToolExecutionMessage" and isinstance(body, dict):
-        return str(body.get("tool_name", ""))[:SHOWN], body.get("tool_args", {})
-    return envelope.type[:SHOWN], body
+        return _ToolCall(str(body.get("tool_name", ""))[:SHOWN], body.get("tool_args", {}))
+    return _ToolCall(envelope.type[:SHOWN], body)
 
 
 def _seconds(fields: dict[bytes, bytes], name: bytes) -> float | None:

@@ -90,7 +90,7 @@ class _Tools:
     """The imported tools of this process; for those that failed to import, the error."""
 
     def __init__(self, welcome: Welcome, relay: Relay) -> None:
-        self._max_result_bytes = welcome.max_result_bytes
+        self._max_message_bytes = welcome.max_message_bytes
         self._relay = relay
         self._calls: dict[str, Call | BaseException] = {
             name: _imported(reference) for name, reference in welcome.tools.items()
@@ -104,7 +104,7 @@ class _Tools:
         try:
             with limited(job.max_memory):
                 returned = call.run_blocking(job.arguments, self._context(job))
-                result = codec.encode(returned, max_bytes=self._max_result_bytes)
+                result = codec.encode(returned, max_bytes=self._max_message_bytes)
             return ToolReturned(job.number, result, spent)
         except BaseException as error:  # noqa: BLE001 - whatever a tool raises is reported
             failure = unredacted_failure(error)

@@ -38,16 +38,16 @@ class ProcessPool:
     Args:
         size: Maximum number of processes.
         tools: The worker's tools; those that do not run in a process are skipped.
-        max_result_bytes: Maximum size of a result in bytes.
+        max_message_bytes: Maximum size of a result in bytes.
 
     Raises:
         ToolInvalid: if a process could not find one of the tools.
     """
 
-    def __init__(self, size: int, tools: Iterable[Tool], max_result_bytes: int) -> None:
+    def __init__(self, size: int, tools: Iterable[Tool], max_message_bytes: int) -> None:
         self._size = size
         self._references = {tool.name: reference_of(tool) for tool in tools if tool.runs_in == "process"}
-        self._max_result_bytes = max_result_bytes
+        self._max_message_bytes = max_message_bytes
         self._all: set[ToolProcess] = set()
         self._idle: dict[ToolProcess, asyncio.TimerHandle] = {}
         self._waiting: deque[asyncio.Future[ToolProcess]] = deque()
@@ -174,7 +174,7 @@ class ProcessPool:
         root, tools = logging.getLogger(), logging.getLogger("taskserver.tool")
         level = min(root.level or logging.WARNING, tools.getEffectiveLevel())
         try:
-            await process.ready(Welcome(self._references, level, self._max_result_bytes, MOST_JOBS))
+            await process.ready(Welcome(self._references, level, self._max_message_bytes, MOST_JOBS))
         except Exception as error:  # noqa: BLE001 - raised to whoever waits
             process.kill()
             self._fail_one(error)

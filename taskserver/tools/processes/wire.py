@@ -49,13 +49,13 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=True):
     Attributes:
         tools: Where each tool is defined, by the tool's name.
         loglevel: Log records below this level are not sent.
-        max_result_bytes: Maximum size of a result in bytes.
+        max_message_bytes: Maximum size of a result in bytes.
         most_jobs: Number of jobs after which the process ends, to be replaced.
     """
 
     tools: dict[str, ToolReference]
     loglevel: int
-    max_result_bytes: int
+    max_message_bytes: int
     most_jobs: int
 
 

@@ -1,4 +1,4 @@
-"""Reclaiming: takes back jobs whose worker fell silent. One worker at a time does it, also when all are idle."""
+"""Reclaiming: takes back the jobs of workers that stopped renewing. One worker at a time does it, even if all idle."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ class Reclaimer(LoopService):
         for job in lost or ():
             if job.worker:
                 self.taken_back += 1
-                log.warning("job %s-%s went back to the queue: worker %s was lost", self._queue, job.key, job.worker)
+                log.warning("job %s-%s requeued: worker %s was lost", self._queue, job.key, job.worker)
         if len(lost or ()) < BATCH:
             await self.rest(self._pause)
