@@ -90,7 +90,7 @@ class Running:
             streams = (nothing.fileno(), out_file.fileno(), err_file.fileno())
             self.process = Forked(args, folder, env, streams, new_session=new_session)
         self.pid = self.process.pid
-        self.said: dict[str, list[str]] = {"out": [], "err": []}
+        self.lines: dict[str, list[str]] = {"out": [], "err": []}
         self._new: queue.Queue[None] = queue.Queue()
         self._readers = [
             threading.Thread(target=self._read, args=(name, os.fdopen(stream)), daemon=True)
@@ -102,7 +102,7 @@ class Running:
     def _read(self, name: str, stream: Any) -> None:
         with stream:
             for line in stream:
-                self.said[name].append(line)
+                self.lines[name].append(line)
                 self._new.put(None)
         self._new.put(None)
 
@@ -110,14 +110,14 @@ class Running:
         """Wait until so many lines contain ``text``, and return the last of them."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            found = [line for line in list(self.said[where]) if text in line]
+            found = [line for line in list(self.lines[where]) if text in line]
             if len(found) >= times:
                 return found[times - 1]
             over = self.process.poll() is not None and not any(reader.is_alive() for reader in self._readers)
-            assert not over, f"ended without {text!r}: {self.said}"
+            assert not over, f"ended without {text!r}: {self.lines}"
             with suppress(queue.Empty):
                 self._new.get(timeout=0.5)
-            assert time.monotonic() < deadline, f"waited in vain for {text!r}: {self.said}"
+            assert time.monotonic() < deadline, f"waited in vain for {text!r}: {self.lines}"
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
@@ -135,7 +135,7 @@ class Running:
         for reader in self._readers:
             reader.join(PATIENCE)
             assert not reader.is_alive(), "somebody holds its streams open"
-        return Done(code, "".join(self.said["out"]), "".join(self.said["err"]))
+        return Done(code, "".join(self.lines["out"]), "".join(self.lines["err"]))
 
 
 class Cli:

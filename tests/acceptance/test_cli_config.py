@@ -35,9 +35,9 @@ def test_check_tells_all_errors_and_starts_nothing(cli: Cli) -> None:
         "config.yaml:4: task_server.replica: unknown key; did you mean 'replicas'?\n"
         "config.yaml:6: task_server.queues[1]: queue 'fast' is listed twice\n"
     )
-    told = cli.run("config", "check", "-f", "config.yaml", "--json", URL="unix:///nowhere", KEY="hidden")
-    assert told.code == 2
-    assert told.json[0] == {
+    done = cli.run("config", "check", "-f", "config.yaml", "--json", URL="unix:///nowhere", KEY="hidden")
+    assert done.code == 2
+    assert done.json[0] == {
         "file": "config.yaml",
         "line": 4,
         "key": "task_server.replica",

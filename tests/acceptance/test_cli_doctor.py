@@ -23,13 +23,13 @@ def damage(cli: Cli) -> list[str]:
     return ids
 
 
-def test_fix_repairs_what_the_doctor_has_told_and_the_jobs_run(cli: Cli) -> None:
+def test_fix_repairs_what_the_doctor_has_reported_and_the_jobs_run(cli: Cli) -> None:
     ids = damage(cli)
-    told = cli.run("doctor")
-    assert told.code == 1
-    assert "1 key of the wrong type or unreadable: lane:low" in told.out
-    assert "→ taskserver doctor --fix: set aside for 30 days, and recreated" in told.out
-    assert "2 lanes without a stream or consumer group: high, low" in told.out
+    done = cli.run("doctor")
+    assert done.code == 1
+    assert "1 key of the wrong type or unreadable: lane:low" in done.out
+    assert "→ taskserver doctor --fix: set aside for 30 days, and recreated" in done.out
+    assert "2 lanes without a stream or consumer group: high, low" in done.out
     fixed = cli.ok("doctor", "--fix")
     assert "2 jobs that nothing would wake, end or list" in fixed.out
     assert ": queued or listed again" in fixed.out
@@ -66,9 +66,9 @@ def test_keys_of_a_newer_version_are_refused_with_the_command_to_run(cli: Cli) -
         done = cli.run(*command)
         assert (done.code, done.err.count("\n")) == (4, 1)
         assert f"{sentence}: pip install --upgrade 'taskserver>=0.9.0'" in done.err
-    told = cli.run("doctor", "--fix")
-    assert (told.code, sentence in told.out) == (1, True)
-    assert "→ pip install --upgrade 'taskserver>=0.9.0'" in told.out
+    done = cli.run("doctor", "--fix")
+    assert (done.code, sentence in done.out) == (1, True)
+    assert "→ pip install --upgrade 'taskserver>=0.9.0'" in done.out
 
 
 def test_a_damaged_schema_is_refused_until_it_is_repaired(cli: Cli) -> None:

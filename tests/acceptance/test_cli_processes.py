@@ -28,9 +28,9 @@ def plain() -> int:
 
 
 @tool(runs_in="process", timeout=None)
-def busy(place: str) -> None:
+def busy(file: str) -> None:
     """Say who it is, and hold the core and the interpreter lock for ever."""
-    Path(place).write_text(str(os.getpid()))
+    Path(file).write_text(str(os.getpid()))
     sum(range(10**14))
 '''
 """A file, given by its path; the C loop of `sum` lets no other thread of its process run."""
@@ -56,13 +56,13 @@ def start(cli: Cli, *args: str) -> Running:
 
 async def busy_process(cli: Cli) -> psutil.Process:
     """The process in which a job keeps a core busy."""
-    place = cli.folder / "pid"
+    file = cli.folder / "pid"
     async with Client(cli.env["TASKSERVER_BROKER_URL"]) as client:
-        await client.submit("busy", {"place": str(place)}, max_retries=0)
+        await client.submit("busy", {"file": str(file)}, max_retries=0)
         async with asyncio.timeout(PATIENCE):
-            while not place.exists() or not place.read_text():
+            while not file.exists() or not file.read_text():
                 await asyncio.sleep(0.01)
-    return psutil.Process(int(place.read_text()))
+    return psutil.Process(int(file.read_text()))
 
 
 async def ended(process: psutil.Process) -> None:

@@ -97,7 +97,7 @@ def test_with_tools_their_types_decide(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "sentence"),
     [
         (("ecko",), "unknown tool 'ecko'; did you mean 'echo'?"),
         (("add", "a=x"), "argument 'a': expected int, got str"),
@@ -105,8 +105,8 @@ def test_with_tools_their_types_decide(cli: Cli) -> None:
         (("add", "a=1", "c=2"), "unknown argument 'c'"),
     ],
 )
-def test_with_tools_mistakes_are_found_before_anything_is_sent(cli: Cli, args: tuple[str, ...], said: str) -> None:
+def test_with_tools_mistakes_are_found_before_anything_is_sent(cli: Cli, args: tuple[str, ...], sentence: str) -> None:
     done = cli.run("submit", *args, TASKSERVER_TOOLS="agent_tools")
     assert (done.code, done.out) == (2, "")
-    assert said in done.err
+    assert sentence in done.err
     assert cli.ok("job", "list", "--json").json == []

@@ -33,7 +33,7 @@ def test_a_group_alone_prints_its_help_on_stderr(cli: Cli, group: tuple[str, ...
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "sentence"),
     [
         (("wroker",), "no command 'wroker'; did you mean 'worker'?"),
         (("job", "staus"), "no command 'staus'; did you mean 'status'?"),
@@ -60,11 +60,11 @@ def test_a_group_alone_prints_its_help_on_stderr(cli: Cli, group: tuple[str, ...
         (("job", "list", "--broker", "redis://me:secret@localhost:x"), "is not a broker URL"),
     ],
 )
-def test_what_cannot_be_used_is_one_sentence_and_exit_code_2(cli: Cli, args: tuple[str, ...], said: str) -> None:
+def test_what_cannot_be_used_is_one_sentence_and_exit_code_2(cli: Cli, args: tuple[str, ...], sentence: str) -> None:
     done = cli.run(*args)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("taskserver: ")
-    assert said in done.err
+    assert sentence in done.err
     assert "Traceback" not in done.err
     assert "secret" not in done.err
 
@@ -170,7 +170,7 @@ def test_nothing_of_a_job_reaches_the_terminal_as_an_escape(cli: Cli) -> None:
         job.err,
         *(cli.run(*args).out for args in (("dead", "list"), ("job", "list"), ("job", "status", job_id))),
         *(cli.run(*args, "--json").out for args in (("dead", "show", job_id), ("job", "result", job_id))),
-        "".join(worker.said["err"]),
+        "".join(worker.lines["err"]),
     ]
     for screen in screens:
         assert "owned" in screen

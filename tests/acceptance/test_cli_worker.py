@@ -35,8 +35,8 @@ def test_the_log_is_a_line_for_each_record_with_the_job_of_a_tool(cli: Cli) -> N
     worker = cli.worker()
     job_id = cli.holding()
     line = worker.wait_for("holding")
-    told = ["info", "holding", f"[job={job_id}", "attempt=1", "tool=hold", "queue=default"]
-    assert line.split()[1:-1] == told
+    expected = ["info", "holding", f"[job={job_id}", "attempt=1", "tool=hold", "queue=default"]
+    assert line.split()[1:-1] == expected
     assert line.split()[-1].startswith("worker=")
     cli.open_gate()
 

@@ -13,7 +13,7 @@ from tests.patience import PATIENCE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
-SAID = {
+OUTPUT = {
     "first_program.py": ["An agent submits"],
     "progress.py": ["Lagos is nice.", "50%", "100%", "Lyon is nice."],
     "retries.py": ["done at attempt 3", "dead: the service is down", "the service is up", "failed: there is no page 0"],
@@ -44,16 +44,16 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def test_every_example_is_run() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {*SAID, *WITH_A_WORKER}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {*OUTPUT, *WITH_A_WORKER}
 
 
-@pytest.mark.parametrize("name", SAID)
+@pytest.mark.parametrize("name", OUTPUT)
 def test_an_example_runs_by_itself(name: str, tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, EXAMPLES / name], env=environment(tmp_path), capture_output=True, text=True, timeout=PATIENCE
     )
     assert ended.returncode == 0, ended.stderr
-    for line in SAID[name]:
+    for line in OUTPUT[name]:
         assert line in ended.stdout
 
 

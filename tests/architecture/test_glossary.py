@@ -60,7 +60,7 @@ def test_no_word_is_explained_twice() -> None:
 
 
 def lines() -> Iterator[tuple[str, str]]:
-    """Every line of the package, the tests, the pages and the examples, with its place."""
+    """Every line of the package, the tests, the pages and the examples, with its location."""
     paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in KINDS]
     for path in sorted([*paths, *ROOT.glob("*.md")]):
         if path not in (Path(__file__), CHANGELOG):
@@ -71,8 +71,8 @@ def lines() -> Iterator[tuple[str, str]]:
 def test_words_that_were_given_up_are_nowhere() -> None:
     patterns = [(re.compile(pattern, re.IGNORECASE), instead) for pattern, instead in RETIRED.items()]
     offenders = [
-        f"{place}: {found[0]!r}, use {instead}"
-        for place, line in lines()
+        f"{location}: {found[0]!r}, use {instead}"
+        for location, line in lines()
         for pattern, instead in patterns
         if (found := pattern.search(without_wire_values(line)))
     ]

@@ -29,9 +29,9 @@ def test_it_opens_with_its_flags_and_its_purpose(path: Path) -> None:
 
 @every_script
 def test_it_tells_its_keys_arguments_and_answer_in_order(path: Path) -> None:
-    places = [line_of(path, word) for word in ("Transition", "KEYS", "ARGV", "Returns")]
-    assert -1 not in places
-    assert places == sorted(places)
+    found = [line_of(path, word) for word in ("Transition", "KEYS", "ARGV", "Returns")]
+    assert -1 not in found
+    assert found == sorted(found)
 
 
 @every_script

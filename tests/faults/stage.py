@@ -22,9 +22,9 @@ from tests.faults.soak import ledger as ledgers
 from tests.faults.soak.check import Verdict, check
 from tests.faults.soak.ledger import Ledger
 from tests.faults.soak.producer import Producer
+from tests.faults.soak.records import Record, read_ledger
 from tests.faults.soak.server import SoakServer
 from tests.faults.soak.snapshot import live, snapshot
-from tests.faults.soak.stories import Tale, retell
 from tests.patience import PATIENCE
 
 SLOTS = 4
@@ -89,13 +89,13 @@ class Stage:
             while self._lines(what) < wanted:
                 await asyncio.sleep(0.01)
 
-    async def verdict(self) -> tuple[Verdict, Tale]:
+    async def verdict(self) -> tuple[Verdict, Record]:
         """Wait until every job has ended, and check the ledger."""
         async with asyncio.timeout(PATIENCE):
             while await live(self.server.url):
                 await asyncio.sleep(0.05)
-        tale = retell(ledgers.read(self.ledger_path))
-        return check(tale, await snapshot(self.server.url)), tale
+        record = read_ledger(ledgers.read(self.ledger_path))
+        return check(record, await snapshot(self.server.url)), record
 
     def _lines(self, what: str) -> int:
         return self.ledger_path.read_bytes().count(f'"what":"{what}"'.encode())

@@ -53,9 +53,9 @@ async def test_a_power_cut_loses_what_was_not_synced_and_nothing_older(it: Stage
             it.server.wanted = True
         await it.more("end", 50)
     keeping.cancel()
-    verdict, tale = await it.verdict()
+    verdict, record = await it.verdict()
     assert verdict.breaches == []
-    acknowledged = sum(story.acknowledged is not None for story in tale.stories.values())
+    acknowledged = sum(job_record.acknowledged is not None for job_record in record.jobs.values())
     assert verdict.lost < acknowledged
 
 
@@ -70,9 +70,9 @@ async def test_frozen_for_longer_than_a_lease_it_gives_no_job_to_a_second_worker
     it.server.signal(signal.SIGCONT)
     for job in jobs:
         await job.result(timeout=PATIENCE)
-    verdict, tale = await it.verdict()
+    verdict, record = await it.verdict()
     assert verdict.breaches == []
-    assert {len(story.runs) for story in tale.stories.values()} == {1}
+    assert {len(job_record.runs) for job_record in record.jobs.values()} == {1}
 
 
 async def test_down_for_longer_than_a_lease_it_gives_no_job_to_a_second_worker(it: Stage) -> None:
@@ -84,9 +84,9 @@ async def test_down_for_longer_than_a_lease_it_gives_no_job_to_a_second_worker(i
     await it.server.start()
     for job in jobs:
         await job.result(timeout=PATIENCE)
-    verdict, tale = await it.verdict()
+    verdict, record = await it.verdict()
     assert verdict.breaches == []
-    assert {len(story.runs) for story in tale.stories.values()} == {1}
+    assert {len(job_record.runs) for job_record in record.jobs.values()} == {1}
 
 
 async def test_while_it_loads_its_data_submits_wait_or_are_refused(it: Stage) -> None:
@@ -163,9 +163,9 @@ async def test_out_of_memory_submits_are_refused_and_running_jobs_end(it: Stage)
             await job.result(timeout=PATIENCE)  # retries, reports and outcomes are written all the same
         await admin.config_set("maxmemory", 0)
     await (await it.client.submit("quick", {"label": "after"})).result(timeout=PATIENCE)
-    verdict, tale = await it.verdict()
+    verdict, record = await it.verdict()
     assert verdict.breaches == []
-    assert len(tale.stories) == 4
+    assert len(record.jobs) == 4
 
 
 async def test_an_endless_script_of_somebody_else_is_waited_out(it: Stage) -> None:

@@ -157,13 +157,13 @@ async def test_entries_by_the_thousand_that_are_no_jobs_are_told_once_each_and_n
 
         await eventually(gone)
         assert await (await client.submit(echo, {"value": 2})).result(timeout=PATIENCE) == 2
-        told = caplog.text.count("discarded stream entry")
-        assert 0 < told <= 1_000, "once each, unless the janitor comes first"
+        discarded = caplog.text.count("discarded stream entry")
+        assert 0 < discarded <= 1_000, "once each, unless the janitor comes first"
         await raw.config_resetstat()
         assert await (await client.submit(echo, {"value": 3})).result(timeout=PATIENCE) == 3
         calls = sum(each["calls"] for each in (await raw.info("commandstats")).values())
         assert calls < 1_000, "an idle worker with nothing but a job to run"
-        assert caplog.text.count("discarded stream entry") == told
+        assert caplog.text.count("discarded stream entry") == discarded
 
 
 NASTY = (

@@ -123,9 +123,9 @@ async def test_a_message_that_was_changed_is_refused(
     broker: Broker, signing: Client, run_worker: RunWorker, keys: Keys
 ) -> None:
     job = await signing.submit(pay, {"cents": 100})
-    place = broker.keys("default").message(job.id.removeprefix("default-"))
-    message = await broker.client(broker.url).get(place)
-    await broker.client(broker.url).set(place, message.replace(b"cents\x64", b"cents\x7f"))
+    name = broker.keys("default").message(job.id.removeprefix("default-"))
+    message = await broker.client(broker.url).get(name)
+    await broker.client(broker.url).set(name, message.replace(b"cents\x64", b"cents\x7f"))
     async with run_worker(pay, signing_keys=keys["ours"]):
         await refused(job, "or it was changed")
     assert ran == []

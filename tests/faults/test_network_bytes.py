@@ -40,7 +40,7 @@ async def queue(broker: Broker) -> Queue:
 
 
 async def breaks(proxy: Proxy, called: str, example: Awaitable[object]) -> list[tuple[int | None, int]]:
-    """Every place where the exchange of ``example`` can break: bytes of the request, or all and bytes of the reply."""
+    """Every point where the exchange of ``example`` can break: bytes of the request, or all and bytes of the reply."""
     seen = proxy.plan(Fault(script(called).sha, how=How.NOTHING))
     await example
     assert 100 < seen.request_size < ENOUGH
@@ -59,9 +59,9 @@ async def until_answered(call: Callable[[], Awaitable[object]]) -> None:
 
 
 async def test_of_a_submit_there_is_one_job(proxy: Proxy, far: Broker, queue: Queue) -> None:
-    places = await breaks(proxy, "submit", submitting.submit(far, QUEUE, [new_job()]))
-    jobs = [new_job() for _ in places]
-    faults = [proxy.plan(Fault(job.key, *place)) for job, place in zip(jobs, places, strict=True)]
+    points = await breaks(proxy, "submit", submitting.submit(far, QUEUE, [new_job()]))
+    jobs = [new_job() for _ in points]
+    faults = [proxy.plan(Fault(job.key, *point)) for job, point in zip(jobs, points, strict=True)]
     await asyncio.gather(*(submitting.submit(far, QUEUE, [job]) for job in jobs))
     assert all(fault.struck for fault in faults)
     assert await queue.entries() == 1 + len(jobs)
@@ -79,17 +79,17 @@ async def settle(far: Broker, reports: list[PackedReport], *settlements: Settlem
 
 async def test_of_a_finish_there_is_one_end(proxy: Proxy, far: Broker, queue: Queue) -> None:
     (example,) = await held(queue, 1)
-    places = await breaks(proxy, "finish", settle(far, [], succeed(example)))
-    jobs = await held(queue, len(places))
-    faults = [proxy.plan(Fault(job.key, *place)) for job, place in zip(jobs, places, strict=True)]
+    points = await breaks(proxy, "finish", settle(far, [], succeed(example)))
+    jobs = await held(queue, len(points))
+    faults = [proxy.plan(Fault(job.key, *point)) for job, point in zip(jobs, points, strict=True)]
     listener = queue.redis.pubsub()
     await listener.subscribe(queue.keys.done("000000"))
     assert await listener.get_message(timeout=PATIENCE)
     await asyncio.gather(*(until_answered(lambda job=job: settle(far, [], succeed(job))) for job in jobs))
     assert all(fault.struck for fault in faults)
     assert {outcome.state for outcome in await outcomes(queue, jobs)} == {State.SUCCEEDED}
-    told = [await listener.get_message(timeout=PATIENCE) for _ in jobs]
-    assert sorted(key for each in told if each for key, _ in notifications.ended_jobs(each["data"])) == sorted(
+    published = [await listener.get_message(timeout=PATIENCE) for _ in jobs]
+    assert sorted(key for each in published if each for key, _ in notifications.ended_jobs(each["data"])) == sorted(
         job.key for job in jobs
     )
     assert await listener.get_message(timeout=0) is None
@@ -104,9 +104,9 @@ async def outcomes(queue: Queue, jobs: list[ClaimedJob]) -> list[job_queries.Out
 
 async def test_of_a_report_there_is_one_event(proxy: Proxy, far: Broker, queue: Queue) -> None:
     (example,) = await held(queue, 1)
-    places = await breaks(proxy, "report", settle(far, [says(example, 1, "words")]))
-    jobs = await held(queue, len(places))
-    faults = [proxy.plan(Fault(job.key, *place)) for job, place in zip(jobs, places, strict=True)]
+    points = await breaks(proxy, "report", settle(far, [says(example, 1, "words")]))
+    jobs = await held(queue, len(points))
+    faults = [proxy.plan(Fault(job.key, *point)) for job, point in zip(jobs, points, strict=True)]
 
     async def report(job: ClaimedJob) -> None:
         await until_answered(lambda: settle(far, [says(job, 1, "one"), says(job, 2, "two")]))

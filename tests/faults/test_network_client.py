@@ -24,7 +24,7 @@ from tests.patience import PATIENCE
 from tests.store.harness import PATIENT, fail, new_job, says, succeed
 
 
-class Place:
+class Connected:
     """A queue of its own, by a way that does not break, and a client that has only the proxy's."""
 
     def __init__(self, broker: Broker, queue: str, client: Client) -> None:
@@ -76,41 +76,41 @@ class Greeting(BaseMessage):
 
 Question = Callable[[], Awaitable[Any]]
 Right = Callable[[Any], Awaitable[bool]]
-Call = Callable[[Place], Awaitable[tuple[Question, Right]]]
+Call = Callable[[Connected], Awaitable[tuple[Question, Right]]]
 
 
-async def submit(at: Place) -> tuple[Question, Right]:
+async def submit(at: Connected) -> tuple[Question, Right]:
     async def right(_: Any) -> bool:
         return await at.states() == [State.QUEUED] and await at.entries() == 1
 
     return lambda: at.client.submit("add", {"a": 1}, idempotency_key="k"), right
 
 
-async def submit_many(at: Place) -> tuple[Question, Right]:
+async def submit_many(at: Connected) -> tuple[Question, Right]:
     async def right(jobs: Any) -> bool:
         return len(jobs) == await at.entries() == len(await at.states()) == 3
 
     return lambda: at.client.submit_many([("add", {"a": n}) for n in range(3)], idempotency_key="k"), right
 
 
-async def send(at: Place) -> tuple[Question, Right]:
+async def send(at: Connected) -> tuple[Question, Right]:
     async def right(job: Any) -> bool:
         return (await at.client.job(job.id).status()).state is State.QUEUED and await at.entries() == 1
 
     return lambda: at.client.send(Greeting(text="hello"), idempotency_key="k"), right
 
 
-async def status(at: Place) -> tuple[Question, Right]:
+async def status(at: Connected) -> tuple[Question, Right]:
     job = at.client.job(f"{at.queue}-{await at.queued()}")
     return job.status, _equals(State.QUEUED, of=lambda status: status.state)
 
 
-async def result(at: Place) -> tuple[Question, Right]:
+async def result(at: Connected) -> tuple[Question, Right]:
     job = at.client.job(f"{at.queue}-{await at.succeeded()}")
     return lambda: job.result(timeout=PATIENCE), _equals(42)
 
 
-async def events(at: Place) -> tuple[Question, Right]:
+async def events(at: Connected) -> tuple[Question, Right]:
     job = at.client.job(f"{at.queue}-{await at.succeeded()}")
 
     async def follow() -> list[str]:
@@ -119,7 +119,7 @@ async def events(at: Place) -> tuple[Question, Right]:
     return follow, _equals(["words"])
 
 
-async def cancel(at: Place) -> tuple[Question, Right]:
+async def cancel(at: Connected) -> tuple[Question, Right]:
     job = at.client.job(f"{at.queue}-{await at.queued()}")
 
     async def right(state: Any) -> bool:
@@ -128,7 +128,7 @@ async def cancel(at: Place) -> tuple[Question, Right]:
     return job.cancel, right
 
 
-async def cancel_running(at: Place) -> tuple[Question, Right]:
+async def cancel_running(at: Connected) -> tuple[Question, Right]:
     job = at.client.job(f"{at.queue}-{(await at.running()).key}")
 
     async def right(state: Any) -> bool:
@@ -137,7 +137,7 @@ async def cancel_running(at: Place) -> tuple[Question, Right]:
     return job.cancel, right
 
 
-async def run_again(at: Place) -> tuple[Question, Right]:
+async def run_again(at: Connected) -> tuple[Question, Right]:
     job = at.client.job(f"{at.queue}-{await at.succeeded()}")
 
     async def right(_: Any) -> bool:
@@ -147,14 +147,14 @@ async def run_again(at: Place) -> tuple[Question, Right]:
     return job.retry, right
 
 
-async def pause(at: Place) -> tuple[Question, Right]:
+async def pause(at: Connected) -> tuple[Question, Right]:
     async def right(_: Any) -> bool:
         return (await queues.info(at.broker, at.queue)).paused
 
     return lambda: admin.pause(at.far, at.queue), right
 
 
-async def resume(at: Place) -> tuple[Question, Right]:
+async def resume(at: Connected) -> tuple[Question, Right]:
     await admin.pause(at.broker, at.queue)
 
     async def right(_: Any) -> bool:
@@ -163,7 +163,7 @@ async def resume(at: Place) -> tuple[Question, Right]:
     return lambda: admin.resume(at.far, at.queue), right
 
 
-async def purge(at: Place) -> tuple[Question, Right]:
+async def purge(at: Connected) -> tuple[Question, Right]:
     for _ in range(3):
         await at.queued()
 
@@ -173,7 +173,7 @@ async def purge(at: Place) -> tuple[Question, Right]:
     return lambda: admin.purge(at.far, at.queue), right
 
 
-async def list_queues(at: Place) -> tuple[Question, Right]:
+async def list_queues(at: Connected) -> tuple[Question, Right]:
     await at.queued()
 
     async def look() -> int:
@@ -183,7 +183,7 @@ async def list_queues(at: Place) -> tuple[Question, Right]:
     return look, _equals(1)
 
 
-async def examine(at: Place) -> tuple[Question, Right]:
+async def examine(at: Connected) -> tuple[Question, Right]:
     await at.queued()
 
     async def right(findings: Any) -> bool:
@@ -192,7 +192,7 @@ async def examine(at: Place) -> tuple[Question, Right]:
     return lambda: health.examine_servers(at.far), right
 
 
-async def list_jobs(at: Place) -> tuple[Question, Right]:
+async def list_jobs(at: Connected) -> tuple[Question, Right]:
     key = await at.queued()
 
     async def look() -> list[str]:
@@ -201,7 +201,7 @@ async def list_jobs(at: Place) -> tuple[Question, Right]:
     return look, _equals([f"{at.queue}-{key}"])
 
 
-async def list_dead(at: Place) -> tuple[Question, Right]:
+async def list_dead(at: Connected) -> tuple[Question, Right]:
     key = await at.dead()
 
     async def look() -> list[str]:
@@ -210,7 +210,7 @@ async def list_dead(at: Place) -> tuple[Question, Right]:
     return look, _equals([f"{at.queue}-{key}"])
 
 
-async def requeue_dead(at: Place) -> tuple[Question, Right]:
+async def requeue_dead(at: Connected) -> tuple[Question, Right]:
     keys = [await at.dead(), await at.dead()]
 
     async def right(replies: Any) -> bool:
@@ -219,7 +219,7 @@ async def requeue_dead(at: Place) -> tuple[Question, Right]:
     return lambda: admin.requeue(at.far, at.queue, keys), right
 
 
-async def delete_dead(at: Place) -> tuple[Question, Right]:
+async def delete_dead(at: Connected) -> tuple[Question, Right]:
     keys = [await at.dead(), await at.dead()]
 
     async def right(count: Any) -> bool:
@@ -267,22 +267,22 @@ TROUBLES = [
 
 WORST = [Trouble(How.CUT, request=0), Trouble(How.CUT), Trouble(How.HOLE)]
 
-MakePlace = Callable[[str], Awaitable[tuple[Proxy, Place]]]
+Connect = Callable[[str], Awaitable[tuple[Proxy, Connected]]]
 
 
 @pytest.fixture
-async def place(broker: Broker) -> AsyncIterator[MakePlace]:
-    """Make places, each behind a proxy of its own."""
-    made: list[tuple[Proxy, Place]] = []
+async def connect(broker: Broker) -> AsyncIterator[Connect]:
+    """Connect clients, each behind a proxy of its own."""
+    made: list[tuple[Proxy, Connected]] = []
 
-    async def make(queue: str) -> tuple[Proxy, Place]:
+    async def make(queue: str) -> tuple[Proxy, Connected]:
         proxy = Proxy(broker.url)
         await proxy.start()
         client = Client(proxy.url, queue=queue)
         far = await broker_of(client)
         far.patience = PATIENCE
         await far.prepare(queue)
-        made.append((proxy, Place(broker, queue, client)))
+        made.append((proxy, Connected(broker, queue, client)))
         return made[-1]
 
     yield make
@@ -295,9 +295,9 @@ AT_ONCE = 16
 
 
 @every_call
-async def test_one_request_in_trouble(proxy: Proxy, hasty: None, place: MakePlace, call: Call) -> None:
+async def test_one_request_in_trouble(proxy: Proxy, hasty: None, connect: Connect, call: Call) -> None:
     """Each of the requests that a call makes, in each kind of trouble."""
-    quiet, at = await place("counted")
+    quiet, at = await connect("counted")
     question, right = await call(at)
     seen = quiet.plan(Fault("", how=How.NOTHING, times=1_000))
     answer = await question()
@@ -307,7 +307,7 @@ async def test_one_request_in_trouble(proxy: Proxy, hasty: None, place: MakePlac
 
     async def troubled(number: int, trouble: Trouble) -> None:
         async with some:
-            proxy, at = await place(f"q{number}-{trouble.how.name.lower()}-{trouble.request}-{trouble.reply}")
+            proxy, at = await connect(f"q{number}-{trouble.how.name.lower()}-{trouble.request}-{trouble.reply}")
             question, right = await call(at)
             fault = proxy.plan(Fault("", trouble.request, trouble.reply, trouble.how, skip=number))
             try:
@@ -323,11 +323,11 @@ async def test_one_request_in_trouble(proxy: Proxy, hasty: None, place: MakePlac
     await asyncio.gather(*first, *later)
 
 
-async def test_a_slow_network(proxy: Proxy, place: MakePlace) -> None:
+async def test_a_slow_network(proxy: Proxy, connect: Connect) -> None:
     """Half a second to the broker and back."""
 
     async def ask(call: Call) -> None:
-        proxy, at = await place(call.__name__)
+        proxy, at = await connect(call.__name__)
         question, right = await call(at)
         proxy.delay = 0.25
         answer = await question()
@@ -353,12 +353,12 @@ def hangs_up(proxy: Proxy) -> None:
 
 @pytest.mark.parametrize("breaks", [falls_silent, trickles, hangs_up])
 async def test_a_network_that_is_gone_for_long(
-    proxy: Proxy, hasty: None, place: MakePlace, breaks: Callable[[Proxy], None]
+    proxy: Proxy, hasty: None, connect: Connect, breaks: Callable[[Proxy], None]
 ) -> None:
     """Calls end in one error, and may be made again when it is back; those who wait for a job go on waiting."""
 
     async def ask(call: Call) -> None:
-        proxy, at = await place(call.__name__)
+        proxy, at = await connect(call.__name__)
         at.far.patience = 1.0
         question, right = await call(at)
         breaks(proxy)
@@ -381,9 +381,9 @@ async def _until_answered(question: Question) -> Any:
             return await question()
 
 
-async def test_connections_that_died_while_they_were_idle(proxy: Proxy, hasty: None, place: MakePlace) -> None:
+async def test_connections_that_died_while_they_were_idle(proxy: Proxy, hasty: None, connect: Connect) -> None:
     """A firewall has forgotten them. As by default, patience is no longer than an answer may take."""
-    proxy, at = await place("q")
+    proxy, at = await connect("q")
     at.far.patience = connections.ANSWER_SECONDS
     job = at.client.job(f"q-{await at.queued()}")
     await asyncio.gather(*(job.status() for _ in range(8)))
@@ -395,9 +395,9 @@ async def test_connections_that_died_while_they_were_idle(proxy: Proxy, hasty: N
 
 
 async def test_a_subscription_that_died_is_made_anew(
-    proxy: Proxy, hasty: None, place: MakePlace, eventually: Eventually
+    proxy: Proxy, hasty: None, connect: Connect, eventually: Eventually
 ) -> None:
-    proxy, at = await place("q")
+    proxy, at = await connect("q")
     job = await at.running()
     waiting = asyncio.create_task(at.client.job(f"q-{job.key}").result(timeout=PATIENCE))
 
@@ -413,10 +413,10 @@ async def test_a_subscription_that_died_is_made_anew(
 
 @pytest.mark.parametrize("breaks", [falls_silent, hangs_up])
 async def test_a_client_can_be_closed(
-    proxy: Proxy, hasty: None, place: MakePlace, breaks: Callable[[Proxy], None]
+    proxy: Proxy, hasty: None, connect: Connect, breaks: Callable[[Proxy], None]
 ) -> None:
     """Whatever is under way; and those who still wait are told."""
-    proxy, at = await place("q")
+    proxy, at = await connect("q")
     at.far.patience = 1.0
     job = at.client.job(f"q-{await at.queued()}")
     waiting = [asyncio.create_task(job.result()), asyncio.create_task(_all(job.events()))]
@@ -434,9 +434,9 @@ async def _all(events: AsyncIterator[Any]) -> list[Any]:
     return [event async for event in events]
 
 
-async def test_many_who_wait_for_a_connection_share_one_try(proxy: Proxy, hasty: None, place: MakePlace) -> None:
+async def test_many_who_wait_for_a_connection_share_one_try(proxy: Proxy, hasty: None, connect: Connect) -> None:
     """Where connecting takes its time and fails, a hundred calls must not try one after the other."""
-    proxy, at = await place("q")
+    proxy, at = await connect("q")
     job = at.client.job(f"q-{await at.queued()}")
     falls_silent(proxy)
     proxy.attempts.clear()

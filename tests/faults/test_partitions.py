@@ -32,7 +32,7 @@ async def spread(nodes: Cluster) -> dict[TcpServer, list[str]]:
     return where
 
 
-def places(load: Load) -> set[str]:
+def used_partitions(load: Load) -> set[str]:
     return {parse(job.id)[0] for job in load.acknowledged.values()}
 
 
@@ -43,7 +43,7 @@ async def test_one_queue_on_three_masters(binary: str) -> None:
             await load.ran(200)
         assert load.lost == []
         assert load.refused == []
-        assert places(load) == set(partitions(QUEUE, COUNT))
+        assert used_partitions(load) == set(partitions(QUEUE, COUNT))
         broker = Broker(nodes.url)
         assert await stored.by_queue(broker) == {QUEUE: partitions(QUEUE, COUNT)}
         info = await queues.combined_info(broker, QUEUE, partitions(QUEUE, COUNT))
@@ -103,8 +103,8 @@ async def test_while_a_master_is_away_jobs_at_the_others_keep_their_leases(binar
         life = asyncio.create_task(worker.run())
         async with Client(nodes.url, queue=QUEUE) as client:
             keys = (f"key {i}" for i in range(100))
-            at_second = next(key for key in keys if _place(key) in where[nodes.masters[1]])
-            at_first = next(key for key in keys if _place(key) in where[nodes.masters[0]])
+            at_second = next(key for key in keys if _partition(key) in where[nodes.masters[1]])
+            at_first = next(key for key in keys if _partition(key) in where[nodes.masters[0]])
             waiting = asyncio.create_task((await client.submit("unknown", idempotency_key=at_first)).result())
             job = await client.submit(hold, idempotency_key=at_second)
             await asyncio.wait_for(begun.wait(), PATIENCE)
@@ -122,5 +122,5 @@ async def test_while_a_master_is_away_jobs_at_the_others_keep_their_leases(binar
         await broker.close()
 
 
-def _place(key: str) -> str:
+def _partition(key: str) -> str:
     return partition(QUEUE, number_for(key_for(key), COUNT))

@@ -85,7 +85,7 @@ async def raw(one_broker_url: str) -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def ends(url: str) -> AsyncIterator[Counter[str]]:
-    """How often each job was told to have ended."""
+    """How often the end of each job was published."""
     count: Counter[str] = Counter()
 
     async def listen(subscription: Any) -> None:
@@ -179,13 +179,13 @@ async def test_what_one_version_leaves_the_other_takes_over_and_cancels(stage: S
     heir = OTHER[victim]
     killed, client, other = await stage.several(stage.worker(victim), stage.client(victim), stage.client(heir))
     (job,) = await client.submit([("hold", {})])
-    assert await raw.blpop(["test:said"], 40) == ("test:said", victim)
+    assert await raw.blpop(["test:ran"], 40) == ("test:ran", victim)
     await stage.worker(heir)
     killed.kill()
     left, found = await asyncio.gather(client.results([job]), other.results([job]))
     assert left == found == [{"attempt": 2, "by": heir}]
     (job,) = await client.submit([("hold", {})])
-    assert await raw.blpop(["test:said"], 40) == ("test:said", heir)
+    assert await raw.blpop(["test:ran"], 40) == ("test:ran", heir)
     assert await client.cancel(job) == "running"
     assert await client.results([job]) == await other.results([job]) == ["JobCancelled"]
 

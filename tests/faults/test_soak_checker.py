@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.soak.check import Breach, Stored, check, recoveries, repeated_runs
 from tests.faults.soak.plan import BROKER_FAULTS, plan
-from tests.faults.soak.stories import Tale, retell
+from tests.faults.soak.records import Record, read_ledger
 
 JOB = "default-k00000000000000000000001"
 ACK = {"at": 1.0, "what": "ack", "job": JOB, "token": "p-1", "kind": "quick", "may": []}
@@ -16,12 +16,12 @@ GOOD = Stored("succeeded: 9.0", "succeeded 2600 10 aa", "p-1", {}, [])
 CUT = {"at": 3.0, "what": "cut", "kept_until": 0.5}
 
 
-def tale(*lines: dict[str, Any]) -> Tale:
-    return retell(lines)
+def record(*lines: dict[str, Any]) -> Record:
+    return read_ledger(lines)
 
 
 def breaches(stored: dict[str, Stored], *lines: dict[str, Any]) -> list[Breach]:
-    return check(tale(*lines), stored).breaches
+    return check(record(*lines), stored).breaches
 
 
 def only_breach(stored: dict[str, Stored], *lines: dict[str, Any]) -> tuple[str, str]:
@@ -110,7 +110,7 @@ def test_output_that_is_not_that_of_the_runs_in_order_is_found(pieces: list[str]
 
 
 def test_what_the_broker_may_lose_in_a_power_cut_is_counted_and_no_more() -> None:
-    verdict = check(tale(ACK, CUT), {})
+    verdict = check(record(ACK, CUT), {})
     assert (verdict.breaches, verdict.lost) == ([], 1)
     early = {**CUT, "kept_until": 2.0}  # the submit was acknowledged before that
     assert only_breach({}, ACK, early)[0] == "I1"
@@ -123,13 +123,13 @@ def test_an_end_that_the_broker_forgot_is_counted() -> None:
     ]
     again = {**BEGIN, "at": 5.0, "run": "8.0", "fence": 20, "pid": 8}
     ended = Stored("succeeded: 8.0", "succeeded 5100 20 bb", "p-1", {}, [])
-    verdict = check(tale(ACK, BEGIN, END, CUT, *seen, again), {JOB: ended})
+    verdict = check(record(ACK, BEGIN, END, CUT, *seen, again), {JOB: ended})
     assert (verdict.breaches, verdict.undone) == ([], 1)
 
 
 def test_runs_are_counted_by_why_there_was_another() -> None:
-    told = tale(ACK, BEGIN, {**BEGIN, "run": "8.0", "fence": 12}, {**BEGIN, "run": "8.1", "fence": 14})
-    assert repeated_runs(told, {JOB: GOOD._replace(history={"lost": 1})}) == {
+    found = record(ACK, BEGIN, {**BEGIN, "run": "8.0", "fence": 12}, {**BEGIN, "run": "8.1", "fence": 14})
+    assert repeated_runs(found, {JOB: GOOD._replace(history={"lost": 1})}) == {
         "retry": 0,
         "released": 0,
         "lost": 1,
@@ -140,8 +140,8 @@ def test_runs_are_counted_by_why_there_was_another() -> None:
 def test_the_time_until_a_killed_workers_job_runs_again() -> None:
     kill = {"at": 3.0, "what": "fault", "name": "kill worker", "pid": 9}
     over = {"at": 3.0, "what": "over", "name": "kill worker"}
-    told = tale(ACK, BEGIN, kill, over, {**BEGIN, "at": 6.0, "run": "8.0", "fence": 12, "pid": 8})
-    assert recoveries(told, lease=1.5) == [2.0]
+    found = record(ACK, BEGIN, kill, over, {**BEGIN, "at": 6.0, "run": "8.0", "fence": 12, "pid": 8})
+    assert recoveries(found, lease=1.5) == [2.0]
 
 
 def test_the_seed_decides_the_plan() -> None:

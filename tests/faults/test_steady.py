@@ -63,7 +63,7 @@ class Work(NamedTuple):
         return (self.server - before.server) / jobs * 1e6, (self.worker - before.worker) / jobs * 1e6
 
 
-class Place:
+class MeasuredFleet:
     """A broker of its own and a worker process, both under measurement."""
 
     def __init__(self, folder: Path) -> None:
@@ -114,12 +114,12 @@ class Place:
 
 
 @pytest.fixture
-async def place(tmp_path: Path, eventually: Eventually) -> AsyncIterator[Place]:
-    place = Place(tmp_path)
+async def fleet(tmp_path: Path, eventually: Eventually) -> AsyncIterator[MeasuredFleet]:
+    fleet = MeasuredFleet(tmp_path)
     try:
-        yield await place.ready(eventually)
+        yield await fleet.ready(eventually)
     finally:
-        await place.close()
+        await fleet.close()
 
 
 async def submit(client: Client, jobs: int, **options: Any) -> None:
@@ -130,43 +130,43 @@ async def submit(client: Client, jobs: int, **options: Any) -> None:
 
 @sizes(small=10_000, full=200_000)
 async def test_the_memory_of_worker_and_broker_stays_flat(
-    place: Place, jobs: int, tell: Tell, eventually: Eventually
+    fleet: MeasuredFleet, jobs: int, tell: Tell, eventually: Eventually
 ) -> None:
     tenth = jobs // 10
-    async with Client(place.url, queue=QUEUE) as client:
+    async with Client(fleet.url, queue=QUEUE) as client:
         await submit(client, 1_000, result_ttl=1)  # scripts are loaded, buffers grown
-        await place.drained()
-        await eventually(lambda: _only_structures(place))
-        at_first, sizes = await place.used_memory(), []
+        await fleet.drained()
+        await eventually(lambda: _only_structures(fleet))
+        at_first, sizes = await fleet.used_memory(), []
         for _ in range(10):
             await submit(client, tenth, result_ttl=1)
-            await place.drained()
-            sizes.append(place.worker.memory_info().rss)
-    await eventually(lambda: _only_structures(place))
-    in_the_end = await place.used_memory()
+            await fleet.drained()
+            sizes.append(fleet.worker.memory_info().rss)
+    await eventually(lambda: _only_structures(fleet))
+    in_the_end = await fleet.used_memory()
     tell(f"worker memory after {tenth:,} jobs {sizes[0] / MIB:.1f} MiB, after {jobs:,} jobs {sizes[-1] / MIB:.1f} MiB")
     tell(f"broker memory at first {at_first / MIB:.2f} MiB, in the end {in_the_end / MIB:.2f} MiB")
     assert sizes[-1] < 1.1 * sizes[0] + 4 * MIB
     assert in_the_end < 1.1 * at_first + MIB
-    assert leaked(place.url) == []
+    assert leaked(fleet.url) == []
 
 
-async def _only_structures(place: Place) -> bool:
+async def _only_structures(fleet: MeasuredFleet) -> bool:
     """Every result has expired, and every structure is empty."""
-    keys = place.keys
+    keys = fleet.keys
     for lane in (RETURNED, *LANES):
-        assert await place.redis.xlen(keys.lane(lane)) == 0
-        assert (await place.redis.xpending(keys.lane(lane), GROUP))["pending"] == 0
+        assert await fleet.redis.xlen(keys.lane(lane)) == 0
+        assert (await fleet.redis.xpending(keys.lane(lane), GROUP))["pending"] == 0
     for name in (keys.delayed, keys.expiring, keys.dead):
-        assert not await place.redis.exists(name)
-    return bool(await place.redis.dbsize() < 20)
+        assert not await fleet.redis.exists(name)
+    return bool(await fleet.redis.dbsize() < 20)
 
 
 @sizes(small=2_000, full=10_000)
-async def test_any_number_of_results_is_awaited_on_one_connection(place: Place, jobs: int, tell: Tell) -> None:
-    async with Client(f"{place.url}?client_name=awaiting", queue=QUEUE) as client:
-        few = await connections_while_awaiting(place, client, 10)
-        many = await connections_while_awaiting(place, client, jobs)
+async def test_any_number_of_results_is_awaited_on_one_connection(fleet: MeasuredFleet, jobs: int, tell: Tell) -> None:
+    async with Client(f"{fleet.url}?client_name=awaiting", queue=QUEUE) as client:
+        few = await connections_while_awaiting(fleet, client, 10)
+        many = await connections_while_awaiting(fleet, client, jobs)
     tell(f"{jobs:,} awaited results: {many.listening} connection that listens, {many.all} in all; 10: {few.all} in all")
     assert few.listening == many.listening == 1
     assert many.all <= 10  # eight for commands at most, whatever the number of jobs
@@ -179,9 +179,9 @@ class Connections(NamedTuple):
     listening: int
 
 
-async def connections_while_awaiting(place: Place, client: Client, jobs: int) -> Connections:
+async def connections_while_awaiting(fleet: MeasuredFleet, client: Client, jobs: int) -> Connections:
     """Await so many jobs at once; halfway the connection for their notifications is cut."""
-    await place.redis.hset(place.keys.meta, "paused", "1")
+    await fleet.redis.hset(fleet.keys.meta, "paused", "1")
     handles = await client.submit_many([("noop", {"number": number}) for number in range(jobs)])
     results = [asyncio.create_task(job.result(timeout=300)) for job in handles]
     most = Connections(0, 0)
@@ -190,23 +190,23 @@ async def connections_while_awaiting(place: Place, client: Client, jobs: int) ->
     running = True
     while running:
         running = not all(task.done() for task in results)
-        listed = [each for each in await place.redis.client_list() if each["name"] == "awaiting"]
+        listed = [each for each in await fleet.redis.client_list() if each["name"] == "awaiting"]
         listening = [each["id"] for each in listed if each["sub"] != "0"]
         most = Connections(max(most.all, len(listed)), max(most.listening, len(listening)))
         if not cut and listening and sum(task.done() for task in results) >= jobs // 2:
-            cut = bool(await place.redis.client_kill_filter(_id=listening[0]))
+            cut = bool(await fleet.redis.client_kill_filter(_id=listening[0]))
         await asyncio.sleep(0.01)
     assert [await task for task in results] == list(range(jobs))
     return most
 
 
 @sizes(small=30_000, full=1_000_000)
-async def test_a_long_queue_costs_no_more_per_job_than_a_short_one(place: Place, jobs: int, tell: Tell) -> None:
-    async with Client(place.url, queue=QUEUE) as client:
-        await drain(place, client, 1_000)
-        costs = [await drain(place, client, 1_000) for _ in range(10)]
+async def test_a_long_queue_costs_no_more_per_job_than_a_short_one(fleet: MeasuredFleet, jobs: int, tell: Tell) -> None:
+    async with Client(fleet.url, queue=QUEUE) as client:
+        await drain(fleet, client, 1_000)
+        costs = [await drain(fleet, client, 1_000) for _ in range(10)]
         short = [sum(parts) / len(costs) for parts in zip(*costs, strict=True)]
-        long = await drain(place, client, jobs)
+        long = await drain(fleet, client, jobs)
     ratios = [of_long / of_short for of_long, of_short in zip(long, short, strict=True)]
     for who, of_long, of_short, ratio in zip(("server", "worker"), long, short, ratios, strict=True):
         tell(f"{who} CPU a job: {of_long:.1f} µs of {jobs:,} queued, {of_short:.1f} µs of 1,000: ratio {ratio:.2f}")
@@ -214,12 +214,12 @@ async def test_a_long_queue_costs_no_more_per_job_than_a_short_one(place: Place,
     assert max(ratios) < (1.5 if jobs > 100_000 else 4)
 
 
-async def drain(place: Place, client: Client, jobs: int) -> tuple[float, float]:
+async def drain(fleet: MeasuredFleet, client: Client, jobs: int) -> tuple[float, float]:
     """What it costs the server and the worker to claim, run and finish each of so many jobs that wait."""
     broker = await broker_of(client)
     await admin.pause(broker, QUEUE)
     await submit(client, jobs)
-    before = await place.work()
+    before = await fleet.work()
     await admin.resume(broker, QUEUE)
-    await place.drained()
-    return (await place.work()).per_job(before, jobs)
+    await fleet.drained()
+    return (await fleet.work()).per_job(before, jobs)

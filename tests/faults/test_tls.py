@@ -80,8 +80,8 @@ async def test_sentinels_with_tls_and_passwords(certificates: Certificates) -> N
     of_sentinels = (*(f"{name} {value}" for name, value in certificates.files.items()), "tls-replication yes")
     lines = (*of_sentinels, "requirepass sesame", "sentinel sentinel-pass sesame")
     with watched(kinds()["redis"], *of_servers, sentinel_lines=lines) as servers:
-        places = ",".join(f"{HOST}:{sentinel.tls_port}" for sentinel in servers.sentinels)
-        url = f"rediss+sentinel://{LOGIN}{places}/jobs{certificates.query}"
+        addresses = ",".join(f"{HOST}:{sentinel.tls_port}" for sentinel in servers.sentinels)
+        url = f"rediss+sentinel://{LOGIN}{addresses}/jobs{certificates.query}"
         async with under_load(f"{url}&sentinel_password=sesame", durability="replicas=1") as load:
             servers.fail_over()
             await load.ran()

@@ -50,10 +50,10 @@ async def test_workers_killed_at_any_moment_while_they_claim_and_finish(it: Stag
         time.sleep(dice.uniform(0, 0.01))  # the kill comes at any moment of claiming, running and finishing
         it.kill(it.workers[0])
         it.hire()
-    verdict, tale = await it.verdict()
+    verdict, record = await it.verdict()
     assert verdict.breaches == []
-    assert len(tale.stories) == KILLS * 20
-    assert sum(len(story.runs) > 1 for story in tale.stories.values()) > 0
+    assert len(record.jobs) == KILLS * 20
+    assert sum(len(job_record.runs) > 1 for job_record in record.jobs.values()) > 0
 
 
 async def test_code_that_holds_the_interpreter_lock_loses_its_lease_and_cannot_write(it: Stage) -> None:

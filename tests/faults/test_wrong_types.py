@@ -170,8 +170,8 @@ async def a_guest(queue: Queue, *rules: str) -> AsyncIterator[Queue]:
     """The same queue for a user that may do everything but what the ACL ``rules`` take away."""
     await queue.redis.execute_command("ACL", "SETUSER", "guest", "on", ">secret", "~*", "&*", "+@all", *rules)
     parts = urlsplit(queue.broker.url)
-    place = parts.netloc.rpartition("@")[2]
-    broker = Broker(f"{parts.scheme}://guest:secret@{place}{parts.path}", patience=0.2)
+    address = parts.netloc.rpartition("@")[2]
+    broker = Broker(f"{parts.scheme}://guest:secret@{address}{parts.path}", patience=0.2)
     try:
         yield Queue(broker)
     finally:
@@ -217,7 +217,7 @@ async def test_a_stream_that_may_not_be_read_is_not_deleted(queue: Queue) -> Non
     assert [job.key for job in await queue.claim()] == [key]
 
 
-async def test_groups_that_may_not_be_made_are_told_of(queue: Queue) -> None:
+async def test_groups_that_may_not_be_made_are_reported(queue: Queue) -> None:
     async with a_guest(queue, "-xgroup") as guest:
         with pytest.raises(BrokerError, match=DENIED):
             await guest.broker.prepare(QUEUE, again=True)

@@ -101,7 +101,7 @@ class Process:
 
     async def _listen(self) -> None:
         while line := await self._stdout.readline():
-            said = json.loads(line)
-            self._answers.pop(said["order"]).set_result(said["said"])
+            reply = json.loads(line)
+            self._answers.pop(reply["order"]).set_result(reply["value"])
         for answer in self._answers.values():
             answer.set_exception(EOFError("it has ended"))

@@ -16,7 +16,7 @@ class OrderConsumer(BaseConsumer[Order]):
     retry = RetryPolicy(max_retries=5, delay=0.01)
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.replies: list[str] = []
 
     async def process(self, message: Order, ctx: Context) -> str:
         if message.item == "unicorn":
@@ -26,10 +26,10 @@ class OrderConsumer(BaseConsumer[Order]):
         return f"{message.count} {message.item}"
 
     async def on_success(self, result: str, message: Order) -> None:
-        self.told.append(f"sold {result}")
+        self.replies.append(f"sold {result}")
 
     async def on_failure(self, error: BaseException, message: Order) -> None:
-        self.told.append(f"no {message.item}: {error}")
+        self.replies.append(f"no {message.item}: {error}")
 
     def should_retry(self, error: BaseException, message: Order) -> bool:
         return not isinstance(error, LookupError)
@@ -41,4 +41,4 @@ async def test_a_consumer_processes_its_messages(client: Client, run_worker: Run
         assert await (await client.send(Order(item="apples", count=3))).result(timeout=60) == "3 apples"
         with pytest.raises(JobFailed, match="sold out"):
             await (await client.send(Order(item="unicorn"))).result(timeout=60)
-    assert consumer.told == ["sold 3 apples", "no unicorn: sold out"]
+    assert consumer.replies == ["sold 3 apples", "no unicorn: sold out"]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from taskserver.domain.job import State
 from taskserver.store.maintenance import doctor, registry
 from tests.store.harness import LONG_MS, QUEUE, Queue, fail, retry, succeed
-from tests.store.test_doctor import DAY_MS, repaired, told, use_long_ago, waiting_job
+from tests.store.test_doctor import DAY_MS, findings, repaired, use_long_ago, waiting_job
 
 
-async def test_a_record_that_cannot_be_read_is_told_and_nothing_is_told_of_what_is_beside_it(queue: Queue) -> None:
+async def test_a_record_that_cannot_be_read_is_reported_and_nothing_that_is_beside_it(queue: Queue) -> None:
     key = await waiting_job(queue)
     await queue.redis.hset(queue.keys.job(key), "state", "banana")
     await queue.redis.set(queue.keys.outcome(key), "old")
-    found = await told(queue)
+    found = await findings(queue)
     assert f"error: 1 key of the wrong type or unreadable: job:{key}" in found
     assert not any("record is gone" in line for line in found)
 
@@ -21,9 +21,9 @@ async def test_a_running_job_without_an_entry_is_left_to_its_worker_while_that_l
     job = await queue.running(worker="w1")
     await queue.renew(job, worker="w1")
     await queue.delete_entry(job.key)
-    assert not any("nothing would wake" in line for line in await told(queue))
+    assert not any("nothing would wake" in line for line in await findings(queue))
     await queue.redis.delete(queue.keys.worker("w1"))
-    assert any("nothing would wake" in line for line in await told(queue))
+    assert any("nothing would wake" in line for line in await findings(queue))
 
 
 async def test_a_job_that_waits_for_its_next_attempt_is_not_left_to_its_last_worker(queue: Queue) -> None:
@@ -31,12 +31,12 @@ async def test_a_job_that_waits_for_its_next_attempt_is_not_left_to_its_last_wor
     await queue.settle(retry(job, delay_ms=LONG_MS))
     await queue.renew(worker="w1")
     await queue.redis.delete(queue.keys.delayed)
-    assert any("nothing would wake" in line for line in await told(queue))
+    assert any("nothing would wake" in line for line in await findings(queue))
 
 
 async def test_a_running_job_whose_worker_is_gone_is_not_stranded_while_its_lease_can_be_lost(queue: Queue) -> None:
     await queue.running(worker="w1")
-    assert not any("nothing would wake" in line for line in await told(queue))
+    assert not any("nothing would wake" in line for line in await findings(queue))
 
 
 async def test_a_number_that_is_none_does_not_stop_the_audit(queue: Queue) -> None:
@@ -59,7 +59,7 @@ async def test_what_was_set_aside_has_an_end(queue: Queue) -> None:
 
 async def test_keys_that_are_not_ours_and_have_an_end_are_nobodys_damage(queue: Queue) -> None:
     await queue.redis.set(f"{queue.keys.prefix}notes", "of somebody", ex=100)
-    assert await told(queue) == []
+    assert await findings(queue) == []
 
 
 async def test_a_key_that_is_gone_meanwhile_is_no_damage(queue: Queue) -> None:
@@ -69,7 +69,7 @@ async def test_a_key_that_is_gone_meanwhile_is_no_damage(queue: Queue) -> None:
 async def test_a_running_jobs_entry_stands_for_it(queue: Queue) -> None:
     job = await queue.running(worker="w1")
     await queue.renew(job, worker="w1")
-    assert await told(queue) == await repaired(queue) == []
+    assert await findings(queue) == await repaired(queue) == []
     assert await queue.settle(succeed(job)) == []
 
 
@@ -121,7 +121,7 @@ async def test_looking_whether_a_queue_is_unused_forgets_nothing(queue: Queue) -
     assert await queue.redis.exists(queue.keys.lane("normal"))
 
 
-async def test_a_queue_with_a_place_in_a_set_is_not_forgotten(queue: Queue) -> None:
+async def test_a_queue_with_a_member_in_a_set_is_not_forgotten(queue: Queue) -> None:
     await use_long_ago(queue)
     await queue.redis.zadd(queue.keys.delayed, {"0" * 24: 1})
     assert await queue.broker.run("forget", QUEUE, "forget", 0) == 0
@@ -142,11 +142,11 @@ async def test_a_dead_letter_gets_back_a_time_to_live_that_is_longer_than_others
     assert await queue.ttl(queue.keys.job(job.key)) > 39 * DAY_MS
 
 
-async def test_a_running_job_that_names_no_worker_is_told_when_it_is_stranded(queue: Queue) -> None:
+async def test_a_running_job_that_names_no_worker_is_reported_when_it_is_stranded(queue: Queue) -> None:
     job = await queue.running()
     await queue.redis.hdel(queue.keys.job(job.key), "worker")
     await queue.delete_entry(job.key)
-    assert any("nothing would wake" in line for line in await told(queue))
+    assert any("nothing would wake" in line for line in await findings(queue))
 
 
 async def test_a_mark_that_is_none_forgets_no_queue(queue: Queue) -> None:
@@ -159,7 +159,7 @@ async def test_the_progress_ends_at_all(queue: Queue) -> None:
     for _ in range(20):
         await queue.submit()
     shown: list[tuple[str, int, int]] = []
-    await doctor.examine_queue(queue.broker, QUEUE, lambda *told: shown.append(told))
+    await doctor.examine_queue(queue.broker, QUEUE, lambda *progress: shown.append(progress))
     assert shown[-1][0] == QUEUE
     assert shown[-1][1] == shown[-1][2] >= 60  # records, messages and entries
     assert [done for _, done, _ in shown] == sorted(done for _, done, _ in shown)

@@ -20,7 +20,7 @@ async def test_a_job_that_does_not_run_ends_at_once(queue: Queue, state: State) 
     assert (await queue.status(job.key)).ended_at is not None
 
 
-async def test_a_running_job_is_asked_and_its_worker_told(queue: Queue) -> None:
+async def test_a_running_job_is_asked_and_its_worker_notified(queue: Queue) -> None:
     job = await queue.running()
     async with queue.redis.pubsub() as worker:
         await worker.subscribe(queue.keys.control)

@@ -1,6 +1,6 @@
-"""Every kind of damage to a queue: the doctor tells it and touches nothing; repairs it, and is content; the jobs run.
+"""Every kind of damage to a queue: the doctor reports it, then repairs it, and the jobs run.
 
-The janitor of any worker makes the same round (``store/maintenance/audit.py``), so this is what it repairs, too.
+The janitor of any worker makes the same audit (``store/maintenance/audit.py``), so this is what it repairs, too.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def quietly(*_: object) -> None:
     """Nobody watches the progress."""
 
 
-async def told(queue: Queue) -> list[str]:
-    """What the doctor says of the queue, but for the line of its counts."""
+async def findings(queue: Queue) -> list[str]:
+    """What the doctor finds in the queue, but for the line of its counts."""
     found = await doctor.examine_queue(queue.broker, QUEUE, quietly)
     return [f"{finding.level}: {finding.text}" for finding in found if finding.level != "ok"]
 
@@ -47,7 +47,7 @@ async def dump(queue: Queue, name: bytes) -> Any:
     return await queue.redis.dump(name)
 
 
-# The damage. Each gets a queue with a waiting job, and says what the doctor will.
+# The damage. Each gets a queue with a waiting job, and returns what the doctor reports.
 
 
 async def stream_deleted(queue: Queue, key: str) -> str:
@@ -88,13 +88,13 @@ async def live_record_ends(queue: Queue, key: str) -> str:
     return "error: 2 keys of live jobs that would expire: "
 
 
-async def places_without_jobs(queue: Queue, key: str) -> str:
+async def members_without_jobs(queue: Queue, key: str) -> str:
     for name in (queue.keys.delayed, queue.keys.expiring, queue.keys.dead):
         await queue.redis.zadd(name, {"0" * 24: 9e15})
     return "warning: 3 members of a set of jobs without such a job: "
 
 
-async def places_of_jobs_in_other_states(queue: Queue, key: str) -> str:
+async def members_of_jobs_in_other_states(queue: Queue, key: str) -> str:
     await queue.redis.zadd(queue.keys.dead, {key: 1})
     return f"warning: 1 member of a set of jobs without such a job: dead: {key}"
 
@@ -128,8 +128,8 @@ async def consumers_of_the_dead(queue: Queue, key: str) -> str:
 
 DAMAGE: list[Callable[[Queue, str], Awaitable[str]]] = [
     stream_deleted, entry_deleted, groups_destroyed, lane_overwritten, meta_overwritten, sets_overwritten,
-    live_record_ends, places_without_jobs, places_of_jobs_in_other_states, strange_entries, orphans, locks_without_end,
-    consumers_of_the_dead,
+    live_record_ends, members_without_jobs, members_of_jobs_in_other_states, strange_entries, orphans,
+    locks_without_end, consumers_of_the_dead,
 ]  # fmt: skip
 
 
@@ -139,17 +139,17 @@ async def waiting_job(queue: Queue) -> str:
 
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
-async def test_damage_is_told_and_repaired_and_the_job_runs(
+async def test_damage_is_reported_and_repaired_and_the_job_runs(
     queue: Queue, damage: Callable[[Queue, str], Awaitable[str]]
 ) -> None:
     key = await waiting_job(queue)
-    assert await told(queue) == []
+    assert await findings(queue) == []
     expected = await damage(queue, key)
     before = await everything(queue)
-    assert [line for line in await told(queue) if line.startswith(expected)], await told(queue)
+    assert [line for line in await findings(queue) if line.startswith(expected)], await findings(queue)
     assert await everything(queue) == before, "looking changes nothing"
     assert await repaired(queue) != []
-    assert await told(queue) == []
+    assert await findings(queue) == []
     assert await repaired(queue) == []
     (job,) = await queue.claim(worker="w1")
     assert job.key == key
@@ -164,7 +164,7 @@ async def test_a_healthy_queue_with_jobs_in_every_state_lacks_nothing(queue: Que
     for state in sorted(State, key=lambda state: state is State.QUEUED):  # it comes last: others claim what is queued
         await queue.make(state)
     await queue.renew(worker="w1")
-    assert await told(queue) == ["warning: 1 dead letter"]
+    assert await findings(queue) == ["warning: 1 dead letter"]
     before = await everything(queue)
     assert await repaired(queue) == []
     assert await everything(queue) == before
@@ -212,7 +212,7 @@ async def test_an_ended_job_whose_time_to_live_was_removed_gets_it_back(queue: Q
     before = [await queue.ttl(name) for name in names]
     for name in names:
         assert await queue.redis.persist(name)
-    assert "warning: 2 keys without a time to live: " in "".join(await told(queue))
+    assert "warning: 2 keys without a time to live: " in "".join(await findings(queue))
     await repaired(queue)
     for name, ttl in zip(names, before, strict=True):
         assert ttl - 60_000 < await queue.ttl(name) < ttl + 60_000
@@ -250,10 +250,10 @@ async def test_what_a_dead_worker_held_is_queued_again_when_no_worker_is_alive(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await queue.running(worker="dead")
-    assert "warning: 1 job held by workers that are gone: dead" in await told(queue)
+    assert "warning: 1 job held by workers that are gone: dead" in await findings(queue)
     monkeypatch.setattr("taskserver.store.maintenance.doctor.ABANDONED_MS", 0)
     assert await repaired(queue) == ["1 job held by workers that are gone: dead: queued again"]
-    assert await told(queue) == ["warning: 1 job and no live worker"]
+    assert await findings(queue) == ["warning: 1 job and no live worker"]
     (again,) = await queue.claim(worker="w1")
     assert (again.key, again.attempt) == (job.key, 2)
 
@@ -276,25 +276,25 @@ async def test_else_it_is_left_to_the_reclaimer_of_a_live_one_which_knows_the_le
     assert await queue.settle(succeed(job)) == []
 
 
-async def test_jobs_without_a_worker_are_told(queue: Queue) -> None:
+async def test_jobs_without_a_worker_are_reported(queue: Queue) -> None:
     await queue.submit()
     late = await queue.submit(delay_ms=LONG_MS)
     await queue.ripen(late)
-    assert await told(queue) == ["warning: 2 jobs and no live worker", "warning: 1 delayed job overdue"]
+    assert await findings(queue) == ["warning: 2 jobs and no live worker", "warning: 1 delayed job overdue"]
 
 
-async def test_a_pause_is_told_with_the_command_that_ends_it(queue: Queue) -> None:
+async def test_a_pause_is_reported_with_the_command_that_ends_it(queue: Queue) -> None:
     await queue.redis.hset(queue.keys.meta, "paused", "1")
     (_, paused) = await doctor.examine_queue(queue.broker, QUEUE, quietly)
     assert (paused.level, paused.advice) == ("warning", f"taskserver queue resume {QUEUE}")
 
 
-async def test_keys_that_are_not_ours_are_told_and_left_alone(queue: Queue) -> None:
+async def test_keys_that_are_not_ours_are_reported_and_left_alone(queue: Queue) -> None:
     await queue.redis.set(f"{queue.keys.prefix}notes", "of somebody")
     await queue.redis.xadd(queue.keys.lane("middle"), {"job": "x"})
-    assert await told(queue) == ["warning: 2 keys that taskserver does not know: lane:middle, notes"] or await told(
-        queue
-    ) == ["warning: 2 keys that taskserver does not know: notes, lane:middle"]
+    assert await findings(queue) == [
+        "warning: 2 keys that taskserver does not know: lane:middle, notes"
+    ] or await findings(queue) == ["warning: 2 keys that taskserver does not know: notes, lane:middle"]
     assert await repaired(queue) == []
     assert await queue.redis.get(f"{queue.keys.prefix}notes") == b"of somebody"
 
@@ -330,7 +330,7 @@ async def test_the_list_is_made_anew_although_the_queues_are_damaged_too(queue: 
     await doctor.repair_registry(queue.broker)
     assert await doctor.queue_names(queue.broker) == [QUEUE]
     await repaired(queue)
-    assert await told(queue) == await listed(queue) == []
+    assert await findings(queue) == await listed(queue) == []
 
 
 async def use_long_ago(queue: Queue) -> None:

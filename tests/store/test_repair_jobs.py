@@ -117,26 +117,26 @@ async def test_a_question_without_a_limit_does_not_expire_with_its_job(queue: Qu
 # What is missing from the set of expiring or dead jobs
 
 
-async def told_and_repaired(queue: Queue) -> list[str]:
-    """What a round that changes nothing finds; the round that repairs finds the same, and the next one nothing."""
+async def found_and_repaired(queue: Queue) -> list[str]:
+    """What an audit that changes nothing finds; the audit that repairs finds the same, and the next one nothing."""
     stranded = await audit_stranded(queue, repair=False)
     assert await audit_stranded(queue) == stranded
     assert await audit_stranded(queue, repair=False) == await audit_stranded(queue) == []
     return stranded
 
 
-async def test_a_job_that_is_missing_among_those_that_expire_is_told_and_listed(queue: Queue) -> None:
+async def test_a_job_that_is_missing_among_those_that_expire_is_reported_and_listed(queue: Queue) -> None:
     key = await queue.submit(expires_ms=LONG_MS)
     await queue.redis.unlink(queue.keys.expiring)
-    assert await told_and_repaired(queue) == [key]
+    assert await found_and_repaired(queue) == [key]
     assert await queue.redis.zscore(queue.keys.expiring, key)
 
 
-async def test_a_dead_letter_that_is_missing_is_told_and_listed(queue: Queue) -> None:
+async def test_a_dead_letter_that_is_missing_is_reported_and_listed(queue: Queue) -> None:
     job = await queue.make(State.DEAD)
     since = await queue.redis.zscore(queue.keys.dead, job.key)
     await queue.redis.unlink(queue.keys.dead)
-    assert await told_and_repaired(queue) == [job.key]
+    assert await found_and_repaired(queue) == [job.key]
     assert await queue.redis.zscore(queue.keys.dead, job.key) == since
 
 
@@ -146,7 +146,7 @@ async def test_a_dead_letter_that_is_too_old_for_the_list_is_not_listed_again(qu
     await queue.redis.zadd(queue.keys.dead, {old.key: 1})
     new = await queue.make(State.DEAD)  # it takes the old one off the list
     assert await queue.redis.zrange(queue.keys.dead, 0, -1) == [new.key.encode()]
-    assert await told_and_repaired(queue) == []
+    assert await found_and_repaired(queue) == []
     assert await queue.redis.zrange(queue.keys.dead, 0, -1) == [new.key.encode()]
 
 

@@ -34,7 +34,7 @@ async def test_events_go_on_behind_a_cursor(queue: Queue) -> None:
     assert await texts(queue, job.key, second.cursor) == ["piece 3", "piece 4"]
 
 
-async def test_a_repeated_report_is_not_said_twice(queue: Queue) -> None:
+async def test_a_repeated_report_is_not_stored_twice(queue: Queue) -> None:
     job = await queue.running()
     first, second, third = (says(job, n, f"piece {n}") for n in (1, 2, 10))
     await queue.report(first, second)

@@ -52,10 +52,10 @@ async def test_one_that_cannot_be_is_refused_and_repaired(broker: Broker, forged
     with pytest.raises(BrokerUnsuitable, match=r"has no valid schema.*: taskserver doctor --fix") as raised:
         await broker.prepare("default")
     assert str(raised.value).isprintable()
-    (told,) = await health.examine_schema(broker, repair=False)
-    assert (told.level, told.advice) == ("error", "taskserver doctor --fix")
-    (told,) = await health.examine_schema(broker, repair=True)
-    assert told.level == "repaired"
+    (finding,) = await health.examine_schema(broker, repair=False)
+    assert (finding.level, finding.advice) == ("error", "taskserver doctor --fix")
+    (finding,) = await health.examine_schema(broker, repair=True)
+    assert finding.level == "repaired"
     await broker.prepare("default")
 
 
@@ -69,8 +69,8 @@ async def test_something_else_in_its_place_is_refused_and_repaired(broker: Broke
 
 async def test_a_newer_one_is_not_repaired_away(broker: Broker) -> None:
     await broker.client(broker.url).set(SCHEMA, NEWER)
-    (told,) = await health.examine_schema(broker, repair=True)
-    assert (told.level, told.advice) == ("error", "pip install --upgrade 'taskserver>=9.1.0'")
+    (finding,) = await health.examine_schema(broker, repair=True)
+    assert (finding.level, finding.advice) == ("error", "pip install --upgrade 'taskserver>=9.1.0'")
     assert await broker.client(broker.url).get(SCHEMA) == NEWER.encode()
 
 

@@ -233,9 +233,9 @@ def test_secrets_are_references_and_the_commands_that_make_them_have_no_values(
     Path("secrets").mkdir()
     Path("secrets/redis password").write_text("hush-hush")
     found = rendered(FULL)
-    told = secret_commands(found.secrets, "lab")
-    assert "hush-hush" not in as_yaml(*found.manifests) + "".join(told)
-    assert told == [
+    commands = secret_commands(found.secrets, "lab")
+    assert "hush-hush" not in as_yaml(*found.manifests) + "".join(commands)
+    assert commands == [
         "kubectl create secret generic agents-1 -n lab "
         '--from-file=API_KEY=<(printf %s "$API_KEY") --from-file=new=keys/new '
         '--from-file=OLD_KEY=<(printf %s "$OLD_KEY")',

@@ -77,8 +77,8 @@ def test_no_password_is_written_down() -> None:
 def test_files_that_are_mounted_or_copied_are_there() -> None:
     volumes = [volume for about in SERVICES.values() for volume in about.get("volumes", ())]
     mounted = [volume.partition(":")[0] for volume in volumes if volume.startswith(".")]
-    assert all((DOCKER / place).exists() for place in mounted)
-    assert all((ROOT / place).exists() for place in COPIED)
+    assert all((DOCKER / path).exists() for path in mounted)
+    assert all((ROOT / path).exists() for path in COPIED)
 
 
 def test_nothing_goes_to_the_engine_but_what_is_asked_for() -> None:

@@ -51,5 +51,5 @@ def test_turns_are_spread_out() -> None:
     share = LaneShare()
     turns = [LANES[share.next(1).index(1)] for _ in range(50)]
     for lane, longest in (("high", 3), ("normal", 4), ("low", 10)):
-        places = [place for place, turn in enumerate(turns) if turn == lane]
-        assert max(b - a for a, b in itertools.pairwise(places)) <= longest
+        positions = [position for position, turn in enumerate(turns) if turn == lane]
+        assert max(b - a for a, b in itertools.pairwise(positions)) <= longest

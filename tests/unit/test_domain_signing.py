@@ -30,8 +30,8 @@ def test_a_sealed_message_opens_for_its_job_alone() -> None:
 
 
 @given(st.integers(0, len(sealed) - 1), st.integers(1, 255))
-def test_no_byte_may_change(place: int, change: int) -> None:
-    forged = sealed[:place] + bytes([sealed[place] ^ change]) + sealed[place + 1 :]
+def test_no_byte_may_change(index: int, change: int) -> None:
+    forged = sealed[:index] + bytes([sealed[index] ^ change]) + sealed[index + 1 :]
     with pytest.raises(SignatureInvalid):
         ring.open("q", JOB, forged, NOW)
 

@@ -178,11 +178,11 @@ def test_only_reading_is_allowed(server: PageServer, method: str) -> None:
     assert ask(server, "/metrics", method)[0] == 405
 
 
-@pytest.mark.parametrize("said", [b"\xff\x00\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"a" * 100_000, b""])
-def test_invalid_requests_do_not_stop_it(server: PageServer, said: bytes) -> None:
+@pytest.mark.parametrize("sent", [b"\xff\x00\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"a" * 100_000, b""])
+def test_invalid_requests_do_not_stop_it(server: PageServer, sent: bytes) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as stranger:
         try:
-            stranger.sendall(said)
+            stranger.sendall(sent)
             stranger.shutdown(socket.SHUT_WR)
             stranger.recv(1000)
         except OSError:

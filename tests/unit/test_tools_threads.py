@@ -13,7 +13,7 @@ from taskserver.domain.events import Report
 from taskserver.tools import Context, run_in_thread, threads
 from tests.patience import PATIENCE
 
-PLACE: contextvars.ContextVar[str] = contextvars.ContextVar("PLACE")
+LOCATION: contextvars.ContextVar[str] = contextvars.ContextVar("LOCATION")
 
 
 class NoSink:
@@ -59,15 +59,15 @@ async def test_errors_come_back_as_they_are():
 
 
 async def test_context_variables_are_copied():
-    PLACE.set("outside")
+    LOCATION.set("outside")
 
     def change() -> str:
-        found = PLACE.get()
-        PLACE.set("inside")
+        found = LOCATION.get()
+        LOCATION.set("inside")
         return found
 
     assert await run_in_thread(change, context()) == "outside"
-    assert PLACE.get() == "outside"
+    assert LOCATION.get() == "outside"
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), StopIteration(1), asyncio.CancelledError()])

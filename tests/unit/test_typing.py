@@ -63,20 +63,20 @@ def messages(folder: Path) -> dict[str, str]:
     )  # fmt: skip
     assert not errors
     first = HEAD.count("\n") + 1
-    said: dict[str, str] = {}
+    shown: dict[str, str] = {}
     for line in report.splitlines():
         path, number, text = line.split(":", 2)
         if Path(path).name == "program.py":
             where = lines[int(number) - first]
-            said[where] = said.get(where, "") + text
-    return said
+            shown[where] = shown.get(where, "") + text
+    return shown
 
 
 def test_a_tools_result_has_its_type_and_wrong_use_is_an_error(tmp_path: Path) -> None:
-    said = {
+    shown = {
         line: re.sub(r"builtins\.|taskserver\.client\.(job|sync)\.", "", text)
         for line, text in messages(tmp_path).items()
     }
     expected = {f"reveal_type({line})": f'"{result}"' for line, result in REVEALED.items()} | REFUSED
-    assert {line: text for line, text in said.items() if expected[line] not in text} == {}
-    assert said.keys() == expected.keys()
+    assert {line: text for line, text in shown.items() if expected[line] not in text} == {}
+    assert shown.keys() == expected.keys()

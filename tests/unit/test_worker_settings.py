@@ -101,8 +101,8 @@ def test_the_worker_has_them_with_the_same_type() -> None:
 def test_an_assignment_takes_all_of_them() -> None:
     meant = {name: value for name, (_, value) in VALUES.items()}
     made = Assignment(modules=()).with_settings(meant)
-    told = msgspec.structs.asdict(made) | made.worker._asdict()
-    assert {name: told[name] for name in meant if name != "metrics_targets"} == {
+    set_to = msgspec.structs.asdict(made) | made.worker._asdict()
+    assert {name: set_to[name] for name in meant if name != "metrics_targets"} == {
         name: value for name, value in meant.items() if name != "metrics_targets"
     }
 

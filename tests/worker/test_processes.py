@@ -119,12 +119,12 @@ async def spinning(
 ) -> tuple[Job[None], list[psutil.Process]]:
     """A job that will not end, and its processes; on a slow machine the shortest timeout may be over before it runs."""
     for timeout in timeouts:
-        place = folder / f"pids-{timeout}"
-        job = await client.submit(heavy.spin, {"file": str(place)}, timeout=timeout)
-        while not place.exists() and not (await job.status()).state.ended:
+        pids = folder / f"pids-{timeout}"
+        job = await client.submit(heavy.spin, {"file": str(pids)}, timeout=timeout)
+        while not pids.exists() and not (await job.status()).state.ended:
             await asyncio.sleep(0.01)
-        if place.exists():
-            return job, await written(place)
+        if pids.exists():
+            return job, await written(pids)
     raise AssertionError(f"it never ran within {timeouts} s")
 
 

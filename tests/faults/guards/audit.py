@@ -8,13 +8,13 @@ from tests.store import test_audit, test_doctor, test_repair_jobs
 from tests.store.test_doctor import DAMAGE, paused
 
 HEALTHY = by(test_doctor.test_a_healthy_queue_with_jobs_in_every_state_lacks_nothing)
-UNREADABLE = by(test_audit.test_a_record_that_cannot_be_read_is_told_and_nothing_is_told_of_what_is_beside_it)
+UNREADABLE = by(test_audit.test_a_record_that_cannot_be_read_is_reported_and_nothing_that_is_beside_it)
 NO_NUMBER = by(test_audit.test_a_number_that_is_none_does_not_stop_the_audit)
 BY_NAME = {damage.__name__: damage for damage in DAMAGE}
 
 
 def after(damage: str) -> Check:
-    return by(test_doctor.test_damage_is_told_and_repaired_and_the_job_runs, damage=BY_NAME[damage])
+    return by(test_doctor.test_damage_is_reported_and_repaired_and_the_job_runs, damage=BY_NAME[damage])
 
 
 def used(use: object) -> Check:
@@ -34,10 +34,10 @@ AUDIT = [
          "a job that waits is left to a worker that has nothing to do with it any more",
          by(test_audit.test_a_job_that_waits_for_its_next_attempt_is_not_left_to_its_last_worker)),
         ("worker", "record", "(job.worker or '')", "job.worker", "the doctor stops at a damaged record",
-         by(test_audit.test_a_running_job_that_names_no_worker_is_told_when_it_is_stranded)),
+         by(test_audit.test_a_running_job_that_names_no_worker_is_reported_when_it_is_stranded)),
         ("never expiring", "wake-up", "return is_never_expiring(key, job)", "return false",
-         "nobody is told of a job that nobody starts in time",
-         by(test_repair_jobs.test_a_job_that_is_missing_among_those_that_expire_is_told_and_listed)),
+         "a job that nobody starts in time never expires",
+         by(test_repair_jobs.test_a_job_that_is_missing_among_those_that_expire_is_reported_and_listed)),
     ),
     *of_prelude(
         "ends",
@@ -51,14 +51,14 @@ AUDIT = [
          "every job is called lost", HEALTHY),
         ("listed", "once", "return may_expire(job) and is_missing(EXPIRING, key)", "return may_expire(job)",
          "every job that may expire is called lost",
-         by(test_repair_jobs.test_a_job_that_is_missing_among_those_that_expire_is_told_and_listed)),
+         by(test_repair_jobs.test_a_job_that_is_missing_among_those_that_expire_is_reported_and_listed)),
         ("dead letter", "wake-up", "return dead_since(key, now) and is_missing", "return false and is_missing",
-         "nobody is told of a dead letter that is not listed",
-         by(test_repair_jobs.test_a_dead_letter_that_is_missing_is_told_and_listed)),
+         "an unlisted dead letter is not reported",
+         by(test_repair_jobs.test_a_dead_letter_that_is_missing_is_reported_and_listed)),
         ("dead letter listed", "once", " and is_missing(DEAD, key) end", " end",
          "every dead letter is called lost", HEALTHY),
         ("dead for long", "once", "return dead_since(key, now) and is_missing", "return is_missing",
-         "a dead letter that is off the list for good is told for ever",
+         "a dead letter that is off the list for good is reported for ever",
          by(test_repair_jobs.test_a_dead_letter_that_is_too_old_for_the_list_is_not_listed_again)),
     ),
     *guards(
@@ -102,9 +102,9 @@ AUDIT = [
         ("set aside before", "record", "if kind == 'broken' then return ensure_ttl(name, DEAD_TTL) end", "",
          "what was set aside stays for ever", by(test_audit.test_what_was_set_aside_has_an_end)),
         ("unknown", "owner", "if not TYPES[kind] or (kind == 'lane' and not IS_LANE[key]) then", "if false then",
-         "keys of others are set aside", by(test_doctor.test_keys_that_are_not_ours_are_told_and_left_alone)),
+         "foreign keys are set aside", by(test_doctor.test_keys_that_are_not_ours_are_reported_and_left_alone)),
         ("unknown with an end", "owner", "return call('PTTL', QUEUE .. name) == -1 and 'foreign' or nil",
-         "return 'foreign'", "keys of others are told that will go",
+         "return 'foreign'", "foreign keys that expire are reported",
          by(test_audit.test_keys_that_are_not_ours_and_have_an_end_are_nobodys_damage)),
         ("gone", "record", "if type == 'none' then return nil end", "",
          "the audit stops at a key that has gone meanwhile",
@@ -120,13 +120,13 @@ AUDIT = [
         ("belongs", "state", "if not (job and states[job.state]) and", "if",
          "jobs are taken out of their sets", HEALTHY),
         ("record", "record", "not (job and states[job.state])", "not states[job.state]",
-         "the audit stops at a place without a job", after("places_without_jobs")),
-        ("state", "state", "not (job and states[job.state])", "not job", "a place of a job in another state stays",
-         after("places_of_jobs_in_other_states")),
-        ("gone", "once", " and call('ZSCORE', set, ARGV[i]) then", " then", "what has gone meanwhile is told",
+         "the audit stops at a member without a job", after("members_without_jobs")),
+        ("state", "state", "not (job and states[job.state])", "not job", "a member whose job is in another state stays",
+         after("members_of_jobs_in_other_states")),
+        ("gone", "once", " and call('ZSCORE', set, ARGV[i]) then", " then", "what has gone meanwhile is reported",
          by(test_audit.test_a_member_that_is_gone_meanwhile_is_no_damage)),
         ("repair", "once", "if ARGV[1] == 'repair' then call", "if true then call", "looking changes the queue",
-         after("places_without_jobs")),
+         after("members_without_jobs")),
     ),
     *guards(
         "check_entries",
@@ -150,7 +150,7 @@ AUDIT = [
          "tonumber(call('HGET', META, 'idle')) or now", "a queue is forgotten that is new",
          by(test_audit.test_a_mark_that_is_none_forgets_no_queue)),
         ("sets", "owner", "if call('EXISTS', set) == 1 then return false end", "", "dead letters are forgotten",
-         by(test_audit.test_a_queue_with_a_place_in_a_set_is_not_forgotten)),
+         by(test_audit.test_a_queue_with_a_member_in_a_set_is_not_forgotten)),
         ("lanes", "owner", "if try('XLEN', lane_key(lane)) ~= 0 then return false end", "",
          "what was overwritten is forgotten", by(test_audit.test_a_queue_with_damage_is_not_forgotten)),
         ("served", "owner", "if call('EXISTS', QUEUE .. 'worker:' .. info[2]) == 1 then return true end", "",

@@ -52,7 +52,7 @@ class Guard(NamedTuple):
         name: What it looks at.
         kind: One of ``KINDS``.
         source: Its text; it stands once in the script with its prelude.
-        without: The text that takes its place.
+        without: The text that replaces it.
         wrong: What goes wrong without it.
         missed_by: The test that fails then.
         file: Where it is written: the script, or a file of the prelude.

@@ -43,7 +43,7 @@ RECORDS = [
          "a clock that is set back gives a fence that was used",
          by(test_claim.test_a_fence_rises_although_the_clock_was_set_back)),
         ("message of another type", "record", "return is_wrong_type(value) and '' or value", "return value",
-         "an error takes the place of a message",
+         "an error replaces a message",
          by(test_claim.test_a_message_of_the_wrong_type_takes_no_other_job_down)),
         ("answer that is no error", "record", "if type(reply) ~= 'table' or not reply.err then return false end",
          "if type(reply) ~= 'table' then return true end", "every message is taken for lost",
@@ -106,7 +106,7 @@ RECORDS = [
     *of_prelude(
         "entries",
         "renew",
-        ("place in a lane", "record", "if IS_LANE[lane] and (#id", "if lane and (#id",
+        ("entry in a lane", "record", "if IS_LANE[lane] and (#id", "if lane and (#id",
          "all leases of a worker are lost by one damaged record", entry(b"elsewhere/1-1")),
         ("time of an id", "record", "return is_64_bit(time) and is_64_bit(sequence)", "return is_64_bit(sequence)",
          "all leases of a worker are lost by one damaged record", entry(b"normal/18446744073709551616-1")),

@@ -45,7 +45,7 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
     "it shares free slots among the lanes": [
         ("claim", "local quota = turn == 1 and math.min(free, tonumber(ARGV[2 + i])) or free"),
     ],
-    "it chooses what is told": [
+    "it chooses what is reported": [
         ("claim", "return { paused and 'paused' or 'open', jobs, discarded }"),
         ("reclaim", "taken[#taken + 1], taken[#taken + 2] = key, running and job.worker or ''"),
         (

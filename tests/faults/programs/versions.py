@@ -1,6 +1,6 @@
 """A worker or a client of whichever version of taskserver is first on the path; it is run as a file, by each of them.
 
-``versions.py worker URL NAME`` runs until it is killed or told to stop. ``versions.py client URL`` reads orders from
+``versions.py worker URL NAME`` runs until it is killed or stopped. ``versions.py client URL`` reads orders from
 its standard input and answers on its standard output, each a line of JSON. Both first name the file of their code.
 """
 
@@ -53,7 +53,7 @@ async def hold(*, ctx: Context) -> dict[str, Any]:
     """Go on until something happens to it; the second attempt does not."""
     if ctx.attempt == 1:
         async with redis.asyncio.Redis.from_url(URL) as client:
-            await client.rpush("test:said", NAME)
+            await client.rpush("test:ran", NAME)
         await asyncio.sleep(3600)
     return {"attempt": ctx.attempt, "by": NAME}
 
@@ -92,12 +92,12 @@ async def answer(client: Client, order: dict[str, Any]) -> None:
     match order["do"]:
         case "submit":
             calls = [tuple(call) for call in order["calls"]]
-            said: Any = [job.id for job in await client.submit_many(calls, **order["options"])]
+            value: Any = [job.id for job in await client.submit_many(calls, **order["options"])]
         case "results":
-            said = await asyncio.gather(*(result(client, each) for each in order["ids"]))
+            value = await asyncio.gather(*(result(client, each) for each in order["ids"]))
         case "cancel":
-            said = (await client.job(order["id"]).cancel()).value
-    say({"order": order["number"], "said": said})
+            value = (await client.job(order["id"]).cancel()).value
+    say({"order": order["number"], "value": value})
 
 
 async def result(client: Client, job_id: str) -> Any:

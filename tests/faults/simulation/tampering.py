@@ -144,8 +144,8 @@ class Tampering(Clients, Background):
     def forge_the_id_of_an_entry(self, number: int, lane: str) -> None:
         """The id of a job's live entry, under another lane."""
         job = self.pick(number)
-        place, id_ = self.run(self.queue.entry(job.key)) if job.state else ("", "")
-        if place and place != lane:
+        listed, id_ = self.run(self.queue.entry(job.key)) if job.state else ("", "")
+        if listed and listed != lane:
             self.forge(lane, {"job": job.key}, id_)
 
     @rule(lane=LANE, name=st.sampled_from([b"job", b"\xff"]), value=st.binary(max_size=9))

@@ -11,7 +11,7 @@
 ``plan.py``        which fault happens when: all of it follows from the seed
 ``inflicting.py``  how each fault is done, and undone
 ``watcher.py``     looks at jobs over and over: an end that was seen must stay
-``stories.py``     the ledger, retold job by job
+``records.py``     the ledger, read job by job
 ``check.py``       the invariants
 ``report.py``      the figures, as a table and as JSON
 ``run.py``         one soak on one broker, from the start to the report

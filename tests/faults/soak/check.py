@@ -3,7 +3,7 @@
 == ==================================================================================================
 I1 every acknowledged job has ended, once, and in a way that fits what its tool does and what was asked
 I2 an end that was seen, by the watcher or by a client, stays; one submit is one job
-I3 the recorded end, and all that was said on the way, is from the run that had the job: no stale write
+I3 the recorded end, and all that was reported on the way, is from the run that had the job: no stale write
 I4 all of it came to its end without a hand
 I5 no secret in any log
 == ==================================================================================================
@@ -22,7 +22,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from tests.faults.soak.plan import BROKER_FAULTS
-from tests.faults.soak.stories import Run, Seen, Story, Tale
+from tests.faults.soak.records import JobRecord, Record, Run, Seen
 from tests.faults.soak.tools import PIECES
 from tests.faults.soak.watcher import ended_at, fence_of, has_not_ended
 
@@ -37,7 +37,7 @@ class Stored(NamedTuple):
         stamp: As the watcher sees it (``watcher.stamps``).
         token: The submit that it is from.
         history: How often an attempt was ``lost``, ``released`` or followed by a ``retry``.
-        pieces: What it said, in order.
+        pieces: Its output, in order.
     """
 
     end: str
@@ -69,31 +69,33 @@ class Verdict:
         self.breaches.append(Breach(rule, job, what))
 
 
-def check(tale: Tale, stored: Mapping[str, Stored]) -> Verdict:
+def check(record: Record, stored: Mapping[str, Stored]) -> Verdict:
     """Hold the invariants against every job that was promised, or is there."""
     verdict = Verdict()
-    for job in {**tale.stories, **stored}:
-        story, kept = tale.stories.get(job, Story()), stored.get(job)
+    for job in {**record.jobs, **stored}:
+        job_record, kept = record.jobs.get(job, JobRecord()), stored.get(job)
         if kept is None:
-            _lost(tale, job, story, verdict)
+            _lost(record, job, job_record, verdict)
             continue
         if has_not_ended(kept.stamp):
             verdict.breach("I4", job, f"is still {kept.stamp}")
             continue
-        if not _fits(story, kept.end):
-            verdict.breach("I1", job, f"cannot have ended as {kept.end!r}, being {story.kind or 'of unknown kind'}")
-        _one_end(tale, job, story, kept, verdict)
-        _no_stale_write(tale, job, story, kept, verdict)
-        _no_stale_word(tale, job, story, kept, verdict)
+        if not _fits(job_record, kept.end):
+            verdict.breach(
+                "I1", job, f"cannot have ended as {kept.end!r}, being {job_record.kind or 'of unknown kind'}"
+            )
+        _one_end(record, job, job_record, kept, verdict)
+        _no_stale_write(record, job, job_record, kept, verdict)
+        _no_stale_word(record, job, job_record, kept, verdict)
     _one_job_a_submit(stored, verdict)
     return verdict
 
 
-def _lost(tale: Tale, job: str, story: Story, verdict: Verdict) -> None:
+def _lost(record: Record, job: str, job_record: JobRecord, verdict: Verdict) -> None:
     """A job that the broker does not know. If its submit raised, nothing was promised."""
-    if story.acknowledged is None:
+    if job_record.acknowledged is None:
         return
-    if tale.excused(story.acknowledged, NOW):
+    if record.excused(job_record.acknowledged, NOW):
         verdict.lost += 1
     else:
         verdict.breach("I1", job, "was acknowledged and is lost")
@@ -111,61 +113,63 @@ _ENDS = {
 }
 
 
-def _fits(story: Story, end: str) -> bool:
+def _fits(job_record: JobRecord, end: str) -> bool:
     """Whether a job may end so; of one that was never acknowledged, little is known."""
     if end == "cancelled":
-        return story.cancelled or story.acknowledged is None
+        return job_record.cancelled or job_record.acknowledged is None
     if end == "expired":
-        return story.may_expire or story.acknowledged is None
-    usual = _ENDS.get(story.kind, r"succeeded: ") if story.kind else ""
+        return job_record.may_expire or job_record.acknowledged is None
+    usual = _ENDS.get(job_record.kind, r"succeeded: ") if job_record.kind else ""
     return re.match(f"{usual}|{_WORKER_LOST}|{_NO_MEMORY}", end) is not None
 
 
-def _one_end(tale: Tale, job: str, story: Story, kept: Stored, verdict: Verdict) -> None:
-    for before, after in pairwise([*story.stamps, Seen(NOW, kept.stamp)]):
+def _one_end(record: Record, job: str, job_record: JobRecord, kept: Stored, verdict: Verdict) -> None:
+    for before, after in pairwise([*job_record.stamps, Seen(NOW, kept.stamp)]):
         if before.end == after.end or has_not_ended(before.end):
             continue
-        if tale.excused(ended_at(before.end), after.at):
+        if record.excused(ended_at(before.end), after.at):
             verdict.undone += 1
         else:
             verdict.breach("I2", job, f"had ended as {before.end!r}, and then was {after.end!r}")
-    for seen in story.results:
-        if seen.end != kept.end and not tale.excused(seen.at, NOW):
+    for seen in job_record.results:
+        if seen.end != kept.end and not record.excused(seen.at, NOW):
             verdict.breach("I2", job, f"a client saw {seen.end!r}, and the end is {kept.end!r}")
 
 
-def _no_stale_write(tale: Tale, job: str, story: Story, kept: Stored, verdict: Verdict) -> None:
+def _no_stale_write(record: Record, job: str, job_record: JobRecord, kept: Stored, verdict: Verdict) -> None:
     fence = fence_of(kept.stamp)
     by_fence: defaultdict[int, list[Run]] = defaultdict(list)
-    for run in story.runs.values():
+    for run in job_record.runs.values():
         by_fence[run.fence].append(run)
     for number, runs in by_fence.items():
-        if number > fence and not all(tale.excused(run.at, NOW) for run in runs):
+        if number > fence and not all(record.excused(run.at, NOW) for run in runs):
             verdict.breach("I3", job, f"ended with fence {fence}, but run {runs[0].name} has {number}")
         if len(runs) > 1:
             verdict.breach("I3", job, f"two runs had fence {number}: {runs[0].name} and {runs[1].name}")
     if named := re.match(r"succeeded: (\S+)|failed: \S+ run (\S+) fails", kept.end):
-        winner = story.runs.get(named[1] or named[2])
+        winner = job_record.runs.get(named[1] or named[2])
         if winner is None:
             verdict.breach("I3", job, f"its end {kept.end!r} is from no run of it")
         elif winner.fence != fence:
             verdict.breach("I3", job, f"its end is from run {winner.name} with fence {winner.fence}, not {fence}")
 
 
-def _no_stale_word(tale: Tale, job: str, story: Story, kept: Stored, verdict: Verdict) -> None:
-    """What a job said: run after run, none skipped or twice, and all of the run that succeeded."""
-    if story.kind != "talk" or any(tale.excused(run.at, NOW) or _met_a_cut(tale, run) for run in story.runs.values()):
+def _no_stale_word(record: Record, job: str, job_record: JobRecord, kept: Stored, verdict: Verdict) -> None:
+    """A job's output: run after run, none skipped or twice, and all of the run that succeeded."""
+    if job_record.kind != "talk" or any(
+        record.excused(run.at, NOW) or _met_a_cut(record, run) for run in job_record.runs.values()
+    ):
         return
     succeeded = kept.end.startswith("succeeded")
     if why := _disorder(kept.pieces, fence_of(kept.stamp) if succeeded else None):
         verdict.breach("I3", job, f"its output {why}: {kept.pieces}")
-    for heard in story.heard:
-        if heard.texts != kept.pieces and not tale.excused(heard.at, NOW):
-            verdict.breach("I2", job, f"a client heard {heard.texts}, and its output is {kept.pieces}")
+    for output in job_record.outputs:
+        if output.texts != kept.pieces and not record.excused(output.at, NOW):
+            verdict.breach("I2", job, f"a client heard {output.texts}, and its output is {kept.pieces}")
 
 
-def _met_a_cut(tale: Tale, run: Run) -> bool:
-    return any(run.at <= cut.at and (run.ended is None or run.ended >= cut.kept_until) for cut in tale.cuts)
+def _met_a_cut(record: Record, run: Run) -> bool:
+    return any(run.at <= cut.at and (run.ended is None or run.ended >= cut.kept_until) for cut in record.cuts)
 
 
 def _disorder(pieces: list[str], winner: int | None) -> str:
@@ -192,51 +196,51 @@ def _one_job_a_submit(stored: Mapping[str, Stored], verdict: Verdict) -> None:
             verdict.breach("I2", jobs[0], f"submit {token} made {len(jobs)} jobs: {', '.join(jobs)}")
 
 
-def repeated_runs(tale: Tale, stored: Mapping[str, Stored]) -> Counter[str]:
+def repeated_runs(record: Record, stored: Mapping[str, Stored]) -> Counter[str]:
     """Runs beyond each job's first, by why there was another: the events of the jobs' histories."""
     causes: Counter[str] = Counter()
-    for job, story in tale.stories.items():
-        extra = len(story.runs) - 1
+    for job, job_record in record.jobs.items():
+        extra = len(job_record.runs) - 1
         history = stored[job].history if job in stored else {}
         for event in ("retry", "released", "lost"):
             share = max(0, min(extra, history.get(event, 0)))
             causes[event] += share
             extra -= share
         if extra > 0:
-            causes["unknown" if not tale.cuts else "unknown, or forgotten by the broker"] += extra
+            causes["unknown" if not record.cuts else "unknown, or forgotten by the broker"] += extra
     return causes
 
 
-def recoveries(tale: Tale, lease: float, *, undisturbed: bool = False) -> list[float]:
+def recoveries(record: Record, lease: float, *, undisturbed: bool = False) -> list[float]:
     """Leases from the kill of a worker until its jobs ran again; or only where nothing was wrong with the broker."""
     return [
         (again - kill) / lease
-        for kill, again in _taken_over(tale)
-        if not (undisturbed and _disturbed(tale, kill, again))
+        for kill, again in _taken_over(record)
+        if not (undisturbed and _disturbed(record, kill, again))
     ]
 
 
-def _taken_over(tale: Tale) -> Iterator[tuple[float, float]]:
+def _taken_over(record: Record) -> Iterator[tuple[float, float]]:
     """When a worker was killed, and when a job that it was running began to run again."""
-    kills = {fault.pid: fault.begun for fault in tale.faults if fault.name in ("kill worker", "kill all workers")}
-    for story in tale.stories.values():
-        runs = sorted(story.runs.values(), key=lambda run: run.at)
+    kills = {fault.pid: fault.begun for fault in record.faults if fault.name in ("kill worker", "kill all workers")}
+    for job_record in record.jobs.values():
+        runs = sorted(job_record.runs.values(), key=lambda run: run.at)
         for run, following in pairwise(runs):
             kill = kills.get(run.pid)
             if kill is not None and run.at < kill < following.at and run.ended is None:
                 yield kill, following.at
 
 
-def _disturbed(tale: Tale, kill: float, again: float) -> bool:
-    faults = (fault for fault in tale.faults if fault.name in BROKER_FAULTS)
+def _disturbed(record: Record, kill: float, again: float) -> bool:
+    faults = (fault for fault in record.faults if fault.name in BROKER_FAULTS)
     return any(fault.begun < again and fault.over > kill - 1 for fault in faults)
 
 
-def returns(tale: Tale, stored: Mapping[str, Stored]) -> list[float]:
+def returns(record: Record, stored: Mapping[str, Stored]) -> list[float]:
     """Seconds from the broker's return, after it was down, to the next end of a job."""
     ends = sorted(ended_at(kept.stamp) for kept in stored.values())
     waits = []
-    for fault in tale.faults:
+    for fault in record.faults:
         if fault.name in ("kill broker", "cut power", "load slowly", "freeze broker") and not fault.failed:
             after = next((end for end in ends if end >= fault.over), None)
             if after is not None and after != NOW:

@@ -17,7 +17,7 @@ from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.keys import Keys
 from tests.faults.soak.ledger import Ledger
 from tests.faults.soak.plan import Step
-from tests.faults.soak.processes import Places
+from tests.faults.soak.processes import ProcessSlots
 from tests.faults.soak.server import SoakServer
 
 MEMORY_ROOM = 100_000
@@ -30,7 +30,7 @@ STREAMS = [QUEUE.lane(lane) for lane in (RETURNED, *LANES)]
 class Faults:
     """Inflicts the steps of a plan on the processes and the broker of a soak."""
 
-    def __init__(self, server: SoakServer, workers: Places, producers: Places, ledger: Ledger) -> None:
+    def __init__(self, server: SoakServer, workers: ProcessSlots, producers: ProcessSlots, ledger: Ledger) -> None:
         self._server = server
         self._workers = workers
         self._producers = producers
@@ -73,26 +73,26 @@ class Faults:
         self._hit(step, self._producers, signal.SIGKILL)
 
     async def _kill_all_workers(self, step: Step) -> None:
-        for place in range(len(self._workers)):
-            self._begin(step, pid=self._workers.signal(place, signal.SIGKILL))
+        for number in range(len(self._workers)):
+            self._begin(step, pid=self._workers.signal(number, signal.SIGKILL))
 
     async def _terminate_worker(self, step: Step) -> None:
         self._hit(step, self._workers, signal.SIGTERM)
 
     async def _terminate_worker_twice(self, step: Step) -> None:
-        place = self._hit(step, self._workers, signal.SIGTERM)
+        hit = self._hit(step, self._workers, signal.SIGTERM)
         await asyncio.sleep(0.3)
-        self._workers.signal(place, signal.SIGTERM)
+        self._workers.signal(hit, signal.SIGTERM)
 
     async def _freeze_worker(self, step: Step) -> None:
-        place = self._hit(step, self._workers, signal.SIGSTOP)
+        hit = self._hit(step, self._workers, signal.SIGSTOP)
         await asyncio.sleep(step.seconds)
-        self._workers.signal(place, signal.SIGCONT)
+        self._workers.signal(hit, signal.SIGCONT)
 
-    def _hit(self, step: Step, places: Places, number: int) -> int:
-        place = int(step.target * len(places))
-        self._begin(step, pid=places.signal(place, number), seconds=step.seconds)
-        return place
+    def _hit(self, step: Step, slots: ProcessSlots, signum: int) -> int:
+        hit = int(step.target * len(slots))
+        self._begin(step, pid=slots.signal(hit, signum), seconds=step.seconds)
+        return hit
 
     # The broker's process, disk and memory.
 

@@ -1,4 +1,4 @@
-"""The worker and producer processes of a soak: each has its place, and whoever dies there is replaced."""
+"""The worker and producer processes of a soak: each has a numbered slot, and one that dies is replaced."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-class Places:
-    """So many processes of one sort, each replaced when it ends.
+class ProcessSlots:
+    """Processes of one sort, each replaced when it ends.
 
     Args:
         name: What they are called in the ledger and in the names of their logs.
-        commands: Command line of each place; ``{turn}`` in it becomes the number of the process at that place.
+        commands: Command line of each slot; ``{turn}`` in it becomes the number of the process in that slot.
         env: Their environment.
         ledger: Where deaths are written down.
         logs: Folder of their logs.
@@ -55,34 +55,34 @@ class Places:
     async def keep(self) -> None:
         """Start them, and start another wherever one has ended; until cancelled."""
         while True:
-            for place, process in enumerate(self._processes):
+            for number, process in enumerate(self._processes):
                 if process is None or process.poll() is not None:
                     if process is not None:
                         self._note(process)
                     if self._replacing or process is None:
-                        self._processes[place] = self._start(place)
+                        self._processes[number] = self._start(number)
                     elif process is not None:
-                        self._processes[place] = None
+                        self._processes[number] = None
             await asyncio.sleep(REPLACED_SECONDS)
 
-    def signal(self, place: int, number: int) -> int | None:
-        """Send a signal to the process at a place; its pid, or None if there is none now."""
-        process = self._processes[place]
+    def signal(self, number: int, signum: int) -> int | None:
+        """Send a signal to the process in a slot; its pid, or None if there is none now."""
+        process = self._processes[number]
         if process is None or process.poll() is not None:
             return None
-        process.send_signal(number)
+        process.send_signal(signum)
         return process.pid
 
     def thaw(self) -> None:
-        """Let those go on that were stopped."""
-        for place in range(len(self)):
-            self.signal(place, signal.SIGCONT)
+        """Continue those that were stopped."""
+        for number in range(len(self)):
+            self.signal(number, signal.SIGCONT)
 
     async def finish(self, seconds: float) -> list[int]:
         """Tell all to end, replace none, and wait; the pids of those that did not end in time."""
         self._replacing = False
-        for place in range(len(self)):
-            self.signal(place, signal.SIGTERM)
+        for number in range(len(self)):
+            self.signal(number, signal.SIGTERM)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while any(process and process.poll() is None for process in self._processes):
@@ -97,11 +97,11 @@ class Places:
             if process:
                 process.wait()
 
-    def _start(self, place: int) -> subprocess.Popen[bytes]:
+    def _start(self, number: int) -> subprocess.Popen[bytes]:
         self.started += 1
-        turn = next(self._turns[place])
-        command = [word.replace("{turn}", str(turn)) for word in self._commands[place]]
-        with (self._logs / f"{self.name}-{place}.log").open("ab") as log:
+        turn = next(self._turns[number])
+        command = [word.replace("{turn}", str(turn)) for word in self._commands[number]]
+        with (self._logs / f"{self.name}-{number}.log").open("ab") as log:
             return subprocess.Popen(
                 command, cwd=ROOT, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 preexec_fn=die_with_parent,
@@ -111,23 +111,23 @@ class Places:
         self._ledger.write("died", name=self.name, pid=process.pid, code=process.returncode)
 
 
-def workers(count: int, slots: int, lease: float, env: dict[str, str], ledger: Ledger, logs: Path) -> Places:
+def workers(count: int, slots: int, lease: float, env: dict[str, str], ledger: Ledger, logs: Path) -> ProcessSlots:
     """Real ``taskserver worker`` processes."""
     command = [
         sys.executable, "-m", "taskserver", "worker", "--tools", "tests.faults.soak.tools", "--concurrency", str(slots),
         "--lease", str(lease), "--grace-period", str(GRACE_SECONDS),
     ]  # fmt: skip
     commands = [[*command, "--keep-messages"] if number % 2 else command for number in range(count)]
-    return Places("worker", commands, env, ledger, logs)
+    return ProcessSlots("worker", commands, env, ledger, logs)
 
 
-def producers(count: int, rate: float, seed: int, env: dict[str, str], ledger: Ledger, logs: Path) -> Places:
-    """Producers that submit ``rate`` jobs a second together; the seed of each names its place and turn."""
+def producers(count: int, rate: float, seed: int, env: dict[str, str], ledger: Ledger, logs: Path) -> ProcessSlots:
+    """Producers that submit ``rate`` jobs a second together; the seed of each names its slot and turn."""
     commands = [
         [
-            sys.executable, "-m", "tests.faults.soak.producer", f"p{place}.{{turn}}.{place}",
-            f"{seed}/{place}/{{turn}}", str(rate / count),
+            sys.executable, "-m", "tests.faults.soak.producer", f"p{number}.{{turn}}.{number}",
+            f"{seed}/{number}/{{turn}}", str(rate / count),
         ]
-        for place in range(count)
+        for number in range(count)
     ]  # fmt: skip
-    return Places("producer", commands, env, ledger, logs)
+    return ProcessSlots("producer", commands, env, ledger, logs)

@@ -21,11 +21,11 @@ from tests.faults.soak.check import Breach, Stored, Verdict, check, recoveries, 
 from tests.faults.soak.inflicting import Faults
 from tests.faults.soak.ledger import Ledger
 from tests.faults.soak.plan import plan
-from tests.faults.soak.processes import Places, producers, workers
+from tests.faults.soak.processes import ProcessSlots, producers, workers
+from tests.faults.soak.records import Record, read_ledger
 from tests.faults.soak.report import Report, spread
 from tests.faults.soak.server import SoakServer
 from tests.faults.soak.snapshot import live, snapshot
-from tests.faults.soak.stories import Tale, retell
 from tests.faults.soak.watcher import Watcher
 
 PHASES = (
@@ -44,7 +44,7 @@ DRAIN_JOBS = 100_000
 
 
 class Settings(NamedTuple):
-    """What one soak is told."""
+    """What one soak runs with."""
 
     name: str
     binary: str
@@ -113,16 +113,16 @@ class Soak:
             self._ledger.close()
 
     @asynccontextmanager
-    async def _fleet(self, server: SoakServer) -> AsyncIterator[tuple[Places, Places]]:
-        told = self.settings
+    async def _fleet(self, server: SoakServer) -> AsyncIterator[tuple[ProcessSlots, ProcessSlots]]:
+        settings = self.settings
         env = {
             "TASKSERVER_BROKER_URL": server.url,
             "SOAK_LEDGER": str(self.ledger_path),
-            "SOAK_LEASE": str(told.lease),
+            "SOAK_LEASE": str(settings.lease),
             "SOAK_SECRET": self._secrets[1],
         }
-        crew = workers(told.workers, told.slots, told.lease, env, self._ledger, self.folder)
-        submitters = producers(told.producers, told.rate, told.seed, env, self._ledger, self.folder)
+        crew = workers(settings.workers, settings.slots, settings.lease, env, self._ledger, self.folder)
+        submitters = producers(settings.producers, settings.rate, settings.seed, env, self._ledger, self.folder)
         try:
             yield crew, submitters
         finally:
@@ -141,7 +141,7 @@ class Soak:
             faults.undo()
             await _up(server)
 
-    async def _drain(self, server: SoakServer, submitters: Places) -> list[str]:
+    async def _drain(self, server: SoakServer, submitters: ProcessSlots) -> list[str]:
         """Let what was submitted end, and the producers hear of it; who did not."""
         deadline = time.monotonic() + DRAIN_SECONDS * (
             1 + len(self._watcher.ends if self._watcher else ()) / DRAIN_JOBS
@@ -155,14 +155,14 @@ class Soak:
         return [f"producer {pid}" for pid in stuck]
 
     async def _report(self, server: SoakServer, stored: dict[str, Stored]) -> Report:
-        tale = await asyncio.to_thread(retell, ledgers.read(self.ledger_path))
-        verdict = check(tale, stored)
+        record = await asyncio.to_thread(read_ledger, ledgers.read(self.ledger_path))
+        verdict = check(record, stored)
         async with server.admin() as admin:
             info = await admin.info("server")
-        told = self.settings
+        settings = self.settings
         product = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
-        report = Report(told.name, product, told.seed, told.minutes)
-        _fill(report, tale, stored, verdict, told.lease)
+        report = Report(settings.name, product, settings.seed, settings.minutes)
+        _fill(report, record, stored, verdict, settings.lease)
         report.broker_restarts = server.restarts
         report.breaches += self._leaks()
         return report
@@ -177,27 +177,27 @@ class Soak:
         ]
 
 
-def _fill(report: Report, tale: Tale, stored: dict[str, Stored], verdict: Verdict, lease: float) -> None:
-    report.acknowledged = sum(story.acknowledged is not None for story in tale.stories.values())
-    report.submits_that_raised = tale.unknown
+def _fill(report: Report, record: Record, stored: dict[str, Stored], verdict: Verdict, lease: float) -> None:
+    report.acknowledged = sum(job_record.acknowledged is not None for job_record in record.jobs.values())
+    report.submits_that_raised = record.unknown
     report.jobs = len(stored)
     report.ended = dict(Counter(kept.stamp.split()[0] for kept in stored.values()).most_common())
-    report.faults = dict(Counter(fault.name for fault in tale.faults if not fault.failed).most_common())
-    exits = Counter(str(line["code"]) for line in tale.deaths if line["name"] == "worker")
+    report.faults = dict(Counter(fault.name for fault in record.faults if not fault.failed).most_common())
+    exits = Counter(str(line["code"]) for line in record.deaths if line["name"] == "worker")
     report.worker_exits = dict(exits.most_common())
     report.lost = sum("is lost" in breach.what for breach in verdict.breaches)
     report.lost_by_the_broker, report.ends_undone_by_the_broker = verdict.lost, verdict.undone
     report.ended_twice = len({breach.job for breach in verdict.breaches if breach.rule == "I2"})
-    report.run_again = dict(repeated_runs(tale, stored).most_common())
-    report.leases_until_taken_over = spread(recoveries(tale, lease))
-    report.leases_until_taken_over_undisturbed = spread(recoveries(tale, lease, undisturbed=True))
-    report.until_a_job_ended_after_the_brokers_return = spread(returns(tale, stored))
+    report.run_again = dict(repeated_runs(record, stored).most_common())
+    report.leases_until_taken_over = spread(recoveries(record, lease))
+    report.leases_until_taken_over_undisturbed = spread(recoveries(record, lease, undisturbed=True))
+    report.until_a_job_ended_after_the_brokers_return = spread(returns(record, stored))
     report.breaches = verdict.breaches
 
 
 @asynccontextmanager
 async def _beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Work that goes on as long as the block; if it fails, that is told at the end."""
+    """Run work during the block; raise its error at the end."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         yield

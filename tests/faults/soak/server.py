@@ -39,14 +39,14 @@ class Disk:
         self.path = str(folder)
         self.small = False
         self._open: int | None = None
-        place = tempfile.mkdtemp(dir=folder)
-        if os.geteuid() == 0 and _silent("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", place):
-            self._open = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+        mounted = tempfile.mkdtemp(dir=folder)
+        if os.geteuid() == 0 and _silent("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", mounted):
+            self._open = os.open(mounted, os.O_RDONLY | os.O_DIRECTORY)
             os.set_inheritable(self._open, False)
-            _silent("umount", "--lazy", place)
+            _silent("umount", "--lazy", mounted)
             self.path = f"/proc/{os.getpid()}/fd/{self._open}"
             self.small = True
-        os.rmdir(place)
+        os.rmdir(mounted)
 
     def fill(self) -> None:
         """Leave no room."""

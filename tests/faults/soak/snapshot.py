@@ -46,7 +46,7 @@ async def live(url: str) -> int:
 async def _page(broker: Broker, raw: Any, keys: list[str]) -> dict[str, Stored]:
     statuses = await job_queries.statuses(broker, "default", keys)
     outcomes = await job_queries.outcomes(broker, "default", keys)
-    said = await _pieces(
+    pieces = await _pieces(
         raw, [key for key, status in zip(keys, statuses, strict=True) if status and status.tool == "talk"]
     )
     rows = zip(keys, statuses, outcomes, await stamps(raw, keys), strict=True)
@@ -56,7 +56,7 @@ async def _page(broker: Broker, raw: Any, keys: list[str]) -> dict[str, Stored]:
             stamp=stamp,
             token=status.session_id or (status.arguments or {}).get("label", key).partition("/")[0],
             history=Counter(line.event for line in status.history),
-            pieces=said.get(key, []),
+            pieces=pieces.get(key, []),
         )
         for key, status, outcome, stamp in rows
         if status and outcome
@@ -81,8 +81,8 @@ async def _pieces(raw: Any, keys: list[str]) -> dict[str, list[str]]:
         for key in keys:
             pipe.xrange(QUEUE.events(key))
         answers = await pipe.execute()
-    said: dict[str, list[str]] = {}
+    pieces: dict[str, list[str]] = {}
     for key, entries in zip(keys, answers, strict=True):
         reports = [msgspec.msgpack.decode(fields[b"report"], type=Report) for _, fields in entries]
-        said[key] = [report.text for report in reports if report.kind is EventKind.OUTPUT]
-    return said
+        pieces[key] = [report.text for report in reports if report.kind is EventKind.OUTPUT]
+    return pieces

@@ -1,4 +1,4 @@
-"""The ledger retold: what was promised of each job, what it did, and what was seen of it."""
+"""The ledger, job by job: what was promised of each job, what it did, and what was seen of it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Seen(NamedTuple):
     end: str
 
 
-class Heard(NamedTuple):
+class Output(NamedTuple):
     """A client followed a job's output to its end."""
 
     at: float
@@ -38,8 +38,8 @@ class Heard(NamedTuple):
 
 
 @dataclass(slots=True)
-class Story:
-    """What the ledger tells of one job."""
+class JobRecord:
+    """What the ledger says of one job."""
 
     token: str = ""
     kind: str = ""
@@ -50,7 +50,7 @@ class Story:
     runs: dict[str, Run] = field(default_factory=dict)
     results: list[Seen] = field(default_factory=list)
     stamps: list[Seen] = field(default_factory=list)
-    heard: list[Heard] = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
 
 
 class Cut(NamedTuple):
@@ -72,72 +72,72 @@ class Fault(NamedTuple):
 
 
 @dataclass
-class Tale:
+class Record:
     """The whole ledger."""
 
-    stories: dict[str, Story] = field(default_factory=dict)
+    jobs: dict[str, JobRecord] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     cuts: list[Cut] = field(default_factory=list)
     deaths: list[Line] = field(default_factory=list)
     unknown: int = 0
     """Submits that raised."""
 
-    def excused(self, told: float, gone: float) -> bool:
-        """Whether what was told at a moment may be gone at another: a cut lies between that did not keep it."""
-        return any(cut.kept_until <= told <= cut.at + LATE_SECONDS and cut.at <= gone for cut in self.cuts)
+    def excused(self, reported: float, gone: float) -> bool:
+        """Whether what was reported at a moment may be gone at another: a cut lies between that did not keep it."""
+        return any(cut.kept_until <= reported <= cut.at + LATE_SECONDS and cut.at <= gone for cut in self.cuts)
 
 
-def retell(lines: Iterable[Line]) -> Tale:
+def read_ledger(lines: Iterable[Line]) -> Record:
     """Read a ledger from its first line to its last."""
-    teller = _Teller()
+    reader = _Reader()
     for line in lines:
-        getattr(teller, line["what"], teller.nothing)(line)
-    teller.tale.faults += [fault._replace(over=float("inf")) for faults in teller.open.values() for fault in faults]
-    return teller.tale
+        getattr(reader, line["what"], reader.nothing)(line)
+    reader.record.faults += [fault._replace(over=float("inf")) for faults in reader.open.values() for fault in faults]
+    return reader.record
 
 
-class _Teller:
+class _Reader:
     """One method for each sort of line."""
 
     def __init__(self) -> None:
-        self.tale = Tale()
+        self.record = Record()
         self.open: dict[str, list[Fault]] = {}
 
-    def _story(self, line: Line) -> Story:
-        return self.tale.stories.setdefault(line["job"], Story())
+    def _job(self, line: Line) -> JobRecord:
+        return self.record.jobs.setdefault(line["job"], JobRecord())
 
     def ack(self, line: Line) -> None:
-        story = self._story(line)
-        if story.acknowledged is None:
-            story.acknowledged = line["at"]
-        story.token, story.kind = line["token"], line["kind"]
-        story.may_expire = "expired" in line["may"]
+        job_record = self._job(line)
+        if job_record.acknowledged is None:
+            job_record.acknowledged = line["at"]
+        job_record.token, job_record.kind = line["token"], line["kind"]
+        job_record.may_expire = "expired" in line["may"]
 
     def unknown(self, line: Line) -> None:
-        self.tale.unknown += 1
+        self.record.unknown += 1
         if line["job"]:
-            self._story(line).unknown += 1
+            self._job(line).unknown += 1
 
     def cancel(self, line: Line) -> None:
-        self._story(line).cancelled = True
+        self._job(line).cancelled = True
 
     def result(self, line: Line) -> None:
-        self._story(line).results.append(Seen(line["at"], line["end"]))
+        self._job(line).results.append(Seen(line["at"], line["end"]))
 
     def heard(self, line: Line) -> None:
-        self._story(line).heard.append(Heard(line["at"], line["texts"]))
+        self._job(line).outputs.append(Output(line["at"], line["texts"]))
 
     def begin(self, line: Line) -> None:
-        story = self._story(line)
-        story.kind = story.kind or line["kind"]
-        story.runs[line["run"]] = Run(line["run"], line["at"], line["attempt"], line["fence"], line["pid"])
+        job_record = self._job(line)
+        job_record.kind = job_record.kind or line["kind"]
+        job_record.runs[line["run"]] = Run(line["run"], line["at"], line["attempt"], line["fence"], line["pid"])
 
     def end(self, line: Line) -> None:
-        runs = self._story(line).runs
+        runs = self._job(line).runs
         runs[line["run"]] = runs[line["run"]]._replace(ended=line["at"])
 
     def seen(self, line: Line) -> None:
-        self._story(line).stamps.append(Seen(line["at"], line["end"]))
+        self._job(line).stamps.append(Seen(line["at"], line["end"]))
 
     def fault(self, line: Line) -> None:
         fault = Fault(line["name"], line["at"], line["at"], line.get("pid"), line.get("fsync"))
@@ -145,13 +145,13 @@ class _Teller:
 
     def over(self, line: Line) -> None:
         for fault in self.open.pop(line["name"], []):
-            self.tale.faults.append(fault._replace(over=line["at"], failed="failed" in line))
+            self.record.faults.append(fault._replace(over=line["at"], failed="failed" in line))
 
     def cut(self, line: Line) -> None:
-        self.tale.cuts.append(Cut(line["kept_until"], line["at"]))
+        self.record.cuts.append(Cut(line["kept_until"], line["at"]))
 
     def died(self, line: Line) -> None:
-        self.tale.deaths.append(line)
+        self.record.deaths.append(line)
 
     def nothing(self, line: dict[str, Any]) -> None:
-        """A line that tells nothing of jobs."""
+        """A line that says nothing of jobs."""
