@@ -95,7 +95,7 @@ def test_a_worker_that_is_to_be_replaced_says_so_by_its_exit_code(cli: Cli) -> N
     worker.wait_for("is ready")
     assert cli.ok("submit", "add", "a=1", "--wait").out == "2\n"
     assert worker.end().code == EXIT_RECYCLE
-    assert "is stopping to be replaced by a fresh process (exit code 75)" in "".join(worker.said["err"])
+    assert "is stopping to be replaced by a fresh process (exit code 75)" in "".join(worker.lines["err"])
     cli.forget(worker)
 
 
