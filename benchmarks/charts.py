@@ -46,7 +46,7 @@ class Row(NamedTuple):
     note: str = ""
 
 
-class Line(NamedTuple):
+class Curve(NamedTuple):
     """A named series of points."""
 
     name: str
@@ -97,7 +97,7 @@ def _bar(bar: Bar | None, left: float, y: float, height: int, at: object, kind: 
     return [*parts, _text(left + at(max(bar.value, bar.most)) + 6, middle + 4, number(bar.value), "s")]
 
 
-def lines(title: str, across: str, up: str, series: Sequence[Line]) -> str:
+def lines(title: str, across: str, up: str, series: Sequence[Curve]) -> str:
     """Curves over two logarithmic axes, labelled at their right ends."""
     left, top, width, height = 60, 48, WIDTH - 60 - 110, 300
     xs = [x for line in series for x, _ in line.points]

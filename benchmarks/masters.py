@@ -59,11 +59,11 @@ class Masters:
         count = len(self.servers)
         for i, server in enumerate(self.servers):
             last = -(-SLOTS * (i + 1) // count) - 1
-            await _tell(server, "CLUSTER", "ADDSLOTSRANGE", -(-SLOTS * i // count), last)
-            await _tell(server, "CLUSTER", "SET-CONFIG-EPOCH", i + 1)
+            await _command(server, "CLUSTER", "ADDSLOTSRANGE", -(-SLOTS * i // count), last)
+            await _command(server, "CLUSTER", "SET-CONFIG-EPOCH", i + 1)
         for server in self.servers[1:]:
             bus = server.options[server.options.index("--cluster-port") + 1]
-            await _tell(self.servers[0], "CLUSTER", "MEET", "127.0.0.1", server.port, bus)
+            await _command(self.servers[0], "CLUSTER", "MEET", "127.0.0.1", server.port, bus)
         for server in self.servers:
             while not await _is_whole(server, count):
                 await asyncio.sleep(0.02)
@@ -73,11 +73,11 @@ def _options() -> tuple[str, ...]:
     return "--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", "5000"
 
 
-async def _tell(server: Server, *words: object) -> Any:
+async def _command(server: Server, *words: object) -> Any:
     return await server.broker.client(server.url).execute_command(*words)
 
 
 async def _is_whole(server: Server, count: int) -> bool:
-    told = await _tell(server, "CLUSTER", "INFO")
-    lines = told if isinstance(told, dict) else dict(line.split(":") for line in told.decode().split())
+    info = await _command(server, "CLUSTER", "INFO")
+    lines = info if isinstance(info, dict) else dict(line.split(":") for line in info.decode().split())
     return bool(lines["cluster_state"] == "ok" and lines["cluster_known_nodes"] == str(count))

@@ -1,7 +1,7 @@
 """``python -m benchmarks.scaling``: what replicas, partitions and masters bring here, and what that means at scale.
 
 Each setting drains a full queue: so many jobs are submitted while the queue is paused, the workers start, and the clock
-runs from the word that it goes on until nothing is left. Masters, workers and this program share the machine: where its
+runs from when it is resumed until nothing is left. Masters, workers and this program share the machine: where its
 cores are busy, more of anything brings nothing, and the cost of a job tells what more cores would bring.
 """
 

@@ -26,7 +26,7 @@ def markdown(run: dict[str, Any]) -> str:
 
 
 def publish(run: dict[str, Any], page: Path) -> None:
-    """Put both into the page, in place of those of an earlier run."""
+    """Put both into the page, replacing those of an earlier run."""
     text = page.read_text()
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
@@ -37,7 +37,7 @@ def _table(run: dict[str, Any]) -> str:
     head = (
         f"Medians of {run['rounds']} rounds of up to {run['jobs']:,} jobs, {run['server']}, Python {run['python']}, "
         f"{run['machine']}, {run['taken'][:10]}.\n\n"
-        "| jobs and setting | partitions | jobs/s | from … to | worker CPU a job | master CPU a job "
+        "| jobs and setting | partitions | jobs/s | range | worker CPU a job | master CPU a job "
         "| connections a worker |\n"
         "|---|---|---|---|---|---|---|\n"
     )
@@ -85,4 +85,4 @@ def _arithmetic(run: dict[str, Any]) -> str:
             for hours, size in zip(RESULT_HOURS, results, strict=True)
         ),
     )
-    return "| what | from | makes |\n|---|---|---|\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "| quantity | derived from | result |\n|---|---|---|\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)

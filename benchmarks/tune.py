@@ -21,7 +21,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.charts import Line, lines
+from benchmarks.charts import Curve, lines
 from benchmarks.server import Server
 from benchmarks.worker import WorkerProcess
 from taskserver import Client, JobFailed
@@ -126,9 +126,9 @@ def plot(found: Sequence[Measured], tool: str) -> tuple[str, str]:
     """Throughput, and p99 of the tool's own time, against concurrency; a curve for each number of processes."""
     replicas = sorted({each.setting.replicas for each in found})
 
-    def curves(figure: str) -> list[Line]:
+    def curves(figure: str) -> list[Curve]:
         return [
-            Line(
+            Curve(
                 f"{number} process{'es' * (number > 1)}",
                 [
                     (each.setting.concurrency, getattr(each, figure))
@@ -191,7 +191,7 @@ def main(
         raise click.UsageError(f"--tool {tool!r} names no tool: write MODULE:TOOL, as in my_agent.tools:summarize")
     settings = [Setting(number, slots) for number in replicas for slots in concurrency]
     try:
-        found = uvloop.run(_sweep(settings, tool, args, seconds, binary))
+        found = uvloop.run(_measure_all(settings, tool, args, seconds, binary))
     except* (JobFailed, RuntimeError) as errors:
         raise click.ClickException(f"the tool cannot be measured: {errors.exceptions[0]}") from None
     _show(found, tool)
@@ -200,7 +200,7 @@ def main(
     click.echo(f"\n{choose(found)[1]}\nPlots: {svg}-rate.svg, {svg}-p99.svg")
 
 
-async def _sweep(
+async def _measure_all(
     settings: Sequence[Setting], tool: str, args: dict[str, Any], seconds: float, binary: str | None
 ) -> list[Measured]:
     found = []

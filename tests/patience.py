@@ -1,4 +1,4 @@
 """How long tests wait."""
 
 PATIENCE = 120.0
-"""Seconds after which what was waited for will not come. A test that passes goes on at the signal, long before."""
+"""Seconds after which what was waited for will not come. A test that passes continues at the signal, long before."""

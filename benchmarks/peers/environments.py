@@ -66,8 +66,8 @@ def prepare(system: System, python: str) -> Environment:
             mark.write_text(wanted)
         return Environment(folder, _version(system, folder), f"Node {runtime}" if system.node else runtime)
     except (OSError, subprocess.SubprocessError) as error:
-        said = str(getattr(error, "stderr", "") or error).strip()
-        return Environment(folder, "", "", problem=f"cannot be installed: {said.splitlines()[-1][:200]}")
+        reason = str(getattr(error, "stderr", "") or error).strip()
+        return Environment(folder, "", "", problem=f"cannot be installed: {reason.splitlines()[-1][:200]}")
 
 
 def _fingerprint(system: System, runtime: str) -> str:

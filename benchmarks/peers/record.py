@@ -87,8 +87,8 @@ def median(run: Run, system: str, scenario: str, figure: str) -> float | None:
 
 def problem(run: Run, system: str, scenario: str) -> str | None:
     """Why a scenario has no figure."""
-    said = run["results"].get(system, {}).get(scenario, {}).get("problem") or run["systems"][system]["problem"]
-    return said or None
+    found = run["results"].get(system, {}).get(scenario, {}).get("problem") or run["systems"][system]["problem"]
+    return found or None
 
 
 def save(run: Run, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.charts import Bar, Line, Row, bars, lines, number
+from benchmarks.charts import Bar, Curve, Row, bars, lines, number
 from benchmarks.peers import record, targets
 from benchmarks.peers.record import Run
 from benchmarks.peers.systems import SYSTEMS
@@ -26,7 +26,7 @@ def write(run: Run, folder: Path) -> None:
 
 
 def publish(run: Run, root: Path) -> None:
-    """Put a run into the documentation, in place of the one before."""
+    """Put a run into the documentation, replacing the one before."""
     folder = root / "benchmarks" / "results"
     cpu = "".join(letter if letter.isalnum() else "-" for letter in run["machine"]["cpu"].lower()).strip("-")
     record.save(run, folder / f"{run['taken'][:10]}-{run['machine']['cores']}-cores-{cpu[:40].strip('-')}.json")
@@ -92,14 +92,14 @@ def _cell(run: Run, system: str, column: Column, *, best: bool) -> str:
     found = record.spread(run, system, column.scenario, column.figure)
     if run["systems"][system]["floor"] and not column.floor:
         return ""
-    said = record.problem(run, system, column.scenario)
+    problem = record.problem(run, system, column.scenario)
     if found is None:
-        return f"*{said}*" if said else ""
+        return f"*{problem}*" if problem else ""
     value, least, most = found
     text = f"**{number(value)}**" if best else number(value)
     if least != most and column.figure != "arrivals":
         text += f" ({number(least)} … {number(most)})"
-    return f"{text} *once: {said}*" if said else text
+    return f"{text} *once: {problem}*" if problem else text
 
 
 def _value(run: Run, system: str, column: Column) -> float | None:
@@ -120,7 +120,7 @@ def _best(run: Run, column: Column) -> str | None:
 
 
 def _not_first(run: Run) -> str:
-    """Said aloud: every column in which another system is ahead."""
+    """Every column in which another system is ahead."""
     lost = []
     for table in TABLES:
         for column in table.columns:
@@ -135,7 +135,7 @@ def _not_first(run: Run) -> str:
 
 def _setups(run: Run) -> str:
     """How each system was set up, with versions as installed."""
-    rows = ["### How each was set up", "| | version | on | setup |\n|---|---|---|---|"]
+    rows = ["### Setup of each system", "| | version | on | setup |\n|---|---|---|---|"]
     for system in SYSTEMS:
         if about := run["systems"].get(system.name):
             version = about["version"] or about["problem"]
@@ -215,8 +215,8 @@ def _bar(found: tuple[float, float, float] | None) -> Bar | None:
     return Bar(*found) if found else None
 
 
-def _line(run: Run, system: str, columns: list[Column]) -> Line:
+def _line(run: Run, system: str, columns: list[Column]) -> Curve:
     points = [
         (float(column.title.replace(",", "")), value) for column in columns if (value := _value(run, system, column))
     ]
-    return Line(system, points)
+    return Curve(system, points)

@@ -74,7 +74,7 @@ TABLES = (
         ),
     ),
     Table(
-        "What a job costs",
+        "Cost of a job",
         "While draining no-op jobs with one worker at concurrency 100. Commands inside scripts count.",
         tuple(
             Column(title, "drain c100 w1", figure, more=False, floor=True)
@@ -89,7 +89,7 @@ TABLES = (
         ),
     ),
     Table(
-        "Jobs that wait",
+        "Waiting jobs",
         "Jobs a second at concurrency 100. For 100 ms the slots alone allow 1,000 with one worker and 2,000 with two.",
         tuple(
             Column(f"{time}, {workers} worker{'s' * (workers > 1)}", f"wait {time} w{workers}")

@@ -1,4 +1,4 @@
-"""What taskserver set out for, beside what a run has measured: reached or missed, said aloud."""
+"""The targets of taskserver beside what a run has measured: reached or missed."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ TARGETS = (
 
 
 def table(run: Run) -> str:
-    """Each target that this run can tell of, as Markdown; empty if it can tell of none."""
+    """Each target that this run has figures for, as Markdown; empty if it has none."""
     rows = [row for target in TARGETS if (row := _row(run, target))]
     if not rows:
         return ""
-    head = "| taskserver | wanted | measured | |\n|---|---|---|---|"
-    return f"### What we set out for\n\nRatios of medians.\n\n{head}\n" + "\n".join(rows)
+    head = "| taskserver | target | measured | |\n|---|---|---|---|"
+    return f"### Targets\n\nRatios of medians.\n\n{head}\n" + "\n".join(rows)
 
 
 def _row(run: Run, target: Target) -> str:

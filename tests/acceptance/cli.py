@@ -202,7 +202,7 @@ class Cli:
         return found
 
     def holding(self, *args: str) -> str:
-        """Submit a job that goes on until ``open_gate``, and return its id once it runs."""
+        """Submit a job that runs until ``open_gate``, and return its id once it runs."""
         job_id = self.submit("hold", f"gate={self.gate}", *args)
         follower = self.start("job", "events", job_id)
         follower.wait_for("holding", "out")

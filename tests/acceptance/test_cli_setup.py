@@ -29,7 +29,7 @@ SETUP = ("setup", "--config-file", "config.yaml")
 
 KUBECTL = f"""#!{sys.executable}
 import json, os, sys
-with open("told.json", "w") as file:
+with open("kubectl.json", "w") as file:
     json.dump({{"arguments": sys.argv[1:], "input": sys.stdin.read()}}, file)
 print("deployment.apps/task-server serverside-applied")
 sys.stderr.write(os.environ.get("COMPLAINT", ""))
@@ -42,7 +42,7 @@ def write(cli: Cli, text: str = FILE) -> None:
 
 
 def kubectl(cli: Cli) -> dict[str, str]:
-    """An environment in which kubectl is a program that notes what it is told."""
+    """An environment in which kubectl is a program that records its arguments and input."""
     folder = cli.folder / "bin"
     folder.mkdir()
     (folder / "kubectl").write_text(KUBECTL)
@@ -50,7 +50,7 @@ def kubectl(cli: Cli) -> dict[str, str]:
     return {"PATH": str(folder)}
 
 
-def test_the_manifests_are_printed_and_all_else_is_told_beside(cli: Cli) -> None:
+def test_the_manifests_are_printed_and_all_else_goes_to_stderr(cli: Cli) -> None:
     write(cli)
     done = cli.ok(*SETUP, "-n", "lab", "--cluster-name", "production", URL="hidden", KEY="hidden")
     kinds = [each["kind"] for each in yaml.safe_load_all(done.out)]
@@ -85,7 +85,7 @@ def test_apply_hands_everything_to_kubectl_and_shows_what_it_says(cli: Cli) -> N
     write(cli)
     done = cli.ok(*SETUP, "--cluster-name", "production", "--namespace", "lab", "--apply", **kubectl(cli))
     assert done.out == "deployment.apps/task-server serverside-applied\n"
-    heard = json.loads((cli.folder / "told.json").read_text())
+    heard = json.loads((cli.folder / "kubectl.json").read_text())
     assert heard["arguments"] == [
         "--context=production", "apply", "--server-side", "--field-manager=taskserver", "-f", "-", "--namespace=lab"
     ]  # fmt: skip
@@ -153,7 +153,7 @@ def test_what_the_pods_run_runs(cli: Cli) -> None:
     assert "taskserver_workers 1.0" in gauges
 
 
-def told(targets: Path) -> list[str]:
+def discovered(targets: Path) -> list[str]:
     """The addresses that the file tells Prometheus."""
     return [each for group in json.loads(targets.read_text()) for each in group["targets"]]
 
@@ -163,8 +163,8 @@ def test_up_serves_the_metrics_and_tells_prometheus_where(cli: Cli) -> None:
     up = cli.start("up", "--config-file", "config.yaml", URL=cli.env["TASKSERVER_BROKER_URL"], KEY="secret")
     up.wait_for("config.yaml is up")
     targets = cli.folder / "targets.json"
-    eventually(lambda: len(told(targets)) == 2)
-    for address in told(targets):
+    eventually(lambda: len(discovered(targets)) == 2)
+    for address in discovered(targets):
         assert address.startswith("localhost:")
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=PATIENCE) as answer:
             assert "taskserver_replica_slots 1.0" in answer.read().decode()
@@ -185,7 +185,7 @@ def test_a_worker_by_the_file_tells_them_too(cli: Cli) -> None:
     write(cli, FILE.replace("  env:", "  metrics_targets: targets.json\n  env:").replace("replicas: 2", "replicas: 1"))
     worker = cli.start("worker", "--config-file", "config.yaml", URL=cli.env["TASKSERVER_BROKER_URL"], KEY="secret")
     worker.wait_for("is ready")
-    eventually(lambda: len(told(cli.folder / "targets.json")) == 1)
+    eventually(lambda: len(discovered(cli.folder / "targets.json")) == 1)
 
 
 def test_metrics_of_the_embedded_broker_of_a_file(cli: Cli) -> None:

@@ -17,7 +17,7 @@ def test_tools_as_a_table(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "place"),
+    ("form", "definition"),
     [
         ("json-schema", lambda tool: tool["parameters"]),
         ("openai", lambda tool: tool["function"]["parameters"]),
@@ -25,9 +25,9 @@ def test_tools_as_a_table(cli: Cli) -> None:
         ("mcp", lambda tool: tool["inputSchema"]),
     ],
 )
-def test_tools_for_agents(cli: Cli, form: str, place: object) -> None:
+def test_tools_for_agents(cli: Cli, form: str, definition: object) -> None:
     found = cli.ok("tools", "list", "--tools", "./agent_tools.py", "--format", form).json
-    assert place(found[0])["required"] == ["a"]  # type: ignore[operator]
+    assert definition(found[0])["required"] == ["a"]  # type: ignore[operator]
 
 
 def test_tools_as_json(cli: Cli) -> None:
@@ -119,9 +119,9 @@ def test_a_password_is_given_by_reference_and_only_its_hash_is_printed(cli: Cli,
     with redis.Redis.from_url(one_broker_url) as admin:
         admin.execute_command(*words)
         try:
-            place = one_broker_url.replace("unix://", "unix://w7:hunter2@")
-            assert cli.run("submit", "echo", "text=x", "--broker", place).code == 0
-            assert cli.run("submit", "echo", "text=x", "--broker", place.replace("hunter2", "x")).code == 4
+            url = one_broker_url.replace("unix://", "unix://w7:hunter2@")
+            assert cli.run("submit", "echo", "text=x", "--broker", url).code == 0
+            assert cli.run("submit", "echo", "text=x", "--broker", url.replace("hunter2", "x")).code == 4
         finally:
             admin.acl_deluser("w7")
 

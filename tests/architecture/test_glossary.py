@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 GLOSSARY = ROOT / "docs" / "glossary.md"
 CHANGELOG = ROOT / "CHANGELOG.md"
 """It names what something was called before."""
-FOLDERS = ("taskserver", "tests", "docs", "examples")
+FOLDERS = ("taskserver", "tests", "docs", "examples", "benchmarks", "docker")
 KINDS = {".py", ".lua", ".md", ".yaml"}
 
 RETIRED = {
@@ -25,7 +25,11 @@ RETIRED = {
     r"(?<![a-z])(mend(s|ed|er|ers|ing)?|asleep)(?![a-z])": "repair, stranded",
     r"(?<![a-z])portions?(?![a-z])": "fair slots, partition slots",
     r"\b(steering|forged|troubles|working|bringing|ending|listing|quitting)(\.py\b| import\b)": "the file's new name",
+    r"\bgoes on\b": "continues, runs",
+    r"^\s*(self\.)?(told|said|places?)\s*(:[^=]*)?=[^=]|\bfor (told|said|places?) in\b": "a noun, as a variable's name",
+    r"\b(self|it)\.(told|said)\b": "a noun, as an attribute's name",
     r"\bclass (Pulse|Post|Terms|About|Seat|Spread|Interest|Kept|Portion|Turns|Line)\b": "the type's new name",
+    r"\bclass (Places?|Story|Tale)\b": "a name that says what it holds",
 }
 """Words that were given up, as patterns, and what to use instead."""
 
@@ -60,7 +64,7 @@ def test_no_word_is_explained_twice() -> None:
 
 
 def lines() -> Iterator[tuple[str, str]]:
-    """Every line of the package, the tests, the pages and the examples, with its location."""
+    """Every line of the folders, with its location."""
     paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in KINDS]
     for path in sorted([*paths, *ROOT.glob("*.md")]):
         if path not in (Path(__file__), CHANGELOG):

@@ -32,7 +32,7 @@ class Load:
         self._numbers = iter(range(10**9))
 
     async def ran(self, more: int = 50) -> None:
-        """Wait until so many jobs more than now have run: the work goes on."""
+        """Wait until so many jobs more than now have run: the work continues."""
         async with asyncio.timeout(90), self._ran:
             wanted = self.runs.total() + more
             await self._ran.wait_for(lambda: self.runs.total() >= wanted)

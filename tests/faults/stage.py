@@ -83,7 +83,7 @@ class Stage:
             await asyncio.wait_for(producing, PATIENCE)
 
     async def more(self, what: str, count: int) -> None:
-        """Wait until so many lines more of a sort are in the ledger: the work goes on."""
+        """Wait until so many lines more of a sort are in the ledger: the work continues."""
         wanted = self._lines(what) + count
         async with asyncio.timeout(PATIENCE):
             while self._lines(what) < wanted:

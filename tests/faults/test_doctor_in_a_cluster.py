@@ -25,9 +25,9 @@ async def test_damage_on_every_node(binary: str) -> None:
                     server.set(broker.keys(name).lane("normal"), "what is this")
             await broker.ask(QUEUES, lambda client: client.delete(QUEUES))
             await broker.ask(QUEUES, lambda client: client.set(QUEUES, "what is this"))
-            told = [finding.text for finding in await doctor.examine_registry(broker)]
-            assert told[0] == "the list of queues is of the wrong type"
-            assert told[1].startswith("3 queues not on the list of queues: ")
+            found = [finding.text for finding in await doctor.examine_registry(broker)]
+            assert found[0] == "the list of queues is of the wrong type"
+            assert found[1].startswith("3 queues not on the list of queues: ")
             await doctor.repair_registry(broker)
             assert await doctor.queue_names(broker) == names
             for name in names:

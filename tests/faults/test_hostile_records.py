@@ -1,4 +1,4 @@
-"""Records that somebody wrote into the broker by hand: what looks at jobs tells what it can, at once, and goes on."""
+"""Records that somebody wrote into the broker by hand: what looks at jobs shows what it can, at once, and continues."""
 
 from __future__ import annotations
 

@@ -197,8 +197,8 @@ def test_no_secret_is_shown_or_kept_anywhere_but_in_the_message(cli: Cli, server
 
 
 def refused(cli: Cli, server: Server) -> str:
-    """What is said when the password is wrong, and when the broker is not there."""
-    said = ""
+    """What is printed when the password is wrong, and when the broker is not there."""
+    output = ""
     for url in (
         server.url.replace("agent:", "agent:x"),
         server.url + "x",
@@ -208,5 +208,5 @@ def refused(cli: Cli, server: Server) -> str:
         for command in (["doctor"], ["submit", "login"]):
             done = cli.run(*command, "--broker", url, TASKSERVER_DEBUG="1", TASKSERVER_PATIENCE="0.1")
             assert done.code, done
-            said += done.out + done.err
-    return said
+            output += done.out + done.err
+    return output

@@ -82,7 +82,7 @@ async def produce(client: Client, producer: int, until: float) -> list[Job[int]]
 
 
 class Ends:
-    """Counts how often each job is told to have ended."""
+    """Counts how often each job's end is published."""
 
     def __init__(self, queue: Queue) -> None:
         self._notifications = queue.redis.pubsub()
@@ -135,15 +135,15 @@ async def test_every_job_ends_once(broker: Broker, client: Client, hasty: None, 
 
 
 async def check(broker: Broker, client: Client, ids: set[str], ends: Counter[str], eventually: Eventually) -> None:
-    """No job is there twice, each end was told once, each attempt's two events came once, and nothing is left over."""
+    """No job is there twice, each end was published once, each attempt's two events came once, nothing is left."""
     keys = {key async for page in job_queries.scan(broker, "default") for key in page}
     found = {f"default-{key}" for key in keys}
     assert found >= ids
     assert len(found - ids) <= PRODUCERS  # the last submit of each may have arrived although it was not acknowledged
     for job_id in found:
         await client.job(job_id).result(timeout=PATIENCE)
-        told = Counter([event.text async for event in client.job(job_id).events()])
-        assert max(told.values()) <= 2, told
+        events = Counter([event.text async for event in client.job(job_id).events()])
+        assert max(events.values()) <= 2, events
 
     async def every_end_is_told() -> bool:
         return ends.keys() == keys

@@ -24,7 +24,7 @@ from tests.store.harness import QUEUE, Queue, new_job
 
 
 class Ledger:
-    """A tool that tells of its attempts and goes on until it is let go.
+    """A tool that reports its attempts and runs until it is let go.
 
     Attributes:
         attempts: Those begun.
@@ -237,10 +237,10 @@ async def test_a_user_is_let_in_again(
         if loses is not loses_a_command_that_scripts_need:
             await eventually(denied)
 
-        async def told() -> bool:
+        async def reported() -> bool:
             return any("may not do this" in text or "refused the user or password" in text for text in texts(caplog))
 
-        await eventually(told)
+        await eventually(reported)
         await server.execute_command(*rights)
         assert await job.result(timeout=PATIENCE) == "done"
         assert await (await agent.submit(ledger.work)).result(timeout=PATIENCE) == "done"

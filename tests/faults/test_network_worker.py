@@ -1,4 +1,4 @@
-"""Each of a worker's loops loses its connection: it goes on with its work, no job runs twice, no attempt is lost."""
+"""Each of a worker's loops loses its connection: it continues, no job runs twice, no attempt is lost."""
 
 from __future__ import annotations
 

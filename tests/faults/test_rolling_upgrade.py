@@ -225,7 +225,7 @@ async def version() -> str:
 async def test_a_restart_rolls_replicas_onto_the_code_that_is_on_disk_now(
     stage: Stage, one_broker_url: str, tmp_path: Path, eventually: Eventually
 ) -> None:
-    """The supervisor itself goes on as it was: an earlier one, with replicas of this version."""
+    """The supervisor itself stays as it was: an earlier one, with replicas of this version."""
     if missing := unpack(tmp_path, SUPERVISED):
         pytest.skip(missing)
     (tmp_path / "agent_tools.py").write_text(TOOL)

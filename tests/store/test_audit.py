@@ -1,4 +1,4 @@
-"""What a round leaves alone, and what it does with things that are odd in more than one way."""
+"""What an audit leaves alone, and what it does with things that are odd in more than one way."""
 
 from __future__ import annotations
 

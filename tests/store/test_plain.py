@@ -65,7 +65,7 @@ MOVES: dict[str, MoveOn] = {
 
 @pytest.mark.parametrize("moved_on", MOVES.values(), ids=MOVES)
 async def test_an_attempt_that_has_ended_ends_no_job(queue: Queue, moved_on: MoveOn) -> None:
-    """Whatever a plain job goes on to, its record then has another fence or another number of fields."""
+    """Whatever becomes of a plain job, its record then has another fence or another number of fields."""
     job = await queue.running()
     await moved_on(queue, job)
     before = await queue.record(job.key)

@@ -346,18 +346,18 @@ def test_a_billion_laughs_are_not_heard(loading: Loading) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "message"),
+    ("path", "message"),
     [
         ("nowhere.yaml", "nowhere.yaml: cannot be read: no such file or directory"),
         (".", ".: cannot be read: is a directory"),
         ("latin.yaml", "latin.yaml:2: is not UTF-8 text: save the file in that encoding"),
     ],
 )
-def test_a_file_that_cannot_be_read(place: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_read(path: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "latin.yaml").write_bytes("# one\nname: größe\n".encode("latin-1"))
     with pytest.raises(ConfigFileInvalid) as caught:
-        load(place)
+        load(path)
     assert str(caught.value) == message
 
 

@@ -41,7 +41,7 @@ class Base(RuleBasedStateMachine):
         url: The broker; set by a subclass.
         queue: The queue, over the connection of workers and the first client.
         clients: The same queue over the connection of either client.
-        said: Number of the last report of any attempt.
+        last_report: Number of the last report of any attempt.
         unbegun: Entries that workers have read and not begun.
     """
 
@@ -52,7 +52,7 @@ class Base(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.model = Model()
         self.unbegun: list[tuple[str, StreamEntry]] = []
-        self.said = 0
+        self.last_report = 0
         self.backups: dict[str, bytes | None] = {}
         brokers = [Broker(self.url), Broker(self.url)]
         self.clients = [Queue(broker) for broker in brokers]

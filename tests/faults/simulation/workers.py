@@ -144,9 +144,9 @@ class Workers(Base):
     def report(self, number: int, again: bool) -> None:
         job, attempt = self.held(number)
         events = self.run(self.count_events(job.key))
-        self.said += 1
+        self.last_report += 1
         for _ in range(1 + again):
-            self.call("report", self.queue.report(says(attempt.job, self.said, "words", 0.5)))
+            self.call("report", self.queue.report(says(attempt.job, self.last_report, "words", 0.5)))
         assert self.run(self.count_events(job.key)) == events + 1
 
     async def count_events(self, key: str) -> int:

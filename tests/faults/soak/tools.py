@@ -175,7 +175,7 @@ async def block(label: str, ctx: Context) -> dict[str, Any]:
 
 @tool(max_retries=8, retry_delay=0.2, retry_cap=1)
 async def grip(label: str, ctx: Context) -> dict[str, Any]:
-    """Run C code that holds the interpreter lock: no thread of this process goes on. The next attempt is kinder."""
+    """Run C code that holds the interpreter lock: no thread of this process runs. The next attempt is kinder."""
     with recorded(ctx, "grip") as run:
         if ctx.attempt == 1:
             ctypes.PyDLL(None).usleep(round(2.5 * _lease() * 1e6))
