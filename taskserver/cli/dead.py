@@ -1,4 +1,4 @@
-"""``taskserver dead``: list dead letters, export them, run them again or delete them."""
+"""``taskserver dead``: list, export, requeue and delete dead letters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``taskserver job``: list and follow jobs, cancel them or run them again."""
+"""``taskserver job``: list, follow, cancel and retry jobs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ job_argument = click.argument("job_id", metavar="ID")
 
 @click.group(cls=SuggestingGroup)
 def job() -> None:
-    """List and follow jobs, cancel them or run them again."""
+    """List, follow, cancel and retry jobs."""
 
 
 @job.command()
@@ -77,7 +77,7 @@ async def events(client: Client, *, job_id: str, after: str, as_json: bool) -> N
 @json_option
 @with_inspector
 async def cancel(inspector: Inspector, *, job_id: str, as_json: bool) -> None:
-    """Cancel a job; a running one is ended by its worker."""
+    """Cancel a job; its worker stops it if it is running."""
     state = await inspector.cancel(job_id)
     if state.ended and state is not State.CANCELLED:
         raise JobConflict(job_id, f"job {job_id} has already ended: it is {state}")

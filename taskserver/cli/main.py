@@ -26,9 +26,9 @@ COMMANDS = {
     "setup": CommandEntry("taskserver.cli.setup:setup", "Render a configuration file for Kubernetes, and apply it."),
     "config": CommandEntry("taskserver.cli.config:config", "Check a configuration file, or show its values."),
     "submit": CommandEntry("taskserver.cli.submit:submit", "Submit a tool call."),
-    "job": CommandEntry("taskserver.cli.job:job", "List and follow jobs, cancel them or run them again."),
-    "dead": CommandEntry("taskserver.cli.dead:dead", "List dead letters, export, requeue or delete them."),
-    "queue": CommandEntry("taskserver.cli.queue:queue", "List queues, pause, resume, empty or grow them."),
+    "job": CommandEntry("taskserver.cli.job:job", "List, follow, cancel and retry jobs."),
+    "dead": CommandEntry("taskserver.cli.dead:dead", "List, export, requeue and delete dead letters."),
+    "queue": CommandEntry("taskserver.cli.queue:queue", "List, pause, resume, empty and grow queues."),
     "tools": CommandEntry("taskserver.cli.tools:tools", "List the tools of your modules, for people or for agents."),
     "broker": CommandEntry(
         "taskserver.cli.broker:broker", "Start, stop or show the embedded broker; print access rules."

@@ -1,4 +1,4 @@
-"""``taskserver queue``: list queues, pause, resume, empty or grow them."""
+"""``taskserver queue``: list, pause, resume, empty and grow queues."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ name_argument = click.argument("name")
 
 @click.group(cls=SuggestingGroup)
 def queue() -> None:
-    """List queues, pause, resume, empty or grow them."""
+    """List, pause, resume, empty and grow queues."""
 
 
 @queue.command("list")

@@ -36,7 +36,7 @@ RETIRED = {
 WIRE = {
     r"""["'`:}]sweeper["'`]""": "the name of a consumer, of a key and of fields that running fleets use",
     r"\bsweeper = ": "the same name in the tables of check_keys.lua",
-    r"""`(heart|surveyor|lookout)`|service=~"heart\|""": "earlier values of a metric's label, which saved alerts contain",
+    r"""`(heart|surveyor|lookout)`|service=~"heart\|""": "earlier values of a metric's label, in saved alerts",
 }
 """Retired words that are values in the broker, as patterns, and the reason."""
 

@@ -17,7 +17,7 @@ all_option = click.option("--all", "-a", "everyone", is_flag=True, help="All wor
 timeout_option = click.option(
     "--timeout", type=Duration(), default=120, metavar="SECONDS", help="Maximum time to wait. [default: 120]"
 )
-no_wait_option = click.option("--no-wait", "wait", flag_value=False, default=True, help="Do not wait until it is done.")
+no_wait_option = click.option("--no-wait", "wait", flag_value=False, default=True, help="Return at once.")
 
 
 @click.command()
