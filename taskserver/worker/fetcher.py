@@ -156,7 +156,7 @@ class Fetcher(LoopService):
         running = [attempt.job.key for attempt in self._executor.running if attempt.job.queue == self._queue]
         returned = await recall(self._broker, self._queue, self._worker, running + self._settler.unsettled)
         if returned:
-            log.warning("%d jobs of a claim that was not answered went back to the queue", len(returned))
+            log.warning("jobs of an unanswered claim requeued: %d", len(returned))
         self._unanswered = False
 
     def resume(self) -> None:
