@@ -40,7 +40,7 @@ def script(name: str) -> Script:
 
 
 def load_scripts() -> None:
-    """Read every script now: a process that reads one later may find another version's, if the code on disk is replaced."""
+    """Read every script now: once the code on disk is replaced, a process would read another version's."""
     for file in _LUA.iterdir():
         if file.name.endswith(".lua"):
             script(file.name.removesuffix(".lua"))

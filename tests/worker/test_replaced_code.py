@@ -1,4 +1,4 @@
-"""A worker that runs on while the code on disk is replaced goes on with the scripts of its own version."""
+"""A worker that runs on while the code on disk is replaced continues with the scripts of its own version."""
 
 from pathlib import Path
 
