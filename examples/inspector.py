@@ -29,8 +29,7 @@ async def main() -> None:
 
         await inspector.pause("default")  # running jobs continue
         service_is_up = True
-        letters = [letter.id async for letter in inspector.dead_letters(tool="call_service")]
-        done = await inspector.requeue(letters)
+        done = await inspector.requeue(tool="call_service")
         queue = await inspector.queue("default")
         print(f"{done.queued} queued again, {queue.dead} dead, paused: {queue.paused}")
 

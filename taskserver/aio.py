@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 T = TypeVar("T")
+C = TypeVar("C", bound="Connecting")
 
 REPEAT_SECONDS = 0.1
 
@@ -81,6 +82,51 @@ class LoopThread:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
+
+
+class Connecting(Protocol):
+    """A client or inspector: it connects, and is closed, in one event loop."""
+
+    async def connect(self) -> None:
+        """Connect."""
+
+    async def close(self) -> None:
+        """Close every connection."""
+
+
+class Blocking(Generic[C]):
+    """Base of the classes with blocking calls: what they wrap is made, connected and used in a thread of its own.
+
+    Args:
+        thread: Name of the thread.
+        make: Makes what is wrapped.
+    """
+
+    def __init__(self, thread: str, make: Callable[[], C]) -> None:
+        self._loop = LoopThread(thread)
+        try:
+            self._wrapped = self._loop.run(_connected(make))
+        except BaseException:
+            self._loop.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection and stop the thread; harmless when repeated."""
+        if not self._loop.closed:
+            self._loop.run(self._wrapped.close())
+            self._loop.close()
+
+
+async def _connected(make: Callable[[], C]) -> C:
+    made = make()
+    await made.connect()
+    return made
 
 
 async def _next(items: AsyncIterator[Any], default: object) -> Any:

@@ -11,6 +11,7 @@ from taskserver.admin.sync import SyncInspector
 from taskserver.admin.workers import Scaled
 from taskserver.store.broker.access import ROLES, Role
 from taskserver.store.broker.health import Finding
+from taskserver.store.broker.schema import Schema
 from taskserver.store.broker.urls import without_secrets
 from taskserver.store.queries.gauges import Gauges
 from taskserver.store.queries.queues import QueueInfo
@@ -28,6 +29,7 @@ __all__ = [
     "Role",
     "RunningInfo",
     "Scaled",
+    "Schema",
     "SyncInspector",
     "Waiting",
     "WorkerInfo",

@@ -7,9 +7,13 @@ from contextlib import AsyncExitStack
 from typing import Self
 
 from taskserver.config.keys import keyring
+from taskserver.domain.names import did_you_mean
+from taskserver.domain.partitions import queue_of
 from taskserver.embedded import EmbeddedBroker
+from taskserver.errors import ConfigError
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.opening import open_broker
+from taskserver.store.queries import partitions
 
 
 class Connection:
@@ -58,3 +62,22 @@ class Connection:
             if self._opened is None:
                 self._opened = await self._stack.enter_async_context(open_broker(self._url, EmbeddedBroker.acquire))
             return self._opened
+
+    async def _partitions(self, queue: str, *, single: bool = False) -> list[str]:
+        """The partitions of an existing queue; with ``single``, the name of one partition is accepted too.
+
+        Raises:
+            ConfigError: if there is none of this name: a pause of one that does not exist would go unnoticed.
+        """
+        known = await partitions.by_queue(await self._broker())
+        if queue in known:
+            return known[queue]
+        if single and queue in known.get(queue_of(queue), ()):
+            return [queue]
+        raise ConfigError(f"no queue {queue!r} at this broker{did_you_mean(queue, known)}")
+
+    async def _searched(self, queue: str | None) -> list[str]:
+        """The partitions to search: those of one queue, one by its own name, or all; raises as ``_partitions``."""
+        if queue is None:
+            return await partitions.expand(await self._broker())
+        return await self._partitions(queue, single=True)

@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from taskserver.admin.jobs import JobInspector
 from taskserver.domain.ids import parse
 from taskserver.domain.job import JobStatus, State
-from taskserver.errors import JobConflict
+from taskserver.errors import ConfigError, JobConflict
 from taskserver.store.jobs import admin
-from taskserver.store.queries import partitions
 from taskserver.store.queries.search import JobFilter, count_dead, dead_letters
 
 
@@ -63,11 +62,14 @@ class DeadLetterInspector(JobInspector):
             tool: Only of this tool.
             error: Only if the error's type or message contains this.
             limit: Letters to yield at most; None for no limit.
+
+        Raises:
+            ConfigError: if there is no such queue.
         """
         broker = await self._broker()
         wanted = JobFilter(State.DEAD, tool=tool, error=error)
         yielded = 0
-        async with aclosing(dead_letters(broker, await self._of(queue), wanted)) as letters:  # type: ignore[type-var]
+        async with aclosing(dead_letters(broker, await self._searched(queue), wanted)) as letters:  # type: ignore[type-var]
             async for letter in letters:
                 if yielded == limit:
                     return
@@ -88,13 +90,21 @@ class DeadLetterInspector(JobInspector):
         return status
 
     async def count_dead_letters(self, queue: str | None = None) -> int:
-        """How many dead letters there are, in one queue or in all."""
-        return await count_dead(await self._broker(), await self._of(queue))
+        """How many dead letters there are, in one queue or in all.
+
+        Raises:
+            ConfigError: if there is no such queue.
+        """
+        return await count_dead(await self._broker(), await self._searched(queue))
 
     async def causes(
         self, *, queue: str | None = None, tool: str | None = None, error: str | None = None
     ) -> list[Cause]:
-        """Count the dead letters that match the filters by tool and error, the most frequent cause first."""
+        """Count the dead letters that match the filters by tool and error, the most frequent cause first.
+
+        Raises:
+            ConfigError: if there is no such queue.
+        """
         found: dict[tuple[str, str], Cause] = {}
         async for letter in self.dead_letters(queue=queue, tool=tool, error=error):
             kind = (letter.tool, letter.error.type if letter.error else "")
@@ -103,35 +113,68 @@ class DeadLetterInspector(JobInspector):
             found[kind] = known._replace(number=known.number + 1, newest=newest)
         return sorted(found.values(), key=lambda cause: -cause.number)
 
-    async def requeue(self, job_ids: Iterable[str]) -> Requeued:
+    async def requeue(
+        self,
+        job_ids: Iterable[str] | None = None,
+        *,
+        queue: str | None = None,
+        tool: str | None = None,
+        error: str | None = None,
+        everything: bool = False,
+    ) -> Requeued:
         """Run dead letters, or other ended jobs, again: attempts from zero, history kept.
 
         Where signing keys are set, messages that bear a signature of these keys are signed anew.
 
+        Args:
+            job_ids: Only these jobs, which need not be dead letters.
+            queue: Instead of ids: the dead letters of this queue.
+            tool: Instead of ids: the dead letters of this tool.
+            error: Instead of ids: the dead letters with an error whose type or message contains this.
+            everything: Instead of ids: all dead letters.
+
         Raises:
-            ConfigError: if an id does not have the form of one; nothing is queued then.
+            ConfigError: if an id does not have the form of one, there is no such queue, or neither ids nor a filter
+                nor ``everything`` is given, or ids and something else; nothing is queued then.
         """
+        ids = await self._selected(job_ids, everything, queue=queue, tool=tool, error=error)
         broker = await self._broker()
         replies = Counter[str]()
-        for queue, keys in _by_queue(job_ids):
-            replies.update(await admin.requeue(broker, queue, keys, self._keyring))
+        for partition, keys in _by_queue(ids):
+            replies.update(await admin.requeue(broker, partition, keys, self._keyring))
         queued, unsigned = replies[""], replies[admin.UNSIGNED]
         return Requeued(queued, unsigned, replies.total() - queued - unsigned)
 
-    async def delete_dead_letters(self, job_ids: Iterable[str]) -> int:
+    async def delete_dead_letters(
+        self,
+        job_ids: Iterable[str] | None = None,
+        *,
+        queue: str | None = None,
+        tool: str | None = None,
+        error: str | None = None,
+        everything: bool = False,
+    ) -> int:
         """Delete dead letters for good, with all their records; other jobs are skipped.
+
+        Args and Raises:
+            As ``requeue``.
 
         Returns:
             How many were deleted.
-
-        Raises:
-            ConfigError: if an id does not have the form of one; nothing is deleted then.
         """
+        ids = await self._selected(job_ids, everything, queue=queue, tool=tool, error=error)
         broker = await self._broker()
-        return sum([await admin.delete_dead(broker, queue, keys) for queue, keys in _by_queue(job_ids)])
+        return sum([await admin.delete_dead(broker, partition, keys) for partition, keys in _by_queue(ids)])
 
-    async def _of(self, queue: str | None) -> list[str]:
-        return await partitions.expand(await self._broker(), *([queue] if queue else []))
+    async def _selected(self, job_ids: Iterable[str] | None, everything: bool, **filters: Any) -> Iterable[str]:
+        """The ids that are given, or those of the dead letters that match now.
+
+        All are found before the first is changed: a page that is read while letters leave would skip others.
+        """
+        filtered = everything or any(each is not None for each in filters.values())
+        if filtered == (job_ids is not None):
+            raise ConfigError("select dead letters by their ids, by queue, tool or error, or set everything")
+        return [letter.id async for letter in self.dead_letters(**filters)] if job_ids is None else job_ids
 
 
 def _by_queue(job_ids: Iterable[str]) -> Iterator[tuple[str, Sequence[str]]]:

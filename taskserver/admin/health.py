@@ -7,6 +7,7 @@ from collections.abc import Callable
 from taskserver.admin.connection import Connection
 from taskserver.store.broker import health
 from taskserver.store.broker.health import Finding
+from taskserver.store.broker.schema import Schema
 from taskserver.store.maintenance import doctor
 from taskserver.store.queries.gauges import GaugeReader, Gauges
 
@@ -20,6 +21,15 @@ class HealthInspector(Connection):
     def __init__(self, url: str | None = None, *, signing_keys: str | None = None) -> None:
         super().__init__(url, signing_keys=signing_keys)
         self._readers: dict[tuple[str, ...], GaugeReader] = {}
+
+    async def schema(self) -> Schema:
+        """The schema of the broker's keys: its number, the oldest version that knows it, and if this one does.
+
+        Raises:
+            BrokerUnsuitable: if its record is not valid.
+            BrokerUnavailable, BrokerDenied: if the broker cannot be asked.
+        """
+        return await (await self._broker()).read_schema()
 
     async def examine_broker(self) -> list[Finding]:
         """Examine the servers and the schema of their keys, but no queue.
@@ -69,7 +79,7 @@ class HealthInspector(Connection):
     async def gauges(self, *queues: str) -> Gauges:
         """The figures of all queues and workers at this moment, read cheaply enough to be asked every few seconds.
 
-        The first call starts a search for workers in the background, which runs until the inspector is closed. So the
+        The first call starts reading the workers in the background, which lasts until the inspector is closed. So the
         workers are those of a few seconds ago.
 
         Args:

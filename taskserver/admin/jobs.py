@@ -10,7 +10,6 @@ from taskserver.domain.names import did_you_mean
 from taskserver.errors import ConfigError, JobNotFound
 from taskserver.store.jobs import admin
 from taskserver.store.queries import jobs as job_queries
-from taskserver.store.queries import partitions
 from taskserver.store.queries.search import JobFilter, newest_jobs
 
 
@@ -40,13 +39,12 @@ class JobInspector(Connection):
             limit: Jobs to return at most.
 
         Raises:
-            ConfigError: if the state does not exist, or the limit is less than 1.
+            ConfigError: if the state or the queue does not exist, or the limit is less than 1.
         """
         if limit < 1:
             raise ConfigError(f"limit must be at least 1, not {limit}")
-        broker = await self._broker()
         wanted = JobFilter(_state(state), tool, session_id, tag, error)
-        return await newest_jobs(broker, await partitions.expand(broker, *([queue] if queue else [])), wanted, limit)
+        return await newest_jobs(await self._broker(), await self._searched(queue), wanted, limit)
 
     async def job(self, job_id: str) -> JobStatus:
         """The status of one job.
@@ -99,5 +97,5 @@ class JobInspector(Connection):
 
 def _state(state: State | str | None) -> State | None:
     if state is not None and state not in list(State):
-        raise ConfigError(f"no state {str(state)!r}{did_you_mean(str(state), map(str, State))}")
+        raise ConfigError(f"{str(state)!r} is not a job state{did_you_mean(str(state), map(str, State))}")
     return State(state) if state is not None else None

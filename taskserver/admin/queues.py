@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from taskserver.admin.connection import Connection
-from taskserver.domain.names import check_queue_name, did_you_mean
-from taskserver.errors import ConfigError
-from taskserver.store.broker.connection import Broker
+from taskserver.domain.names import check_queue_name
 from taskserver.store.jobs import admin
 from taskserver.store.maintenance import registry
 from taskserver.store.maintenance.partitioning import set_count
@@ -35,7 +33,7 @@ class QueueInspector(Connection):
             ConfigError: if there is no such queue.
         """
         broker = await self._broker()
-        return await queues.combined_info(broker, name, await _partitions(broker, name))
+        return await queues.combined_info(broker, name, await self._partitions(name))
 
     async def pause(self, queue: str) -> None:
         """Pause the queue: workers take no jobs from it until ``resume``; running jobs continue.
@@ -44,7 +42,7 @@ class QueueInspector(Connection):
             ConfigError: if there is no such queue.
         """
         broker = await self._broker()
-        for part in await _partitions(broker, queue):
+        for part in await self._partitions(queue):
             await admin.pause(broker, part)
 
     async def resume(self, queue: str) -> None:
@@ -54,7 +52,7 @@ class QueueInspector(Connection):
             ConfigError: if there is no such queue.
         """
         broker = await self._broker()
-        for part in await _partitions(broker, queue):
+        for part in await self._partitions(queue):
             await admin.resume(broker, part)
 
     async def purge(self, queue: str) -> int:
@@ -67,7 +65,7 @@ class QueueInspector(Connection):
             ConfigError: if there is no such queue.
         """
         broker = await self._broker()
-        return sum([await admin.purge(broker, part) for part in await _partitions(broker, queue)])
+        return sum([await admin.purge(broker, part) for part in await self._partitions(queue)])
 
     async def partitions(self, queue: str) -> int:
         """How many partitions the queue has.
@@ -75,7 +73,7 @@ class QueueInspector(Connection):
         Raises:
             ConfigError: if there is no such queue.
         """
-        return len(await _partitions(await self._broker(), queue))
+        return len(await self._partitions(queue))
 
     async def set_partitions(self, queue: str, count: int) -> None:
         """Grow the queue to ``count`` partitions; a queue that does not exist yet is created.
@@ -97,13 +95,5 @@ class QueueInspector(Connection):
             ConfigError: if there is no such queue.
         """
         broker = await self._broker()
-        parts = await _partitions(broker, queue)
+        parts = await self._partitions(queue)
         return all([await registry.forget(broker, part) for part in parts])
-
-
-async def _partitions(broker: Broker, name: str) -> list[str]:
-    """The partitions of an existing queue: a pause of one that does not exist would go unnoticed."""
-    known = await partitions.by_queue(broker)
-    if name not in known:
-        raise ConfigError(f"no queue {name!r} at this broker{did_you_mean(name, known)}")
-    return known[name]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from taskserver.admin.inspector import Inspector
-from taskserver.aio import LoopThread
+from taskserver.aio import Blocking
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -20,7 +20,7 @@ def _blocking(
 
     @wraps(method)
     def call(self: SyncInspector, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._loop.run(method(self._inspector, *args, **kwargs))
+        return self._loop.run(method(self._wrapped, *args, **kwargs))
 
     return call
 
@@ -32,12 +32,12 @@ def _iterating(
 
     @wraps(method)
     def call(self: SyncInspector, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        return self._loop.iterate(method(self._inspector, *args, **kwargs))
+        return self._loop.iterate(method(self._wrapped, *args, **kwargs))
 
     return call
 
 
-class SyncInspector:
+class SyncInspector(Blocking[Inspector]):
     """An inspector whose calls block; see ``Inspector`` for what each does and raises.
 
     ::
@@ -53,24 +53,7 @@ class SyncInspector:
     """
 
     def __init__(self, url: str | None = None, *, signing_keys: str | None = None) -> None:
-        self._loop = LoopThread("taskserver inspector")
-        try:
-            self._inspector = self._loop.run(_build(url, signing_keys))
-        except BaseException:
-            self._loop.close()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close every connection and end the thread; harmless when repeated."""
-        if not self._loop.closed:
-            self._loop.run(self._inspector.close())
-            self._loop.close()
+        super().__init__("taskserver inspector", partial(Inspector, url, signing_keys=signing_keys))
 
     check = _blocking(Inspector.check)
 
@@ -101,13 +84,8 @@ class SyncInspector:
     restart_workers = _blocking(Inspector.restart_workers)
     scale = _blocking(Inspector.scale)
 
+    schema = _blocking(Inspector.schema)
     examine_broker = _blocking(Inspector.examine_broker)
     examine = _blocking(Inspector.examine)
     repair = _blocking(Inspector.repair)
     gauges = _blocking(Inspector.gauges)
-
-
-async def _build(url: str | None, signing_keys: str | None) -> Inspector:
-    inspector = Inspector(url, signing_keys=signing_keys)
-    await inspector.connect()
-    return inspector

@@ -16,11 +16,11 @@ TIMEOUT = 120.0
 
 
 class Scaled(NamedTuple):
-    """A supervisor that was scaled: its name, and how many replicas it had before and has now."""
+    """A supervisor that was scaled: its name, how many replicas it had before, and how many were requested."""
 
     supervisor: str
     before: int
-    now: int
+    requested: int
 
 
 class WorkerInspector(Connection):
@@ -35,8 +35,11 @@ class WorkerInspector(Connection):
         """The live workers, as of their last heartbeats, by task server, host and number.
 
         Raises:
+            ConfigError: if there is no such queue.
             WorkerNotFound: if names are given and one is unknown, or no worker matches.
         """
+        if queue is not None:
+            await self._partitions(queue)
         selection = WorkerSelection(names, host, queue)
         found = await list_workers(await self._broker())
         return selection.required(found) if names else selection.of(found)
@@ -52,7 +55,7 @@ class WorkerInspector(Connection):
         timeout: float = TIMEOUT,
         waiting: Waiting | None = None,
     ) -> list[str]:
-        """Drain workers and end them: they take no more jobs, and running jobs get the grace period.
+        """Stop workers after their running jobs have finished: they take no more, and these get the grace period.
 
         Args:
             *names: Only workers of these names.
@@ -145,7 +148,7 @@ class WorkerInspector(Connection):
 
     async def _chosen(self, selection: WorkerSelection, everyone: bool) -> list[WorkerInfo]:
         if selection == WorkerSelection() and not everyone:
-            raise ConfigError("which workers? Name them, or set host, queue or everyone")
+            raise ConfigError("select workers by name, host or queue, or set everyone")
         return selection.required(await list_workers(await self._broker()))
 
     async def _change(self, change: Change, wait: bool, timeout: float, waiting: Waiting | None) -> None:

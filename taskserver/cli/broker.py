@@ -32,15 +32,15 @@ def broker() -> None:
 @broker.command()
 @json_option
 def start(as_json: bool) -> None:
-    """Start it, and keep it running without users."""
+    """Start the embedded broker, and keep it running without users."""
     _show(embedded.start(), as_json)
 
 
 @broker.command()
-@click.option("--force", is_flag=True, help="Stop it even while workers or clients use it.")
+@click.option("--force", is_flag=True, help="Stop the embedded broker even while workers or clients use it.")
 @json_option
 def stop(force: bool, as_json: bool) -> None:
-    """Stop it. Its data is kept."""
+    """Stop the embedded broker. Its data is kept."""
     stopped = embedded.stop(force=force)
     if as_json:
         show_json({"stopped": stopped})
@@ -51,7 +51,7 @@ def stop(force: bool, as_json: bool) -> None:
 @broker.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Show whether it is running, and where. Starts nothing."""
+    """Show whether the embedded broker is running, and where. Starts nothing."""
     _show(embedded.status(), as_json)
 
 
@@ -62,7 +62,7 @@ def status(as_json: bool) -> None:
     "--password",
     "reference",
     metavar="REFERENCE",
-    help="Where the password is: file:/path or env:NAME. Only its SHA-256 is printed.",
+    help="Reference to the password: file:/path or env:NAME. Only its SHA-256 is printed.",
 )
 @json_option
 def acl(names: tuple[str, ...], user: str | None, reference: str | None, as_json: bool) -> None:

@@ -97,7 +97,8 @@ async def requeue(inspector: Inspector, *, ids: tuple[str, ...], all_: bool, as_
 
     If TASKSERVER_SIGNING_KEYS is set, letters that bear a signature of these keys are signed anew. Others are skipped.
     """
-    done = await inspector.requeue(await _selected(inspector, ids, all_, filters))
+    selected = await _checked(inspector, ids, all_, filters)
+    done = await inspector.requeue(selected, everything=all_, **filters)
     show_json({"requeued": done.queued}) if as_json else show_text(f"{count(done.queued, 'dead letter')} queued again")
     if done.unsigned:
         note(f"{count(done.unsigned, 'dead letter')} skipped: not signed with a known key; submit those jobs anew")
@@ -112,15 +113,17 @@ async def purge(
     inspector: Inspector, *, ids: tuple[str, ...], all_: bool, yes: bool, as_json: bool, **filters: Any
 ) -> None:
     """Delete dead letters: those with these IDs, or --all."""
-    selected = await _selected(inspector, ids, all_, filters)
+    selected = await _checked(inspector, ids, all_, filters)
+    if selected is None:  # so that only those are deleted that were counted before the question
+        selected = [letter.id async for letter in inspector.dead_letters(**filters)]
     deleted = 0
     if selected and confirm(f"delete {count(len(selected), 'dead letter')} for good", yes):
         deleted = await inspector.delete_dead_letters(selected)
     show_json({"purged": deleted}) if as_json else show_text(f"{count(deleted, 'dead letter')} deleted")
 
 
-async def _selected(inspector: Inspector, ids: tuple[str, ...], all_: bool, filters: dict[str, Any]) -> list[str]:
-    """The ids that the command line selects; each is of a dead letter.
+async def _checked(inspector: Inspector, ids: tuple[str, ...], all_: bool, filters: dict[str, Any]) -> list[str] | None:
+    """The ids of the command line, each of a dead letter; None for --all.
 
     Raises:
         click.UsageError: unless either ids or --all are given.
@@ -128,6 +131,4 @@ async def _selected(inspector: Inspector, ids: tuple[str, ...], all_: bool, filt
     """
     if bool(ids) == all_ or (ids and any(filters.values())):
         raise click.UsageError("select dead letters by their ids, or by --all (with --queue, --tool or --error)")
-    if ids:
-        return [(await inspector.dead_letter(each)).id for each in dict.fromkeys(ids)]
-    return [letter.id async for letter in inspector.dead_letters(**filters)]
+    return None if all_ else [(await inspector.dead_letter(each)).id for each in dict.fromkeys(ids)]

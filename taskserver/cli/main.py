@@ -37,7 +37,7 @@ COMMANDS = {
         "taskserver.cli.metrics:metrics_", "Serve metrics of all queues and workers for Prometheus."
     ),
     "doctor": CommandEntry("taskserver.cli.doctor:doctor", "Examine the broker and the queues, and repair them."),
-    "demo": CommandEntry("taskserver.cli.demo:demo", "Watch taskserver at work, in a minute."),
+    "demo": CommandEntry("taskserver.cli.demo:demo", "Run a one-minute demonstration."),
     "completion": CommandEntry("taskserver.cli.completion:completion", "Print the completion script of a shell."),
 }
 

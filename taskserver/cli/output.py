@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from taskserver.errors import ConfigError
+from taskserver.files import replacing
 
 WriteLine = Callable[[str], object]
 
@@ -27,16 +26,8 @@ def line_writer(file: str | None) -> Iterator[WriteLine]:
     if file in (None, "-"):
         yield click.echo
         return
-    path = Path(str(file))
     try:
-        descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with open(descriptor, "w", encoding="utf-8") as out:
-                yield lambda line: out.write(f"{line}\n")
-            os.replace(part, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(part)
-            raise
+        with replacing(Path(str(file))) as out:
+            yield lambda line: out.write(f"{line}\n")
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror or error}") from None

@@ -19,7 +19,7 @@ from taskserver.errors import ConfigError, TaskServerError
 @config_file_option(required=True)
 @click.option("--cluster-name", metavar="CONTEXT", help="kubectl context of the cluster for --apply.")
 @click.option("--namespace", "-n", metavar="NAME", help="Namespace of all objects. [default: that of the context]")
-@click.option("--apply", "apply_", is_flag=True, help="Apply the manifests with kubectl. Needs --cluster-name.")
+@click.option("--apply", "apply_", is_flag=True, help="Apply the manifests with kubectl. Requires --cluster-name.")
 @click.option("--output", "-o", metavar="DIR", help="Write a folder for kustomize instead of printing.")
 @click.option("--image", metavar="IMAGE", help="Container image for task servers that name none.")
 @tools_option

@@ -37,7 +37,7 @@ def _priority(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 @click.option("--idempotency-key", metavar="KEY", help="The same key in the same queue is the same job.")
 @click.option("--job-timeout", type=Duration(), help="Maximum time of one attempt.")
 @click.option("--max-retries", type=int, metavar="N", help="Number of attempts after the first.")
-@click.option("--expires", type=Duration(), help="Give up if the job has not started by then.")
+@click.option("--expires", type=Duration(), help="Expire the job if it has not started within this time.")
 @click.option("--result-ttl", type=Duration(), help="How long to keep the record after the job has ended.")
 @click.option("--session-id", metavar="TEXT", help="A label of your own for grouping related jobs.")
 @click.option("--tag", "tags", multiple=True, metavar="TEXT", help="Another such label; repeatable.")

@@ -24,8 +24,7 @@ def up(config_file: str, modules: tuple[str, ...], detach: bool) -> None:
     """Start everything that a configuration file declares, on this machine.
 
     An embedded broker runs as long as its task servers. Ctrl-C lets running jobs finish; a second Ctrl-C hands them
-    back to other workers. SIGHUP restarts the replicas one at a time. --tools applies to task servers that name no
-    tools.
+    back to other workers. SIGHUP restarts the replicas one at a time. --tools applies to task servers without tools.
     """
     if not detach:
         run_up(config_file, modules, note)
@@ -44,7 +43,7 @@ def up(config_file: str, modules: tuple[str, ...], detach: bool) -> None:
 @config_file_option(required=True)
 @click.option("--now", is_flag=True, help="Do not wait for running jobs: hand them back to other workers.")
 def down(config_file: str, now: bool) -> None:
-    """Stop what taskserver up has started, and return when it is gone."""
+    """Stop what taskserver up has started, and wait until it has ended."""
     ended = UpFolder.of(config_file).stop(hurry=now)
     note(f"{config_file} is down" if ended else f"{config_file} is not up")
 

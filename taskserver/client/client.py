@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Protocol, Self, TypeVar, Unpack, overload
 
 from taskserver.aio import wait_all
@@ -12,7 +14,6 @@ from taskserver.client.job import Job
 from taskserver.client.options import Declaration, PreparedJob, SubmitOptions, prepare, sealed
 from taskserver.config.keys import keyring
 from taskserver.config.settings import settings
-from taskserver.domain.durability import Durability
 from taskserver.domain.ids import JobRef, KeyMaker, new_route, parse
 from taskserver.domain.messages import BaseMessage, ToolExecutionMessage
 from taskserver.domain.names import check_queue_name, check_tool_name
@@ -20,6 +21,7 @@ from taskserver.embedded import EmbeddedBroker
 from taskserver.errors import ToolInvalid
 from taskserver.observability.tally import Submissions, counting
 from taskserver.store.broker.connection import Broker
+from taskserver.store.broker.opening import open_broker
 from taskserver.store.jobs import submit as submitting
 from taskserver.tools import Tool, secret_fields, tool_of
 from taskserver.tools import check as check_arguments
@@ -75,16 +77,15 @@ class Client:
         metrics: Submissions | None = None,
     ) -> None:
         known = settings()
-        if url is None and known.broker_url is not None:
-            url = known.broker_url.get_secret_value()
         self.queue = check_queue_name(queue or known.queue)
         self.keyring = keyring(signing_keys)
         self._settings = known
         self._metrics = metrics
-        self._durability = known.durability if durability is None else Durability.parse(durability)
-        self._configured = None if url is None else self._open(url)
+        self._open = partial(open_broker, url, EmbeddedBroker.acquire, durability=durability)
+        self._open()  # raises if the URL or the durability is not valid; a client that is closed can connect again
         self._connected: Connected | None = None
         self._connecting = asyncio.Lock()
+        self._stack = AsyncExitStack()
         self._new_key = KeyMaker(new_route())
         self._declarations: dict[Tool, Declaration] = {}
 
@@ -116,9 +117,8 @@ class Client:
     async def close(self) -> None:
         """Let submits that have begun arrive, then close every connection; harmless when repeated."""
         async with self._connecting:
-            connected, self._connected = self._connected, None
-            if connected is not None:
-                await connected.close()
+            self._connected = None
+            await self._stack.aclose()
 
     @overload
     async def submit(
@@ -239,11 +239,9 @@ class Client:
     async def _connect(self) -> Connected:
         async with self._connecting:
             if self._connected is None:
-                embedded, broker = None, self._configured
-                if broker is None:
-                    embedded = await asyncio.to_thread(EmbeddedBroker.acquire)
-                    broker = self._open(embedded.url)
-                self._connected = Connected.to(broker, embedded)
+                broker = await self._stack.enter_async_context(self._open())
+                self._connected = Connected.to(broker)
+                self._stack.push_async_callback(self._connected.close)
             return self._connected
 
     async def _ready(self) -> Connected:
@@ -252,9 +250,6 @@ class Client:
         if not connected.router.ready:
             await connected.router.learn()
         return connected
-
-    def _open(self, url: str) -> Broker:
-        return Broker(url, patience=self._settings.patience, durability=self._durability)
 
     def _count(self, submitted: Iterable[PreparedJob]) -> None:
         counts = self._metrics or counting.get()

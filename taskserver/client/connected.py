@@ -7,7 +7,6 @@ from typing import NamedTuple, Self
 from taskserver.client.router import PartitionRouter
 from taskserver.client.submitter import Submitter
 from taskserver.client.waiter import Waiter
-from taskserver.embedded import EmbeddedBroker
 from taskserver.store.broker.connection import Broker
 
 
@@ -16,30 +15,25 @@ class Connected(NamedTuple):
 
     Attributes:
         broker: The connections.
-        embedded: The client's hold on the embedded broker, if it uses that one.
         router: Chooses partitions.
         submitter: Sends jobs.
         waiter: Waits for results and events.
     """
 
     broker: Broker
-    embedded: EmbeddedBroker | None
     router: PartitionRouter
     submitter: Submitter
     waiter: Waiter
 
     @classmethod
-    def to(cls, broker: Broker, embedded: EmbeddedBroker | None) -> Self:
+    def to(cls, broker: Broker) -> Self:
         """Everything for a broker; connections are opened on first use."""
         router = PartitionRouter(broker)
-        return cls(broker, embedded, router, Submitter(broker, router.sent), Waiter(broker))
+        return cls(broker, router, Submitter(broker, router.sent), Waiter(broker))
 
     async def close(self) -> None:
-        """Let submits that have begun arrive, then close every connection."""
+        """Let submits that have begun arrive, and stop waiting; the broker stays open."""
         await self.router.learned()  # submits that wait for the counts are sent then
         await self.submitter.close()
         await self.router.close()
         await self.waiter.close()
-        await self.broker.close()
-        if self.embedded:
-            self.embedded.release()

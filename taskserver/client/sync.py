@@ -7,9 +7,9 @@ already running in the caller's thread, as in notebooks.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from typing import Any, Generic, Self, TypeVar, Unpack, overload
+from typing import Any, Generic, TypeVar, Unpack, overload
 
-from taskserver.aio import LoopThread
+from taskserver.aio import Blocking, LoopThread
 from taskserver.client.client import AsyncToolClass, Client, SyncToolClass
 from taskserver.client.job import Job
 from taskserver.client.options import SubmitOptions
@@ -57,7 +57,7 @@ class SyncJob(Generic[T]):
         return self._loop.iterate(self._job.events(after))
 
 
-class SyncClient:
+class SyncClient(Blocking[Client]):
     """A client with blocking calls; see ``Client`` for what each does and raises.
 
     ::
@@ -82,25 +82,8 @@ class SyncClient:
         signing_keys: str | None = None,
         metrics: Submissions | None = None,
     ) -> None:
-        self._loop = LoopThread("taskserver client")
-        try:
-            client = _build(url, queue=queue, durability=durability, signing_keys=signing_keys, metrics=metrics)
-            self._client = self._loop.run(client)
-        except BaseException:
-            self._loop.close()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close every connection and stop the thread; harmless when repeated."""
-        if not self._loop.closed:
-            self._loop.run(self._client.close())
-            self._loop.close()
+        options = {"queue": queue, "durability": durability, "signing_keys": signing_keys}
+        super().__init__("taskserver client", lambda: Client(url, **options, metrics=metrics))
 
     @overload
     def submit(
@@ -129,7 +112,7 @@ class SyncClient:
         self, tool: Any, args: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
     ) -> SyncJob[Any]:
         """Submit a tool call."""
-        return SyncJob(self._loop.run(self._client.submit(tool, args, **options)), self._loop)
+        return SyncJob(self._loop.run(self._wrapped.submit(tool, args, **options)), self._loop)
 
     def submit_many(
         self,
@@ -137,19 +120,13 @@ class SyncClient:
         **options: Unpack[SubmitOptions],
     ) -> list[SyncJob[Any]]:
         """Submit many tool calls in as few round trips as their size allows."""
-        jobs = self._loop.run(self._client.submit_many(calls, **options))
+        jobs = self._loop.run(self._wrapped.submit_many(calls, **options))
         return [SyncJob(job, self._loop) for job in jobs]
 
     def send(self, message: BaseMessage, **options: Unpack[SubmitOptions]) -> SyncJob[Any]:
         """Submit a message of any type."""
-        return SyncJob(self._loop.run(self._client.send(message, **options)), self._loop)
+        return SyncJob(self._loop.run(self._wrapped.send(message, **options)), self._loop)
 
     def job(self, job_id: str, returns: Any = Any) -> SyncJob[Any]:
         """The handle of a job with this id."""
-        return SyncJob(self._client.job(job_id, returns), self._loop)
-
-
-async def _build(url: str | None, **options: Any) -> Client:
-    client = Client(url, **options)
-    await client.connect()
-    return client
+        return SyncJob(self._wrapped.job(job_id, returns), self._loop)

@@ -23,6 +23,7 @@ import msgspec
 from taskserver.embedded import Home, locks
 from taskserver.embedded.home import HOME_VARIABLE
 from taskserver.errors import ConfigError
+from taskserver.files import replacing
 
 _POLL_SECONDS = 0.02
 _STATE_SECONDS = 5.0
@@ -153,10 +154,9 @@ class UpFolder:
         Raises:
             ConfigError: if it cannot be written.
         """
-        part = self._state.with_suffix(".part")
         try:
-            part.write_bytes(msgspec.json.encode(state))
-            part.replace(self._state)
+            with replacing(self._state) as file:
+                file.write(msgspec.json.encode(state).decode())
         except OSError as error:
             raise self._unusable(error) from None
 

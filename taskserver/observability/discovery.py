@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from taskserver.errors import ConfigError
+from taskserver.files import replacing
 
 
 def write_targets(path: Path, targets: Mapping[str, tuple[str, int]], labels: Mapping[str, str] | None = None) -> None:
@@ -31,17 +30,9 @@ def write_targets(path: Path, targets: Mapping[str, tuple[str, int]], labels: Ma
         for name, (host, port) in sorted(targets.items())
     ]
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(groups, file, indent=2)
-                file.write("\n")
-            os.chmod(name, 0o644)  # Prometheus is another user; there is no secret in it
-            os.replace(name, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(name)
-            raise
+        with replacing(path, 0o644) as file:  # Prometheus is another user; there is no secret in it
+            json.dump(groups, file, indent=2)
+            file.write("\n")
     except OSError as error:
         raise ConfigError(f"could not write the targets for Prometheus to {path}: {error.strerror}") from None
 

@@ -10,10 +10,9 @@ from typing import Any
 
 import msgspec
 
-from taskserver.errors import ToolInvalid
 from taskserver.tools.arguments import check
 from taskserver.tools.context import Context
-from taskserver.tools.targets import location_of
+from taskserver.tools.targets import instance_of
 from taskserver.tools.threads import run_in_thread
 from taskserver.tools.tool import Tool
 
@@ -61,14 +60,7 @@ class Call:
         return values
 
 
-def _callable(target: Callable[..., Any]) -> Callable[..., Any]:
-    if not inspect.isclass(target):
-        return target
-    cls: Any = target
-    try:
-        call: Callable[..., Any] = cls().run
-    except Exception as error:
-        raise ToolInvalid(
-            f"{location_of(target)} could not be instantiated: {type(error).__name__}: {error}"
-        ) from error
+def _callable(target: Any) -> Callable[..., Any]:
+    instance: Any = instance_of(target) if inspect.isclass(target) else None
+    call: Callable[..., Any] = target if instance is None else instance.run
     return call

@@ -14,7 +14,7 @@ from taskserver.domain.names import did_you_mean
 from taskserver.errors import ConfigError, MessageInvalid, ToolInvalid
 from taskserver.tools.consumer import BaseConsumer, ToolExecutionConsumer, tool_not_found
 from taskserver.tools.modules import import_module
-from taskserver.tools.targets import location_of, required_parameters
+from taskserver.tools.targets import check_parameterless, instance_of, location_of
 from taskserver.tools.tool import Tool, tool_from, tool_of
 
 
@@ -172,13 +172,5 @@ def _consumers(
 def _instantiate(cls: type[BaseConsumer[Any]], tools: Mapping[str, Tool]) -> BaseConsumer[Any]:
     if issubclass(cls, ToolExecutionConsumer):
         return cls(tools)
-    required = required_parameters(cls)
-    if required:
-        raise ToolInvalid(
-            f"{location_of(cls)}: a worker instantiates it without arguments, "
-            f"so __init__ needs a default for {required}"
-        )
-    try:
-        return cls()
-    except Exception as error:
-        raise ToolInvalid(f"{location_of(cls)} could not be instantiated: {type(error).__name__}: {error}") from error
+    check_parameterless(cls)
+    return instance_of(cls)

@@ -10,9 +10,11 @@ import inspect
 import sys
 from collections.abc import Callable
 from inspect import Parameter
-from typing import Any
+from typing import Any, TypeVar
 
 from taskserver.errors import ToolInvalid
+
+T = TypeVar("T")
 
 _REFUSED = {
     Parameter.POSITIONAL_ONLY: "is positional-only, but arguments are passed by name; remove the '/'",
@@ -80,15 +82,36 @@ def parameters_of(target: Any) -> list[Parameter]:
 def _check_class(target: type, location: str) -> None:
     if inspect.isabstract(target):
         raise ToolInvalid(f"{location}: an abstract class cannot be a tool; decorate the class that implements it")
-    required = required_parameters(target)
+    check_parameterless(target)
+
+
+def check_parameterless(target: type) -> None:
+    """Refuse a class that cannot be instantiated without arguments.
+
+    Raises:
+        ToolInvalid: naming class and parameters.
+    """
+    required = _required_parameters(target)
     if required:
         raise ToolInvalid(
-            f"{location}: a worker instantiates it without arguments, so __init__ needs a default for {required}"
+            f"{location_of(target)}: a worker instantiates it without arguments, "
+            f"so __init__ needs a default for {required}"
         )
 
 
-def required_parameters(target: type) -> str:
-    """Names of the arguments without which the class cannot be instantiated; empty if there are none."""
+def instance_of(cls: type[T]) -> T:
+    """A new instance of the class.
+
+    Raises:
+        ToolInvalid: if it raises an error.
+    """
+    try:
+        return cls()
+    except Exception as error:
+        raise ToolInvalid(f"{location_of(cls)} could not be instantiated: {type(error).__name__}: {error}") from error
+
+
+def _required_parameters(target: type) -> str:
     try:
         parameters = inspect.signature(target).parameters.values()
     except (TypeError, ValueError):  # some classes written in C have no signature

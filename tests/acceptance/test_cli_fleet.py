@@ -117,7 +117,10 @@ def test_a_worker_without_a_supervisor_cannot_be_restarted_or_scaled(cli: Cli) -
 
 @pytest.mark.parametrize(
     ("command", "message"),
-    [(("scale", "0"), "replicas must be 1 to 1000, not 0"), (("stop",), "which workers? Name them")],
+    [
+        (("scale", "0"), "replicas must be 1 to 1000, not 0"),
+        (("stop",), "select workers by name, --host, --queue or --all"),
+    ],
 )
 def test_invalid_commands(cli: Cli, command: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["worker", *command, "--broker", cli.env["TASKSERVER_BROKER_URL"]]) == 2

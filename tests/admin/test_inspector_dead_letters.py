@@ -1,8 +1,10 @@
 """Dead letters through the inspector: listed, counted by cause, queued again and deleted."""
 
+from typing import Any
+
 import pytest
 
-from taskserver import Client, Inspector, Job, JobFailed, State, tool
+from taskserver import Client, ConfigError, Inspector, Job, JobFailed, State, tool
 from taskserver.errors import JobConflict
 from tests.conftest import RunWorker
 from tests.patience import PATIENCE
@@ -29,7 +31,6 @@ async def test_dead_letters_come_newest_first(inspector: Inspector, letters: lis
     ids = [job.id for job in reversed(letters)]
     assert [letter.id async for letter in inspector.dead_letters()] == ids
     assert [letter.id async for letter in inspector.dead_letters(error="red", limit=1)] == ids[1:2]
-    assert [letter async for letter in inspector.dead_letters(queue="mail")] == []
     assert [letter async for letter in inspector.dead_letters(tool="add")] == []
     assert await inspector.count_dead_letters() == await inspector.count_dead_letters("default") == 3
 
@@ -52,8 +53,9 @@ async def test_causes_count_them_by_tool_and_error(inspector: Inspector, letters
 
 async def test_requeue_runs_them_again(inspector: Inspector, client: Client, letters: list[Job[None]]) -> None:
     waiting = await client.submit("anything")
-    red = [letter.id async for letter in inspector.dead_letters(error="red")]
-    assert await inspector.requeue([*red, waiting.id]) == (2, 0, 1)
+    assert await inspector.requeue([waiting.id]) == (0, 0, 1)
+    assert await inspector.requeue([]) == (0, 0, 0)
+    assert await inspector.requeue(error="red") == (2, 0, 0)
     assert (await letters[0].status()).state is State.QUEUED
     assert await inspector.count_dead_letters() == 1
 
@@ -72,3 +74,12 @@ async def test_dead_letters_are_deleted_and_other_jobs_are_not(
     waiting = await client.submit("anything")
     assert await inspector.delete_dead_letters([letters[0].id, letters[1].id, waiting.id]) == 2
     assert [job.id for job in await inspector.jobs()] == [waiting.id, letters[2].id]
+    assert await inspector.delete_dead_letters(tool="add") == 0
+    assert await inspector.delete_dead_letters(everything=True) == 1
+
+
+@pytest.mark.parametrize("selection", [{}, {"job_ids": [], "tool": "add"}, {"job_ids": [], "everything": True}])
+async def test_bulk_actions_need_either_ids_or_filters(inspector: Inspector, selection: dict[str, Any]) -> None:
+    for act in (inspector.requeue, inspector.delete_dead_letters):
+        with pytest.raises(ConfigError, match="select dead letters by their ids"):
+            await act(**selection)

@@ -24,9 +24,18 @@ async def test_everything_is_examined_and_repaired(inspector: Inspector, client:
     assert "repaired" not in [finding.level for finding in await inspector.repair()]
 
 
+async def test_the_schema_is_read_and_not_recorded(inspector: Inspector, broker_url: str) -> None:
+    with redis.Redis.from_url(broker_url) as server:
+        server.delete("ts:schema")
+        schema = await inspector.schema()
+        assert ((schema.number, schema.supported), server.exists("ts:schema")) == ((1, True), 0)
+
+
 async def test_keys_of_a_newer_schema_are_not_examined(inspector: Inspector, broker_url: str) -> None:
     with redis.Redis.from_url(broker_url) as server:
         server.set("ts:schema", "2 0.9.0")
+    schema = await inspector.schema()
+    assert (schema, schema.supported) == ((2, "0.9.0"), False)
     for found in (await inspector.examine(), await inspector.repair()):
         assert (found[-1].subject, found[-1].level) == ("schema", "error")
 

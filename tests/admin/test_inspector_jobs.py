@@ -21,7 +21,7 @@ async def test_jobs_are_found_by_what_they_are(inspector: Inspector, client: Cli
 
 
 async def test_a_filter_that_cannot_match_is_refused(inspector: Inspector) -> None:
-    with pytest.raises(ConfigError, match="no state 'queud'; did you mean 'queued'"):
+    with pytest.raises(ConfigError, match="'queud' is not a job state; did you mean 'queued'"):
         await inspector.jobs(state="queud")
     with pytest.raises(ConfigError, match="limit must be at least 1"):
         await inspector.jobs(limit=0)

@@ -25,6 +25,16 @@ async def test_an_unknown_queue_is_refused_with_the_nearest_name(inspector: Insp
     await client.submit("anything", queue="mail")
     with pytest.raises(ConfigError, match="no queue 'male' at this broker; did you mean 'mail'"):
         await inspector.pause("male")
+    for searched in (
+        inspector.jobs(queue="male"),
+        inspector.count_dead_letters("male"),
+        inspector.workers(queue="male"),
+    ):
+        with pytest.raises(ConfigError, match="did you mean 'mail'"):
+            await searched
+    with pytest.raises(ConfigError, match="no queue 'mail~1'"):
+        await inspector.causes(queue="mail~1")
+    assert [job.queue for job in await inspector.jobs(queue="mail")] == ["mail"]
 
 
 async def test_a_paused_queue_takes_jobs_and_starts_none(

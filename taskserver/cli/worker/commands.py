@@ -29,7 +29,7 @@ no_wait_option = click.option("--no-wait", "wait", flag_value=False, default=Tru
 @no_wait_option
 @with_inspector
 async def stop(inspector: Inspector, *, names: tuple[str, ...], **options: Any) -> None:
-    """Drain workers, then end them.
+    """Stop workers after their running jobs have finished.
 
     They take no more jobs and finish those that run; what still runs after the grace period goes to other workers.
     NAME is a task server, a supervisor or a single worker, as shown by taskserver worker status.
@@ -70,12 +70,12 @@ async def scale(inspector: Inspector, *, replicas: int, name: str | None, **opti
     NAME is the supervisor or its task server. It can be left out if there is only one.
     """
     done = await inspector.scale(replicas, name, **options, waiting=_waiting("to come or go"))
-    show_text(f"{done.supervisor}: {count(done.before, 'replica')} before, {count(done.now, 'replica')} now")
+    show_text(f"{done.supervisor}: {count(done.before, 'replica')} before, {count(done.requested, 'replica')} now")
 
 
 def _require_choice(names: tuple[str, ...], options: dict[str, Any]) -> None:
     if not (names or options["everyone"] or options["host"] or options["queue"]):
-        raise click.UsageError("which workers? Name them, or use --host, --queue or --all")
+        raise click.UsageError("select workers by name, --host, --queue or --all")
 
 
 def _waiting(what: str) -> Waiting:

@@ -42,8 +42,8 @@ from taskserver.observability.discovery import write_targets
 @click.option("--replicas", "-r", type=int, metavar="N", help="Number of processes. [default: 1, or the file's]")
 @setting_options
 @click.option("--reload", is_flag=True, help="Restart the processes when a source file changes, for development.")
-@click.option("--daemon", is_flag=True, help="Run in the background, and return when it is ready. Needs --log-file.")
-@click.option("--pid-file", default="", metavar="FILE", help="PID file (with --daemon); it is locked while it runs.")
+@click.option("--daemon", is_flag=True, help="Run in the background, and return when it is ready. Requires --log-file.")
+@click.option("--pid-file", default="", metavar="FILE", help="PID file, locked while the daemon runs (with --daemon).")
 @click.option("--log-file", default="", metavar="FILE", help="Log file (with --daemon); SIGUSR1 reopens it.")
 def start(
     modules: tuple[str, ...],

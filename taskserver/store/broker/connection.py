@@ -164,6 +164,17 @@ class Broker:
             await schema.check(self.connections.scripts(await self.server(SCHEMA)).call, self.shown)
         self._schema_checked = True
 
+    async def read_schema(self) -> schema.Schema:
+        """The schema of the broker's keys, even if this version does not know it.
+
+        Raises:
+            BrokerUnsuitable: if its record is not valid.
+            BrokerUnavailable, BrokerDenied: if the broker does not answer, or refuses the user.
+        """
+        with self.translated():
+            found = await schema.read(self.connections.scripts(await self.server(SCHEMA)).call, self.shown)
+        return found or schema.CURRENT
+
     async def write_schema(self) -> None:
         """Record that the keys are of this version's schema, over whatever is there.
 

@@ -37,6 +37,11 @@ class Schema(NamedTuple):
     number: int
     since: str
 
+    @property
+    def supported(self) -> bool:
+        """Whether this version of taskserver can work with it."""
+        return self.number <= NUMBER
+
     def __str__(self) -> str:
         return f"{self.number} {self.since}"
 
@@ -65,17 +70,31 @@ async def check(command: Command, shown: str) -> None:
         BrokerUnsuitable: with the command to run.
         redis.RedisError: if the server cannot be asked.
     """
+    found = await read(command, shown)
+    if found is None:
+        # Those who may not write, or cannot now, leave it to others: without a record it is the first schema.
+        with suppress(redis_errors.ResponseError):
+            found = _parse(await command("SET", SCHEMA, str(CURRENT), "NX", "GET"), shown)
+    if found is not None and not found.supported:
+        raise BrokerUnsuitable(
+            f"the broker at {shown} has schema {found.number}, but this version of taskserver supports schema "
+            f"{NUMBER}: pip install --upgrade 'taskserver>={found.since}'"
+        )
+
+
+async def read(command: Command, shown: str) -> Schema | None:
+    """The recorded schema, even if this version does not know it; None if there is no record.
+
+    Raises:
+        SchemaDamaged: if the record is not valid.
+        redis.RedisError: if the server cannot be asked.
+    """
     try:
-        stamp = await command("GETRANGE", SCHEMA, 0, LENGTH)  # every role may do this, unlike GET
-        if not stamp:
-            # Those who may not write, or cannot now, leave it to others: without a record it is the first schema.
-            with suppress(redis_errors.ResponseError):
-                stamp = await command("SET", SCHEMA, str(CURRENT), "NX", "GET")
+        return _parse(await command("GETRANGE", SCHEMA, 0, LENGTH), shown)  # every role may do this, unlike GET
     except redis_errors.ResponseError as error:
         if not str(error).startswith("WRONGTYPE"):
             raise
         raise SchemaDamaged(_damaged(shown, "a value of the wrong type")) from None
-    _check_supported(stamp or str(CURRENT).encode(), shown)
 
 
 async def write(command: Command) -> None:
@@ -83,15 +102,13 @@ async def write(command: Command) -> None:
     await command("SET", SCHEMA, str(CURRENT))
 
 
-def _check_supported(stamp: bytes, shown: str) -> None:
+def _parse(stamp: bytes | None, shown: str) -> Schema | None:
+    if not stamp:
+        return None
     found = Schema.parse(stamp.decode("utf-8", "backslashreplace"))
     if found is None:
         raise SchemaDamaged(_damaged(shown, ascii(stamp.decode("utf-8", "replace"))))
-    if found.number > NUMBER:
-        raise BrokerUnsuitable(
-            f"the broker at {shown} has schema {found.number}, but this version of taskserver supports schema "
-            f"{NUMBER}: pip install --upgrade 'taskserver>={found.since}'"
-        )
+    return found
 
 
 def _damaged(shown: str, what: str) -> str:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskserver.errors import ToolCrashed
 from taskserver.tools.context import Context
@@ -30,6 +30,13 @@ MOST_JOBS = 10_000
 """Number of jobs after which a process is replaced, so that leaks in a tool's libraries do not add up for ever."""
 
 log = logging.getLogger("taskserver.worker")
+
+
+class Lifeline(NamedTuple):
+    """The two ends of a pipe, as file descriptors."""
+
+    reading: int
+    writing: int
 
 
 class ProcessPool:
@@ -52,7 +59,7 @@ class ProcessPool:
         self._idle: dict[ToolProcess, asyncio.TimerHandle] = {}
         self._waiting: deque[asyncio.Future[ToolProcess]] = deque()
         self._starting: set[asyncio.Task[None]] = set()
-        self._life: tuple[int, int] | None = None
+        self._lifeline: Lifeline | None = None
         self._closed = False
 
     @property
@@ -107,10 +114,10 @@ class ProcessPool:
             else:
                 process.kill()
         await asyncio.gather(*self._starting, *(process.ended for process in self._all), return_exceptions=True)
-        if self._life is not None:
-            for end in self._life:
+        if self._lifeline is not None:
+            for end in self._lifeline:
                 os.close(end)
-            self._life = None
+            self._lifeline = None
 
     async def _take(self) -> ToolProcess:
         while self._idle:
@@ -159,7 +166,7 @@ class ProcessPool:
         wanted = sum(not free.done() for free in self._waiting) - len(self._starting)
         for _ in range(min(wanted, self._size - len(self._all))):
             try:
-                process = ToolProcess.spawn(self._lifeline())
+                process = ToolProcess.spawn(self._reading_end())
             except OSError as error:
                 self._fail_one(ToolCrashed(f"could not start a tool process: {error}"))
                 continue
@@ -195,11 +202,11 @@ class ProcessPool:
         if not self._closed:
             self._start_some()
 
-    def _lifeline(self) -> int:
+    def _reading_end(self) -> int:
         """The reading end of a pipe that only this process writes to: it ends with this process."""
-        if self._life is None:
-            self._life = os.pipe()
-        return self._life[0]
+        if self._lifeline is None:
+            self._lifeline = Lifeline(*os.pipe())
+        return self._lifeline.reading
 
 
 processes: ContextVar[ProcessPool] = ContextVar("processes")
