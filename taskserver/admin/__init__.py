@@ -4,7 +4,7 @@ A newcomer starts at ``inspector.py``; each group of its methods has a file of i
 """
 
 from taskserver.admin.commands import Waiting
-from taskserver.admin.dead_letters import Cause, Requeued
+from taskserver.admin.dead_letters import Cause, DeadLetterSelection, Requeued
 from taskserver.admin.health import Progress
 from taskserver.admin.inspector import Inspector
 from taskserver.admin.sync import SyncInspector
@@ -20,6 +20,7 @@ from taskserver.store.queries.workers import RunningInfo, WorkerInfo
 __all__ = [
     "ROLES",
     "Cause",
+    "DeadLetterSelection",
     "Finding",
     "Gauges",
     "Inspector",

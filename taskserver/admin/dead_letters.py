@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 from taskserver.admin.jobs import JobInspector
 from taskserver.domain.ids import parse
@@ -44,6 +44,19 @@ class Requeued(NamedTuple):
     queued: int
     unsigned: int
     refused: int
+
+
+class DeadLetterSelection(TypedDict, total=False):
+    """Which dead letters to requeue or delete: those that match every filter, or all."""
+
+    queue: str | None
+    """Only of this queue."""
+    tool: str | None
+    """Only of this tool."""
+    error: str | None
+    """Only if the error's type or message contains this."""
+    everything: bool
+    """All that match; required if there is no filter."""
 
 
 class DeadLetterInspector(JobInspector):
@@ -113,31 +126,20 @@ class DeadLetterInspector(JobInspector):
             found[kind] = known._replace(number=known.number + 1, newest=newest)
         return sorted(found.values(), key=lambda cause: -cause.number)
 
-    async def requeue(
-        self,
-        job_ids: Iterable[str] | None = None,
-        *,
-        queue: str | None = None,
-        tool: str | None = None,
-        error: str | None = None,
-        everything: bool = False,
-    ) -> Requeued:
+    async def requeue(self, job_ids: Iterable[str] | None = None, **selection: Unpack[DeadLetterSelection]) -> Requeued:
         """Run dead letters, or other ended jobs, again: attempts from zero, history kept.
 
         Where signing keys are set, messages that bear a signature of these keys are signed anew.
 
         Args:
             job_ids: Only these jobs, which need not be dead letters.
-            queue: Instead of ids: the dead letters of this queue.
-            tool: Instead of ids: the dead letters of this tool.
-            error: Instead of ids: the dead letters with an error whose type or message contains this.
-            everything: Instead of ids: all dead letters.
+            **selection: Instead of ids: these dead letters.
 
         Raises:
             ConfigError: if an id does not have the form of one, there is no such queue, or neither ids nor a filter
                 nor ``everything`` is given, or ids and something else; nothing is queued then.
         """
-        ids = await self._selected(job_ids, everything, queue=queue, tool=tool, error=error)
+        ids = await self._selected(job_ids, selection)
         broker = await self._broker()
         replies = Counter[str]()
         for partition, keys in _by_queue(ids):
@@ -146,13 +148,7 @@ class DeadLetterInspector(JobInspector):
         return Requeued(queued, unsigned, replies.total() - queued - unsigned)
 
     async def delete_dead_letters(
-        self,
-        job_ids: Iterable[str] | None = None,
-        *,
-        queue: str | None = None,
-        tool: str | None = None,
-        error: str | None = None,
-        everything: bool = False,
+        self, job_ids: Iterable[str] | None = None, **selection: Unpack[DeadLetterSelection]
     ) -> int:
         """Delete dead letters for good, with all their records; other jobs are skipped.
 
@@ -162,17 +158,18 @@ class DeadLetterInspector(JobInspector):
         Returns:
             How many were deleted.
         """
-        ids = await self._selected(job_ids, everything, queue=queue, tool=tool, error=error)
+        ids = await self._selected(job_ids, selection)
         broker = await self._broker()
         return sum([await admin.delete_dead(broker, partition, keys) for partition, keys in _by_queue(ids)])
 
-    async def _selected(self, job_ids: Iterable[str] | None, everything: bool, **filters: Any) -> Iterable[str]:
+    async def _selected(self, job_ids: Iterable[str] | None, selection: DeadLetterSelection) -> Iterable[str]:
         """The ids that are given, or those of the dead letters that match now.
 
         All are found before the first is changed: a page that is read while letters leave would skip others.
         """
-        filtered = everything or any(each is not None for each in filters.values())
-        if filtered == (job_ids is not None):
+        filters: dict[str, Any] = {**selection}
+        everything = filters.pop("everything", False)
+        if (everything or any(each is not None for each in filters.values())) == (job_ids is not None):
             raise ConfigError("select dead letters by their ids, by queue, tool or error, or set everything")
         return [letter.id async for letter in self.dead_letters(**filters)] if job_ids is None else job_ids
 

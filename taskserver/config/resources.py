@@ -214,15 +214,12 @@ class TaskServer(WorkerSettings, _Essentials):
     @property
     def broker(self) -> str | None:
         """The name of its broker, under either key."""
-        return self.broker_resource_name or self._alias("broker_resource_name")
+        return self.broker_resource_name or self.broker_name
 
     @property
     def slots(self) -> int:
         """Its concurrency, under either key."""
-        return self._alias("concurrency") or self.concurrency
-
-    def _alias(self, key: str) -> Any:
-        return next(getattr(self, alias) for alias, meant in ALIASES.items() if meant == key)
+        return self.concurrency_per_replica or self.concurrency
 
     @property
     def overrides(self) -> dict[str, Any]:
