@@ -1,7 +1,7 @@
 """A worker: one process that claims and runs jobs. Here its services are built, listed, started and stopped.
 
-ARCHITECTURE, "Inside a worker", lists them, what each does, and in which order they start and stop. Most of them exist
-once per partition: ``partitions.py`` keeps those.
+ARCHITECTURE, "Inside a worker", lists them: what each does, and in which order they start and stop. ``partitions.py``
+keeps those of which there is one per partition.
 """
 
 from __future__ import annotations
