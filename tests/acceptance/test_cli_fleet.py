@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.acceptance.fleet import holding, replicas, runner, state, until, work
 
 
 def test_status_shows_every_worker(cli: Cli) -> None:
+    begun = time.time()
     replicas(cli, 2, "-c", "3", "-q", "a", "-q", "default")
     cli.worker("-q", "b")
     job_id = holding(cli)
@@ -29,13 +31,13 @@ def test_status_shows_every_worker(cli: Cli) -> None:
     assert (one["task_server"], one["state"], one["slots"]) == ("worker", "running", 3)
     assert one["version"]
     assert one["memory"] > 10_000_000
-    assert 0 <= one["heartbeat_age"] < 2
-    assert one["started_at"] <= one["heartbeat_at"]
+    assert 0 <= one["heartbeat_age"] <= time.time() - begun
+    assert begun - 1 <= one["started_at"] <= one["heartbeat_at"] <= time.time() + 1
     busy = one if one["busy"] else two
     assert busy["busy"] == 1
     (job,) = busy["running"]
     assert (job["id"], job["tool"], job["attempt"]) == (job_id, "hold", 1)
-    assert 0 <= job["age"] < 60
+    assert 0 <= job["age"] <= time.time() - begun
     lines = cli.ok("worker", "status").out.splitlines()
     head = "WORKER SERVER HOST PID VERSION QUEUES TOOLS SLOTS MEMORY HEARTBEAT UP RUNNING"
     assert " ".join(lines[0].split()) == head

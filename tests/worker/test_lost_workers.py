@@ -1,11 +1,15 @@
 """A worker that dies, or is frozen for too long: its jobs run elsewhere, soon, and it cannot interfere any more."""
 
+import asyncio
+import time
 from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from taskserver import Client, Context, JobFailed, State, tool
-from tests.clients import broker_of
+from taskserver.worker.maintenance import reclaimer
 from tests.patience import PATIENCE
 from tests.worker.conftest import Hire, Process, Talk
 
@@ -33,22 +37,32 @@ async def test_a_dead_workers_job_is_running_again_within_two_leases(
     assert lost.at_ms / 1000 <= status.started_at
 
 
-async def test_the_time_until_then_is_at_most_two_leases(client: Client, spawn: Spawn, hire: Hire, talk: Talk) -> None:
-    first = spawn(lease=2)
-    job = await client.submit("linger")
+async def test_the_time_until_then_is_at_most_two_leases(
+    client: Client, spawn: Spawn, hire: Hire, talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease, looked = 2.0, list[float]()
+    reclaim = reclaimer.reclaim
+
+    async def timed(*args: Any) -> Any:
+        lost = await reclaim(*args)
+        looked.append(time.monotonic())
+        if lost:
+            taken_back.set()
+        return lost
+
+    taken_back = asyncio.Event()
+    first = spawn(lease=lease)
+    await client.submit("linger")
     await talk.receive()
-    await hire(linger, lease=2)
+    monkeypatch.setattr(reclaimer, "reclaim", timed)
+    await hire(linger, lease=lease)
     first.kill()
-    seconds, micros = await _clock(client)
-    await job.result(timeout=PATIENCE)
-    started = (await job.status()).started_at
-    assert started is not None
-    assert started - (seconds + micros / 1e6) < 4
-
-
-async def _clock(client: Client) -> tuple[int, int]:
-    answer: tuple[int, int] = await (await broker_of(client)).ask("", lambda server: server.time())
-    return answer
+    killed = time.monotonic()
+    await asyncio.wait_for(taken_back.wait(), PATIENCE)
+    turns = [killed, *(at for at in looked if at > killed)]
+    # A machine that is slow makes turns late, and live workers then get two turns longer to renew.
+    late = sum(max(0.0, after - before - lease / reclaimer.TURNS_PER_LEASE) for before, after in pairwise(turns))
+    assert turns[-1] - killed <= 2 * lease + 3 * late
 
 
 async def test_a_frozen_worker_hears_that_it_lost_its_job(client: Client, spawn: Spawn, hire: Hire, talk: Talk) -> None:
