@@ -129,7 +129,7 @@ class DeadLetterInspector(JobInspector):
     async def requeue(self, job_ids: Iterable[str] | None = None, **selection: Unpack[DeadLetterSelection]) -> Requeued:
         """Run dead letters, or other ended jobs, again: attempts from zero, history kept.
 
-        Where signing keys are set, messages that bear a signature of these keys are signed anew.
+        Where signing keys are set, messages signed with one of them are signed again; others are skipped.
 
         Args:
             job_ids: Only these jobs, which need not be dead letters.

@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @click.group(cls=SuggestingGroup)
 def dead() -> None:
-    """List dead letters (jobs whose attempts are used up), export them, run them again or delete them."""
+    """List, export, requeue and delete dead letters: jobs whose attempts are used up."""
 
 
 def selection(command: F) -> F:
@@ -95,7 +95,7 @@ async def show(inspector: Inspector, *, job_id: str, as_json: bool) -> None:
 async def requeue(inspector: Inspector, *, ids: tuple[str, ...], all_: bool, as_json: bool, **filters: Any) -> None:
     """Run dead letters again: those with these IDs, or --all.
 
-    If TASKSERVER_SIGNING_KEYS is set, letters that bear a signature of these keys are signed anew. Others are skipped.
+    If TASKSERVER_SIGNING_KEYS is set, letters signed with one of these keys are signed again; others are skipped.
     """
     selected = await _checked(inspector, ids, all_, filters)
     done = await inspector.requeue(selected, everything=all_, **filters)
