@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from taskserver import BrokerError, Client, Job, JobNotFound, State, Toolbox, Worker, WorkerConfig, tool
 from taskserver.store.broker.connection import Broker
+from tests.patience import PATIENCE
 
 PRODUCERS = 4
 
@@ -33,14 +34,14 @@ class Load:
 
     async def ran(self, more: int = 50) -> None:
         """Wait until so many jobs more than now have run: the work continues."""
-        async with asyncio.timeout(90), self._ran:
+        async with asyncio.timeout(PATIENCE), self._ran:
             wanted = self.runs.total() + more
             await self._ran.wait_for(lambda: self.runs.total() >= wanted)
 
     async def unknown(self) -> list[int]:
         """Wait until every acknowledged job has ended; the numbers of those of which nothing is known any more."""
         unknown = []
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(PATIENCE):
             for number, job in self.acknowledged.items():
                 try:
                     assert await job.result() == number

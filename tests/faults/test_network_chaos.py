@@ -145,10 +145,10 @@ async def check(broker: Broker, client: Client, ids: set[str], ends: Counter[str
         events = Counter([event.text async for event in client.job(job_id).events()])
         assert max(events.values()) <= 2, events
 
-    async def every_end_is_told() -> bool:
+    async def every_end_is_published() -> bool:
         return ends.keys() == keys
 
-    await eventually(every_end_is_told)
+    await eventually(every_end_is_published)
     assert set(ends.values()) == {1}
     queue = Queue(broker)
     queue.keys = broker.keys("default")

@@ -25,7 +25,7 @@ def test_of_equals_the_smallest_is_taken():
     assert choose(found)[0].setting == Setting(1, 32)
 
 
-def test_the_edge_of_what_was_tried_is_said():
+def test_the_edge_of_what_was_tried_is_reported():
     assert "try larger ones" in choose([measured(1, 1, 10, 5.0), measured(1, 16, 160, 5.0)])[1]
 
 

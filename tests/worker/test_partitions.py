@@ -180,7 +180,7 @@ async def test_workers_tell_queues_not_partitions(hire: Hire, broker_url: str) -
     assert {queue_of(name) for name in hired.worker._partitions} == {"mail"}
 
 
-async def test_less_than_there_are_changes_nothing_and_is_told(
+async def test_less_than_there_are_changes_nothing_and_is_reported(
     hire: Hire, broker_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await grown(broker_url, 3)

@@ -47,7 +47,7 @@ async def test_reports_keep_their_order_and_come_before_the_end(client: Client, 
         texts = [event.text async for event in job.events()]
         assert texts[-1_500:] == [str(number) for number in range(1_000, 2_500)]
         assert len(texts) == len(set(texts))
-        assert await job.result(timeout=1) == "end"
+        assert await job.result(timeout=PATIENCE) == "end"
 
 
 async def test_the_last_output_of_a_tool_arrives_on_a_fresh_broker(client: Client, hire: Hire) -> None:
@@ -121,4 +121,4 @@ async def test_a_stopping_worker_goes_on_trying_to_settle(
     end.set()
     await hired.stop()
     assert failures == 4
-    assert await job.result(timeout=1) == "done"
+    assert await job.result(timeout=PATIENCE) == "done"
