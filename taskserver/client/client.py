@@ -14,7 +14,7 @@ from taskserver.client.job import Job
 from taskserver.client.options import Declaration, PreparedJob, SubmitOptions, prepare, sealed
 from taskserver.config.keys import keyring
 from taskserver.config.settings import settings
-from taskserver.domain.ids import JobRef, KeyMaker, new_route, parse
+from taskserver.domain.ids import KeyMaker, new_route, parse
 from taskserver.domain.messages import BaseMessage, ToolExecutionMessage
 from taskserver.domain.names import check_queue_name, check_tool_name
 from taskserver.embedded import EmbeddedBroker
@@ -187,7 +187,7 @@ class Client:
             batches[partition].append(each)
         await wait_all(self._submit_batch(connected.broker, *batch) for batch in batches.items())
         return [
-            self._handle(connected, JobRef(partition, each.job.key), each.declaration.returns)
+            self._handle(connected, partition, each.job.key, each.declaration.returns)
             for partition, each in zip(routes, prepared, strict=True)
         ]
 
@@ -220,21 +220,21 @@ class Client:
         """
         if self._connected is None:
             raise RuntimeError("connect first: use `async with Client() as client`, or await client.connect()")
-        return self._handle(self._connected, parse(job_id), returns)
+        return self._handle(self._connected, *parse(job_id), returns)
 
     async def _send(self, prepared: PreparedJob) -> Job[Any]:
-        queue, job, declaration = prepared
+        job = prepared.job
         connected = self._connected
         if connected is None or not connected.router.ready:
             connected = await self._ready()
-        partition = connected.router.route(queue, job)
+        partition = connected.router.route(prepared.queue, job)
         signed = job if self.keyring is None else sealed(self.keyring, partition, job)
         await connected.submitter.submit(partition, signed)
         self._count((prepared,))
-        return self._handle(connected, JobRef(partition, job.key), declaration.returns)
+        return self._handle(connected, partition, job.key, prepared.declaration.returns)
 
-    def _handle(self, connected: Connected, job: JobRef, returns: Any) -> Job[Any]:
-        return Job(connected.broker, connected.waiter, job, returns, self.keyring)
+    def _handle(self, connected: Connected, partition: str, key: str, returns: Any) -> Job[Any]:
+        return Job(connected.broker, connected.waiter, partition, key, returns, self.keyring)
 
     async def _connect(self) -> Connected:
         async with self._connecting:

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from taskserver.client.waiter import Waiter
 from taskserver.domain.events import Event
-from taskserver.domain.ids import JobRef
+from taskserver.domain.ids import JobRef, job_id
 from taskserver.domain.job import JobStatus, Outcome, State
 from taskserver.domain.signing import Keyring
 from taskserver.errors import (
@@ -34,18 +34,20 @@ class Job(Generic[T]):
         id: The job's id. ``Client.job(id)`` makes the same handle in another process, at any time.
     """
 
-    __slots__ = ("_broker", "_keyring", "_ref", "_returns", "_waiter", "id")
+    __slots__ = ("_broker", "_key", "_keyring", "_queue", "_returns", "_waiter", "id")
 
     def __init__(
         self,
         broker: Broker,
         waiter: Waiter,
-        ref: JobRef,
+        queue: str,
+        key: str,
         returns: Any = Any,
         keyring: Keyring | None = None,
     ) -> None:
-        self._ref = ref
-        self.id = ref.id
+        self._queue = queue
+        self._key = key
+        self.id = job_id(queue, key)
         self._broker = broker
         self._waiter = waiter
         self._returns = returns
@@ -54,6 +56,10 @@ class Job(Generic[T]):
     def __repr__(self) -> str:
         return f"Job({self.id!r})"
 
+    @property
+    def _ref(self) -> JobRef:
+        return JobRef(self._queue, self._key)  # made when it is asked for: most handles of large batches never are
+
     async def status(self) -> JobStatus:
         """Everything that is known about the job now.
 
@@ -61,7 +67,7 @@ class Job(Generic[T]):
             JobNotFound: if the id is unknown, or the record has expired.
             BrokerError: if the broker cannot be reached or refuses.
         """
-        (status,) = await job_queries.statuses(self._broker, self._ref.queue, [self._ref.key])
+        (status,) = await job_queries.statuses(self._broker, self._queue, [self._key])
         if status is None:
             raise JobNotFound(self.id)
         return status
@@ -119,7 +125,7 @@ class Job(Generic[T]):
                     if watch.outcome.cancelled():  # the client was closed
                         raise asyncio.CancelledError
                     try:
-                        page = await job_queries.events(self._broker, self._ref.queue, self._ref.key, after)
+                        page = await job_queries.events(self._broker, self._queue, self._key, after)
                     except BrokerUnavailable:  # it may come back: followers are woken once a second
                         await more.wait()
                         continue
@@ -143,7 +149,7 @@ class Job(Generic[T]):
         Raises:
             JobNotFound: if the id is unknown, or the record has expired.
         """
-        return await admin.cancel_one(self._broker, self._ref.queue, self._ref.key)
+        return await admin.cancel_one(self._broker, self._queue, self._key)
 
     async def retry(self) -> None:
         """Run an ended job again under the same id. Attempts start from zero; the history is kept.
@@ -156,4 +162,4 @@ class Job(Generic[T]):
                 job is not signed with one of its keys.
         """
         self._waiter.retried(self._ref)
-        await admin.run_again(self._broker, self._ref.queue, self._ref.key, self._keyring)
+        await admin.run_again(self._broker, self._queue, self._key, self._keyring)

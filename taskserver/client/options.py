@@ -69,7 +69,7 @@ class Declaration(NamedTuple):
     secrets: frozenset[str] = frozenset()
 
 
-class PreparedJob(NamedTuple):
+class PreparedJob(msgspec.Struct, frozen=True, gc=False):
     """A job that is ready to be sent to a queue, and what is declared for it."""
 
     queue: str

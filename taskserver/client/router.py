@@ -77,11 +77,12 @@ class PartitionRouter:
         self._refresh_if_due()
         if not self._names:
             return [each.queue for each in jobs]
-        left = Counter(queue for queue, job, _ in jobs if not _has_key(job))
+        left = Counter(each.queue for each in jobs if not _has_key(each.job))
         chunk = {queue: self._chunk_size(queue, count) for queue, count in left.items()}
         room = dict(chunk)
         routes = []
-        for queue, job, _ in jobs:
+        for each in jobs:
+            queue, job = each.queue, each.job
             partition = self.route(queue, job)
             routes.append(partition)
             if not _has_key(job):
