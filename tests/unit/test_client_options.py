@@ -73,17 +73,17 @@ def test_options_become_what_the_broker_stores() -> None:
 
 
 def test_none_counts_as_not_given() -> None:
-    assert NewJob(KEY, b"") == replace(_prepared(priority=None, delay=None)[1], key=KEY, payload=b"")
+    assert NewJob(KEY, b"") == replace(_prepared(priority=None, delay=None).job, key=KEY, payload=b"")
 
 
 @pytest.mark.parametrize("options", [{"delay": 0}, {"delay": timedelta(0)}])
 def test_no_delay_is_no_delay(options: dict[str, Any]) -> None:
-    assert _prepared(**options)[1].delay_ms == 0
+    assert _prepared(**options).job.delay_ms == 0
 
 
 def test_the_same_key_is_the_same_job() -> None:
-    assert _prepared(idempotency_key="k")[1].key == _prepared(idempotency_key="k")[1].key
-    assert _prepared(idempotency_key="k")[1].key != _prepared(idempotency_key="l")[1].key
+    assert _prepared(idempotency_key="k").job.key == _prepared(idempotency_key="k").job.key
+    assert _prepared(idempotency_key="k").job.key != _prepared(idempotency_key="l").job.key
 
 
 def test_a_message_that_is_too_large_is_refused_with_what_to_change() -> None:
