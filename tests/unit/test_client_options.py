@@ -59,12 +59,12 @@ def test_an_invalid_option_is_refused_with_what_to_change(options: dict[str, Any
 
 def test_options_become_what_the_broker_stores() -> None:
     moment = datetime(2030, 1, 1, tzinfo=UTC)
-    queue, job, _ = _prepared(
+    prepared = _prepared(
         queue="other", priority=1, at=moment, max_retries=2, expires=timedelta(minutes=1), result_ttl=3600,
         timeout=1.5, session_id="s", tags=["a", "b"], idempotency_key="k",
     )  # fmt: skip
-    envelope = unpack(job.payload)
-    assert queue == "other"
+    job, envelope = prepared.job, unpack(prepared.job.payload)
+    assert prepared.queue == "other"
     assert (job.lane, job.max_attempts, job.due_ms) == ("high", 3, round(moment.timestamp() * 1000))
     assert (job.expires_ms, job.result_ttl_ms) == (60_000, 3_600_000)
     assert (envelope.timeout, envelope.session_id, envelope.tags) == (1.5, "s", ("a", "b"))
