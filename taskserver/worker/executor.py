@@ -156,6 +156,7 @@ class Executor:
         if decision.hook is not None and not attempt.settled:
             await self._call(decision.hook, attempt)
         self._settle(attempt, decision)
+        del ending, decision  # an error's traceback leads to this frame, which must not lead back to the error
 
     def _open(self, attempt: Attempt) -> Opened | Ending:
         """Read the message and find its consumer. If there is none, or no attempt is left, that is the ending."""
