@@ -87,7 +87,8 @@ class Server:
             return
         for number in (first, signal.SIGKILL):
             if self._waiter.is_alive():
-                os.kill(self._pid, number)
+                with suppress(ProcessLookupError):  # it has just ended, and its thread has not yet
+                    os.kill(self._pid, number)
                 self._waiter.join(STOP_SECONDS)
 
     def _own_data(self) -> int:

@@ -101,7 +101,9 @@ class UpFolder:
         """
         up = cls(Home.locate().root / "up")
         try:
-            return [cls(lock.parent) for lock in sorted(up.path.glob("*/lock"))]
+            return [cls(folder) for folder in sorted(up.path.iterdir()) if (folder / "lock").exists()]
+        except FileNotFoundError:
+            return []
         except OSError as error:
             raise up._unusable(error) from None
 
