@@ -52,7 +52,8 @@ class Forked:
         self.args = args
         self.returncode: int | None = None
         order = {"args": args, "cwd": str(cwd), "env": dict(env), "new_session": new_session}
-        self._fate, theirs = socket.socketpair()
+        # Packets: the number of a command that has ended already must not run into its exit code.
+        self._fate, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             socket.send_fds(_forker(), [json.dumps(order).encode()], [*streams, theirs.fileno()])
         self.pid = int(self._fate.recv(64))

@@ -12,6 +12,7 @@ from taskserver.client.client import Job
 from taskserver.store.broker.connection import Broker
 from tests.conftest import Eventually
 from tests.faults.proxy import Proxy
+from tests.patience import PATIENCE
 
 CLIENTS, WORKERS = 180, 20
 OUTAGE_SECONDS = 2
@@ -66,7 +67,7 @@ async def test_two_hundred_lose_the_broker_together(
         return len(proxy.those("SUBSCRIBE")) == CLIENTS + WORKERS
 
     await crowd.gather()
-    await eventually(all_listen)
+    await eventually(all_listen, 4 * PATIENCE)  # each of the two hundred must have its turn
     before = len(proxy.links)
 
     proxy.rejecting = True
@@ -82,7 +83,7 @@ async def test_two_hundred_lose_the_broker_together(
     assert len(proxy.attempts) < seconds * (CLIENTS * 4 + WORKERS * 12)
 
     proxy.rejecting = False
-    await eventually(all_listen)
+    await eventually(all_listen, 4 * PATIENCE)  # each of the two hundred must have its turn
     assert len(proxy.links) <= before + CLIENTS
     for job in crowd.jobs:
         assert (await job.cancel()).ended

@@ -114,7 +114,7 @@ def test_fields_are_known_by_their_types(hint: Any, names: set[str]) -> None:
 
 
 def sent(message: BaseMessage, declared: frozenset[str] = frozenset()) -> tuple[Envelope, Any]:
-    _, job, _ = prepare(message, {}, Declaration("note", "q", secrets=declared), lambda: "0" * 24, 10_000)
+    job = prepare(message, {}, Declaration("note", "q", secrets=declared), lambda: "0" * 24, 10_000).job
     envelope = unpack(job.payload)
     return envelope, msgspec.msgpack.decode(envelope.body)
 
