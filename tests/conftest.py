@@ -99,7 +99,7 @@ def run_worker(broker_url: str) -> RunWorker:
     return run
 
 
-Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+Eventually = Callable[..., Awaitable[None]]
 
 
 @pytest.fixture
