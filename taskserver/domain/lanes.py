@@ -7,6 +7,7 @@ other lanes: a job returns at most once per attempt.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from taskserver.errors import ConfigError
@@ -60,24 +61,19 @@ class LaneQuotas(NamedTuple):
     low: int
 
 
-class LaneShare:
-    """Decides how many jobs to take from each lane, claim after claim.
+CYCLE = _cycle()
+
+
+@lru_cache(maxsize=4096)  # each claim asks
+def lane_quotas(turn: int, slots: int) -> LaneQuotas:
+    """How many jobs to take from each lane for the next ``slots`` free slots, beginning with this turn of ``CYCLE``.
 
     Each free slot is one turn of the weighted cycle, so over ten slots ``high`` gets 6, ``normal`` 3 and ``low`` 1,
     however few are free at a time. The claim script gives turns that a lane has no job for to the others, so no slot
     stays free while any job waits.
     """
-
-    CYCLE = _cycle()
-
-    def __init__(self) -> None:
-        self._turn = 0
-
-    def next(self, slots: int) -> LaneQuotas:
-        """The quotas for the next ``slots`` free slots."""
-        rounds, rest = divmod(slots, len(self.CYCLE))
-        quota = {lane: rounds * weight for lane, weight in WEIGHTS.items()}
-        for _ in range(rest):
-            quota[self.CYCLE[self._turn]] += 1
-            self._turn = (self._turn + 1) % len(self.CYCLE)
-        return LaneQuotas(**quota)
+    rounds, rest = divmod(slots, len(CYCLE))
+    quota = {lane: rounds * weight for lane, weight in WEIGHTS.items()}
+    for step in range(rest):
+        quota[CYCLE[(turn + step) % len(CYCLE)]] += 1
+    return LaneQuotas(**quota)

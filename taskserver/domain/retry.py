@@ -30,11 +30,6 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     cap: float = 300.0
     exponential: bool = True
 
-    @property
-    def max_attempts(self) -> int:
-        """Maximum number of attempts, including the first."""
-        return 1 + self.max_retries
-
     def bound(self, attempt: int) -> float:
         """The longest wait, in seconds, after attempt number ``attempt`` (from 1) failed."""
         factor = 2.0 ** min(attempt - 1, 64) if self.exponential else 1.0

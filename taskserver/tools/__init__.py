@@ -3,7 +3,7 @@
 Start with ``tool.py`` (the decorator, and the record that it makes) and ``consumer.py`` (what a worker calls).
 """
 
-from taskserver.tools.arguments import check
+from taskserver.tools.call import check
 from taskserver.tools.codec import convert, decode, encode
 from taskserver.tools.consumer import BaseConsumer, RunPlan, ToolExecutionConsumer
 from taskserver.tools.context import Accepted, Context, Sink

@@ -1,20 +1,32 @@
-"""A tool that can be called in this process."""
+"""Calls of a tool: their arguments are checked, and its errors tell a model what to change; then it is called here."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
 
-from taskserver.tools.arguments import check
+from taskserver.domain.names import did_you_mean
+from taskserver.domain.secrets import Redactor, SecretNames, secret_values
+from taskserver.errors import ArgumentsInvalid
+from taskserver.tools.codec import convert
 from taskserver.tools.context import Context
+from taskserver.tools.secrets import reveal_secrets
 from taskserver.tools.targets import instance_of
 from taskserver.tools.threads import run_in_thread
 from taskserver.tools.tool import Tool
+
+MOST_PROBLEMS = 10
+"""Maximum number of problems in one error; a call may have a hundred thousand unknown arguments."""
+
+_PATH = re.compile(r" - at (`key` in )?`\$(.*)`$")
 
 
 class Call:
@@ -60,7 +72,96 @@ class Call:
         return values
 
 
+def check(tool: Tool, arguments: Mapping[str, Any]) -> msgspec.Struct:
+    """The arguments as an instance of ``tool.arguments``, with the defaults filled in.
+
+    Types are checked strictly: "5" is not an int, but 5 is a float.
+
+    Raises:
+        ArgumentsInvalid: naming every argument that is missing, unknown or of the wrong type.
+        ToolInvalid: if the tool's annotations cannot be resolved.
+    """
+    expected = tool.arguments
+    try:
+        return convert(arguments, expected)
+    except Exception as error:  # noqa: BLE001 - a type's own code may raise anything
+        return _check_again(tool, arguments, error)
+
+
 def _callable(target: Any) -> Callable[..., Any]:
     instance: Any = instance_of(target) if inspect.isclass(target) else None
     call: Callable[..., Any] = target if instance is None else instance.run
     return call
+
+
+def _check_again(tool: Tool, arguments: Mapping[str, Any], error: Exception) -> msgspec.Struct:
+    """Allow secrets where the tool takes plain text; otherwise say what is wrong, without revealing secrets."""
+    values: list[str] = []
+    with suppress(RecursionError):
+        arguments = reveal_secrets(arguments, values)
+    if values:
+        with suppress(Exception):
+            return convert(arguments, tool.arguments)
+    problems = "; ".join(islice(_problems(tool, arguments), MOST_PROBLEMS)) or _readable("arguments", error)
+    redact = Redactor([*values, *secret_values(arguments, SecretNames(tool.secret_fields))])
+    raise ArgumentsInvalid(f"tool {tool.name!r}: {redact(problems)}") from None
+
+
+def _problems(tool: Tool, arguments: object) -> Iterator[str]:
+    if not isinstance(arguments, Mapping):
+        return iter([f"expected an object with the arguments by name, got {type(arguments).__name__}"])
+    fields = msgspec.structs.fields(tool.arguments)
+    return chain(_missing(fields, arguments), _misfits(fields, arguments), _unknown(fields, arguments))
+
+
+def _missing(fields: tuple[Any, ...], arguments: Mapping[Any, Any]) -> Iterator[str]:
+    return (f"missing argument {each.name!r}" for each in fields if each.required and each.name not in arguments)
+
+
+def _misfits(fields: tuple[Any, ...], arguments: Mapping[Any, Any]) -> Iterator[str]:
+    for field in fields:
+        if field.name in arguments:
+            try:
+                convert(arguments[field.name], field.type)
+            except Exception as error:  # noqa: BLE001 - a type's own code may raise anything
+                yield _readable(f"argument {field.name!r}", error) + _choices(field.type, arguments[field.name])
+
+
+def _unknown(fields: tuple[Any, ...], arguments: Mapping[Any, Any]) -> Iterator[str]:
+    names = [field.name for field in fields]
+    for name in arguments:
+        if not isinstance(name, str):
+            yield f"argument names must be strings, got {type(name).__name__}"
+        elif name not in names:
+            known = f"; the tool takes {', '.join(names)}" if names else "; the tool takes no arguments"
+            yield f"unknown argument {name[:100]!r}{did_you_mean(name[:100], names) or known}"
+
+
+def _readable(what: str, error: BaseException) -> str:
+    """An error of msgspec as a sentence: "argument 'pages': expected int, got str, at [2].number"."""
+    if isinstance(error, RecursionError):
+        return f"{what}: nested too deeply"
+    if isinstance(error, UnicodeError):
+        return f"{what}: contains a lone surrogate, which is not a valid character; replace it"
+    text = " ".join(str(error).split())
+    path = _PATH.search(text)
+    text = _PATH.sub("", text).replace("`", "")
+    where = ""
+    if path:
+        where = f", in a key of {path[2].lstrip('.') or 'the object'}" if path[1] else f", at {path[2].lstrip('.')}"
+    return f"{what}: {text[:1].lower()}{text[1:]}{where}"
+
+
+def _choices(type_: Any, value: Any) -> str:
+    """The values that an enum or Literal allows, as the end of a sentence."""
+    info = msgspec.inspect.type_info(type_)
+    while isinstance(info, msgspec.inspect.Metadata):
+        info = info.type
+    options = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
+    allowed: list[Any] = []
+    for option in options:
+        if isinstance(option, msgspec.inspect.EnumType):
+            allowed += [member.value for member in option.cls]
+        elif isinstance(option, msgspec.inspect.LiteralType):
+            allowed += option.values
+    return f"; use one of {', '.join(map(repr, allowed))}" if allowed else ""

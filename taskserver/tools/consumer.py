@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, get_args, get_origin
 
@@ -180,6 +180,13 @@ class ToolExecutionConsumer(BaseConsumer[ToolExecutionMessage]):
         if plan is None:
             raise tool_not_found(message.tool_name, self._plans)
         return plan
+
+
+def no_consumer(tag: str, known: Iterable[str]) -> MessageInvalid:
+    """The error for a message type that no consumer is registered for, by the type's tag."""
+    return MessageInvalid(
+        f"no consumer is registered for message type {tag[:200]!r}, only for {', '.join(sorted(known))}"
+    )
 
 
 def tool_not_found(name: str, known: Mapping[str, Any]) -> ToolNotFound:

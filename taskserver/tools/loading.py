@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from taskserver.domain.messages import ToolExecutionMessage
 from taskserver.domain.names import did_you_mean
-from taskserver.errors import ConfigError, MessageInvalid, ToolInvalid
+from taskserver.errors import ConfigError, ToolInvalid
 from taskserver.tools.consumer import BaseConsumer, ToolExecutionConsumer, tool_not_found
 from taskserver.tools.modules import import_module
 from taskserver.tools.targets import check_parameterless, instance_of, location_of
@@ -59,20 +59,6 @@ class Toolbox:
             return self.tools[name]
         except KeyError:
             raise tool_not_found(name, self.tools) from None
-
-    def consumer_for(self, tag: str) -> BaseConsumer[Any]:
-        """The consumer of a message type, by the type's tag.
-
-        Raises:
-            MessageInvalid: if no consumer is registered for it.
-        """
-        try:
-            return self.consumers[tag]
-        except KeyError:
-            known = ", ".join(sorted(self.consumers))
-            raise MessageInvalid(
-                f"no consumer is registered for message type {tag[:200]!r}, only for {known}"
-            ) from None
 
 
 # For example "sql=my_agent.tools:SqlTool".

@@ -2,8 +2,8 @@
 
 Begin with ``worker.py``, which lists all services with their files. The way of one job goes through these:
 
-    ``fetcher.py``   claims it for a free slot (``fair_slots.py`` says whose turn it is)
-    ``executor.py``  opens its message and runs it: an ``attempt.py``, with a time limit (``deadlines.py``)
+    ``fetcher.py``   claims it for a free slot (``slots.py`` says whose turn it is)
+    ``executor.py``  opens its message and runs it: an ``attempt.py``, with a time limit
     ``outcome.py``   decides how the attempt ends
     ``settler.py``   brings that to the broker
 

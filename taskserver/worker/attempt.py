@@ -1,16 +1,19 @@
-"""One attempt while this worker has it: what is known of it, and the only place where it is settled."""
+"""One attempt while this worker has it: what is known of it, when its time is over, and where it is settled."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextvars import copy_context
 from typing import Any
 
 import msgspec
 
 from taskserver.config.settings import secret_names
 from taskserver.domain.events import EventKind, Report
+from taskserver.domain.ids import job_id
 from taskserver.domain.job import ClaimedJob
 from taskserver.domain.messages import Envelope
 from taskserver.domain.partitions import queue_of
@@ -18,11 +21,13 @@ from taskserver.domain.secrets import Redactor, SecretNames, secret_values
 from taskserver.domain.settlement import Finish, PackedReport, Retry, Settlement
 from taskserver.observability.tally import Series
 from taskserver.tools import Context
-from taskserver.worker.fair_slots import PartitionSlots
 from taskserver.worker.outcome import Opened, StopReason
 from taskserver.worker.settler import Settler
+from taskserver.worker.slots import PartitionSlots
 
 ROOM_SECONDS = 0.5
+PER_SECOND = 20
+"""Timers in a second, at most; an attempt ends up to a twentieth of a second late."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -69,7 +74,7 @@ class Attempt:
 
     def __init__(self, job: ClaimedJob, slots: PartitionSlots, settler: Settler, started: float) -> None:
         self.job = job
-        self.id = job.id
+        self.id = job_id(job.queue, job.key)
         self.slots = slots
         self.settler = settler
         self.started = started
@@ -166,6 +171,39 @@ class Attempt:
                 self.context._cancel()
             if self._begun:  # a task that is cancelled before it began never runs, not even to give its slot back
                 self.task.cancel()
+
+
+class Deadlines:
+    """Calls ``over`` with each attempt whose time is over and that has not been discarded.
+
+    An event loop timer for each attempt costs more than everything else about its timeout, and hardly any of them ever
+    rings. So attempts whose time is over within the same twentieth of a second share one.
+    """
+
+    def __init__(self, over: Callable[[Attempt], None]) -> None:
+        self._over = over
+        self._due: dict[int, set[Attempt]] = {}
+        self._context = copy_context()  # a timer that took the attempt's own would keep it until it rings
+
+    def add(self, attempt: Attempt, seconds: float) -> None:
+        """Give an attempt this many seconds from now."""
+        attempt.deadline = time.monotonic() + seconds
+        tick = math.ceil(attempt.deadline * PER_SECOND)
+        due = self._due.get(tick)
+        if due is None:
+            due = self._due[tick] = set()
+            delay = tick / PER_SECOND - time.monotonic()
+            asyncio.get_running_loop().call_later(delay, self._ring, tick, context=self._context)
+        due.add(attempt)
+
+    def discard(self, attempt: Attempt) -> None:
+        """Forget an attempt that has ended; harmless if it had no deadline."""
+        if attempt.deadline is not None and (due := self._due.get(math.ceil(attempt.deadline * PER_SECOND))):
+            due.discard(attempt)
+
+    def _ring(self, tick: int) -> None:
+        for attempt in self._due.pop(tick):
+            self._over(attempt)
 
 
 def _secrets(envelope: Envelope, declared: Iterable[str]) -> Iterable[str]:

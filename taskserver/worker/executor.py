@@ -20,13 +20,12 @@ from taskserver.domain.messages import unpack
 from taskserver.domain.partitions import queue_of
 from taskserver.domain.settlement import Finish, Settlement
 from taskserver.domain.signing import Keyring
-from taskserver.errors import MessageError, MessageInvalid, ToolNotFound
+from taskserver.errors import MessageError, ToolNotFound
 from taskserver.observability.redaction import log_context
 from taskserver.observability.tally import UNKNOWN, Tally
 from taskserver.tools import BaseConsumer, Context, Toolbox
-from taskserver.worker.attempt import Attempt
-from taskserver.worker.deadlines import Deadlines
-from taskserver.worker.fair_slots import PartitionSlots
+from taskserver.tools.consumer import no_consumer
+from taskserver.worker.attempt import Attempt, Deadlines
 from taskserver.worker.outcome import (
     Broken,
     Decision,
@@ -46,7 +45,7 @@ from taskserver.worker.outcome import (
 )
 from taskserver.worker.process_exit import quit_now
 from taskserver.worker.settler import Settler
-from taskserver.worker.slots import Slots
+from taskserver.worker.slots import PartitionSlots, Slots
 
 UNWIND_SECONDS = 5.0
 """How long a stopped attempt may take to clean up before it is settled without its help."""
@@ -68,7 +67,7 @@ class Executor:
     """
 
     def __init__(self, toolbox: Toolbox, slots: Slots, rules: ResultRules, keyring: Keyring | None = None) -> None:
-        self._toolbox = toolbox
+        self._consumers = toolbox.consumers
         self._slots = slots
         self._rules = rules
         self._keyring = keyring
@@ -163,11 +162,10 @@ class Executor:
         job = attempt.job
         try:
             attempt.envelope = envelope = unpack(self._verified(job))
-            try:
-                consumer = self._toolbox.consumer_for(envelope.type)
-            except MessageInvalid as error:
+            consumer = self._consumers.get(envelope.type)
+            if consumer is None:
                 attempt.label = envelope.type
-                return Unknown(error)
+                return Unknown(no_consumer(envelope.type, self._consumers))
             message = consumer.decode(envelope.body)
             plan = consumer.plan(message)
         except ToolNotFound as error:
@@ -175,7 +173,7 @@ class Executor:
         except MessageError as error:
             return Unreadable(error)
         attempt.label = plan.name
-        max_attempts = job.max_attempts or plan.retry.max_attempts
+        max_attempts = job.max_attempts or 1 + plan.retry.max_retries
         attempt.opened = opened = Opened(envelope, consumer, message, plan, max_attempts)
         return UsedUp(opened) if job.attempt > max_attempts else opened
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import NamedTuple
 
-from taskserver.domain.lanes import LaneQuotas, LaneShare
+from taskserver.domain.lanes import CYCLE, LaneQuotas, lane_quotas
 from taskserver.errors import BrokerError
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.translation import GroupMissing
@@ -14,10 +14,10 @@ from taskserver.store.jobs.claim import BlockingReader, StreamEntry, claim
 from taskserver.store.jobs.recover import recall
 from taskserver.worker.attempt import Attempt
 from taskserver.worker.executor import Executor
-from taskserver.worker.fair_slots import PartitionSlots
 from taskserver.worker.maintenance.janitor import Janitor
 from taskserver.worker.service import LoopService
 from taskserver.worker.settler import Settler
+from taskserver.worker.slots import PartitionSlots
 
 BACKLOG = 1_000
 """Settlements that may wait for the broker before no more jobs are claimed."""
@@ -83,7 +83,7 @@ class Fetcher(LoopService):
         self._settler = settler
         self._janitor = janitor
         self._attempts_cap = attempts_cap
-        self._lane_share = LaneShare()
+        self._lane_turn = 0
         self._reader = BlockingReader(broker, queue, worker)
         self._entries: list[StreamEntry] = []
         self._unanswered = False
@@ -131,12 +131,12 @@ class Fetcher(LoopService):
         Its frame holds the jobs with their messages, so it must not wait for others.
         """
         entries, self._entries = self._entries, []
+        quotas = lane_quotas(self._lane_turn, wanted)
+        self._lane_turn = (self._lane_turn + wanted) % len(CYCLE)
         attempts: list[Attempt] = []
         started = 0
         try:
-            claimed = await claim(
-                self._broker, self._queue, self._worker, self._lane_share.next(wanted), self._attempts_cap, entries
-            )
+            claimed = await claim(self._broker, self._queue, self._worker, quotas, self._attempts_cap, entries)
             attempts = self._executor.admit(claimed.jobs, self._slots, self._settler)
             for attempt in attempts:
                 self._executor.begin(attempt)

@@ -11,13 +11,13 @@ from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.control import RESUME
 from taskserver.tools import Toolbox
 from taskserver.worker.executor import Executor
-from taskserver.worker.fair_slots import PartitionSlots
 from taskserver.worker.fetcher import Fetcher
 from taskserver.worker.maintenance.janitor import Janitor
 from taskserver.worker.maintenance.reclaimer import Reclaimer
 from taskserver.worker.maintenance.scheduler import Scheduler
 from taskserver.worker.service import LoopService
 from taskserver.worker.settler import Settler
+from taskserver.worker.slots import PartitionSlots
 
 
 class PartitionSettings(NamedTuple):
@@ -104,4 +104,4 @@ def attempts_cap(toolbox: Toolbox) -> int:
         *(tool.retry for tool in toolbox.tools.values()),
         *(consumer.retry for consumer in toolbox.consumers.values()),
     ]
-    return max(policy.max_attempts for policy in policies)
+    return 1 + max(policy.max_retries for policy in policies)

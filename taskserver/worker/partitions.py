@@ -12,9 +12,8 @@ from taskserver.store.jobs.recover import leave
 from taskserver.store.maintenance.partitioning import grow
 from taskserver.worker.control import Control
 from taskserver.worker.executor import Executor
-from taskserver.worker.fair_slots import FairSlots
 from taskserver.worker.partition import Partition, PartitionSettings
-from taskserver.worker.slots import QueueShare
+from taskserver.worker.slots import FairSlots, QueueShare
 
 log = logging.getLogger("taskserver.worker")
 

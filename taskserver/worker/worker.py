@@ -32,7 +32,6 @@ from taskserver.worker.attempt import Attempt
 from taskserver.worker.config import WorkerConfig
 from taskserver.worker.control import Control, read_command
 from taskserver.worker.executor import Executor
-from taskserver.worker.fair_slots import FairSlots
 from taskserver.worker.heartbeat import Heartbeat, HeartbeatSource
 from taskserver.worker.identity import HOST, PYTHON, WorkerIdentity, oldest, resident_bytes
 from taskserver.worker.maintenance.partition_watcher import PartitionWatcher
@@ -43,7 +42,7 @@ from taskserver.worker.partition import PartitionSettings, attempts_cap
 from taskserver.worker.partitions import Partitions
 from taskserver.worker.process_exit import EXIT_RECYCLE
 from taskserver.worker.service import Service
-from taskserver.worker.slots import Slots
+from taskserver.worker.slots import FairSlots, Slots
 from taskserver.worker.vitals import Vitals
 
 RELEASE_SECONDS = 6.0

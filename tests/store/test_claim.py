@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from taskserver.domain.job import NewJob, State
-from taskserver.domain.lanes import LaneQuotas, LaneShare
+from taskserver.domain.lanes import LaneQuotas, lane_quotas
 from taskserver.store.broker.translation import GroupMissing
 from taskserver.store.jobs import admin
 from taskserver.store.jobs import claim as claiming
@@ -89,8 +89,7 @@ async def test_no_lane_starves_one_slot_at_a_time(queue: Queue) -> None:
     for lane in ("high", "normal", "low"):
         for _ in range(10):
             await queue.submit(lane=lane)
-    share = LaneShare()
-    begun = [(await lanes_of(queue, share.next(1)))[0] for _ in range(10)]
+    begun = [(await lanes_of(queue, lane_quotas(turn, 1)))[0] for turn in range(10)]
     assert {lane: begun.count(lane) for lane in begun} == {"high": 6, "normal": 3, "low": 1}
 
 

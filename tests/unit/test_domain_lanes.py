@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskserver.domain.lanes import DEFAULT_LANE, LANES, WEIGHTS, LaneShare, lane_for
+from taskserver.domain.lanes import CYCLE, DEFAULT_LANE, LANES, WEIGHTS, LaneQuotas, lane_for, lane_quotas
 from taskserver.errors import ConfigError
 
 
@@ -32,24 +32,26 @@ def test_every_lane_has_a_weight() -> None:
     assert DEFAULT_LANE in LANES
 
 
-@given(st.lists(st.integers(0, 40), max_size=60))
-def test_every_slot_is_given_to_a_lane(claims: list[int]) -> None:
-    share = LaneShare()
-    assert [sum(share.next(slots)) for slots in claims] == claims
+@given(st.integers(0, len(CYCLE) - 1), st.integers(0, 200))
+def test_every_slot_is_given_to_a_lane(turn: int, slots: int) -> None:
+    assert sum(lane_quotas(turn, slots)) == slots
+
+
+def quotas_of_claims(slots: int, claims: int) -> list[LaneQuotas]:
+    """What claim after claim asks for, each for so many slots."""
+    return [lane_quotas(claim * slots % len(CYCLE), slots) for claim in range(claims)]
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3, 4, 5, 7, 10, 13, 100])
 def test_over_many_claims_each_lane_gets_its_weight(slots: int) -> None:
-    share = LaneShare()
-    claims = [share.next(slots) for _ in range(100)]
+    claims = quotas_of_claims(slots, 100)
     taken = dict(zip(LANES, (sum(column) for column in zip(*claims, strict=True)), strict=True))
     assert taken == {lane: weight * slots * 10 for lane, weight in WEIGHTS.items()}
 
 
 def test_turns_are_spread_out() -> None:
     """No lane waits longer than its weight allows."""
-    share = LaneShare()
-    turns = [LANES[share.next(1).index(1)] for _ in range(50)]
+    turns = [LANES[quotas.index(1)] for quotas in quotas_of_claims(1, 50)]
     for lane, longest in (("high", 3), ("normal", 4), ("low", 10)):
         positions = [position for position, turn in enumerate(turns) if turn == lane]
         assert max(b - a for a, b in itertools.pairwise(positions)) <= longest

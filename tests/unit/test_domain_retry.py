@@ -9,11 +9,6 @@ from hypothesis import strategies as st
 from taskserver.domain.retry import RetryPolicy, backoff
 
 
-def test_attempts_are_one_more_than_retries() -> None:
-    assert RetryPolicy().max_attempts == 4
-    assert RetryPolicy(max_retries=0).max_attempts == 1
-
-
 def test_the_bound_doubles_up_to_the_cap() -> None:
     policy = RetryPolicy(delay=2.0, cap=20.0)
     assert [policy.bound(attempt) for attempt in range(1, 7)] == [2.0, 4.0, 8.0, 16.0, 20.0, 20.0]

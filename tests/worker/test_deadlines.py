@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from taskserver.domain.job import ClaimedJob
-from taskserver.worker.attempt import Attempt
-from taskserver.worker.deadlines import Deadlines
+from taskserver.worker.attempt import Attempt, Deadlines
 
 
 def attempt(key: str) -> Attempt:

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from taskserver import Client, Context, tool
-from taskserver.worker.fair_slots import FairSlots, PartitionSlots
-from taskserver.worker.slots import QueueShare, Slots
+from taskserver.worker.slots import FairSlots, PartitionSlots, QueueShare, Slots
 from tests.conftest import RunWorker
 from tests.patience import PATIENCE
 
