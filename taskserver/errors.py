@@ -5,6 +5,7 @@
     TaskServerError
     ├── ConfigError                 an invalid setting, URL, name or option
     │   └── ConfigFileInvalid       a configuration file with errors; lists all of them
+    ├── ClientUnusable              a client or inspector that is closed, or belongs to another event loop or process
     ├── BrokerError                 the Redis-compatible server
     │   ├── BrokerUnavailable       could not be reached, or its answer was lost: the operation may have happened
     │   ├── BrokerDenied            wrong user or password, or a user without permission
@@ -39,12 +40,22 @@ Messages are one sentence for people: what is wrong, where, and what to do. They
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 
 class TaskServerError(Exception):
-    """Base class of all errors; catch it to catch them all."""
+    """Base class of all errors; catch it to catch them all. Each survives ``pickle`` and ``copy`` as it is."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+        """An exception is usually made again from its text alone, but most of ours take something else."""
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(kind: type[TaskServerError], args: tuple[Any, ...]) -> TaskServerError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
 
 
 class ConfigError(TaskServerError):
@@ -80,6 +91,13 @@ class ConfigFileInvalid(ConfigError):
             f"{file}{f':{line}' if line else ''}: {f'{key}: ' if key else ''}{text}" for line, key, text in problems
         ]
         super().__init__("\n".join(lines if len(lines) == 1 else [f"{len(lines)} errors in {file}:", *lines]))
+
+
+class ClientUnusable(TaskServerError, RuntimeError):
+    """A client, inspector or handle was used after it was closed, before it was connected, or outside its event loop.
+
+    The message says which. What it was to do was not done, or, if it had begun, it is unknown whether it was.
+    """
 
 
 class BrokerError(TaskServerError):
@@ -197,13 +215,18 @@ class JobFailed(JobError):
     """The job ended without a result: state ``failed`` or ``dead``.
 
     Attributes:
+        state: Which of the two.
         error_type: Name of the remote exception's type; it is never imported.
         error_message: The remote exception's message.
         traceback: The remote traceback as text; empty if no tool code ran.
     """
 
-    def __init__(self, job_id: str, error_type: str, error_message: str, traceback: str = "") -> None:
-        super().__init__(job_id, f"job {job_id} failed: {error_type}: {error_message}")
+    def __init__(
+        self, job_id: str, error_type: str, error_message: str, traceback: str = "", state: str = "failed"
+    ) -> None:
+        ended = "is dead" if state == "dead" else "failed"
+        super().__init__(job_id, f"job {job_id} {ended}: {error_type}: {error_message}")
+        self.state = state
         self.error_type = error_type
         self.error_message = error_message
         self.traceback = traceback

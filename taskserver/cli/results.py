@@ -32,9 +32,10 @@ def failure_as_data(job_id: str, as_json: bool) -> Iterator[None]:
         raise
 
 
-def _state(error: JobError) -> State:
-    kinds = {JobCancelled: State.CANCELLED, JobExpired: State.EXPIRED}
-    return kinds.get(type(error), State.FAILED)
+def _state(error: JobFailed | JobCancelled | JobExpired) -> str:
+    if isinstance(error, JobFailed):
+        return error.state
+    return State.CANCELLED if isinstance(error, JobCancelled) else State.EXPIRED
 
 
 def _error(error: JobError) -> dict[str, str] | None:

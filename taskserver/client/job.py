@@ -104,7 +104,7 @@ class Job(Generic[T]):
                 raise JobExpired(self.id)
             case _:
                 failure = job_queries.failure(outcome.data)
-                raise JobFailed(self.id, failure.type, failure.message, failure.traceback)
+                raise JobFailed(self.id, failure.type, failure.message, failure.traceback, outcome.state)
 
     async def events(self, after: str = "0") -> AsyncIterator[Event]:
         """Follow the job's progress and output until it has ended, starting with the events so far.

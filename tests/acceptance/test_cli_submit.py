@@ -65,7 +65,10 @@ def test_a_failed_job_is_exit_code_1(cli: Cli) -> None:
     assert "ValueError: no luck" in done.err
     assert "Traceback" not in done.err
     done = cli.run("submit", "fail", "--wait", "--json")
-    assert (done.code, done.json["state"], done.json["error"]["type"]) == (1, "failed", "ValueError")
+    assert (done.code, done.json["state"], done.json["error"]["type"]) == (1, "dead", "ValueError")
+    job_id = done.json["id"]
+    assert {cli.run("job", what, job_id, "--json").json["state"] for what in ("status", "result")} == {"dead"}
+    assert f"job {job_id} is dead: " in cli.run("job", "result", job_id).err
 
 
 def test_waited_long_enough_is_exit_code_5_and_the_job_goes_on(cli: Cli) -> None:
