@@ -2,6 +2,7 @@
 
 So it answers even when the event loop is blocked, which is what ``/healthz`` reports. Anyone who can reach the port may
 be hostile: only GET and HEAD are allowed, connections are limited in number and time, and request bodies are not read.
+A new connection is never refused, because it may be a health check: when there are too many, the oldest one is closed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from prometheus_client.exposition import choose_encoder
 from taskserver.errors import ConfigError
 
 CONNECTIONS = 16
-"""Maximum number of simultaneous connections; further ones are closed."""
+"""Maximum number of simultaneous connections; another one takes the place of the oldest."""
+IDLE_SECONDS = 3.0
+"""Maximum time until a connection has sent its request."""
 REQUEST_SECONDS = 10.0
 """Maximum duration of one connection."""
 TICK_SECONDS = 0.25
@@ -137,7 +140,7 @@ class _Server(ThreadingHTTPServer):
         self.address_family = family
         self.pages = pages
         self._tick = tick
-        self._open: dict[Any, float] = {}
+        self._open: dict[Any, float] = {}  # until when, the oldest connection first
         self._lock = threading.Lock()
         super().__init__(address, _PageHandler)
 
@@ -150,10 +153,18 @@ class _Server(ThreadingHTTPServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         with self._lock:
-            if len(self._open) >= CONNECTIONS:
-                return False
-            self._open[request] = time.monotonic() + REQUEST_SECONDS
-            return True
+            oldest = next(iter(self._open)) if len(self._open) >= CONNECTIONS else None
+            self._open.pop(oldest, None)
+            self._open[request] = time.monotonic() + IDLE_SECONDS
+        if oldest is not None:
+            _hang_up(oldest)
+        return True
+
+    def request_read(self, request: Any) -> None:
+        """A connection has sent its request: it gets time for the answer."""
+        with self._lock:
+            if request in self._open:
+                self._open[request] += REQUEST_SECONDS - IDLE_SECONDS
 
     def shutdown_request(self, request: Any) -> None:
         with self._lock:
@@ -167,11 +178,16 @@ class _Server(ThreadingHTTPServer):
         with self._lock:
             overdue = [request for request, until in self._open.items() if now > until]
         for request in overdue:
-            with suppress(OSError):
-                request.shutdown(socket.SHUT_RDWR)
+            _hang_up(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         log.debug("a request to the metrics port was interrupted", exc_info=True)
+
+
+def _hang_up(request: Any) -> None:
+    """End a connection; the thread that serves it notices and closes it."""
+    with suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
 
 
 class _PageHandler(BaseHTTPRequestHandler):
@@ -183,6 +199,7 @@ class _PageHandler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
+        self.server.request_read(self.connection)
         path = self.path.partition("?")[0]
         page = self.server.pages.get(path)
         if page is not None:

@@ -11,6 +11,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from taskserver.errors import ConfigError
 from taskserver.observability.discovery import remove_targets, write_targets
 from taskserver.observability.loopwatch import LoopWatch
 from taskserver.observability.metrics import DECLARED, ClientMetrics, of_tally, registry_of
-from taskserver.observability.serving import PageServer, health_page, metrics_page
+from taskserver.observability.serving import CONNECTIONS, PageServer, health_page, metrics_page
 from taskserver.observability.tally import Submissions, Tally
 from tests.patience import PATIENCE
 
@@ -188,6 +189,20 @@ def test_invalid_requests_do_not_stop_it(server: PageServer, sent: bytes) -> Non
         except OSError:
             pass
     assert ask(server, "/healthz")[0] == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: "], ids=["silent", "unfinished"])
+def test_connections_that_are_only_held_do_not_keep_health_checks_out(server: PageServer, sent: bytes) -> None:
+    with ExitStack() as stack:
+        held = []
+        for _ in range(3 * CONNECTIONS):
+            stranger = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
+            held.append(stack.enter_context(stranger))
+            stranger.sendall(sent)
+            assert ask(server, "/healthz")[0] == 200
+        for stranger in held:  # nor may they stay
+            with suppress(ConnectionError):
+                assert stranger.recv(1) == b""
 
 
 def test_a_port_in_use_is_one_sentence(server: PageServer) -> None:
