@@ -55,7 +55,7 @@ def start(home: Path | None = None) -> EmbeddedStatus:
         ConfigError: if the folder cannot be used, or ``TASKSERVER_REDIS_BIN`` is wrong.
     """
     with EmbeddedBroker.acquire(home) as broker:
-        broker.home.stay.touch(mode=0o600)
+        broker.home.mark_stay()
     return status(home)
 
 
@@ -71,8 +71,9 @@ def stop(home: Path | None = None, *, force: bool = False) -> bool:
 
     Raises:
         BrokerError: if it is in use and ``force`` is not set, or it does not end.
+        ConfigError: if other users could tamper with the folder.
     """
-    located = Home.locate(home)
+    located = Home.locate(home).check()
     if not located.users_lock.exists():
         return False
     with locks.open_lock(located.users_lock) as lock:
@@ -86,8 +87,12 @@ def stop(home: Path | None = None, *, force: bool = False) -> bool:
 
 
 def status(home: Path | None = None) -> EmbeddedStatus:
-    """The status of the broker of ``home``; creates and starts nothing."""
-    located = Home.locate(home)
+    """The status of the broker of ``home``; creates and starts nothing.
+
+    Raises:
+        ConfigError: if other users could tamper with the folder.
+    """
+    located = Home.locate(home).check()
     facts = wire.info(located.socket)
     pid = facts.get("process_id")
     return EmbeddedStatus(

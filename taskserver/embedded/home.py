@@ -1,18 +1,23 @@
-"""The ``.taskserver/`` folder: where the embedded broker keeps its data, socket, log and locks."""
+"""The ``.taskserver/`` folder: where the embedded broker keeps its data, socket, log and locks.
+
+Whoever can write to it can make this user's processes kill others, append to other files, or take another server for
+the broker. So a home that is found must be this user's own, with everything in it (``files.py``).
+"""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
-import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 from urllib.parse import quote
 
 from taskserver.errors import ConfigError
+from taskserver.files import check_own_folder, make_own_folder, open_own
 
 HOME_VARIABLE = "TASKSERVER_HOME"
 FOLDER = ".taskserver"
@@ -40,10 +45,12 @@ class Home:
         """The home at ``folder``, or at ``TASKSERVER_HOME``, or in ``.taskserver`` of the current project.
 
         The project is the nearest folder with a ``.taskserver``, ``pyproject.toml`` or ``.git``, searched upwards from
-        ``start`` or the current folder; if there is none, it is that folder itself. Nothing is created.
+        ``start`` or the current folder; if there is none, it is that folder itself. Nothing is created or checked.
         """
-        configured = folder or os.environ.get(HOME_VARIABLE) or _project(start or Path.cwd()) / FOLDER
-        return cls(Path(configured).expanduser().resolve())
+        configured = folder or os.environ.get(HOME_VARIABLE)
+        if configured:
+            return cls(_followed(Path(configured).expanduser()))
+        return cls(_project(start or Path.cwd()).resolve() / FOLDER)
 
     @property
     def data(self) -> Path:
@@ -95,39 +102,87 @@ class Home:
         Raises:
             ConfigError: if that is not possible, or other users could tamper with a folder.
         """
-        try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.data.mkdir(mode=0o700, exist_ok=True)
+        with self._usable():
+            make_own_root(self.root)
+            make_own_folder(self.data)
             if not os.access(self.data, os.R_OK | os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, "its data folder is not writable")
-            ignore = self.root / ".gitignore"
-            if not ignore.exists():
-                ignore.write_text("*\n")
-        except OSError as error:
-            raise ConfigError(
-                f"cannot use {str(self.root)!r} for the embedded broker ({error.strerror}): "
-                f"set {HOME_VARIABLE} to a writable folder, or TASKSERVER_BROKER_URL to a broker"
-            ) from error
         if self.socket.parent != self.root:
             _make_private(self.socket.parent)
         return self
 
+    def check(self) -> Self:
+        """Return the home if other users cannot tamper with what exists of it.
+
+        Raises:
+            ConfigError: if they can.
+        """
+        with self._usable():
+            for folder in (self.root, self.data):
+                check_own_folder(folder)
+        return self
+
+    def open_log(self) -> BinaryIO:
+        """Open the log for appending; it is created if necessary.
+
+        Raises:
+            ConfigError: if that is not possible, or it is not this user's own.
+        """
+        with self._usable():
+            return open(open_own(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
+
+    def mark_stay(self) -> None:
+        """Make the marker file ``stay``.
+
+        Raises:
+            ConfigError: if that is not possible, or it is not this user's own.
+        """
+        with self._usable():
+            os.close(open_own(self.stay, os.O_WRONLY | os.O_CREAT))
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ConfigError(
+                f"cannot use {error.filename or str(self.root)!r} for the embedded broker ({error.strerror}): "
+                f"set {HOME_VARIABLE} to a folder of your own, or TASKSERVER_BROKER_URL to a broker"
+            ) from error
+
+
+def make_own_root(root: Path) -> None:
+    """Make the folder of a home, which Git ignores, or check the one that is there.
+
+    Raises:
+        OSError: if that is not possible, or other users could tamper with it.
+    """
+    make_own_folder(root)
+    ignore = root / ".gitignore"
+    if not os.path.lexists(ignore):
+        ignore.write_text("*\n")
+
+
+def _followed(path: Path) -> Path:
+    """The folder that a user named, even by a link; but not by one that somebody else may have put there."""
+    if path.is_symlink() and path.lstat().st_uid not in (0, os.geteuid()):
+        return path.absolute()
+    return path.resolve()
+
 
 def _project(here: Path) -> Path:
     for folder in (here, *here.parents):
-        if any((folder / mark).exists() for mark in _PROJECT_MARKS):
+        if any(os.path.lexists(folder / mark) for mark in _PROJECT_MARKS):
             return folder
     return here
 
 
 def _make_private(folder: Path) -> None:
-    """Make ``folder``, or check that an existing one is private to this user: anyone may write beside it."""
-    with suppress(OSError):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-        if found.st_uid == os.geteuid() and found.st_mode == stat.S_IFDIR | 0o700:
-            return
-    raise ConfigError(
-        f"{str(folder)!r} is not private to this user, and is needed because the home's path is too long for a "
-        f"socket: remove it, or set {HOME_VARIABLE} to a shorter path"
-    )
+    """Make the folder for a socket with a short path, or check the one that is there: anyone may write beside it."""
+    try:
+        make_own_folder(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"{str(folder)!r} is not private to this user ({error.strerror}), and is needed because the home's path is "
+            f"too long for a socket: remove it, or set {HOME_VARIABLE} to a shorter path"
+        ) from None

@@ -93,7 +93,7 @@ class Server:
 
     def _own_data(self) -> int:
         """Take the data lock, after shutting down the server of an earlier keeper if that still has it."""
-        lock = os.open(self._data_lock, os.O_RDWR | os.O_CREAT, 0o600)
+        lock = _open_lock(self._data_lock)
         deadline = time.monotonic() + STOP_SECONDS
         while not _own(lock):
             if time.monotonic() > deadline:
@@ -135,7 +135,7 @@ class Keeper:
 
     def __init__(self, server: Server, users_lock: str, keeper_lock: str, stay: str) -> None:
         self._server = server
-        self._users = os.open(users_lock, os.O_RDWR | os.O_CREAT, 0o600)
+        self._users = _open_lock(users_lock)
         self._keeper_lock = keeper_lock
         self._stay = stay
         self._events: SimpleQueue[KeeperEvent] = SimpleQueue()
@@ -195,6 +195,10 @@ class Keeper:
     def _await_no_users(self) -> None:
         fcntl.flock(self._users, fcntl.LOCK_EX)
         self._events.put(KeeperEvent.NO_USERS)
+
+
+def _open_lock(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
 def _own(lock: int) -> bool:

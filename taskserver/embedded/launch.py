@@ -54,7 +54,7 @@ def _launch(home: Home, lock: BinaryIO) -> None:
         home.log.replace(home.log.with_suffix(".log.1"))
     paths = (home.socket, home.keeper_lock, home.users_lock, home.data_lock, home.stay)
     command = [sys.executable, "-I", "-S", keeper.__file__, *map(str, paths), *_server_command(home)]
-    with home.log.open("ab") as log:
+    with home.open_log() as log:
         subprocess.run(command, stdin=lock, stdout=log, stderr=log, cwd=home.root, check=False)  # noqa: S603
 
 

@@ -7,22 +7,24 @@ programs, which is Python's default: a program started by a user of the broker d
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from taskserver.errors import ConfigError
+from taskserver.files import open_own
 
 
 def open_lock(path: Path) -> BinaryIO:
     """Open the lock file ``path``, creating it if necessary.
 
     Raises:
-        ConfigError: if this user may not open it.
+        ConfigError: if this user may not open it, or it is not this user's own.
     """
     try:
-        return path.open("ab", buffering=0)
+        return open(open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab", buffering=0)
     except OSError as error:
         raise ConfigError(
             f"cannot open the lock file {str(path)!r} ({error.strerror}): use the embedded broker as the "

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import BinaryIO
 
 from taskserver.errors import ConfigError
+from taskserver.files import open_own
 
 
 def open_log_file(path: str) -> BinaryIO:
     """Open a log file for appending; it is created if necessary.
 
     Raises:
-        ConfigError: if it cannot be written.
+        ConfigError: if it cannot be written, or is not this user's own.
     """
     try:
-        return open(path, "ab", buffering=0)
+        if Path(path).is_char_device():  # such as /dev/null
+            return open(path, "ab", buffering=0)
+        return open(open_own(Path(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644), "ab", buffering=0)
     except OSError as error:
         raise ConfigError(f"cannot write the log file {path}: {error.strerror}") from None
 

@@ -6,8 +6,10 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from taskserver.errors import ConfigError
+from taskserver.files import open_own
 
 
 @contextmanager
@@ -17,7 +19,7 @@ def pid_file(path: str) -> Iterator[None]:
     One that a killed process left is taken over: the lock went with that process.
 
     Raises:
-        ConfigError: if the file cannot be written, or a running process holds it.
+        ConfigError: if the file cannot be written or is not this user's own, or a running process holds it.
     """
     descriptor = _lock(path)
     try:
@@ -33,13 +35,13 @@ def pid_file(path: str) -> Iterator[None]:
 def _lock(path: str) -> int:
     while True:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = open_own(Path(path), os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise ConfigError(f"cannot write the PID file {path}: {error.strerror}") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with suppress(FileNotFoundError):
-                if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
+                if os.lstat(path).st_ino == os.fstat(descriptor).st_ino:
                     return descriptor
         except BlockingIOError:
             holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"

@@ -21,9 +21,9 @@ from typing import BinaryIO
 import msgspec
 
 from taskserver.embedded import Home, locks
-from taskserver.embedded.home import HOME_VARIABLE
+from taskserver.embedded.home import HOME_VARIABLE, make_own_root
 from taskserver.errors import ConfigError
-from taskserver.files import replacing
+from taskserver.files import check_own_folder, make_own_folder, replacing
 
 _POLL_SECONDS = 0.02
 _STATE_SECONDS = 5.0
@@ -97,9 +97,10 @@ class UpFolder:
         """The folders of all files of this project that have been up.
 
         Raises:
-            ConfigError: if this user may not read them.
+            ConfigError: if this user may not read them, or other users could tamper with them.
         """
         up = cls(Home.locate().root / "up")
+        up._check(up.path.parent, up.path)
         try:
             return [cls(folder) for folder in sorted(up.path.iterdir()) if (folder / "lock").exists()]
         except FileNotFoundError:
@@ -111,20 +112,33 @@ class UpFolder:
         """Create the folder if it does not exist.
 
         Raises:
-            ConfigError: if this user may not.
+            ConfigError: if this user may not, or other users could tamper with it.
         """
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            ignore = self.path.parent.parent / ".gitignore"
-            if not ignore.exists():
-                ignore.write_text("*\n")
+            root, *folders = self._folders()
+            make_own_root(root)
+            for folder in folders:
+                make_own_folder(folder)
         except OSError as error:
             raise self._unusable(error) from None
         return self
 
+    def _folders(self) -> tuple[Path, ...]:
+        """The home, the folder ``up`` in it, and this folder."""
+        return self.path.parent.parent, self.path.parent, self.path
+
+    def _check(self, *folders: Path) -> None:
+        """Refuse folders in which another user could have put a state: its process would get our signals."""
+        try:
+            for folder in folders:
+                check_own_folder(folder)
+        except OSError as error:
+            raise self._unusable(error) from None
+
     def _unusable(self, error: OSError) -> ConfigError:
         return ConfigError(
-            f"cannot use the folder {str(self.path)!r} ({error.strerror}): set {HOME_VARIABLE} to a writable folder"
+            f"cannot use the folder {error.filename or str(self.path)!r} ({error.strerror}): "
+            f"set {HOME_VARIABLE} to a folder of your own"
         )
 
     @contextmanager
@@ -166,8 +180,9 @@ class UpFolder:
         """Read what is up; None if nothing is. Waits a moment for a process that has just started.
 
         Raises:
-            ConfigError: if this user may not read it.
+            ConfigError: if this user may not read it, or other users could tamper with it.
         """
+        self._check(*self._folders())
         deadline = time.monotonic() + _STATE_SECONDS
         while self._is_held() and time.monotonic() < deadline:
             with suppress(OSError, msgspec.DecodeError):

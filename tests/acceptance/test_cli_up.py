@@ -151,8 +151,8 @@ def test_a_folder_that_is_not_writable(cli: Cli) -> None:
     (cli.folder / "file").touch()
     done = cli.run("up", "--config-file", "config.yaml", TASKSERVER_HOME=str(cli.folder / "file"))
     assert done.code == 2
-    assert done.err.startswith(f"taskserver: cannot use the folder '{Path(cli.folder, 'file', 'up')}")
-    assert done.err.endswith(": set TASKSERVER_HOME to a writable folder\n")
+    assert done.err.startswith(f"taskserver: cannot use the folder '{Path(cli.folder, 'file')}' (it is not a folder)")
+    assert done.err.endswith(": set TASKSERVER_HOME to a folder of your own\n")
 
 
 def test_the_example_of_the_documentation(embedded_cli: Cli) -> None:
