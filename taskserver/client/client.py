@@ -87,6 +87,7 @@ class Client:
         self._connecting = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._new_key = KeyMaker(new_route())
+        self._tools: dict[int, Tool] = {}  # by the id of what is decorated, which the tool keeps
         self._declarations: dict[Tool, Declaration] = {}
 
     async def __aenter__(self) -> Self:
@@ -227,7 +228,8 @@ class Client:
         connected = self._connected
         if connected is None or not connected.router.ready:
             connected = await self._ready()
-        partition = connected.router.route(prepared.queue, job)
+        router = connected.router
+        partition = router.route(prepared.queue, job) if router.needed else prepared.queue
         signed = job if self.keyring is None else sealed(self.keyring, partition, job)
         await connected.submitter.submit(partition, signed)
         self._count((prepared,))
@@ -264,13 +266,17 @@ class Client:
         if isinstance(tool, str):
             declaration = Declaration(check_tool_name(tool), self.queue)
         else:
-            declared: Tool | None = tool_of(tool)
-            if declared is None:
-                raise ToolInvalid(f"{getattr(tool, '__name__', tool)!r} is not a tool: decorate it with @tool")
+            declared = self._tools.get(id(tool)) or self._find_tool(tool)
             check_arguments(declared, args)
             declaration = self._declarations.get(declared) or self._declare(declared)
         message = ToolExecutionMessage(tool_name=declaration.name, tool_args=dict(args))
         return self._prepare(message, declaration, options)
+
+    def _find_tool(self, target: Any) -> Tool:
+        tool = tool_of(target)
+        if tool is None:
+            raise ToolInvalid(f"{getattr(target, '__name__', target)!r} is not a tool: decorate it with @tool")
+        return self._tools.setdefault(id(target), tool)
 
     def _declare(self, tool: Tool) -> Declaration:
         declaration = Declaration(tool.name, tool.queue or self.queue, tool.lane, tool.returns, tool.secret_fields)

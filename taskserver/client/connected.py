@@ -29,7 +29,7 @@ class Connected(NamedTuple):
     def to(cls, broker: Broker) -> Self:
         """Everything for a broker; connections are opened on first use."""
         router = PartitionRouter(broker)
-        return cls(broker, router, Submitter(broker, router.sent), Waiter(broker))
+        return cls(broker, router, Submitter(broker, router), Waiter(broker))
 
     async def close(self) -> None:
         """Let submits that have begun arrive, and stop waiting; the broker stays open."""

@@ -4,7 +4,7 @@ Jobs without an idempotency key go to a queue's partitions in turns: not job by 
 one partition gets what is submitted until its batch is sent, then the next one does. A job with a key goes where its
 key belongs, so that the same key is the same job.
 
-Queues with one partition are not listed here: routing to them costs one dictionary lookup.
+While every queue has one partition, nobody has to ask here.
 """
 
 from __future__ import annotations
@@ -36,15 +36,19 @@ class PartitionRouter:
 
     Attributes:
         ready: Whether the counts were read at least once.
+        needed: Whether to call ``route`` and ``sent``, because some queue has several partitions, or because it is time
+            to read the counts again. Otherwise each queue is its own partition.
     """
 
     def __init__(self, broker: Broker) -> None:
         self.ready = False
+        self.needed = True
         self._broker = broker
         self._names: dict[str, list[str]] = {}
         self._current: dict[str, str] = {}
         self._next: dict[str, str] = {}  # partition → the one after it
-        self._due = 0.0
+        self._old = True
+        self._timer: asyncio.TimerHandle | None = None
         self._learning: asyncio.Task[None] | None = None
 
     async def learn(self) -> None:
@@ -74,7 +78,7 @@ class PartitionRouter:
 
     def route_many(self, jobs: Sequence[PreparedJob]) -> list[str]:
         """The partition for each of many jobs; jobs without a key are dealt to a queue's partitions in chunks."""
-        self._refresh_if_due()
+        self._refresh_if_old()
         if not self._names:
             return [each.queue for each in jobs]
         left = Counter(each.queue for each in jobs if not _has_key(each.job))
@@ -95,11 +99,13 @@ class PartitionRouter:
 
     def sent(self, partition: str) -> None:
         """A batch for a partition was sent: jobs that come now go to the next one."""
-        self._refresh_if_due()
+        self._refresh_if_old()
         self._advance(partition)
 
     async def close(self) -> None:
         """Stop reading the counts; harmless when repeated."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._learning is not None:
             await cancel_and_wait(self._learning)
 
@@ -111,19 +117,29 @@ class PartitionRouter:
         if following is not None and self._current[queue := queue_of(partition)] == partition:
             self._current[queue] = following
 
-    def _refresh_if_due(self) -> None:
+    def _refresh_if_old(self) -> None:
         """Read the counts in the background; until then those that are known count."""
-        if self.ready and time.monotonic() > self._due:
-            self._due = time.monotonic() + REFRESH_SECONDS
+        if self.ready and self._old:
+            self._old = False
             self._learning = asyncio.create_task(self._refresh(), name="refresh partitions")
 
     async def _refresh(self) -> None:
         with suppress(BrokerError):  # the next one may succeed
             await self._read()
+        self._rest()
+
+    def _rest(self) -> None:
+        """Be needed no more until the counts are old, unless a queue has several partitions."""
+        self._old, self.needed = False, bool(self._names)
+        self._timer = asyncio.get_running_loop().call_later(REFRESH_SECONDS, self._grow_old)
+
+    def _grow_old(self) -> None:
+        self._old = self.needed = True
 
     async def _learn(self) -> None:
         try:
             await self._read()
+            self._rest()
             self.ready = True
         finally:
             if not self.ready:
@@ -135,7 +151,6 @@ class PartitionRouter:
                 names = self._names[queue] = partitions(queue, count)
                 self._current.setdefault(queue, names[int(time.monotonic() * 1000) % count])  # clients begin anywhere
                 self._next |= zip(names, [*names[1:], names[0]], strict=True)
-        self._due = time.monotonic() + REFRESH_SECONDS
 
 
 def _has_key(job: NewJob) -> bool:

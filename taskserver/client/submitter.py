@@ -7,9 +7,9 @@ No submit waits for a batch to fill up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from copy import copy
 
+from taskserver.client.router import PartitionRouter
 from taskserver.domain.job import NewJob
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import submit as submitting
@@ -20,12 +20,12 @@ class Submitter:
 
     Args:
         broker: The broker.
-        sent: Called with the partition whenever a batch is sent.
+        router: Is told of each batch that is sent.
     """
 
-    def __init__(self, broker: Broker, sent: Callable[[str], None]) -> None:
+    def __init__(self, broker: Broker, router: PartitionRouter) -> None:
         self._broker = broker
-        self._sent = sent
+        self._router = router
         self._waiting: dict[str, list[tuple[NewJob, asyncio.Future[None]]]] = {}
         self._flushes: dict[str, asyncio.Task[None]] = {}
 
@@ -44,7 +44,8 @@ class Submitter:
     async def _flush(self, partition: str) -> None:
         try:
             while batch := self._waiting.pop(partition, None):
-                self._sent(partition)
+                if self._router.needed:
+                    self._router.sent(partition)
                 await self._send(partition, batch)
         finally:
             del self._flushes[partition]

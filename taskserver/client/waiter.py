@@ -13,19 +13,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from taskserver.aio import cancel_and_wait, wait_all
-from taskserver.domain.ids import JobRef, route_of
-from taskserver.domain.job import Outcome
+from taskserver.aio import cancel_and_wait
+from taskserver.domain.ids import ROUTE, JobRef
+from taskserver.domain.job import ENDED, Outcome
 from taskserver.domain.retry import backoff
 from taskserver.errors import BrokerDenied, BrokerError, JobNotFound, TaskServerError
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.subscription import Subscription
-from taskserver.store.jobs import notifications
-from taskserver.store.queries import jobs as job_queries
+from taskserver.store.queries.outcomes import ended_jobs, jobs_with_events, read_outcomes
 
 CHECK_SECONDS = 1.0
 """How often every awaited job is checked: a lost notification costs no more than this."""
@@ -72,10 +70,10 @@ class Waiter:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._watches: dict[JobRef, JobWatch] = {}
-        self._channels: set[str] = set()
-        self._unchecked: set[JobRef] = set()
+        self._channels: dict[tuple[str, str], str] = {}  # by queue and route
+        self._unchecked: dict[str, set[str]] = {}  # by queue
+        self._checks: dict[str, asyncio.Task[None]] = {}
         self._retried: set[JobRef] = set()
-        self._wake = asyncio.Event()
         self._subscription = Subscription(broker)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -99,7 +97,7 @@ class Waiter:
         watch = self._watches.get(job)
         if watch is None:
             watch = self._watches[job] = JobWatch()
-            self._listen(self._channel(job))
+            self._listen(job)
         watch.users += 1
         self._check(job)
         try:
@@ -109,16 +107,14 @@ class Waiter:
             if not watch.users:
                 del self._watches[job]
 
-    def _channel(self, job: JobRef) -> str:
-        return self._broker.keys(job.queue).done(route_of(job.key))
-
-    def _listen(self, channel: str) -> None:
-        """Listen to a channel. It is kept when nobody waits any more: the next job often uses the same."""
-        if channel in self._channels:
+    def _listen(self, job: JobRef) -> None:
+        """Listen to the job's channel. It is kept when nobody waits any more: the next job often uses the same."""
+        source = job.queue, job.key[ROUTE]
+        if source in self._channels:
             return
-        self._channels.add(channel)
+        channel = self._channels[source] = self._broker.keys(job.queue).done(job.key[ROUTE])
         if not self._tasks:
-            self._tasks = {asyncio.create_task(self._check_forever()), asyncio.create_task(self._receive())}
+            self._tasks = {asyncio.create_task(self._check_all_forever()), asyncio.create_task(self._receive())}
         else:
             task = asyncio.create_task(self._subscribe(channel))
             self._tasks.add(task)
@@ -132,7 +128,7 @@ class Waiter:
         failures = 0
         while True:
             try:
-                await self._subscription.subscribe(self._channels)
+                await self._subscription.subscribe(self._channels.values())
                 async for channel, message in self._subscription.messages():
                     failures = 0
                     self._handle(channel, message)
@@ -143,45 +139,43 @@ class Waiter:
 
     def _handle(self, channel: str, message: bytes) -> None:
         if not message:  # a subscription has just taken effect: earlier notifications were missed
-            self._check(*(job for job in self._watches if self._channel(job) == channel))
+            self._check(*(job for job in self._watches if self._channels[job.queue, job.key[ROUTE]] == channel))
             return
         queue = channel.partition("{")[2].partition("}")[0]
-        for key, outcome in notifications.ended_jobs(message):
+        for key, outcome in ended_jobs(message):
             job = JobRef(queue, key)
             if outcome is not None and job not in self._retried:
                 self._end(job, outcome)
             elif job in self._watches:
                 self._check(job)
-        for key in notifications.jobs_with_events(message):
+        for key in jobs_with_events(message):
             if watch := self._watches.get(JobRef(queue, key)):
                 watch.wake()
 
     def _check(self, *jobs: JobRef) -> None:
-        self._unchecked.update(jobs)
-        if self._unchecked:
-            self._wake.set()
+        """Read the outcomes of jobs, queue by queue: one whose server does not answer must not delay the others."""
+        for job in jobs:
+            self._unchecked.setdefault(job.queue, set()).add(job.key)
+            if job.queue not in self._checks:
+                check = self._check_queue(job.queue)
+                self._checks[job.queue] = asyncio.create_task(check, name=f"outcomes of {job.queue}")
 
-    async def _check_forever(self) -> None:
-        """Check jobs when notifications say so, and all of them once a second, however many notifications come."""
-        due = 0.0
+    async def _check_all_forever(self) -> None:
+        """Check all jobs once a second, whatever notifications say."""
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), max(0.0, due - time.monotonic()))
-            self._wake.clear()
-            if time.monotonic() >= due:
-                due = time.monotonic() + CHECK_SECONDS * random.uniform(0.75, 1.0)  # noqa: S311 - jitter
-                self._unchecked.update(self._watches)
-                for watch in self._watches.values():
-                    watch.wake()
-            by_queue: dict[str, list[str]] = {}
-            for job in self._unchecked:
-                if job in self._watches:
-                    by_queue.setdefault(job.queue, []).append(job.key)
-            self._unchecked.clear()
-            # At the same time: a server that does not answer must not delay results from the others.
-            await wait_all(self._check_queue(queue, keys) for queue, keys in by_queue.items())
+            await asyncio.sleep(CHECK_SECONDS * random.uniform(0.75, 1.0))  # noqa: S311 - jitter
+            for watch in self._watches.values():
+                watch.wake()
+            self._check(*self._watches)
 
-    async def _check_queue(self, queue: str, keys: list[str]) -> None:
+    async def _check_queue(self, queue: str) -> None:
+        try:
+            while keys := self._unchecked.pop(queue, None):
+                await self._check_keys(queue, [key for key in keys if JobRef(queue, key) in self._watches])
+        finally:
+            del self._checks[queue]
+
+    async def _check_keys(self, queue: str, keys: list[str]) -> None:
         try:
             await self._read(queue, list(keys))
         except BrokerDenied as error:
@@ -195,12 +189,12 @@ class Waiter:
 
     async def _read(self, queue: str, keys: list[str]) -> None:
         while keys:
-            found = await job_queries.outcomes(self._broker, queue, keys[:BATCH_JOBS])
+            found = await read_outcomes(self._broker, queue, keys[:BATCH_JOBS])
             for key, outcome in zip(keys, found, strict=False):
                 job = JobRef(queue, key)
                 if outcome is None:
                     self._end(job, JobNotFound(job.id))
-                elif outcome.state.ended:
+                elif outcome.state in ENDED:
                     self._end(job, outcome)
             del keys[: len(found)]
 
@@ -213,5 +207,5 @@ class Waiter:
         for watch in self._watches.values():
             watch.outcome.cancel()
             watch.wake()
-        await cancel_and_wait(*self._tasks)
+        await cancel_and_wait(*self._tasks, *self._checks.values())
         await self._subscription.close()

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from taskserver.config.values import BYTES, FLAG, SECONDS, WHOLE, Slots
-from taskserver.domain.limits import MAX_BYTES
+from taskserver.domain.messages import MAX_BYTES
 
 LEAST_RSS = 64 * 10**6
 """Bytes; an idle worker takes nearly as much."""

@@ -28,6 +28,7 @@ from taskserver.errors import ConfigError
 LENGTH = 24
 AT_ONCE = 64
 ROUTE = slice(10, 16)
+"""Where a key contains its route."""
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 _LETTERS = (_ALPHABET * 8).encode()
 """The letter for each of the 256 bytes, for random letters."""
@@ -102,11 +103,6 @@ def parse(job_id: str) -> JobRef:
     if not dash or len(key) != LENGTH or not key.isalnum() or not key.isascii():
         raise ConfigError(f"{job_id!r} is not a job id: expected a queue name, '-' and {LENGTH} letters or digits")
     return JobRef(check_partition_name(queue), key)
-
-
-def route_of(key: str) -> str:
-    """The route inside a key."""
-    return key[ROUTE]
 
 
 def _time(milliseconds: int) -> str:

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
-from taskserver.domain.limits import MAX_DEPTH
+from taskserver.domain.messages import MAX_DEPTH
 
 MASK = "[secret]"
 SHORTEST = 4

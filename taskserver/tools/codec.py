@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from taskserver.domain.limits import MAX_BYTES, check_cost
+from taskserver.domain.messages import MAX_BYTES, check_cost
 from taskserver.errors import MessageError, ResultInvalid
 from taskserver.tools.secrets import as_secret, dump_model, secret_types
 

@@ -10,7 +10,7 @@ import pytest
 from taskserver.store.broker import connections, subscription
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import claim
-from taskserver.store.queries.jobs import outcomes
+from taskserver.store.queries.outcomes import read_outcomes
 from taskserver.store.scripts import script
 from tests.brokers import kinds
 from tests.faults.proxy import Proxy
@@ -36,7 +36,7 @@ async def proxy(broker: Broker) -> AsyncIterator[Proxy]:
         if file.is_file():
             await broker.client(broker.url).script_load(script(file.name.removesuffix(".lua")).text)
     broker.patience = PATIENCE
-    await outcomes(broker, "any", ["any"])  # so that both its connections are made, and are not hasty
+    await read_outcomes(broker, "any", ["any"])  # so that both its connections are made, and are not hasty
     proxy = Proxy(broker.url)
     await proxy.start()
     yield proxy

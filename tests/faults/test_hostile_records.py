@@ -14,12 +14,12 @@ import redis
 
 from taskserver import Client, Context, JobFailed, TaskServerError, tool
 from taskserver.client.job import Job
-from taskserver.domain.limits import MAX_BYTES
+from taskserver.domain.messages import MAX_BYTES
 from taskserver.observability.printable import json_text
 from taskserver.store.broker.connection import Broker
 from taskserver.store.keys import GROUP
-from taskserver.store.queries import jobs as job_queries
 from taskserver.store.queries import queues
+from taskserver.store.queries.outcomes import read_outcomes
 from taskserver.store.queries.search import JobFilter, dead_letters, newest_jobs
 from taskserver.store.queries.untrusted import RECORD_BYTES
 from tests.acceptance.cli import Cli
@@ -196,7 +196,7 @@ async def test_a_state_that_is_none_does_not_keep_others_waiting(
         await forged.status()
     with pytest.raises(TaskServerError):
         await forged.cancel()
-    assert await job_queries.outcomes(broker, "nobody", [key]) == [None]
+    assert await read_outcomes(broker, "nobody", [key]) == [None]
 
 
 @pytest.fixture

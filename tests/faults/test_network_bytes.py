@@ -12,10 +12,11 @@ from taskserver.domain.job import ClaimedJob, State
 from taskserver.domain.settlement import PackedReport, Settlement
 from taskserver.errors import BrokerUnavailable
 from taskserver.store.broker.connection import Broker
-from taskserver.store.jobs import claim, notifications, recover
+from taskserver.store.jobs import claim, recover
 from taskserver.store.jobs import settle as settling
 from taskserver.store.jobs import submit as submitting
 from taskserver.store.queries import jobs as job_queries
+from taskserver.store.queries.outcomes import ended_jobs, read_outcomes
 from taskserver.store.scripts import script
 from tests.faults.proxy import Fault, How, Proxy
 from tests.patience import PATIENCE
@@ -89,7 +90,7 @@ async def test_of_a_finish_there_is_one_end(proxy: Proxy, far: Broker, queue: Qu
     assert all(fault.struck for fault in faults)
     assert {outcome.state for outcome in await outcomes(queue, jobs)} == {State.SUCCEEDED}
     published = [await listener.get_message(timeout=PATIENCE) for _ in jobs]
-    assert sorted(key for each in published if each for key, _ in notifications.ended_jobs(each["data"])) == sorted(
+    assert sorted(key for each in published if each for key, _ in ended_jobs(each["data"])) == sorted(
         job.key for job in jobs
     )
     assert await listener.get_message(timeout=0) is None
@@ -98,7 +99,7 @@ async def test_of_a_finish_there_is_one_end(proxy: Proxy, far: Broker, queue: Qu
 
 
 async def outcomes(queue: Queue, jobs: list[ClaimedJob]) -> list[job_queries.Outcome]:
-    found = await job_queries.outcomes(queue.broker, QUEUE, [job.key for job in jobs])
+    found = await read_outcomes(queue.broker, QUEUE, [job.key for job in jobs])
     return [outcome for outcome in found if outcome is not None]
 
 

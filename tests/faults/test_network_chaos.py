@@ -13,8 +13,8 @@ from collections import Counter
 
 from taskserver import BrokerUnavailable, Client, Context, Job, Toolbox, Worker, WorkerConfig, tool
 from taskserver.store.broker.connection import Broker
-from taskserver.store.jobs import notifications
 from taskserver.store.queries import jobs as job_queries
+from taskserver.store.queries.outcomes import ended_jobs
 from taskserver.store.scripts import script
 from tests.conftest import Eventually
 from tests.faults.proxy import Fault, How, Proxy
@@ -93,7 +93,7 @@ class Ends:
         await self._notifications.psubscribe(self._pattern)
         async for message in self._notifications.listen():
             if message["type"] == "pmessage":
-                self.counts.update(key for key, _ in notifications.ended_jobs(message["data"]))
+                self.counts.update(key for key, _ in ended_jobs(message["data"]))
 
     async def close(self) -> None:
         await self._notifications.aclose()

@@ -17,6 +17,7 @@ from taskserver.store.jobs import admin, claim, settle
 from taskserver.store.jobs import submit as submitting
 from taskserver.store.queries import jobs as job_queries
 from taskserver.store.queries import queues, search
+from taskserver.store.queries.outcomes import read_outcomes
 from tests.clients import broker_of
 from tests.conftest import Eventually
 from tests.faults.proxy import Fault, How, Proxy
@@ -60,7 +61,7 @@ class Connected:
     async def states(self) -> list[State]:
         """Of all jobs."""
         keys = [key async for page in job_queries.scan(self.broker, self.queue) for key in page]
-        found = await job_queries.outcomes(self.broker, self.queue, keys)
+        found = await read_outcomes(self.broker, self.queue, keys)
         return [outcome.state for outcome in found if outcome is not None]
 
     async def entries(self) -> int:

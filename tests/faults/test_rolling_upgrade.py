@@ -18,8 +18,8 @@ import redis.asyncio
 
 from taskserver import Client
 from taskserver.store.broker.connection import Broker
-from taskserver.store.jobs import notifications
 from taskserver.store.maintenance import doctor
+from taskserver.store.queries.outcomes import ended_jobs
 from taskserver.store.queries.workers import list_workers
 from tests.clients import broker_of
 from tests.conftest import Eventually
@@ -90,7 +90,7 @@ async def ends(url: str) -> AsyncIterator[Counter[str]]:
 
     async def listen(subscription: Any) -> None:
         async for message in subscription.listen():
-            count.update(key for key, _ in notifications.ended_jobs(message["data"]) if message["type"] == "pmessage")
+            count.update(key for key, _ in ended_jobs(message["data"]) if message["type"] == "pmessage")
 
     async with redis.asyncio.Redis.from_url(url, socket_timeout=None) as client, client.pubsub() as subscription:
         await subscription.psubscribe("ts:*:done:*")
@@ -212,6 +212,7 @@ TOOL = """
 from importlib.util import find_spec
 
 from taskserver import tool
+from taskserver.store.queries.outcomes import ended_jobs
 
 VERSION = "new" if find_spec("taskserver.aio") else "old"
 

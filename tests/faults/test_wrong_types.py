@@ -19,6 +19,7 @@ from taskserver.store.keys import GROUP, SCHEMA
 from taskserver.store.maintenance import audit
 from taskserver.store.queries import jobs as job_queries
 from taskserver.store.queries import queues
+from taskserver.store.queries.outcomes import read_outcomes
 from tests.store.harness import (
     LARGE_ERROR,
     LONG_MS,
@@ -138,7 +139,7 @@ async def test_an_outcome_that_was_overwritten_hides_no_other(queue: Queue) -> N
     await queue.settle(fail(job, State.FAILED, LARGE_ERROR), succeed(sound))
     await queue.redis.unlink(queue.keys.outcome(job.key))
     await queue.redis.hset(queue.keys.outcome(job.key), "x", "x")
-    assert await job_queries.outcomes(queue.broker, QUEUE, [job.key, sound.key]) == [
+    assert await read_outcomes(queue.broker, QUEUE, [job.key, sound.key]) == [
         (State.FAILED, b""),
         (State.SUCCEEDED, SMALL_RESULT),
     ]

@@ -19,6 +19,7 @@ from taskserver.store.jobs import admin, claim, lease, recover, settle
 from taskserver.store.jobs import submit as submitting
 from taskserver.store.keys import GROUP, Keys
 from taskserver.store.queries import jobs as job_queries
+from taskserver.store.queries.outcomes import read_outcomes
 from taskserver.store.queries.search import JobFilter, dead_letters
 
 QUEUE = "q"
@@ -185,7 +186,7 @@ class Queue:
         return (await self.status(key)).state
 
     async def outcome(self, key: str) -> Outcome:
-        (outcome,) = await job_queries.outcomes(self.broker, QUEUE, [key])
+        (outcome,) = await read_outcomes(self.broker, QUEUE, [key])
         assert outcome is not None
         return outcome
 

@@ -255,7 +255,7 @@ async def test_a_waiting_read_wakes_up_with_the_job(queue: Queue, blocks_for_eve
     reading = asyncio.create_task(wake_up.read())
     key = await queue.submit()
     entries = await asyncio.wait_for(reading, PATIENCE)
-    assert [(entry.lane, entry.key) for entry in entries] == [("normal", key)]
+    assert [(entry.lane, entry.key) for entry in entries] == [(b"normal", key.encode())]
     assert [job.key for job in (await claim(queue, (1, 0, 0), entries)).jobs] == [key]
 
 
@@ -351,7 +351,7 @@ async def test_a_worker_without_a_slot_does_not_drop_the_entry_of_a_running_job(
     await queue.destroy_groups()
     await queue.broker.prepare(QUEUE, again=True)
     entries = await BlockingReader(queue.broker, QUEUE, "w2").read()
-    assert [entry.key for entry in entries] == [job.key]
+    assert [entry.key for entry in entries] == [job.key.encode()]
     assert (await claim(queue, (0, 0, 0), entries)).jobs == []
     assert await queue.reclaim() == {job.key: "w1"}
 

@@ -23,6 +23,7 @@ from taskserver.store.jobs import submit as submitting
 from taskserver.store.jobs.lease import LeaseKeeper
 from taskserver.store.queries import jobs as job_queries
 from taskserver.store.queries import queues
+from taskserver.store.queries.outcomes import read_outcomes
 from tests.faults.proxy import Proxy
 from tests.store.harness import (
     LARGE_ERROR,
@@ -168,12 +169,12 @@ async def test_a_password_that_the_server_does_not_want_is_denied(queue: Queue) 
 async def test_permissions_revoked_while_connected_are_denied_and_recover(queue: Queue, locked_url: str) -> None:
     await queue.redis.execute_command("ACL", "SETUSER", "reader", "+@all")
     other = Broker(locked_url.format(password="right"), patience=0)
-    assert await job_queries.outcomes(other, QUEUE, ["x"]) == [None]
+    assert await read_outcomes(other, QUEUE, ["x"]) == [None]
     await queue.redis.execute_command("ACL", "SETUSER", "reader", "-@all")
     with pytest.raises(BrokerDenied):
-        await job_queries.outcomes(other, QUEUE, ["x"])
+        await read_outcomes(other, QUEUE, ["x"])
     await queue.redis.execute_command("ACL", "SETUSER", "reader", "+@all")
-    assert await job_queries.outcomes(other, QUEUE, ["x"]) == [None]
+    assert await read_outcomes(other, QUEUE, ["x"]) == [None]
     await other.close()
 
 

@@ -10,6 +10,7 @@ from taskserver.domain.job import Outcome, State
 from taskserver.store.jobs import admin
 from taskserver.store.queries import jobs as job_queries
 from taskserver.store.queries import queues
+from taskserver.store.queries.outcomes import read_outcomes
 from tests.store.harness import LARGE_RESULT, LONG_MS, PAYLOAD, QUEUE, SMALL_RESULT, Queue, fail, retry, succeed
 
 
@@ -22,7 +23,7 @@ async def test_a_job_that_has_not_ended_has_no_outcome_yet(queue: Queue) -> None
 async def test_outcomes_come_in_the_order_asked_for(queue: Queue) -> None:
     small, large = await queue.running(), await queue.running()
     await queue.settle(succeed(small), succeed(large, LARGE_RESULT))
-    assert await job_queries.outcomes(queue.broker, QUEUE, [large.key, "unknown", small.key]) == [
+    assert await read_outcomes(queue.broker, QUEUE, [large.key, "unknown", small.key]) == [
         Outcome(State.SUCCEEDED, LARGE_RESULT),
         None,
         Outcome(State.SUCCEEDED, SMALL_RESULT),
@@ -32,7 +33,7 @@ async def test_outcomes_come_in_the_order_asked_for(queue: Queue) -> None:
 async def test_a_key_of_the_wrong_type_hides_no_other_job(queue: Queue) -> None:
     sound = await queue.make(State.SUCCEEDED)
     await queue.redis.set(queue.keys.job("broken"), "not a hash")
-    assert [outcome is None for outcome in await job_queries.outcomes(queue.broker, QUEUE, ["broken", sound.key])] == [
+    assert [outcome is None for outcome in await read_outcomes(queue.broker, QUEUE, ["broken", sound.key])] == [
         True,
         False,
     ]
@@ -82,8 +83,8 @@ async def test_large_results_come_in_several_answers(queue: Queue) -> None:
         job = await queue.running()
         await queue.settle(succeed(job, large))
         keys.append(job.key)
-    assert len(await job_queries.outcomes(queue.broker, QUEUE, keys)) == 3
-    assert len(await job_queries.outcomes(queue.broker, QUEUE, keys[3:])) == 2
+    assert len(await read_outcomes(queue.broker, QUEUE, keys)) == 3
+    assert len(await read_outcomes(queue.broker, QUEUE, keys[3:])) == 2
 
 
 async def test_dead_letters_are_listed_newest_first(queue: Queue) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from taskserver.domain.job import AttemptRecord, ClaimedJob, Failure, Outcome, State
 from taskserver.domain.settlement import Defer, DeferLimits, Finish, Refusal, Settlement
-from taskserver.store.jobs import notifications, settle
+from taskserver.store.jobs import settle
 from taskserver.store.keys import GROUP
+from taskserver.store.queries.outcomes import ended_jobs
 from tests.patience import PATIENCE
 from tests.store.harness import (
     LARGE_ERROR,
@@ -131,7 +132,7 @@ async def test_whoever_waits_is_told_on_the_channel_of_the_submitter(queue: Queu
         await client.get_message(timeout=PATIENCE)
         await queue.settle(succeed(job), succeed(other, LARGE_RESULT), fail(third, State.FAILED, SMALL_ERROR))
         message = (await client.get_message(timeout=PATIENCE))["data"]
-        assert list(notifications.ended_jobs(message)) == [
+        assert list(ended_jobs(message)) == [
             (job.key, Outcome(State.SUCCEEDED, SMALL_RESULT)),
             (other.key, None),  # too long to be told
             (third.key, Outcome(State.FAILED, SMALL_ERROR)),
@@ -144,7 +145,7 @@ async def test_an_end_without_an_outcome_tells_where_to_look(queue: Queue) -> No
         await client.subscribe(queue.keys.done("000000"))
         await client.get_message(timeout=PATIENCE)
         await queue.cancel(job)
-        assert list(notifications.ended_jobs((await client.get_message(timeout=PATIENCE))["data"])) == [(job, None)]
+        assert list(ended_jobs((await client.get_message(timeout=PATIENCE))["data"])) == [(job, None)]
 
 
 # Retry

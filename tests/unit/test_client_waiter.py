@@ -10,7 +10,7 @@ from taskserver import BrokerUnavailable, Client, Job, ResultTimeout, tool
 from taskserver.client import submitter, waiter
 from taskserver.domain.job import Outcome
 from taskserver.store.broker.connection import Broker
-from taskserver.store.queries import jobs as job_queries
+from taskserver.store.queries.outcomes import read_outcomes
 from tests.brokers import Server, kinds
 from tests.clients import broker_of
 from tests.conftest import Eventually, RunWorker
@@ -99,12 +99,12 @@ async def test_the_subscription_is_renewed_after_a_long_outage(
 
 
 async def test_results_that_need_several_replies_all_arrive(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = job_queries.outcomes
+    read = read_outcomes
 
     async def two_at_most(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
         return (await read(broker, queue, keys))[:2]
 
-    monkeypatch.setattr(job_queries, "outcomes", two_at_most)
+    monkeypatch.setattr(waiter, "read_outcomes", two_at_most)
     jobs = [await client.submit(answer) for _ in range(7)]
     waiting = [asyncio.create_task(job.result(timeout=PATIENCE)) for job in jobs]
     for job in jobs:
@@ -115,7 +115,7 @@ async def test_results_that_need_several_replies_all_arrive(client: Client, monk
 async def test_an_unexpected_error_does_not_stop_the_waiting(
     client: Client, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = job_queries.outcomes
+    read = read_outcomes
     failed = False
 
     async def fail_once(*args: object) -> object:
@@ -125,7 +125,7 @@ async def test_an_unexpected_error_does_not_stop_the_waiting(
             raise ValueError("a state that this version does not know")
         return await read(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(job_queries, "outcomes", fail_once)
+    monkeypatch.setattr(waiter, "read_outcomes", fail_once)
     job = await client.submit(answer)
     await _end_silently(broker, job)
     assert await job.result(timeout=PATIENCE) == 42

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taskserver.domain.limits import MAX_BYTES, MAX_DEPTH, MAX_ELEMENTS, WALKED_FROM, check_cost
+from taskserver.domain.messages import MAX_BYTES, MAX_DEPTH, MAX_ELEMENTS, WALKED_FROM, check_cost
 from taskserver.errors import MessageInvalid, MessageTooLarge
 
 encode = msgspec.msgpack.encode

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskserver.domain.limits import MAX_BYTES
-from taskserver.domain.messages import BaseMessage, Envelope, ToolExecutionMessage, pack, unpack
+from taskserver.domain.messages import MAX_BYTES, BaseMessage, Envelope, ToolExecutionMessage, pack, unpack
 from taskserver.errors import MessageInvalid, MessageTooLarge
 
 encode = msgspec.msgpack.encode

@@ -46,6 +46,7 @@ class Broker:
         url: The URL as the client library takes it.
         shown: The URL without its secrets, as messages name the broker.
         connections: Connections to single servers, for what ``ask`` and ``call`` cannot do.
+        generation: Changes whenever it may be another server than before that holds a key.
 
     Raises:
         ConfigError: if the URL is not valid.
@@ -60,6 +61,7 @@ class Broker:
         self.patience = patience
         self.durability = durability
         self.connections = Connections(connections)
+        self.generation = 0
         self._nodes = nodes_of(parsed)
         self._keys: dict[str, Keys] = {}
         self._scripts: dict[str, ScriptConnection] = {}
@@ -193,6 +195,7 @@ class Broker:
             translated = translate(error, self.shown)
             if isinstance(translated, BrokerUnavailable):
                 self._nodes.forget()
+                self.generation += 1
                 self._scripts = {}  # a new one, so that a server found before this is not kept after it
                 self._schema_checked = False  # the server that answers next may be another one, or upgraded
             raise translated from error

@@ -12,7 +12,7 @@ from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.connections import BLOCK_SECONDS
 from taskserver.store.broker.script_connection import ScriptConnection
 from taskserver.store.keys import GROUP
-from taskserver.store.replies import decode, decode_pairs, grouped
+from taskserver.store.replies import decode_pairs
 
 RETRY_SECONDS = 0.01
 
@@ -20,9 +20,9 @@ RETRY_SECONDS = 0.01
 class StreamEntry(NamedTuple):
     """A stream entry that a blocking read returned; its job has not begun. ``key`` is empty if it names no job."""
 
-    lane: str
-    id: str
-    key: str
+    lane: bytes
+    id: bytes
+    key: bytes
 
 
 class DiscardedEntry(NamedTuple):
@@ -72,10 +72,11 @@ async def claim(
         args += entry
     gate, flat, refused = await broker.run("claim", queue, *args, once=True)
     jobs = [
-        ClaimedJob(queue, decode(key), attempt, fence, int(limit) if limit else None, payload, entry)
-        for key, attempt, fence, limit, payload, entry in grouped(flat, 6)
+        ClaimedJob(queue, str(key, "utf-8", "backslashreplace"), attempt, fence, int(limit) if limit else None, *rest)
+        for key, attempt, fence, limit, *rest in zip(*[iter(flat)] * 6, strict=True)
     ]
-    return Claim(jobs, gate == b"paused", [DiscardedEntry(*pair) for pair in decode_pairs(refused)])
+    discarded = [DiscardedEntry(*pair) for pair in decode_pairs(refused)] if refused else []
+    return Claim(jobs, gate == b"paused", discarded)
 
 
 class BlockingReader:
@@ -92,6 +93,7 @@ class BlockingReader:
         options = ("COUNT", 1, "BLOCK", int(BLOCK_SECONDS * 1000))
         self._command = ["XREADGROUP", "GROUP", GROUP, worker, *options, "STREAMS", *lanes, *(">" for _ in lanes)]
         self._server = ""
+        self._generation = -1
         self._connection: ScriptConnection | None = None
         self._connection_id = 0
         self._reading = False
@@ -113,19 +115,27 @@ class BlockingReader:
         finally:
             self._reading = False
         return [
-            StreamEntry(decode(stream).rpartition(":")[2], decode(id_), _job_in(fields))
+            StreamEntry(stream.rpartition(b":")[2], id_, _job_in(fields))
             for stream, items in answer or ()
             for id_, fields in items
         ]
 
     async def _connect(self) -> ScriptConnection:
-        server = await self._broker.server(self._keys.prefix)
-        if self._connection is None or self._connection.broken or server != self._server:
-            self._disconnect()
-            connection = self._broker.connections.blocking(server)
-            self._connection_id = int(await connection.call("CLIENT", "ID"))
-            self._connection, self._server = connection, server
-        return self._connection
+        """The connection to the server that has the queue; after a failover, that is another server."""
+        connection, generation = self._connection, self._broker.generation
+        if connection is None or connection.broken or generation != self._generation:
+            server = await self._broker.server(self._keys.prefix)
+            if connection is None or connection.broken or server != self._server:
+                connection = await self._connect_to(server)
+            self._generation = generation
+        return connection
+
+    async def _connect_to(self, server: str) -> ScriptConnection:
+        self._disconnect()
+        connection = self._broker.connections.blocking(server)
+        self._connection_id = int(await connection.call("CLIENT", "ID"))
+        self._connection, self._server = connection, server
+        return connection
 
     def _disconnect(self) -> None:
         self._connection_id = 0
@@ -146,7 +156,7 @@ class BlockingReader:
             await asyncio.sleep(RETRY_SECONDS)
 
 
-def _job_in(fields: Sequence[bytes] | None) -> str:
-    """The job that a stream entry names; '' if it names no job, or was deleted."""
+def _job_in(fields: Sequence[bytes] | None) -> bytes:
+    """The job that a stream entry names; empty if it names no job, or was deleted."""
     pairs = fields or ()
-    return decode(dict(zip(pairs[::2], pairs[1::2], strict=False)).get(b"job", b""))
+    return dict(zip(pairs[::2], pairs[1::2], strict=False)).get(b"job", b"")

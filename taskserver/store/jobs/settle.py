@@ -39,7 +39,7 @@ async def settle(
     return [
         Refusal(key, reason)
         for (called, _), answer in zip(calls, answers, strict=True)
-        if called.name != "report"
+        if answer and called.name != "report"
         for key, reason in decode_pairs(answer)
         if reason != "done"
     ]

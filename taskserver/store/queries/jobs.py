@@ -1,4 +1,4 @@
-"""Reading jobs: outcomes for those who await them, status, events, keys.
+"""Reading jobs: status, events, keys.
 
 Fields of a job's hash (all optional but ``state``; times in milliseconds by the broker's clock):
 
@@ -19,14 +19,14 @@ import msgspec
 
 from taskserver.config.settings import secret_names
 from taskserver.domain.events import Event, EventKind, Report
-from taskserver.domain.job import AttemptRecord, Failure, JobStatus, Outcome, State
-from taskserver.domain.limits import MAX_BYTES
-from taskserver.domain.messages import Envelope, JobSummary, unpack
+from taskserver.domain.job import AttemptRecord, Failure, JobStatus, State
+from taskserver.domain.messages import MAX_BYTES, Envelope, JobSummary, unpack
 from taskserver.domain.partitions import queue_of
 from taskserver.domain.secrets import SecretNames, masked
 from taskserver.store.broker.connection import Broker
+from taskserver.store.queries.outcomes import STATES
 from taskserver.store.queries.untrusted import LAST_MS, fraction, number, unpacked
-from taskserver.store.replies import decode, grouped, milliseconds_of, none_if_missing
+from taskserver.store.replies import decode, milliseconds_of, none_if_missing
 
 PAGE = 500
 HISTORY = 50
@@ -41,7 +41,6 @@ _failures = msgspec.msgpack.Decoder(Failure)
 _reports = msgspec.msgpack.Decoder(Report)
 _summaries = msgspec.msgpack.Decoder(JobSummary)
 _progress = msgspec.msgpack.Decoder(tuple[float, str])
-_STATES = {state.encode(): state for state in State}
 _FIELDS = [
     b"state", b"lane", b"max", b"due", b"attempt", b"worker", b"started", b"cancel", b"progress", b"ended", b"data",
     b"kept",
@@ -53,16 +52,6 @@ class KeyPage(NamedTuple):
 
     cursor: int
     keys: list[str]
-
-
-async def outcomes(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
-    """State and outcome of jobs, for those who await them; None for an unknown job.
-
-    If results are large, only those of the first jobs are returned, at least one: ask again for the others.
-    """
-    answer = await broker.run("outcomes", queue, *keys)
-    found = ((_STATES.get(state), data) for state, data in grouped(answer, 2))
-    return [Outcome(state, data) if state else None for state, data in found]
 
 
 async def statuses(broker: Broker, queue: str, keys: Sequence[str]) -> list[JobStatus | None]:
@@ -138,7 +127,7 @@ def _status(
     history: list[bytes] | None,
 ) -> JobStatus | None:
     fields = {name: value for name, value in zip(_FIELDS, values or (), strict=False) if value is not None}
-    state = _STATES.get(fields.get(b"state", b""))
+    state = STATES.get(fields.get(b"state", b""))
     if state is None:
         return None
     data = fields.get(b"data") or long

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from taskserver.domain.limits import check_cost
+from taskserver.domain.messages import check_cost
 from taskserver.domain.partitions import check_partition_name
 from taskserver.errors import ConfigError
 

@@ -27,7 +27,7 @@ import msgspec
 
 from taskserver.domain.events import Report
 from taskserver.domain.job import Failure
-from taskserver.domain.limits import MAX_BYTES
+from taskserver.domain.messages import MAX_BYTES
 
 MOST_BYTES = 2 * MAX_BYTES
 """Maximum size of a frame that a worker accepts: the largest result, and some more."""

@@ -11,6 +11,7 @@ from taskserver.domain.lanes import LANES
 from taskserver.store.jobs import admin
 from taskserver.store.jobs import submit as submitting
 from taskserver.store.queries import jobs as job_queries
+from taskserver.store.queries.outcomes import read_outcomes
 from taskserver.store.replies import decode
 from tests.faults.simulation.base import ENDED, JOBS, NUMBER, where_a_job_is
 from tests.faults.simulation.model import MAX_ATTEMPTS, Job
@@ -118,7 +119,7 @@ class Clients(Workers):
     def look_at_everything(self) -> None:
         """No record, however damaged, hides the others."""
         keys = list(self.model.jobs)
-        outcomes = self.call("outcomes", job_queries.outcomes(self.queue.broker, QUEUE, keys))
+        outcomes = self.call("outcomes", read_outcomes(self.queue.broker, QUEUE, keys))
         statuses = self.call("", job_queries.statuses(self.queue.broker, QUEUE, keys))
         for key, outcome, status in zip(keys, outcomes, statuses, strict=True):
             state = self.model.jobs[key].state

@@ -13,7 +13,6 @@ from taskserver.store.broker.translation import GroupMissing
 from taskserver.store.jobs import recover
 from taskserver.store.jobs.claim import StreamEntry
 from taskserver.store.keys import GROUP
-from taskserver.store.replies import decode
 from tests.faults.simulation.base import JOBS, NUMBER, WORKER, Base, where_a_job_is
 from tests.faults.simulation.model import MAX_ATTEMPTS, Attempt, Job
 from tests.faults.simulation.snapshot import ALL_LANES
@@ -60,8 +59,8 @@ class Workers(Base):
         answer = self.call("", self.queue.redis.xreadgroup(GROUP, worker, streams, count=1))
         for lane, entries in answer:
             for id_, fields in entries:
-                name = lane.decode().rpartition(":")[2]
-                self.unbegun.append((worker, StreamEntry(name, id_.decode(), decode((fields or {}).get(b"job", b"")))))
+                name = lane.rpartition(b":")[2]
+                self.unbegun.append((worker, StreamEntry(name, id_, (fields or {}).get(b"job", b""))))
 
     @where_a_job_is(State.QUEUED)
     @rule(worker=WORKER)
@@ -84,7 +83,7 @@ class Workers(Base):
         snapshot = self.compare("claim")
         for job in claimed:
             assert self.model.jobs[job.key].state is State.RUNNING
-            if job.key not in {entry.key for entry in entries}:
+            if job.key.encode() not in {entry.key for entry in entries}:
                 assert snapshot.holder(job.key) == worker, "an attempt was begun whose lease nobody has"
 
     @rule(worker=WORKER)

@@ -13,6 +13,7 @@ from taskserver.domain.events import EventKind, Report
 from taskserver.domain.job import ENDED, JobStatus, Outcome
 from taskserver.store.broker.connection import Broker
 from taskserver.store.queries import jobs as job_queries
+from taskserver.store.queries.outcomes import read_outcomes
 from tests.clients import broker_of
 from tests.faults.soak.check import Stored
 from tests.faults.soak.watcher import QUEUE, stamps
@@ -45,7 +46,7 @@ async def live(url: str) -> int:
 
 async def _page(broker: Broker, raw: Any, keys: list[str]) -> dict[str, Stored]:
     statuses = await job_queries.statuses(broker, "default", keys)
-    outcomes = await job_queries.outcomes(broker, "default", keys)
+    outcomes = await read_outcomes(broker, "default", keys)
     pieces = await _pieces(
         raw, [key for key, status in zip(keys, statuses, strict=True) if status and status.tool == "talk"]
     )

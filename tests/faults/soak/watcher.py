@@ -14,8 +14,8 @@ from typing import Any
 import redis
 
 from taskserver.domain.job import ENDED
-from taskserver.store.jobs import notifications
 from taskserver.store.keys import Keys
+from taskserver.store.queries.outcomes import ended_jobs
 from tests.faults.soak.ledger import Ledger
 from tests.faults.soak.server import SoakServer
 
@@ -53,7 +53,7 @@ class Watcher:
             await subscription.psubscribe(QUEUE.done("*"))
             while True:
                 message = await subscription.get_message(ignore_subscribe_messages=True, timeout=1.0)
-                if message and (ended := [key for key, _ in notifications.ended_jobs(message["data"])]):
+                if message and (ended := [key for key, _ in ended_jobs(message["data"])]):
                     await self._look(client, ended)
 
     async def _walk(self, client: Any) -> None:

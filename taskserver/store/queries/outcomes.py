@@ -1,5 +1,6 @@
-"""Parsing notifications: messages on a submitter's channel about jobs that ended or have new events.
+"""How those who await jobs learn of their ends: a notification tells them, or they read the outcomes.
 
+Notifications are messages on a submitter's channel about jobs that ended or have new events;
 ``lua/prelude/entries.lua`` writes them. ``d`` is followed, for each job that ended, by its 24 characters, the first
 letter of its state, a byte with the length of its outcome, and the outcome. Long outcomes are left out, and so is what
 an earlier attempt has left: then the length is ``ELSEWHERE``, and the outcome must be read. ``e`` is followed by the 24
@@ -10,14 +11,26 @@ Workers of earlier versions only send ``d`` and the 24 characters of each job.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from taskserver.domain.ids import LENGTH
-from taskserver.domain.job import ENDED, Outcome
+from taskserver.domain.job import ENDED, Outcome, State
+from taskserver.store.broker.connection import Broker
 
+STATES = {state.encode(): state for state in State}
 ELSEWHERE = 255
-_STATES = {ord(state.value[0]): state for state in ENDED}
-_LETTERS = [bytes((letter,)) for letter in _STATES]
+_BY_LETTER = {ord(state.value[0]): state for state in ENDED}
+_LETTERS = [bytes((letter,)) for letter in _BY_LETTER]
+
+
+async def read_outcomes(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
+    """State and outcome of jobs, for those who await them; None for an unknown job.
+
+    If results are large, only those of the first jobs are returned, at least one: ask again for the others.
+    """
+    answer = await broker.run("outcomes", queue, *keys)
+    pairs = zip(answer[::2], answer[1::2], strict=True)
+    return [Outcome(STATES[state], data) if state in STATES else None for state, data in pairs]
 
 
 def ended_jobs(message: bytes) -> Iterator[tuple[str, Outcome | None]]:
@@ -29,12 +42,12 @@ def ended_jobs(message: bytes) -> Iterator[tuple[str, Outcome | None]]:
     while at + LENGTH + 2 <= end:
         letter, size = message[at + LENGTH], message[at + LENGTH + 1]
         data = at + LENGTH + 2
-        included = letter in _STATES and size != ELSEWHERE
+        included = letter in _BY_LETTER and size != ELSEWHERE
         after = data + (size if included else 0)
         if after > end:
             return
         key = message[at : at + LENGTH].decode("ascii", "replace")
-        yield key, Outcome(_STATES[letter], message[data:after]) if included else None
+        yield key, Outcome(_BY_LETTER[letter], message[data:after]) if included else None
         at = after
 
 
