@@ -106,5 +106,10 @@ class Keys:
 
     @property
     def control(self) -> str:
-        """Channel for what workers should know before their next heartbeat."""
+        """Channel for what workers should know before their next heartbeat. Producers publish on it too."""
         return f"{self.prefix}control"
+
+    @property
+    def commands(self) -> str:
+        """Channel for fleet commands, on which only operators and workers may publish (``store/broker/access.py``)."""
+        return f"{self.prefix}commands"

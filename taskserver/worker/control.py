@@ -1,5 +1,7 @@
 """Control: receives what cannot wait for the next heartbeat: a cancelled job, an earlier due time, a command to stop.
 
+Commands are obeyed only on the channels for commands: on the control channels every producer may publish.
+
 A message that is lost costs little: cancellations come with the heartbeat's answer too, commands are repeated until
 they are seen to be carried out, and everything else is looked for from time to time.
 """
@@ -23,20 +25,22 @@ Handlers = Mapping[str, Callable[[str], None]]
 
 
 class Control(LoopService):
-    """Listens to the control channels of a worker's partitions.
+    """Listens to the channels of a worker's partitions.
 
     Args:
         broker: Where.
-        common: Handlers of messages that concern the whole worker, on whichever channel they come.
+        common: Handlers of messages that concern the whole worker, on whichever control channel they come.
+        commands: Handlers of the messages on the channels for commands.
     """
 
     name = "control"
 
-    def __init__(self, broker: Broker, common: Handlers) -> None:
+    def __init__(self, broker: Broker, common: Handlers, commands: Handlers) -> None:
         super().__init__()
         self._broker = broker
         self._subscription = Subscription(broker)
         self._common = common
+        self._commands = commands
         self._handlers: dict[str, Handlers] = {}
 
     async def turn(self) -> None:
@@ -46,7 +50,7 @@ class Control(LoopService):
             if self.stopping:
                 return
             name, _, rest = message.decode("utf-8", "replace").partition(" ")
-            handler = self._handlers[channel].get(name) or self._common.get(name)
+            handler = self._handlers[channel].get(name)
             if handler:
                 handler(rest)
             elif name:
@@ -56,9 +60,11 @@ class Control(LoopService):
         """Listen to the channels of more partitions.
 
         Args:
-            handlers: By partition, the handlers of messages that concern it alone.
+            handlers: By partition, the handlers of messages on its control channel that concern it alone.
         """
-        self._handlers |= {self._broker.keys(name).control: theirs for name, theirs in handlers.items()}
+        for name, theirs in handlers.items():
+            keys = self._broker.keys(name)
+            self._handlers |= {keys.control: {**self._common, **theirs}, keys.commands: self._commands}
         if self._task:
             with suppress(BrokerError):  # a connection that is lost subscribes to everything again when it is back
                 await self._subscription.subscribe(self._handlers)

@@ -102,11 +102,10 @@ class Worker:
         limits = DeferLimits(round(config.unknown_tool_wait * 1000))
         settings = PartitionSettings(broker, self.name, limits, config.lease, attempts_cap(toolbox))
         rules = ResultRules(config.max_message_bytes, config.keep_messages)
-        handlers = {COMMAND: self._obey, GROWN: self._look_for_partitions}
         self._slots = Slots(config.concurrency, config.max_jobs)
         fair_slots = FairSlots(self._slots, config.shares)
         self._executor = Executor(toolbox, self._slots, rules, self._keyring)
-        self._control = Control(broker, handlers)
+        self._control = Control(broker, {GROWN: self._look_for_partitions}, {COMMAND: self._obey})
         self._partitions = Partitions(settings, fair_slots, self._executor, self._control, self._snapshot)
         self._partitions.add(config.queues)
         source = HeartbeatSource(lambda: self._executor.running, self._snapshot, self._attend)

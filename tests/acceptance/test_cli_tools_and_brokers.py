@@ -106,9 +106,10 @@ def test_without_a_url_a_worker_and_a_client_meet_at_the_embedded_broker(embedde
 def test_rights_are_printed_for_each_role_with_a_place_for_the_password(cli: Cli) -> None:
     done = cli.ok("broker", "acl")
     assert [line.split()[:3] for line in done.out.splitlines()] == [
-        ["ACL", "SETUSER", role] for role in ("producer", "worker", "dashboard") for _ in range(2)
+        ["ACL", "SETUSER", role] for role in ("producer", "worker", "dashboard", "operator") for _ in range(2)
     ]
-    assert done.out.count("#SHA256_OF_THE_PASSWORD ~ts:* &ts:* +") == 3
+    for channels, roles in (("&ts:*:done* &ts:*:control*", 2), ("&ts:*", 2)):
+        assert done.out.count(f"#SHA256_OF_THE_PASSWORD ~ts:* {channels} +") == roles
     assert "dashboard: shows queues and jobs" in done.err
 
 

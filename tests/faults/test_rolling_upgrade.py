@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from taskserver import Client
+from taskserver import Client, Inspector
 from taskserver.store.broker.connection import Broker
 from taskserver.store.maintenance import doctor
 from taskserver.store.queries.outcomes import ended_jobs
@@ -253,7 +253,9 @@ async def test_a_restart_rolls_replicas_onto_the_code_that_is_on_disk_now(
             before = {worker.pid for worker in await list_workers(await broker_of(client))}
             shutil.rmtree(tmp_path / "taskserver")
             shutil.copytree(ROOT / "taskserver", tmp_path / "taskserver", ignore=shutil.ignore_patterns("__pycache__"))
-            supervisor.send_signal(signal.SIGHUP)
+            # The command comes from this version, and the replicas that pass it on are of the earlier one.
+            async with Inspector(one_broker_url) as operator:
+                await operator.restart_workers(everyone=True, wait=False)
             answers: list[str] = []
 
             async def replaced() -> bool:

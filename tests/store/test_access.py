@@ -8,6 +8,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 
@@ -17,7 +18,7 @@ from taskserver.errors import BrokerDenied
 from taskserver.store.broker import health
 from taskserver.store.broker.access import ROLES
 from taskserver.store.broker.connection import Broker
-from taskserver.store.broker.control import send_command
+from taskserver.store.broker.control import COMMAND, publish, send_command
 from taskserver.store.broker.schema import CURRENT
 from taskserver.store.jobs import admin, recover
 from taskserver.store.jobs.claim import claim
@@ -245,6 +246,7 @@ async def test_every_role_does_its_work_with_its_own_rights_and_needs_them_all(
             with pytest.raises(JobCancelled):
                 await held.result(timeout=PATIENCE)
     assert town.denied() == []
+    town.used["operator"] = town.used["dashboard"]
     too_much = {role.name: {*role.commands, *role.newer} - town.used[role.name] - RARE for role in ROLES.values()}
     assert too_much == {role: set() for role in ROLES}
 
@@ -294,15 +296,32 @@ async def test_a_dashboard_cannot_submit(town: Town) -> None:
     assert not [key for key in town.admin.scan_iter() if b":job:" in key or b":msg:" in key]
 
 
-async def test_a_dashboard_sees_workers_and_may_tell_them_to_stop(town: Town, brokers: dict[str, Broker]) -> None:
+async def test_only_an_operator_tells_workers_to_stop(town: Town, brokers: dict[str, Broker]) -> None:
     hired = Worker(Broker(town.urls["worker"], patience=1.0), Toolbox.of(work), WorkerConfig(lease=1.0, grace_period=0))
     life = asyncio.create_task(hired.run())
     await asyncio.wait_for(hired.ready.wait(), PATIENCE)
     (seen,) = await list_workers(brokers["dashboard"])
     assert (seen.name, seen.tools, seen.supervisor) == (hired.name, ["work"], None)
-    await send_command(brokers["dashboard"], seen.queues[0], FleetCommand(id="1", action=Action.STOP, whom=seen.name))
+    stop = FleetCommand(id="1", action=Action.STOP, whom=seen.name)
+    for role in ("producer", "dashboard"):
+        with pytest.raises(BrokerDenied, match=r"may not do this: .*channel"):
+            await send_command(brokers[role], seen.queues[0], stop)
+        # What the version before did: the worker hears it, because producers' scripts publish there, and does nothing.
+        hurry = FleetCommand(id=role, action=Action.HURRY, whom=seen.name)
+        await publish(brokers[role], seen.queues[0], f"{COMMAND} {msgspec.json.encode(hurry).decode()}")
+    async with Client(town.urls["producer"]) as client:  # heard and answered after the commands
+        assert await (await client.submit(work, {"what": "x"})).result(timeout=PATIENCE)
+        held = await client.submit(work, {"what": "hold"})
+        while (await held.status()).state is not State.RUNNING:
+            await asyncio.sleep(0.01)
+        await held.cancel()
+        with pytest.raises(JobCancelled):
+            await held.result(timeout=PATIENCE)
+    assert not life.done()
+    assert not hired._stopping.is_set()
+    await send_command(brokers["operator"], seen.queues[0], stop)
     await asyncio.wait_for(life, PATIENCE)
-    assert await list_workers(brokers["dashboard"]) == []
+    assert await list_workers(brokers["operator"]) == []
     await hired._broker.close()
 
 
@@ -321,10 +340,11 @@ async def test_a_producer_signs_anew_and_a_workers_tool_hands_out_work(
 
 async def test_a_team_may_be_kept_to_a_queue_of_its_own(town: Town) -> None:
     town.admin.set(SCHEMA, str(CURRENT))
-    for role in ("producer", "worker"):
+    for role, ends in (("producer", ("done*", "control*")), ("worker", ("*",))):
         town.admin.execute_command(
             "ACL", "SETUSER", role, "resetkeys", "resetchannels", "~ts:{theirs}:*", "~ts:{theirs~*}:*",
-            "~ts:queues", "~ts:partitions", f"%R~{SCHEMA}", "&ts:{theirs}:*", "&ts:{theirs~*}:*",
+            "~ts:queues", "~ts:partitions", f"%R~{SCHEMA}",
+            *(f"&ts:{{{queue}}}:{end}" for end in ends for queue in ("theirs", "theirs~*")),
         )  # fmt: skip
     broker = Broker(town.urls["worker"], patience=1.0)
     hired = Worker(broker, Toolbox.of(work), WorkerConfig(queues=("theirs",), lease=1.0))

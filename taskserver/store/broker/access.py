@@ -3,7 +3,7 @@
 A script runs with the rights of its caller, so a role needs the commands inside its scripts too; and a user who may
 write a job's keys through a script may write them without it. Rights separate roles as far as commands can: a dashboard
 cannot write messages, and nobody can read other keys or the server's settings, or flush it. Only signatures can prove
-that a message comes from a producer (``domain/signing.py``).
+that a message comes from a producer (``domain/signing.py``). Only operators and workers can command workers.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 PATTERN = "ts:*"
 """All our keys and channels."""
+_WITHOUT_COMMANDS = ("ts:*:done*", "ts:*:control*")
+"""All channels but those for fleet commands (``store/keys.py``)."""
 PASSWORD = "#SHA256_OF_THE_PASSWORD"  # noqa: S105 - a placeholder that the server refuses
 
 # To connect, also to several servers, and to call scripts.
@@ -28,12 +30,14 @@ class Role(NamedTuple):
         name: Its name; also the default name of its user.
         meaning: What programs with this role do.
         commands: Commands, as ACL names them, in alphabetical order.
+        channels: Patterns of the channels on which they publish and listen.
         newer: More commands, of servers newer than Redis 7.0, which rejects them.
     """
 
     name: str
     meaning: str
     commands: tuple[str, ...]
+    channels: tuple[str, ...]
     newer: tuple[str, ...] = ("client|setinfo",)
 
     def rules(self, user: str, password: str = PASSWORD) -> list[list[str]]:
@@ -43,14 +47,21 @@ class Role(NamedTuple):
             user: Name of the user; its earlier rights are removed.
             password: As ACL takes it: ``#`` and the SHA-256 of the password in hexadecimal.
         """
-        rights = [f"+{command}" for command in self.commands]
-        first = ["ACL", "SETUSER", user, "reset", "on", password, f"~{PATTERN}", f"&{PATTERN}", *rights]
+        rights = [*(f"&{channel}" for channel in self.channels), *(f"+{command}" for command in self.commands)]
+        first = ["ACL", "SETUSER", user, "reset", "on", password, f"~{PATTERN}", *rights]
         return [first, ["ACL", "SETUSER", user, *(f"+{command}" for command in self.newer)]]
 
 
-def _role(name: str, meaning: str, commands: str, newer: str = "") -> Role:
+def _role(name: str, meaning: str, commands: str, *, newer: str = "", commanding: bool = False) -> Role:
     every = sorted({*_CONNECTION.split(), *_JOBS.split(), *_STREAMS.split(), *commands.split()})
-    return Role(name, meaning, tuple(every), ("client|setinfo", *newer.split()))
+    channels = (PATTERN,) if commanding else _WITHOUT_COMMANDS
+    return Role(name, meaning, tuple(every), channels, ("client|setinfo", *newer.split()))
+
+
+_LOOKING = (
+    "command|info dbsize exists hexists hget info lrange persist pttl scan smembers type xinfo|consumers xlen "
+    "xreadgroup zcard zcount zrange zrem zscan zscore"
+)
 
 
 ROLES = {
@@ -70,12 +81,18 @@ ROLES = {
             "xgroup|delconsumer xinfo|consumers xinfo|stream xlen xreadgroup zadd zcard zrange zrem zremrangebyscore "
             "zscan zscore",
             newer="waitaof",
+            commanding=True,
         ),
         _role(
             "dashboard",
             "shows queues and jobs, pauses queues, and cancels, requeues and deletes jobs; it cannot submit any",
-            "command|info dbsize exists hexists hget info lrange persist pttl scan smembers type xinfo|consumers "
-            "xlen xreadgroup zcard zcount zrange zrem zscan zscore",
+            _LOOKING,
+        ),
+        _role(
+            "operator",
+            "does what a dashboard does, and stops, restarts and scales workers",
+            _LOOKING,
+            commanding=True,
         ),
     )
 }

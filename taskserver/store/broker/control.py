@@ -1,10 +1,14 @@
-"""Messages on a queue's control channel: what its workers should know before their next heartbeat.
+"""Messages to the workers of a queue: what they should know before their next heartbeat, and fleet commands.
 
 Pub/sub loses messages, so each of them only saves time: workers find out by themselves, or the sender repeats it.
-Scripts publish ``cancel`` and ``due`` on the same channel (``lua/prelude/entries.lua``).
+Scripts publish ``cancel`` and ``due`` on the control channel too (``lua/prelude/entries.lua``), with the rights of
+their callers, and these may be producers. So nothing on it has authority: each message only makes a worker look at the
+broker again, or cancels a job. Commands have a channel of their own, for which producers and dashboards have no rights.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import msgspec
 
@@ -27,4 +31,10 @@ async def publish(broker: Broker, queue: str, message: str) -> None:
 
 async def send_command(broker: Broker, queue: str, command: FleetCommand) -> None:
     """Send a command to the workers of a queue. It may get lost: repeat it until it has been carried out."""
-    await publish(broker, queue, f"{COMMAND} {msgspec.json.encode(command).decode()}")
+    keys, message = broker.keys(queue), f"{COMMAND} {msgspec.json.encode(command).decode()}"
+
+    async def publish_both(client: Any) -> None:
+        await client.publish(keys.commands, message)
+        await client.publish(keys.control, message)  # workers of the version before listen there; others ignore it
+
+    await broker.ask(keys.prefix, publish_both)
