@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from typing import Self
 
+from taskserver.aio import OpenOnce
 from taskserver.config.keys import keyring
 from taskserver.domain.names import did_you_mean
 from taskserver.domain.partitions import queue_of
@@ -22,9 +22,7 @@ class Connection:
     def __init__(self, url: str | None = None, *, signing_keys: str | None = None) -> None:
         self._url = url
         self._keyring = keyring(signing_keys)
-        self._opened: Broker | None = None
-        self._connecting = asyncio.Lock()
-        self._stack = AsyncExitStack()
+        self._once = OpenOnce("this inspector", self._enter)
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -41,7 +39,10 @@ class Connection:
         Raises:
             ConfigError: if the URL is not valid.
             BrokerUnavailable: if there is no URL and the embedded broker cannot be started.
+            ClientUnusable: if it belongs to another event loop or process.
         """
+        if self._once.guard.closed:
+            self._once = OpenOnce("this inspector", self._enter)
         await self._broker()
 
     async def check(self) -> None:
@@ -53,15 +54,18 @@ class Connection:
         await (await self._broker()).check_schema()
 
     async def close(self) -> None:
-        """Close every connection; harmless when repeated."""
-        self._opened = None
-        await self._stack.aclose()
+        """Close every connection; harmless when repeated. Every later call raises ``ClientUnusable``.
+
+        Raises:
+            ClientUnusable: if it belongs to another event loop or process.
+        """
+        await self._once.close()
 
     async def _broker(self) -> Broker:
-        async with self._connecting:
-            if self._opened is None:
-                self._opened = await self._stack.enter_async_context(open_broker(self._url, EmbeddedBroker.acquire))
-            return self._opened
+        return await self._once.get()
+
+    async def _enter(self, stack: AsyncExitStack) -> Broker:
+        return await stack.enter_async_context(open_broker(self._url, EmbeddedBroker.acquire))
 
     async def _partitions(self, queue: str, *, single: bool = False) -> list[str]:
         """The partitions of an existing queue; with ``single``, the name of one partition is accepted too.

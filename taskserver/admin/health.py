@@ -92,8 +92,8 @@ class HealthInspector(Connection):
         reader = self._readers.get(queues)
         if reader is None:
             reader = self._readers[queues] = GaugeReader(broker, queues)
-            self._stack.callback(self._readers.pop, queues)
-            self._stack.push_async_callback(reader.close)
+            self._once.stack.callback(self._readers.pop, queues)
+            self._once.stack.push_async_callback(reader.close)
         return await reader.read()
 
     async def _examine_broker(self, *, repair: bool) -> list[Finding]:

@@ -18,8 +18,9 @@ class Inspector(QueueInspector, DeadLetterInspector, WorkerInspector, HealthInsp
                 print(queue.name, queue.running, queue.dead)
             await inspector.pause("mail")
 
-    It connects on first use, and belongs to the event loop that it is used in. Every method raises ``BrokerError``
-    if the broker does not answer or refuses; its docstring lists what else it raises.
+    It connects on first use, and belongs to the event loop and the process in which that happens. Every method raises
+    ``BrokerError`` if the broker does not answer or refuses, and ``ClientUnusable`` after ``close`` or in another event
+    loop or process; its docstring lists what else it raises.
 
     Args:
         url: The broker; else ``TASKSERVER_BROKER_URL``; else an embedded broker is found or started.

@@ -20,7 +20,7 @@ def _blocking(
 
     @wraps(method)
     def call(self: SyncInspector, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._loop.run(method(self._wrapped, *args, **kwargs))
+        return self._run(lambda inspector: method(inspector, *args, **kwargs))
 
     return call
 
@@ -32,7 +32,7 @@ def _iterating(
 
     @wraps(method)
     def call(self: SyncInspector, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        return self._loop.iterate(method(self._wrapped, *args, **kwargs))
+        return self._iterate(lambda inspector: method(inspector, *args, **kwargs))
 
     return call
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Protocol, Self, TypeVar, Unpack, overload
 
-from taskserver.aio import wait_all
+from taskserver.aio import OpenOnce, wait_all
 from taskserver.client.connected import Connected
 from taskserver.client.job import Job
 from taskserver.client.options import Declaration, PreparedJob, SubmitOptions, prepare, sealed
@@ -18,7 +18,7 @@ from taskserver.domain.ids import KeyMaker, new_route, parse
 from taskserver.domain.messages import BaseMessage, ToolExecutionMessage
 from taskserver.domain.names import check_queue_name, check_tool_name
 from taskserver.embedded import EmbeddedBroker
-from taskserver.errors import ToolInvalid
+from taskserver.errors import ClientUnusable, ToolInvalid
 from taskserver.observability.tally import Submissions, counting
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.opening import open_broker
@@ -50,7 +50,8 @@ class Client:
     """Submits any number of jobs and waits for them, over a few connections.
 
     Use it as ``async with Client() as client``, or call ``close`` yourself. It connects on first use, and belongs to
-    the event loop in which it is used.
+    the event loop and the process in which that happens. After ``close`` it can be connected again, in any event loop.
+    Whatever it cannot do because of that raises ``ClientUnusable``, also through the handles that it has made.
 
     Args:
         url: URL of the broker; by default ``TASKSERVER_BROKER_URL``. Without either, an embedded broker is used.
@@ -82,10 +83,8 @@ class Client:
         self._settings = known
         self._metrics = metrics
         self._open = partial(open_broker, url, EmbeddedBroker.acquire, durability=durability)
-        self._open()  # raises if the URL or the durability is not valid; a client that is closed can connect again
-        self._connected: Connected | None = None
-        self._connecting = asyncio.Lock()
-        self._stack = AsyncExitStack()
+        self._open()  # raises if the URL or the durability is not valid
+        self._once = OpenOnce("this client", self._enter)
         self._new_key = KeyMaker(new_route())
         self._tools: dict[int, Tool] = {}  # by the id of what is decorated, which the tool keeps
         self._declarations: dict[Tool, Declaration] = {}
@@ -104,7 +103,10 @@ class Client:
 
         Raises:
             BrokerUnavailable: if there is no URL and the embedded broker cannot be started.
+            ClientUnusable: if it belongs to another event loop or process.
         """
+        if self._once.guard.closed:
+            self._once = OpenOnce("this client", self._enter)
         await self._connect()
 
     async def check(self) -> None:
@@ -116,10 +118,14 @@ class Client:
         await (await self._connect()).broker.check_schema()
 
     async def close(self) -> None:
-        """Let submits that have begun arrive, then close every connection; harmless when repeated."""
-        async with self._connecting:
-            self._connected = None
-            await self._stack.aclose()
+        """Let submits that have begun arrive, then close every connection; harmless when repeated.
+
+        Whoever still waits for a result or events gets ``ClientUnusable``; so does every later call.
+
+        Raises:
+            ClientUnusable: if it belongs to another event loop or process.
+        """
+        await self._once.close()
 
     @overload
     async def submit(
@@ -217,15 +223,19 @@ class Client:
 
         Raises:
             ConfigError: if ``job_id`` is not a job id.
-            RuntimeError: if the client is not connected.
+            ClientUnusable: if the client is not connected.
         """
-        if self._connected is None:
-            raise RuntimeError("connect first: use `async with Client() as client`, or await client.connect()")
-        return self._handle(self._connected, *parse(job_id), returns)
+        connected = self._once.opened
+        if connected is None:
+            raise ClientUnusable("connect first: use `async with Client() as client`, or await client.connect()")
+        return self._handle(connected, *parse(job_id), returns)
 
     async def _send(self, prepared: PreparedJob) -> Job[Any]:
         job = prepared.job
-        connected = self._connected
+        once = self._once
+        if once.guard.loop is not asyncio.get_running_loop():
+            once.guard.check()
+        connected = once.opened
         if connected is None or not connected.router.ready:
             connected = await self._ready()
         router = connected.router
@@ -239,12 +249,12 @@ class Client:
         return Job(connected.broker, connected.waiter, partition, key, returns, self.keyring)
 
     async def _connect(self) -> Connected:
-        async with self._connecting:
-            if self._connected is None:
-                broker = await self._stack.enter_async_context(self._open())
-                self._connected = Connected.to(broker)
-                self._stack.push_async_callback(self._connected.close)
-            return self._connected
+        return await self._once.get()
+
+    async def _enter(self, stack: AsyncExitStack) -> Connected:
+        connected = Connected.to(await stack.enter_async_context(self._open()), self._once.guard)
+        stack.push_async_callback(connected.close)
+        return connected
 
     async def _ready(self) -> Connected:
         """Connect, and wait until the router knows how many partitions queues have; only the first submits wait."""

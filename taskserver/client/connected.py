@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Self
 
+from taskserver.aio import LoopGuard
 from taskserver.client.router import PartitionRouter
 from taskserver.client.submitter import Submitter
 from taskserver.client.waiter import Waiter
@@ -26,10 +27,10 @@ class Connected(NamedTuple):
     waiter: Waiter
 
     @classmethod
-    def to(cls, broker: Broker) -> Self:
-        """Everything for a broker; connections are opened on first use."""
+    def to(cls, broker: Broker, guard: LoopGuard) -> Self:
+        """Everything for a broker; connections are opened on first use. ``guard`` is the client's."""
         router = PartitionRouter(broker)
-        return cls(broker, router, Submitter(broker, router), Waiter(broker))
+        return cls(broker, router, Submitter(broker, router), Waiter(broker, guard))
 
     async def close(self) -> None:
         """Let submits that have begun arrive, and stop waiting; the broker stays open."""

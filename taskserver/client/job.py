@@ -32,9 +32,10 @@ class Job(Generic[T]):
 
     Attributes:
         id: The job's id. ``Client.job(id)`` makes the same handle in another process, at any time.
+        returns: The type to which its result is decoded.
     """
 
-    __slots__ = ("_broker", "_key", "_keyring", "_queue", "_returns", "_waiter", "id")
+    __slots__ = ("_broker", "_key", "_keyring", "_queue", "_waiter", "id", "returns")
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class Job(Generic[T]):
         self.id = job_id(queue, key)
         self._broker = broker
         self._waiter = waiter
-        self._returns = returns
+        self.returns = returns
         self._keyring = keyring
 
     def __repr__(self) -> str:
@@ -96,7 +97,7 @@ class Job(Generic[T]):
     def _unwrap(self, outcome: Outcome) -> T:
         match outcome.state:
             case State.SUCCEEDED:
-                result: T = codec.decode(outcome.data, self._returns)
+                result: T = codec.decode(outcome.data, self.returns)
                 return result
             case State.CANCELLED:
                 raise JobCancelled(self.id)
@@ -122,8 +123,6 @@ class Job(Generic[T]):
                 while True:
                     more.clear()
                     ended = watch.outcome.done()
-                    if watch.outcome.cancelled():  # the client was closed
-                        raise asyncio.CancelledError
                     try:
                         page = await job_queries.events(self._broker, self._queue, self._key, after)
                     except BrokerUnavailable:  # it may come back: followers are woken once a second

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, Unpack, overload
 
-from taskserver.aio import Blocking, LoopThread
+from taskserver.aio import Blocking
 from taskserver.client.client import AsyncToolClass, Client, SyncToolClass
 from taskserver.client.job import Job
 from taskserver.client.options import SubmitOptions
@@ -22,43 +22,50 @@ T = TypeVar("T")
 
 
 class SyncJob(Generic[T]):
-    """A job's handle with blocking calls; see ``Job`` for what each does and raises."""
+    """A job's handle with blocking calls; see ``Job`` for what each does and raises. It also works after a fork.
 
-    def __init__(self, job: Job[T], loop: LoopThread) -> None:
-        self._job = job
-        self._loop = loop
+    Attributes:
+        id: The job's id.
+    """
 
-    @property
-    def id(self) -> str:
-        """The job's id."""
-        return self._job.id
+    def __init__(self, client: SyncClient, job: Job[T]) -> None:
+        self.id = job.id
+        self._returns = job.returns
+        self._client = client
 
     def __repr__(self) -> str:
         return f"SyncJob({self.id!r})"
 
+    def _job(self, client: Client) -> Job[Any]:
+        return client.job(self.id, self._returns)
+
     def status(self) -> JobStatus:
         """Everything that is known about the job now."""
-        return self._loop.run(self._job.status())
+        return self._client._run(lambda client: self._job(client).status())
 
     def result(self, timeout: float | None = None) -> T:
         """Wait until the job has ended, for at most ``timeout`` seconds, and return its result."""
-        return self._loop.run(self._job.result(timeout))
+        result: T = self._client._run(lambda client: self._job(client).result(timeout))
+        return result
 
     def cancel(self) -> State:
         """Cancel the job."""
-        return self._loop.run(self._job.cancel())
+        return self._client._run(lambda client: self._job(client).cancel())
 
     def retry(self) -> None:
         """Run an ended job again."""
-        self._loop.run(self._job.retry())
+        self._client._run(lambda client: self._job(client).retry())
 
     def events(self, after: str = "0") -> Iterator[Event]:
         """Follow the job's progress and output until it has ended, starting with the events so far."""
-        return self._loop.iterate(self._job.events(after))
+        return self._client._iterate(lambda client: self._job(client).events(after))
 
 
 class SyncClient(Blocking[Client]):
     """A client with blocking calls; see ``Client`` for what each does and raises.
+
+    Any thread may use it, and so may forked processes: one at the top of a module serves them all, as each connects by
+    itself.
 
     ::
 
@@ -112,7 +119,7 @@ class SyncClient(Blocking[Client]):
         self, tool: Any, args: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
     ) -> SyncJob[Any]:
         """Submit a tool call."""
-        return SyncJob(self._loop.run(self._wrapped.submit(tool, args, **options)), self._loop)
+        return SyncJob(self, self._run(lambda client: client.submit(tool, args, **options)))
 
     def submit_many(
         self,
@@ -120,13 +127,12 @@ class SyncClient(Blocking[Client]):
         **options: Unpack[SubmitOptions],
     ) -> list[SyncJob[Any]]:
         """Submit many tool calls in as few round trips as their size allows."""
-        jobs = self._loop.run(self._wrapped.submit_many(calls, **options))
-        return [SyncJob(job, self._loop) for job in jobs]
+        return [SyncJob(self, job) for job in self._run(lambda client: client.submit_many(calls, **options))]
 
     def send(self, message: BaseMessage, **options: Unpack[SubmitOptions]) -> SyncJob[Any]:
         """Submit a message of any type."""
-        return SyncJob(self._loop.run(self._wrapped.send(message, **options)), self._loop)
+        return SyncJob(self, self._run(lambda client: client.send(message, **options)))
 
     def job(self, job_id: str, returns: Any = Any) -> SyncJob[Any]:
         """The handle of a job with this id."""
-        return SyncJob(self._wrapped.job(job_id, returns), self._loop)
+        return SyncJob(self, self._open().wrapped.job(job_id, returns))

@@ -16,11 +16,11 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from taskserver.aio import cancel_and_wait
+from taskserver.aio import LoopGuard, cancel_and_wait
 from taskserver.domain.ids import ROUTE, JobRef
 from taskserver.domain.job import ENDED, Outcome
 from taskserver.domain.retry import backoff
-from taskserver.errors import BrokerDenied, BrokerError, JobNotFound, TaskServerError
+from taskserver.errors import BrokerDenied, BrokerError, ClientUnusable, JobNotFound, TaskServerError
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.subscription import Subscription
 from taskserver.store.queries.outcomes import ended_jobs, jobs_with_events, read_outcomes
@@ -65,10 +65,11 @@ class JobWatch:
 
 
 class Waiter:
-    """Waits for any number of jobs of one client."""
+    """Waits for any number of jobs of one client, whose ``guard`` it asks first."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, guard: LoopGuard) -> None:
         self._broker = broker
+        self._guard = guard
         self._watches: dict[JobRef, JobWatch] = {}
         self._channels: dict[tuple[str, str], str] = {}  # by queue and route
         self._unchecked: dict[str, set[str]] = {}  # by queue
@@ -93,7 +94,13 @@ class Waiter:
 
     @contextmanager
     def watch(self, job: JobRef) -> Iterator[JobWatch]:
-        """Watch one job inside the block."""
+        """Watch one job inside the block.
+
+        Raises:
+            ClientUnusable: if the client is closed, or belongs to another event loop or process.
+        """
+        if self._guard.loop is not asyncio.get_running_loop():
+            self._guard.check()
         watch = self._watches.get(job)
         if watch is None:
             watch = self._watches[job] = JobWatch()
@@ -203,9 +210,8 @@ class Waiter:
             watch.end(outcome)
 
     async def close(self) -> None:
-        """Stop waiting; callers that still wait are cancelled."""
+        """Stop waiting; callers that still wait get an error."""
         for watch in self._watches.values():
-            watch.outcome.cancel()
-            watch.wake()
+            watch.end(ClientUnusable("this client was closed before the job had ended; the job continues"))
         await cancel_and_wait(*self._tasks, *self._checks.values())
         await self._subscription.close()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from taskserver import BaseMessage, BrokerUnavailable, Client, State
+from taskserver import BaseMessage, BrokerUnavailable, Client, ClientUnusable, State
 from taskserver.domain.job import ClaimedJob
 from taskserver.store.broker import connections, health
 from taskserver.store.broker.connection import Broker
@@ -35,8 +35,8 @@ class Connected:
 
     @property
     def far(self) -> Broker:
-        assert self.client._connected is not None
-        return self.client._connected.broker
+        assert self.client._once.opened is not None
+        return self.client._once.opened.broker
 
     async def queued(self) -> str:
         job = new_job()
@@ -428,7 +428,7 @@ async def test_a_client_can_be_closed(
     await asyncio.sleep(0)
     await asyncio.wait_for(at.client.close(), PATIENCE)
     assert {type(error) for error in await asyncio.gather(*submits, return_exceptions=True)} == {BrokerUnavailable}
-    assert {type(error) for error in await asyncio.gather(*waiting, return_exceptions=True)} == {asyncio.CancelledError}
+    assert {type(error) for error in await asyncio.gather(*waiting, return_exceptions=True)} == {ClientUnusable}
 
 
 async def _all(events: AsyncIterator[Any]) -> list[Any]:

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 from redis import exceptions as redis_errors
 
+from taskserver.aio import LoopGuard
 from taskserver.domain.durability import IN_MEMORY, Durability
-from taskserver.errors import BrokerUnavailable
+from taskserver.errors import BrokerUnavailable, ClientUnusable
 from taskserver.store.broker import schema
 from taskserver.store.broker.connections import Connections
 from taskserver.store.broker.nodes import nodes_of
@@ -48,6 +49,8 @@ class Broker:
         connections: Connections to single servers, for what ``ask`` and ``call`` cannot do.
         generation: Changes whenever it may be another server than before that holds a key.
 
+    It belongs to the event loop and the process of its first question.
+
     Raises:
         ConfigError: if the URL is not valid.
     """
@@ -67,6 +70,7 @@ class Broker:
         self._scripts: dict[str, ScriptConnection] = {}
         self._preparer = QueuePreparer(self.call)
         self._schema_checked = False
+        self._guard = LoopGuard("the client of this call")
         self._check_options(parsed)
 
     def _check_options(self, parsed: BrokerURL) -> None:
@@ -192,6 +196,8 @@ class Broker:
         try:
             yield
         except (redis_errors.RedisError, OSError) as error:
+            if self._guard.closed:
+                raise ClientUnusable("the client was closed in the middle of this call") from error
             translated = translate(error, self.shown)
             if isinstance(translated, BrokerUnavailable):
                 self._nodes.forget()
@@ -201,7 +207,8 @@ class Broker:
             raise translated from error
 
     async def close(self) -> None:
-        """Close every connection; harmless when repeated."""
+        """Close every connection; harmless when repeated. Questions raise ``ClientUnusable`` from now on."""
+        self._guard.close()
         await self.connections.close()
 
     async def _client(self, key: str) -> Any:
@@ -231,6 +238,8 @@ class Broker:
         started = time.monotonic()
         retries: Retries | None = None
         while True:
+            if self._guard.loop is not asyncio.get_running_loop():
+                self._guard.check()
             try:
                 with self.translated():
                     if not self._schema_checked:
