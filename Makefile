@@ -5,6 +5,7 @@
 #   make check    linter, types, architecture, documentation
 #   make soak     killed workers, producers and brokers, ten minutes: ARGS="--minutes 60 --seed 7 --broker valkey"
 #   make guards   the simulation against each guard of the scripts taken out, an hour
+#   make mutants  each condition, number and call of worker, fleet and client changed once: a test has to notice, hours
 #   make steady   memory, connections and cost under load, in full size, four minutes
 #   make docker-check  image and compose file on a Docker engine: builds, runs, scales, kills, removes
 #   make bench    speed of this checkout, two minutes
@@ -20,7 +21,7 @@ BIN := $(VENV)/bin
 JOBS ?= 6
 ARGS ?=
 
-.PHONY: help demo test check format soak guards steady bench bench-scaling bench-peers tune docker-check docs clean
+.PHONY: help demo test check format soak guards mutants steady bench bench-scaling bench-peers tune docker-check docs clean
 
 help:
 	@sed -n '3,/^$$/s/^# \{0,1\}//p' Makefile
@@ -50,6 +51,9 @@ guards: $(VENV)/dev
 
 bench: $(VENV)/run
 	$(BIN)/python -m benchmarks $(ARGS)
+
+mutants: $(VENV)/mutants
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 bench-scaling: $(VENV)/run
 	$(BIN)/python -m benchmarks.scaling $(ARGS)
@@ -88,6 +92,10 @@ $(VENV)/run: $(VENV)/python pyproject.toml constraints.txt
 
 $(VENV)/dev: $(VENV)/run
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev
+	@touch $@
+
+$(VENV)/mutants: $(VENV)/dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group mutants
 	@touch $@
 
 $(VENV)/bench: $(VENV)/run
