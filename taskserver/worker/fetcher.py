@@ -21,6 +21,8 @@ from taskserver.worker.slots import PartitionSlots
 
 BACKLOG = 1_000
 """Settlements that may wait for the broker before no more jobs are claimed."""
+MOST = 1_000
+"""Maximum number of jobs that one claim asks for."""
 PAUSED_SECONDS = 1.0
 """How soon a paused queue is looked at again, in case the message that it was resumed was lost."""
 
@@ -87,6 +89,7 @@ class Fetcher(LoopService):
         self._reader = BlockingReader(broker, queue, worker)
         self._entries: list[StreamEntry] = []
         self._unanswered = False
+        self._room = MOST
         self._resumed = asyncio.Event()
 
     async def turn(self) -> None:
@@ -131,12 +134,15 @@ class Fetcher(LoopService):
         Its frame holds the jobs with their messages, so it must not wait for others.
         """
         entries, self._entries = self._entries, []
-        quotas = lane_quotas(self._lane_turn, wanted)
-        self._lane_turn = (self._lane_turn + wanted) % len(CYCLE)
+        asked = min(wanted, self._room)
+        quotas = lane_quotas(self._lane_turn, asked)
+        self._lane_turn = (self._lane_turn + asked) % len(CYCLE)
+        self._room = 1  # until this claim is answered: if its answer does not get through, the next one is smaller
         attempts: list[Attempt] = []
         started = 0
         try:
             claimed = await claim(self._broker, self._queue, self._worker, quotas, self._attempts_cap, entries)
+            self._room = min(claimed.room, MOST)
             attempts = self._executor.admit(claimed.jobs, self._slots, self._settler)
             for attempt in attempts:
                 self._executor.begin(attempt)
@@ -149,7 +155,7 @@ class Fetcher(LoopService):
             self.claimed += started
         for entry, reason in claimed.discarded:
             log.warning("queue %s: discarded stream entry %s: %s", self._queue, entry, reason)
-        return Begun(claimed.paused, len(claimed.jobs) < wanted and not claimed.discarded)
+        return Begun(claimed.paused, claimed.drained)
 
     async def _recall(self) -> None:
         """The last claim or read was not answered: it may have brought jobs that nobody runs."""

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TypeVar
 
 from taskserver.domain.retry import backoff
-from taskserver.domain.settlement import DeferLimits, Finish, PackedReport, Settlement
+from taskserver.domain.settlement import DeferLimits, Finish, PackedReport, Release, Settlement
 from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs.settle import settle
@@ -178,7 +178,7 @@ class Settler(LoopService):
         """The next settlements, but for those of jobs with reports that have not been sent yet."""
         held = {report.key for report in unsent}
         ready = [settlement for settlement in islice(self._settlements, BATCH) if settlement.key not in held]
-        return _bounded(ready, lambda settlement: len(settlement.data) if isinstance(settlement, Finish) else 0)
+        return _bounded(ready, _size)
 
     def _next_reports(self) -> list[PackedReport]:
         return _bounded(islice(tuple(self._reports), BATCH), lambda report: len(report.report))
@@ -186,6 +186,13 @@ class Settler(LoopService):
     def _open(self) -> None:
         self._room.set()
         self._thread_room.set()
+
+
+def _size(settlement: Settlement) -> int:
+    """Bytes of its result or error."""
+    if isinstance(settlement, Finish):
+        return len(settlement.data)
+    return 0 if isinstance(settlement, Release) else len(settlement.error)
 
 
 def _bounded(items: Iterable[T], size_of: Callable[[T], int]) -> list[T]:

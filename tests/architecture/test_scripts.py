@@ -91,6 +91,13 @@ def test_what_adds_work_is_refused_when_memory_is_out_and_what_ends_it_is_not(pa
 
 
 @pytest.mark.parametrize("path", sorted(LUA.rglob("*.lua")), ids=lambda path: path.stem)
+def test_no_list_of_any_length_is_unpacked(path: Path) -> None:
+    """Lua's stack has room for 8,000 values. Lists go to commands by ``in_parts``; ``fields`` are a script's own."""
+    unpacked = re.findall(r"(?<!cmsgpack\.)\bunpack\(\w+[,)]", path.read_text("utf-8"))
+    assert [call for call in unpacked if not call.endswith(",") and call != "unpack(fields)"] == []
+
+
+@pytest.mark.parametrize("path", sorted(LUA.rglob("*.lua")), ids=lambda path: path.stem)
 def test_lines_and_files_are_short(path: Path) -> None:
     lines = path.read_text("utf-8").splitlines()
     assert len(lines) <= 200

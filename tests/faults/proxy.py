@@ -25,6 +25,8 @@ from enum import Enum
 from urllib.parse import urlsplit
 
 CHUNK = 65_536
+STEP_SECONDS = 0.05
+"""Where the rate is limited, a step of at least one byte is passed on so often."""
 
 
 class How(Enum):
@@ -257,14 +259,14 @@ class Link:
 
     async def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
         rate = self._proxy.rate
-        step = 1 if rate else max(1, len(data))
+        step = max(1, int(rate * STEP_SECONDS)) if rate else max(1, len(data))
         for start in range(0, len(data), step):
             if self.dead or self._closed.is_set() or writer is self._ended:
                 return
             writer.write(data[start : start + step])
             await writer.drain()
             if rate:
-                await asyncio.sleep(1 / rate)
+                await asyncio.sleep(step / rate)
 
 
 def split(data: bytes) -> tuple[list[bytes], bytes]:

@@ -15,7 +15,7 @@ from taskserver.store.jobs import claim as claiming
 from taskserver.store.jobs.claim import BlockingReader, StreamEntry
 from taskserver.store.jobs.submit import submit
 from tests.patience import PATIENCE
-from tests.store.harness import LONG_MS, PAYLOAD, QUEUE, Queue, release, retry, succeed
+from tests.store.harness import LONG_MS, PAYLOAD, QUEUE, Queue, new_job, release, retry, succeed
 
 
 async def claim(queue: Queue, quotas: tuple[int, int, int], entries: list[StreamEntry] | None = None) -> claiming.Claim:
@@ -91,6 +91,63 @@ async def test_no_lane_starves_one_slot_at_a_time(queue: Queue) -> None:
             await queue.submit(lane=lane)
     begun = [(await lanes_of(queue, lane_quotas(turn, 1)))[0] for turn in range(10)]
     assert {lane: begun.count(lane) for lane in begun} == {"high": 6, "normal": 3, "low": 1}
+
+
+# How much one claim brings
+
+
+async def submit_sizes(queue: Queue, *sizes: int, lane: str = "normal") -> list[str]:
+    jobs = [NewJob(new_job().key, b"x" * size, lane=lane) for size in sizes]
+    await submit(queue.broker, QUEUE, jobs)
+    return [job.key for job in jobs]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "brought"),
+    [
+        ([300_000] * 8, [3, 3, 2]),
+        ([4_000_000] * 3, [1, 1, 1]),
+        ([10] * 30 + [600_000] * 3, [31, 1, 1]),
+        ([2_000_000, 10, 10, 2_000_000, 10], [1, 2, 1, 1]),
+    ],
+    ids=str,
+)
+async def test_an_answer_is_bounded_in_bytes_and_a_larger_job_comes_alone(
+    queue: Queue, sizes: list[int], brought: list[int]
+) -> None:
+    keys = await submit_sizes(queue, *sizes)
+    claims = [await claim(queue, (0, 50, 0)) for _ in brought]
+    assert [len(each.jobs) for each in claims] == brought
+    jobs = [job for each in claims for job in each.jobs]
+    assert [(job.key, job.attempt) for job in jobs] == [(key, 1) for key in keys]
+    assert [each.drained for each in claims[:-1]] == [False] * (len(claims) - 1)
+
+
+async def test_what_an_answer_has_no_room_for_is_there_for_others(queue: Queue) -> None:
+    keys = await submit_sizes(queue, *[900_000] * 3, lane="high")
+    firsts = [await queue.claim(slots=3, worker=f"w{number}") for number in range(3)]
+    assert [[job.key for job in jobs] for jobs in firsts] == [[key] for key in keys]
+
+
+async def test_a_claim_says_how_many_jobs_of_this_size_the_next_one_can_bring(queue: Queue) -> None:
+    await submit_sizes(queue, *[200_000] * 2)
+    assert (await claim(queue, (0, 9, 0))).room == 5
+    await submit_sizes(queue, 2_000_000)
+    assert (await claim(queue, (0, 9, 0))).room == 1
+
+
+async def test_a_fresh_job_does_not_wait_behind_thousands_that_have_expired(queue: Queue) -> None:
+    late = [new_job(expires_ms=1) for _ in range(9_000)]
+    await submit(queue.broker, QUEUE, late)
+    await asyncio.sleep(0.01)
+    fresh = await queue.submit()
+    claims = 0
+    while not (claimed := await claim(queue, (0, 10_000, 0))).jobs:
+        assert not claimed.drained
+        claims += 1
+    assert [job.key for job in claimed.jobs] == [fresh]
+    assert claims <= 9  # a call looks at a bounded number of entries, and says that it has not seen them all
+    assert await queue.state(late[-1].key) is State.EXPIRED
 
 
 # What ends at the claim
@@ -228,7 +285,8 @@ async def test_a_job_key_of_the_wrong_type_is_an_unknown_job(queue: Queue) -> No
 async def test_nothing_is_claimed_from_a_paused_queue(queue: Queue) -> None:
     key = await queue.submit()
     await admin.pause(queue.broker, QUEUE)
-    assert await claim(queue, (1, 0, 0)) == ([], True, [])
+    claimed = await claim(queue, (1, 0, 0))
+    assert (claimed.jobs, claimed.paused) == ([], True)
     await admin.resume(queue.broker, QUEUE)
     assert [job.key for job in (await claim(queue, (1, 0, 0))).jobs] == [key]
 

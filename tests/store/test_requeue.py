@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from taskserver.domain.job import State
-from tests.store.harness import LARGE_ERROR, LARGE_RESULT, QUEUE, SMALL_RESULT, Queue, fail, retry, says, succeed
+from taskserver.domain.job import NewJob, State
+from taskserver.domain.signing import Keyring
+from taskserver.store.jobs import admin
+from taskserver.store.jobs.submit import submit
+from tests.store.harness import (
+    LARGE_ERROR,
+    LARGE_RESULT,
+    QUEUE,
+    SMALL_RESULT,
+    Queue,
+    fail,
+    new_job,
+    retry,
+    says,
+    succeed,
+)
 
 
 @pytest.mark.parametrize("state", [state for state in State if state.ended])
@@ -19,6 +35,18 @@ async def test_an_ended_job_runs_again_from_its_first_attempt(queue: Queue, stat
     assert job.fence > ended.fence + 1
     await queue.settle(succeed(job))
     assert await queue.outcome(job.key) == (State.SUCCEEDED, SMALL_RESULT)
+
+
+async def test_messages_are_signed_again_however_large_they_are_together(queue: Queue) -> None:
+    keyring = Keyring([b"k" * 32])
+    jobs = [NewJob(new_job().key, b"") for _ in range(7)]
+    for job in jobs:
+        message = b"x" * 1_500_000
+        await submit(queue.broker, QUEUE, [NewJob(job.key, keyring.seal(QUEUE, job.key, message, 0) + message)])
+    await queue.cancel(*(job.key for job in jobs))
+    assert await admin.requeue(queue.broker, QUEUE, [job.key for job in jobs], keyring) == [""] * 7
+    for job in await queue.claim(slots=1) + await queue.claim(slots=1):
+        assert len(keyring.open(QUEUE, job.key, job.payload, time.time_ns() // 1_000_000)) == 1_500_000
 
 
 async def test_history_stays(queue: Queue) -> None:

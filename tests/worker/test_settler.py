@@ -1,11 +1,14 @@
 """Reports and outcomes reach the broker in batches: complete, in order, and of a bearable size."""
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
-from taskserver import BrokerUnavailable, Client, Context, tool
+from taskserver import BrokerUnavailable, Client, Context, State, tool
+from taskserver.domain.settlement import Defer, DeferLimits, Finish, Retry, Settlement
+from taskserver.store.broker.connection import Broker
 from taskserver.worker import settler
 from tests.patience import PATIENCE
 from tests.worker.conftest import Hire
@@ -32,6 +35,32 @@ async def test_large_results_do_not_share_a_call(client: Client, hire: Hire, mon
     for job in jobs:
         assert len(await job.result(timeout=PATIENCE)) == 700_000
     assert max(sizes) <= 1_400_000
+
+
+@pytest.mark.parametrize(
+    "settlement",
+    [
+        lambda data: Finish("job", 1, 1, State.FAILED, data, b"normal/1-1"),
+        lambda data: Retry("job", 1, 0, data),
+        lambda data: Defer("job", 1, data),
+    ],
+    ids=["finish", "retry", "defer"],
+)
+async def test_every_kind_of_settlement_counts_for_the_size_of_a_batch(
+    monkeypatch: pytest.MonkeyPatch, settlement: Callable[[bytes], Settlement]
+) -> None:
+    batches: list[int] = []
+
+    async def noted(_: Any, queue: str, reports: Any, settlements: Any, patience: Any) -> list[Any]:
+        batches.append(len(settlements))
+        return []
+
+    monkeypatch.setattr(settler, "settle", noted)
+    settling = settler.Settler(cast("Broker", None), "default", DeferLimits(0))
+    for _ in range(4):
+        settling.settle(settlement(bytes(400_000)))
+    await settling.stop()
+    assert batches == [2, 2]
 
 
 async def test_reports_keep_their_order_and_come_before_the_end(client: Client, hire: Hire) -> None:

@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from copy import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import hiredis
 import redis
@@ -19,6 +19,8 @@ from redis import exceptions as redis_errors
 
 from taskserver.store.scripts import Script
 
+SLOWEST_LINK = 128 * 1024
+"""Bytes per second. A call has as much more time as it, and those before it, take to be sent at this rate."""
 SECOND_LOOK_SECONDS = 0.1
 """After the event loop was blocked, a timer may fire before answers are read that arrived long ago."""
 _NOTHING = object()
@@ -29,7 +31,8 @@ class ScriptConnection:
 
     Args:
         pool: The library's pool of the server: it knows how to connect.
-        patience: Seconds within which a call must be answered; else the connection is closed, and all calls fail.
+        patience: Seconds of silence after which the connection is closed, and all calls fail. While an answer arrives,
+            however slowly, it is not silent.
     """
 
     def __init__(self, pool: Any, patience: float) -> None:
@@ -97,6 +100,14 @@ def run_in_thread(client: redis.Redis, script: Script, prefix: str, args: Sequen
         return client.eval(script.text, 1, prefix, *args)
 
 
+class _Call(NamedTuple):
+    """A call that has been sent: what gets its answer, when that is overdue by the loop's clock, and its bytes."""
+
+    answer: asyncio.Future[Any]
+    overdue_at: float
+    size: int
+
+
 class _Wire(asyncio.Protocol):
     """One connection, from when it is made until it breaks.
 
@@ -108,7 +119,9 @@ class _Wire(asyncio.Protocol):
         self.broken = False
         self._patience = patience
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._waiting: deque[_Call] = deque()
+        self._unanswered_bytes = 0
+        self._heard_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._reader = hiredis.Reader(
             replyError=connection._parser.parse_error,
@@ -123,7 +136,9 @@ class _Wire(asyncio.Protocol):
     def send(self, command: bytes) -> asyncio.Future[Any]:
         """Write a command; the future gets its answer."""
         answer: asyncio.Future[Any] = self._loop.create_future()
-        self._waiting.append((answer, self._loop.time()))
+        self._unanswered_bytes += len(command)
+        patience = self._patience + self._unanswered_bytes / SLOWEST_LINK
+        self._waiting.append(_Call(answer, self._loop.time() + patience, len(command)))
         self._transport.write(command)
         if self._timer is None:
             self._timer = self._loop.call_later(self._patience, self._check_oldest)
@@ -131,10 +146,12 @@ class _Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Give each call its answer, in the order of the calls."""
+        self._heard_at = self._loop.time()
         try:
             self._reader.feed(data)
             while (answer := self._reader.gets()) is not _NOTHING:
-                waiting, _ = self._waiting.popleft()
+                waiting, _, size = self._waiting.popleft()
+                self._unanswered_bytes -= size
                 if waiting.done():  # the call was cancelled
                     continue
                 if isinstance(answer, Exception):
@@ -155,16 +172,16 @@ class _Wire(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         while self._waiting:
-            waiting, _ = self._waiting.popleft()
+            waiting = self._waiting.popleft().answer
             if not waiting.done():
                 waiting.set_exception(type(why)(*why.args))  # one each: tracebacks are added to it
 
     def _check_oldest(self, *, again: bool = False) -> None:
-        """Give up if the oldest call has waited too long."""
+        """Give up if the oldest call has waited too long, and nothing has been heard meanwhile."""
         self._timer = None
         if not self._waiting:
             return
-        left = self._waiting[0][1] + self._patience - self._loop.time()
+        left = max(self._waiting[0].overdue_at, self._heard_at + self._patience) - self._loop.time()
         if left > 0:
             self._timer = self._loop.call_later(left, self._check_oldest)
         elif not again:

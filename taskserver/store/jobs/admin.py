@@ -16,8 +16,6 @@ from taskserver.store.broker.connection import Broker
 from taskserver.store.replies import decode
 
 BATCH = 500
-SIGNED_BATCH = 20
-"""Smaller, since whole messages are read."""
 SPENT = "spent"
 """Instead of a state: the job succeeded, and its message was not kept."""
 UNSIGNED = "unsigned"
@@ -89,7 +87,7 @@ async def requeue(broker: Broker, queue: str, keys: Sequence[str], keyring: Keyr
         ``UNSIGNED``.
     """
     replies: list[str] = []
-    for batch in _batches(keys, BATCH if keyring is None else SIGNED_BATCH):
+    for batch in _batches(keys, BATCH):
         seals = [b""] * len(batch) if keyring is None else await _seals(broker, queue, batch, keyring)
         ready = [value for pair in zip(batch, seals, strict=True) if pair[1] is not None for value in pair]
         answers = iter(await _run_once(broker, "requeue", queue, *ready) if ready else ())
@@ -104,11 +102,12 @@ async def _seals(broker: Broker, queue: str, keys: Sequence[str], keyring: Keyri
     """
     seals: list[bytes | None] = []
     now_ms = time.time_ns() // 1_000_000
-    for key, message in zip(keys, await broker.run("messages", queue, *keys), strict=True):
-        try:
-            seals.append(message and keyring.seal(queue, key, keyring.open(queue, key, message, None), now_ms))
-        except SignatureInvalid:
-            seals.append(None)
+    while left := keys[len(seals) :]:
+        for key, message in zip(left, await broker.run("messages", queue, *left), strict=False):
+            try:
+                seals.append(message and keyring.seal(queue, key, keyring.open(queue, key, message, None), now_ms))
+            except SignatureInvalid:
+                seals.append(None)
     return seals
 
 

@@ -38,11 +38,15 @@ class Claim(NamedTuple):
     Attributes:
         jobs: Jobs whose attempts have begun.
         paused: Whether the queue is paused.
+        drained: Whether nothing more is queued.
+        room: Maximum number of jobs for which the next answer has room, if their messages are like these.
         discarded: Stream entries that were deleted.
     """
 
     jobs: list[ClaimedJob]
     paused: bool
+    drained: bool
+    room: int
     discarded: list[DiscardedEntry]
 
 
@@ -56,6 +60,8 @@ async def claim(
 ) -> Claim:
     """Begin attempts for as many jobs as the quotas add up to, those of ``entries`` first.
 
+    An answer holds about a mebibyte of messages, or one job that is larger, so there may be fewer.
+
     Args:
         broker: Where.
         queue: Which queue.
@@ -65,18 +71,19 @@ async def claim(
         entries: What a blocking read of this worker returned.
 
     Raises:
-        BrokerUnavailable: if the answer was lost; jobs that had begun come back when their lease runs out.
+        BrokerUnavailable: if the answer was lost; jobs that had begun come back by ``recall``, or when their lease
+            runs out.
     """
     args: list[Any] = [worker, sum(quotas), *quotas, attempts_cap]
     for entry in entries:
         args += entry
-    gate, flat, refused = await broker.run("claim", queue, *args, once=True)
+    gate, room, flat, refused = await broker.run("claim", queue, *args, once=True)
     jobs = [
         ClaimedJob(queue, str(key, "utf-8", "backslashreplace"), attempt, fence, int(limit) if limit else None, *rest)
         for key, attempt, fence, limit, *rest in zip(*[iter(flat)] * 6, strict=True)
     ]
     discarded = [DiscardedEntry(*pair) for pair in decode_pairs(refused)] if refused else []
-    return Claim(jobs, gate == b"paused", discarded)
+    return Claim(jobs, gate == b"paused", gate == b"drained", room, discarded)
 
 
 class BlockingReader:

@@ -9,7 +9,7 @@ from taskserver.store.broker.connection import Broker
 from taskserver.store.replies import decode, decode_pairs
 
 BATCH = 100
-RECALL_LIMIT = 10_000
+RECALL_PAGE = 1_000
 
 
 class LostJob(NamedTuple):
@@ -57,7 +57,7 @@ async def recall(broker: Broker, queue: str, worker: str, running: Sequence[str]
     Returns:
         The keys of the jobs that are queued again; no attempt is spent.
     """
-    return [decode(key) for key in await broker.run("recall", queue, worker, RECALL_LIMIT, *running)]
+    return [decode(key) for key in await broker.run("recall", queue, worker, RECALL_PAGE, *running)]
 
 
 async def promote(broker: Broker, queue: str) -> Due:

@@ -6,12 +6,17 @@
 -- ARGV[1] worker   ARGV[2] slots   ARGV[3..5] quota of high, normal, low
 -- ARGV[6] maximum number of attempts for a job without its own
 -- ARGV[7..] entries that the worker's blocking read has returned: lane, entry id, job key ('' if it has none)
--- Returns { 'paused' or 'open', { per job: key, attempt, fence, max or '', message, entry },
---   { per discarded entry: entry, reason } }
+-- Returns { 'paused', 'more' (jobs may be left in the lanes) or 'drained', how many jobs like these the next answer has room
+--   for, { per job: key, attempt, fence, max or '', message, entry }, { per discarded entry: entry, reason } }
+
+local BYTES = 1024 * 1024 -- of messages in one answer, so that it soon arrives over a slow link too; a larger one comes alone
+local LOOKED_AT = 1000 -- entries that one call looks at
+local FIRST = 10 -- entries that are read before it is known how large messages are; those without room are given back
 
 local worker, slots, cap = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[6])
 local now = clock()
 local jobs, discarded = {}, {}
+local begun, size, looked, full = 0, 0, 0, false
 
 local function discard(entry, reason)
   drop_entry(entry)
@@ -27,12 +32,36 @@ local function end_dead(key, kind, text)
   end_job(key, job, 'dead', error, now)
 end
 
+-- Whether the answer has room for this message; once it does not, it is full.
+local function fits(payload)
+  full = full or (begun > 0 and size + #payload > BYTES)
+  return not full
+end
+
+-- How many more messages there is room for, if they are like those before.
+local function room()
+  if begun == 0 then return FIRST end
+  return math.floor((BYTES - size) * begun / size)
+end
+
+-- Queues a job again whose entry was read, but for which there is no slot or room.
+local function give_back(entry, key)
+  local job = read_fields(key, { 'state', 'entry' })
+  local live = job and job.entry == entry
+  if live and job.state == 'running' then return end -- as in `take`: it is the only way to notice a lost lease
+  drop_entry(entry)
+  if live and job.state == 'queued' then
+    call('HSET', job_key(key), 'entry', enqueue(key, 'returned'))
+  end
+end
+
 local started = digits(now)
 local function run(key, attempt, fence, max, payload, entry)
   call('HSET', job_key(key), 'state', 'running', 'attempt', digits(attempt), 'fence', digits(fence), 'worker', worker,
     'started', started)
   local n = #jobs
   jobs[n + 1], jobs[n + 2], jobs[n + 3], jobs[n + 4], jobs[n + 5], jobs[n + 6] = key, attempt, fence, max, payload, entry
+  begun, size = begun + 1, size + #payload
 end
 
 local function begin(key, job)
@@ -46,6 +75,7 @@ local function begin(key, job)
     local text = format('all %d attempts are used up, the last by a worker that died or was lost', attempt)
     return end_dead(key, 'WorkerLost', text)
   end
+  if not fits(payload) then return give_back(job.entry, key) end
   if job.expires then call_or_reset(EXPIRING, 'ZREM', EXPIRING, key) end
   run(key, attempt + 1, next_fence(job, now), job.max or '', payload, job.entry)
 end
@@ -55,7 +85,7 @@ local first = next_fence({}, now)
 local function begin_plain(entry, key)
   if not is_plain(job_key(key), QUEUED, 'entry', entry) then return false end
   local payload = read_string(message_key(key))
-  if payload == '' then return false end
+  if payload == '' or not fits(payload) then return false end
   run(key, 1, first, '', payload, entry)
   return true
 end
@@ -80,47 +110,44 @@ local function take(entry, key)
   return begin(key, job)
 end
 
--- Queues a job again whose entry the worker's blocking read returned, but for which it has no slot.
-local function give_back(entry, key)
-  local job = read_fields(key, { 'state', 'entry' })
-  local live = job and job.entry == entry
-  if live and job.state == 'running' then return end -- as in `take`: it is the only way to notice a lost lease
-  drop_entry(entry)
-  if live and job.state == 'queued' then
-    call('HSET', job_key(key), 'entry', enqueue(key, 'returned'))
+-- Begins up to `count` jobs of a lane; returns whether it has no more.
+local function read_lane(lane, count)
+  local stream, enough = lane_key(lane), begun + count
+  while begun < enough do
+    local asked = math.min(enough - begun, room(), LOOKED_AT - looked)
+    full = full or asked < 1
+    if full then return false end
+    local reply = call_or_reset(stream, 'XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', digits(asked), 'STREAMS', stream, '>')
+    local entries = reply and reply[1][2] or {}
+    for _, item in ipairs(entries) do
+      local act = full and give_back or take
+      act(lane .. '/' .. item[1], key_in(item))
+    end
+    looked = looked + #entries
+    if #entries < asked then return true end
   end
+  return false
 end
 
-local function read_lane(lane, count)
-  if count <= 0 then return 0 end
-  local stream = lane_key(lane)
-  local reply = call_or_reset(stream, 'XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', digits(count), 'STREAMS', stream, '>')
-  local entries = reply and reply[1][2] or {}
-  for _, item in ipairs(entries) do take(lane .. '/' .. item[1], key_in(item)) end
-  return #entries
+-- First each lane gets its quota, then the lanes in order get what is left. Returns whether all are drained.
+local function read_lanes()
+  local drained = { returned = read_lane('returned', slots - begun) }
+  for turn = 1, 2 do
+    for i, lane in ipairs({ 'high', 'normal', 'low' }) do
+      local free = slots - begun
+      local quota = turn == 1 and math.min(free, tonumber(ARGV[2 + i])) or free
+      drained[lane] = drained[lane] or read_lane(lane, quota)
+    end
+  end
+  return drained.returned and drained.high and drained.normal and drained.low
 end
 
 local paused = call_or_reset(META, 'HGET', META, 'paused')
-local begun = 0
 for i = 7, #ARGV, 3 do
   local entry, key = ARGV[i] .. '/' .. ARGV[i + 1], ARGV[i + 2]
-  if paused or begun >= slots then give_back(entry, key) else take(entry, key) end
-  begun = #jobs / 6
+  if paused or full or begun >= slots then give_back(entry, key) else take(entry, key) end
 end
-
-if not paused then
-  local free = slots - begun
-  free = free - read_lane('returned', free)
-  local drained = {}
-  for turn = 1, 2 do -- first each lane gets its quota, then the lanes in order get what is left
-    for i, lane in ipairs({ 'high', 'normal', 'low' }) do
-      local quota = turn == 1 and math.min(free, tonumber(ARGV[2 + i])) or free
-      if not drained[lane] then
-        local got = read_lane(lane, quota)
-        free, drained[lane] = free - got, got < quota
-      end
-    end
-  end
-end
+local drained = not paused and read_lanes()
 flush()
-return { paused and 'paused' or 'open', jobs, discarded }
+local next = begun > 0 and math.max(1, math.floor(BYTES * begun / size)) or LOOKED_AT
+return { paused and 'paused' or (drained and 'drained' or 'more'), next, jobs, discarded }

@@ -43,5 +43,5 @@ end
 local refused = move_attempts(1, 7, finish, function(key, fence, _, state, data, entry, kept)
   return state == 'succeeded' and #data <= SMALL and end_plain(key, fence, data, entry, kept)
 end)
-if #spent > 0 then call('UNLINK', unpack(spent)) end
+in_parts(spent, function(...) call('UNLINK', ...) end)
 return refused

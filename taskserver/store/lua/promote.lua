@@ -14,6 +14,6 @@ for _, key in ipairs(due) do
     call('HDEL', job_key(key), 'due')
   end
 end
-if #due > 0 then call('ZREM', DELAYED, unpack(due)) end
+in_parts(due, function(...) call('ZREM', DELAYED, ...) end)
 local next = call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
 return { #due, next and math.max(0, tonumber(next) - now) or -1 }

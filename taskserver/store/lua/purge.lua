@@ -36,7 +36,7 @@ return answer_once(ARGV[1], function()
       cancel_waiting(key)
       seen = seen + 1
     end
-    if #keys > 0 then call('ZREM', DELAYED, unpack(keys)) end
+    in_parts(keys, function(...) call('ZREM', DELAYED, ...) end)
   end
   flush()
   return { seen, cancelled }

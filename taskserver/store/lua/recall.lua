@@ -3,7 +3,7 @@
 -- since none of their code has run.
 -- Transition: running -> queued | cancelled; queued -> queued
 -- KEYS[1] queue prefix
--- ARGV[1] worker   ARGV[2] entries read per lane at most
+-- ARGV[1] worker   ARGV[2] entries read at a time
 -- ARGV[3..] keys of the jobs that it knows it runs
 -- Returns the keys of the jobs that were given back.
 
@@ -27,13 +27,21 @@ local function give_back(entry, key)
   returned[#returned + 1] = key
 end
 
-for _, lane in ipairs(LANES) do
-  for _, pending in ipairs(call_or_reset(lane_key(lane), 'XPENDING', lane_key(lane), GROUP, '-', '+', count, worker)) do
-    local id = pending[1]
-    local item = call('XRANGE', lane_key(lane), id, id)[1]
+-- Looks at the next entries of a lane that the worker has pending; returns the last one's id, if there may be more.
+local function look(lane, from)
+  local stream = lane_key(lane)
+  local pending = call_or_reset(stream, 'XPENDING', stream, GROUP, from, '+', count, worker)
+  for _, entry in ipairs(pending) do
+    local item = call('XRANGE', stream, entry[1], entry[1])[1]
     local key = item and key_in(item) or '' -- the entry may be deleted while it is pending
-    if not known[key] then give_back(lane .. '/' .. id, key) end
+    if not known[key] then give_back(lane .. '/' .. entry[1], key) end
   end
+  return #pending == tonumber(count) and pending[#pending][1]
+end
+
+for _, lane in ipairs(LANES) do
+  local last = look(lane, '-')
+  while last do last = look(lane, '(' .. last) end
 end
 flush()
 return returned

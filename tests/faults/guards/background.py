@@ -19,7 +19,6 @@ BACKGROUND = [
         "promote",
         ("record", "record", "if job and job.state == 'delayed' then", "if job.state == 'delayed' then",
          "a time that belongs to no job stops the scheduler", FORGED_TIME),
-        ("nothing due", "record", "if #due > 0 then", "if true then", "an idle queue stops the scheduler", IDLE),
         ("nothing delayed", "record", "next and math.max(0, tonumber(next) - now)", "math.max(0, tonumber(next) - now)",
          "an idle queue stops the scheduler", IDLE),
         ("delayed", "state", "if job and job.state == 'delayed' then", "if job then", "a running job is queued again",

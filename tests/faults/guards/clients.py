@@ -90,8 +90,6 @@ CLIENTS = [
          by(test_purge_leave.test_a_purge_after_the_groups_were_destroyed_ends_no_running_job)),
         ("nothing to read", "record", "ipairs(reply and reply[1][2] or {})", "ipairs(reply[1][2] or {})",
          "an empty lane stops the purge", by(test_purge_leave.test_an_empty_queue_is_purged)),
-        ("nothing delayed", "record", "if #keys > 0 then", "if true then", "an empty delay set stops the purge",
-         by(test_purge_leave.test_an_empty_queue_is_purged)),
         ("room in the lanes", "owner", "local reply = left > 0\n      and call_or_reset", "local reply = call_or_reset",
          "a batch has no end", by(test_purge_leave.test_a_purge_takes_a_batch_at_a_time)),
         ("delay set of another type", "record", "call_or_reset(DELAYED, 'ZRANGE', DELAYED, 0, left - 1)",

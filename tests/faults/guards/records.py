@@ -130,8 +130,8 @@ RECORDS = [
         "finish",
         ("dropped entry", "record", "local lane, id = parse_entry(entry)\n  if not lane then return end",
          "local lane, id = parse_entry(entry)", "a job whose entry is damaged stops a batch", entry(b"x")),
-        ("lane of another type", "record", "call_or_reset(lane_key(lane), 'XACK', lane_key(lane), GROUP, unpack(ids))",
-         "call('XACK', lane_key(lane), GROUP, unpack(ids))", "no job of the lane can end",
+        ("lane of another type", "record", "call_or_reset(stream, 'XACK', stream, GROUP, ...)",
+         "call('XACK', stream, GROUP, ...)", "no job of the lane can end",
          by(test_wrong_types.test_a_lane_of_the_wrong_type_is_made_anew_and_its_jobs_are_found, lane="normal")),
     ),
     *of_prelude(
@@ -148,9 +148,6 @@ RECORDS = [
          by(test_settle.test_a_large_batch_is_settled)),
         ("not trimmed", "live entry", "if not is_before(id, bound) then left[#left + 1] = id end", "",
          "entries of ended jobs stay", by(test_settle.test_a_large_batch_is_settled)),
-        ("none left", "record", "if #ids > 0 then call('XDEL', lane_key(lane), unpack(ids)) end",
-         "call('XDEL', lane_key(lane), unpack(ids))", "a batch cannot end before one that was claimed later",
-         by(test_settle.test_a_batch_ends_before_one_that_was_claimed_later)),
     ),
     *of_prelude(
         "entries",

@@ -22,7 +22,14 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
             "prelude/entries",
             "if #parts > 0 then call('PUBLISH', QUEUE .. 'done:' .. route, kind .. table.concat(parts)) end",
         ),
-        ("claim", "if not drained[lane] then"),
+    ],
+    "it bounds what one call reads or answers": [
+        ("claim", "full = full or (begun > 0 and size + #payload > BYTES)"),
+        ("claim", "if begun == 0 then return FIRST end"),
+        ("claim", "if not fits(payload) then return give_back(job.entry, key) end"),
+        ("claim", "if full then return false end"),
+        ("claim", "local act = full and give_back or take"),
+        ("recall", "return #pending == tonumber(count) and pending[#pending][1]"),
     ],
     "it reads an option": [
         ("submit", "if options.lane then set('lane', options.lane) end"),
@@ -46,7 +53,10 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ("claim", "local quota = turn == 1 and math.min(free, tonumber(ARGV[2 + i])) or free"),
     ],
     "it chooses what is reported": [
-        ("claim", "return { paused and 'paused' or 'open', jobs, discarded }"),
+        ("claim", "if #entries < asked then return true end"),
+        ("claim", "return drained.returned and drained.high and drained.normal and drained.low"),
+        ("claim", "local next = begun > 0 and math.max(1, math.floor(BYTES * begun / size)) or LOOKED_AT"),
+        ("claim", "return { paused and 'paused' or (drained and 'drained' or 'more'), next, jobs, discarded }"),
         ("reclaim", "taken[#taken + 1], taken[#taken + 2] = key, running and job.worker or ''"),
         (
             "prelude/entries",

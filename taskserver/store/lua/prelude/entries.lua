@@ -122,9 +122,10 @@ end
 -- Sends what was gathered; each script that gathers calls it once, last.
 local function flush()
   for lane, ids in pairs(dropped) do
-    call_or_reset(lane_key(lane), 'XACK', lane_key(lane), GROUP, unpack(ids))
+    local stream = lane_key(lane)
+    in_parts(ids, function(...) call_or_reset(stream, 'XACK', stream, GROUP, ...) end)
     if #ids > FEW then ids = trim(lane, ids) end
-    if #ids > 0 then call('XDEL', lane_key(lane), unpack(ids)) end
+    in_parts(ids, function(...) call('XDEL', stream, ...) end)
   end
   for route, by_kind in pairs(notifications) do
     for kind, parts in pairs(by_kind) do

@@ -36,6 +36,12 @@ local ENDED = {
 
 local DELAYED, DEAD, EXPIRING, META = QUEUE .. 'delayed', QUEUE .. 'dead', QUEUE .. 'expiring', QUEUE .. 'meta'
 
+-- Calls `act` with the items of a list as its arguments, so many at a time that they fit on Lua's stack (8,000).
+local AT_ONCE = 1000
+local function in_parts(list, act)
+  for i = 1, #list, AT_ONCE do act(unpack(list, i, math.min(i + AT_ONCE - 1, #list))) end
+end
+
 local function lane_key(lane) return QUEUE .. 'lane:' .. lane end
 local function job_key(key) return QUEUE .. 'job:' .. key end
 local function message_key(key) return QUEUE .. 'msg:' .. key end

@@ -1,0 +1,80 @@
+"""Slow links: an answer may take longer than the patience with silence, and every job runs in its first attempt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from taskserver import Client, Context, Toolbox, Worker, WorkerConfig, tool
+from taskserver.store.broker.connection import Broker
+from taskserver.store.scripts import script
+from tests.faults.proxy import Fault, Proxy
+from tests.patience import PATIENCE
+
+RATE = 1_000_000
+SECONDS_PER_ANSWER = 1.5
+"""More than twice what hasty connections bear of silence."""
+
+
+class Sizes:
+    """A tool that notes how much it was given, and in which attempt."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int]] = []
+
+        @tool
+        async def measure(blob: str, ctx: Context) -> int:
+            self.seen.append((len(blob), ctx.attempt))
+            return len(blob)
+
+        self.measure = measure
+
+
+StartWorker = Callable[..., Awaitable[Worker]]
+
+
+@pytest.fixture
+async def start_worker(proxy: Proxy) -> AsyncIterator[StartWorker]:
+    """A worker that has only the proxy's way to the broker."""
+    broker = Broker(proxy.url, patience=1.0)
+    lives: list[tuple[Worker, asyncio.Task[None]]] = []
+
+    async def start(sizes: Sizes, **config: float) -> Worker:
+        worker = Worker(broker, Toolbox.of(sizes.measure), WorkerConfig(**{"lease": 15.0, **config}))  # type: ignore[arg-type]
+        lives.append((worker, asyncio.create_task(worker.run())))
+        await worker.ready.wait()
+        return worker
+
+    yield start
+    proxy.heal()
+    for worker, life in lives:
+        worker.stop()
+        await life
+    await broker.close()
+
+
+async def test_jobs_arrive_whose_answers_take_longer_than_the_patience(
+    proxy: Proxy, client: Client, hasty: None, start_worker: StartWorker
+) -> None:
+    sizes, size = Sizes(), int(RATE * SECONDS_PER_ANSWER)
+    jobs = await client.submit_many([(sizes.measure, {"blob": "x" * size})] * 3)
+    proxy.rate = RATE
+    await start_worker(sizes, concurrency=4)
+    assert [await job.result(timeout=PATIENCE) for job in jobs] == [size] * 3
+    assert sizes.seen == [(size, 1)] * 3
+
+
+async def test_after_a_lost_answer_jobs_come_back_unspent_and_fewer_are_asked_for(
+    proxy: Proxy, client: Client, start_worker: StartWorker
+) -> None:
+    sizes, size = Sizes(), 100_000
+    jobs = await client.submit_many([(sizes.measure, {"blob": "x" * size})] * 6)
+    lost = proxy.plan(Fault(script("claim").sha, reply=4 * size))
+    worker = await start_worker(sizes, concurrency=6)
+    assert [await job.result(timeout=PATIENCE) for job in jobs] == [size] * 6
+    assert lost.reply_size > 6 * size
+    assert sizes.seen == [(size, 1)] * 6
+    fetcher = worker._partitions["default"].fetcher
+    assert (fetcher.claims, fetcher.claimed) == (2, 6)  # one job first, then all the others
