@@ -32,6 +32,24 @@ async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
         _, left = await asyncio.wait(left, timeout=REPEAT_SECONDS)
 
 
+async def unless(stopped: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Run ``work``; if the event is set meanwhile, cancel it. Returns whether it was done.
+
+    Raises:
+        Exception: what ``work`` raises.
+    """
+    task = asyncio.create_task(work)
+    waiting = asyncio.create_task(stopped.wait())
+    try:
+        await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await cancel_and_wait(waiting, *(() if task.done() else (task,)))
+    if task.cancelled():
+        return False
+    task.result()
+    return not stopped.is_set()
+
+
 async def wait_all(calls: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Run coroutines at the same time and wait until all of them have ended.
 

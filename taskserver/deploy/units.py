@@ -15,10 +15,11 @@ from taskserver.deploy.scaling import autoscaler
 from taskserver.deploy.secrets import SecretKey
 from taskserver.deploy.text import as_yaml
 from taskserver.deploy.unit import Manifest, Unit
+from taskserver.worker.process_exit import LEAVE_SECONDS
 
 METRICS_PORT = 9100
-HAND_BACK = 30
-"""Seconds for a worker to hand back unfinished jobs and to leave, after its grace period."""
+HAND_BACK = 2 * math.ceil(LEAVE_SECONDS)
+"""Seconds for a worker to hand back unfinished jobs and to leave, after its grace period: twice what it may take."""
 _SMALL = ComputeResources(requests=Amounts(cpu="50m", memory="128Mi"), limits=Amounts(cpu="500m", memory="256Mi"))
 
 

@@ -6,11 +6,10 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
 
-from taskserver.aio import cancel_and_wait
+from taskserver.aio import cancel_and_wait, unless
 from taskserver.config.file import load
 from taskserver.config.settings import settings
 from taskserver.embedded import EmbeddedBroker
@@ -110,7 +109,7 @@ class RunningFile:
             for plan, supervisor in zip(self._plans, self._supervisors, strict=True):
                 await stack.enter_async_context(updated_targets(supervisor, plan.assignment, plan.metrics_targets))
             self._write_state()
-            if await self._unless_stopped(self._start_brokers(stack)):
+            if await unless(self._stopping, self._start_brokers(stack)):
                 await self._run_supervisors()
         self._announce(f"{self.name} is down")
 
@@ -155,18 +154,6 @@ class RunningFile:
         self._write_state()
         self._announce(f"{self.name} is up" + ("; press Ctrl-C to stop it" if sys.stderr.isatty() else ""))
         self.ready.set()
-
-    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Run ``work`` unless we are stopped meanwhile; return whether to continue."""
-        task = asyncio.create_task(work)
-        stopped = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
-        await cancel_and_wait(stopped)
-        if not task.done():
-            await cancel_and_wait(task)
-            return False
-        task.result()
-        return not self._stopping.is_set()
 
     async def _keep_state_written(self) -> None:
         while True:

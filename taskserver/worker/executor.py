@@ -74,6 +74,7 @@ class Executor:
         self.tally: Tally | None = None
         self._running: dict[str, Attempt] = {}
         self._deadlines = Deadlines(lambda attempt: self.end(attempt, StopReason.TIMEOUT))
+        self._releasing = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -98,6 +99,8 @@ class Executor:
                 self.end(earlier, StopReason.LOST)
             self._running[attempt.id] = attempt
             self._idle.clear()
+            if self._releasing:
+                attempt.stop = StopReason.RELEASE
         return attempts
 
     def begin(self, attempt: Attempt) -> None:
@@ -120,10 +123,11 @@ class Executor:
         if (attempt := self._running.get(job_id)) is not None:
             self.end(attempt, StopReason.CANCEL)
 
-    def end_all(self, why: StopReason) -> None:
-        """Stop every running attempt."""
+    def release_all(self) -> None:
+        """Hand back every running attempt, and every one that is admitted from now on."""
+        self._releasing = True
         for attempt in self.running:
-            self.end(attempt, why)
+            self.end(attempt, StopReason.RELEASE)
 
     def end(self, attempt: Attempt, why: StopReason) -> None:
         """Stop an attempt, and settle it without its help if it does not end."""

@@ -76,6 +76,7 @@ class Heartbeat(Service):
         self.broker_errors = 0
         self._stopped = threading.Event()
         self._first_beat = asyncio.Event()
+        self._ended = asyncio.Event()
         self._thread: threading.Thread | None = None
 
     async def start(self) -> None:
@@ -85,17 +86,18 @@ class Heartbeat(Service):
         await self._first_beat.wait()
 
     async def stop(self) -> None:
-        """End the thread."""
+        """End the thread. Cancelled, it does not wait for the answer to the last beat."""
         self._stopped.set()
         if self._thread:
-            await asyncio.to_thread(self._thread.join)
-            self._thread = None
+            await self._ended.wait()
 
     def _main(self) -> None:
         try:
             self._beats()
         except Exception as error:  # noqa: BLE001 - no memory, even to see to an error
             quit_now(f"leases cannot be renewed any more ({type(error).__name__})")
+        finally:
+            self._call_in_loop(self._ended.set)
 
     def _beats(self) -> None:
         failures = 0

@@ -10,6 +10,17 @@ import os
 from contextlib import suppress
 from typing import NoReturn
 
+RELEASE_SECONDS = 6.0
+"""How long attempts that are handed back may take to end; a little longer than the executor waits for each."""
+SETTLE_SECONDS = 5.0
+"""How long a stopping worker tries to send its last settlements to a broker that does not answer."""
+LAST_SECONDS = 2.0
+"""How long it may take to end its heartbeats and to leave its queues."""
+EXIT_SECONDS = 2.0
+"""How long threads, exit hooks and child processes of tools may hold up the end of the process."""
+LEAVE_SECONDS = RELEASE_SECONDS + SETTLE_SECONDS + LAST_SECONDS + EXIT_SECONDS
+"""A worker's process has ended this long after its grace period, whatever its broker and its tools do."""
+
 EXIT_BROKEN = 70
 """Exit code of a worker that ended itself because it could not continue (EX_SOFTWARE in sysexits.h)."""
 

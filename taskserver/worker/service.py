@@ -6,6 +6,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 
+from taskserver.aio import cancel_and_wait
 from taskserver.domain.retry import backoff
 from taskserver.errors import BrokerError
 from taskserver.worker.process_exit import quit_now
@@ -24,7 +25,7 @@ class Service(ABC):
 
     @abstractmethod
     async def stop(self) -> None:
-        """End, and return when nothing of it is left."""
+        """End, and return when nothing of it is left. If this is cancelled, it does not wait for the broker."""
 
 
 class LoopService(Service):
@@ -55,9 +56,14 @@ class LoopService(Service):
     async def stop(self) -> None:
         """Let the current turn end, and begin no other."""
         self._stopping.set()
-        while self._task and not self._task.done():
-            await self.interrupt()  # again and again: the first may have come just before the turn began to wait
-            await asyncio.wait((self._task,), timeout=INTERRUPT_SECONDS)
+        try:
+            while self._task and not self._task.done():
+                await self.interrupt()  # again and again: the first may have come just before the turn began to wait
+                await asyncio.wait((self._task,), timeout=INTERRUPT_SECONDS)
+        except asyncio.CancelledError:
+            if self._task:
+                await cancel_and_wait(self._task)
+            raise
 
     async def interrupt(self) -> None:
         """Make a waiting turn return early. Not needed where turns only rest, since a stop ends that."""

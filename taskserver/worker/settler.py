@@ -26,8 +26,6 @@ BATCH = 500
 BATCH_BYTES = 1024 * 1024
 REPORTS_ROOM = 1_000
 """Reports that may wait for the broker before tools that report more are slowed down."""
-GIVE_UP_SECONDS = 5.0
-"""How long a stopping worker tries to send its last settlements to a broker that does not answer."""
 
 log = logging.getLogger("taskserver.worker")
 
@@ -114,14 +112,17 @@ class Settler(LoopService):
         self._wake.set()
 
     async def stop(self) -> None:
-        """Send what is left, if the broker answers, and end."""
-        await super().stop()
+        """Send what is left, and end. Cancelled, it gives up what the broker has not taken."""
         try:
-            async with asyncio.timeout(GIVE_UP_SECONDS):
-                await self._send_all()
-        except TimeoutError:
-            log.warning("%d settlements did not reach the broker: their jobs will run again", self.backlog)
-        self._open()
+            await super().stop()
+            await self._send_all()
+        finally:
+            if self.backlog:
+                log.warning(
+                    "queue %s: %d settlements did not reach the broker; their jobs will run again",
+                    *(self._queue, self.backlog),
+                )
+            self._open()
 
     async def _send_all(self) -> None:
         failures = 0

@@ -14,6 +14,7 @@ import time
 
 import msgspec
 
+from taskserver.aio import unless
 from taskserver.config.keys import keyring
 from taskserver.domain.fleet import Action, WorkerSnapshot
 from taskserver.domain.retry import backoff
@@ -42,11 +43,9 @@ from taskserver.worker.partition import PartitionSettings, attempts_cap
 from taskserver.worker.partitions import Partitions
 from taskserver.worker.process_exit import EXIT_RECYCLE
 from taskserver.worker.service import Service
+from taskserver.worker.shutdown import Shutdown
 from taskserver.worker.slots import FairSlots, Slots
 from taskserver.worker.vitals import Vitals
-
-RELEASE_SECONDS = 6.0
-"""How long attempts that are handed back may take to end; a little longer than the executor waits for each."""
 
 log = logging.getLogger("taskserver.worker")
 
@@ -114,6 +113,15 @@ class Worker:
         self._recycler = Recycler(self._slots, config.max_rss, self._end_to_recycle)
         self._partition_watcher = PartitionWatcher(broker, config.queues, self._partitions, self._partitions.take_up)
         self._schema_watcher = SchemaWatcher(broker, self._end_outgrown)
+        self._shutdown = Shutdown(
+            self.name,
+            self._upkeep,
+            executor=self._executor,
+            processes=self._processes,
+            partitions=self._partitions,
+            control=self._control,
+            heartbeat=self._heartbeat,
+        )
 
     def stop(self) -> None:
         """Stop claiming, let running jobs end within the grace period, hand the rest back. Again: do not wait."""
@@ -173,49 +181,44 @@ class Worker:
         load_scripts()
         if self._tally is not None:
             counting.set(self._tally.submissions)
-        if not await self._wait_for_broker():
+        if not await unless(self._stopping, self._find_broker()):
             return
         used = processes.set(self._processes)  # the tasks of all attempts inherit it
         try:
-            for service in (*self._needed(), *self._upkeep()):
-                await service.start()
-            self.ready.set()
-            log.info("worker %s is ready: %s", self.name, _summary(self.config, self.toolbox, self._keyring))
-            await self._stopping.wait()
+            if await unless(self._stopping, self._start()):
+                await self._stopping.wait()
         finally:
             await self._shut_down()
             processes.reset(used)
         if self._outgrown is not None:
             raise self._outgrown
 
-    async def _wait_for_broker(self) -> bool:
-        """Wait until the broker answers, and check that it is suitable; False if the worker was stopped meanwhile."""
+    async def _find_broker(self) -> None:
+        """Wait until the broker answers, and check that it is suitable."""
         failures = 0
-        while not self._stopping.is_set():
+        while True:
             try:
                 await check_suitable(self._broker)
                 await self._open_partitions()
-                return True
+                return
             except (BrokerUnavailable, BrokerFull) as error:
                 failures += 1
                 wait = backoff(failures)
                 log.warning("waiting for the broker, trying again in %.1f s: %s", wait, error)
-                try:
-                    await asyncio.wait_for(self._stopping.wait(), wait)
-                except TimeoutError:
-                    continue
-        return False
+                await asyncio.sleep(wait)
+
+    async def _start(self) -> None:
+        settlers = (partition.settler for partition in self._partitions.values())
+        for service in (self._heartbeat, self._control, *settlers, *self._upkeep()):
+            await service.start()
+        self.ready.set()
+        log.info("worker %s is ready: %s", self.name, _summary(self.config, self.toolbox, self._keyring))
 
     async def _open_partitions(self) -> None:
         queues = self.config.queues
         await self._partitions.open(queues)
         await self._partitions.declare(share for share in self.config.shares if share.queue in queues)
         await self._partitions.open(await self._partition_watcher.find(thorough=True))
-
-    def _needed(self) -> list[Service]:
-        """What running jobs need as long as they run."""
-        settlers = (partition.settler for partition in self._partitions.values())
-        return [self._heartbeat, self._control, *settlers]
 
     def _upkeep(self) -> list[Service]:
         """What brings jobs and keeps the queues healthy."""
@@ -224,32 +227,11 @@ class Worker:
         return [*services, self._recycler, self._partition_watcher, self._schema_watcher]
 
     async def _shut_down(self) -> None:
-        """First no new jobs; then the running ones end, whose leases and outcomes need the other services till then."""
         log.info("worker %s is stopping; running jobs: %d", self.name, self._slots.busy)
-        for _ in range(2):  # again for partitions that were just being taken up
-            await asyncio.gather(*(service.stop() for service in self._upkeep()))
-        await self._end_jobs()
-        await self._processes.close()
-        for service in reversed(self._needed()):
-            await service.stop()
-        await self._partitions.leave()
+        # Nobody is in a hurry if it is only to be replaced: jobs that run have their own time limits.
+        unhurried = self._stop_requested if self.recycle else None
+        await self._shutdown.run(self.config.grace_period, self._hurry, unhurried)
         log.info("worker %s has stopped", self.name)
-
-    async def _end_jobs(self) -> None:
-        """Let running jobs end within the grace period, and hand the rest back."""
-        idle = asyncio.create_task(self._executor.wait_idle())
-        if self.recycle:  # nobody is in a hurry: jobs that run have their own time limits
-            requested = asyncio.create_task(self._stop_requested.wait())
-            await asyncio.wait((idle, requested), return_when=asyncio.FIRST_COMPLETED)
-            requested.cancel()
-        hurry = asyncio.create_task(self._hurry.wait())
-        await asyncio.wait((idle, hurry), timeout=self.config.grace_period, return_when=asyncio.FIRST_COMPLETED)
-        hurry.cancel()
-        if not idle.done():
-            log.info("worker %s hands back running jobs: %d", self.name, len(self._executor.running))
-            self._executor.end_all(StopReason.RELEASE)
-            await asyncio.wait((idle,), timeout=RELEASE_SECONDS)
-        idle.cancel()
 
     def _end_outgrown(self, error: BrokerUnsuitable) -> None:
         if not self._stopping.is_set():

@@ -1,13 +1,18 @@
 """A worker that is stopped claims no more, lets its jobs end, and hands back what is left, unspent."""
 
 import asyncio
+import os
+import signal
+from collections.abc import Iterator
 
 import pytest
 
 from taskserver import Client, Context, State, tool
+from taskserver.store.broker.connections import ANSWER_SECONDS
 from taskserver.store.jobs import claim
 from taskserver.store.jobs.claim import StreamEntry
 from taskserver.store.keys import Keys
+from taskserver.worker import shutdown
 from tests.brokers import Server, kinds
 from tests.conftest import Eventually
 from tests.patience import PATIENCE
@@ -166,3 +171,48 @@ async def test_outcomes_wait_for_a_broker_that_is_away_while_the_worker_stops(hi
         await hired.end()
     finally:
         server.close()
+
+
+class Frozen(Server):
+    """A broker that can stop answering without closing a connection."""
+
+    def freeze(self) -> None:
+        assert self.process is not None
+        self.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
+
+
+@pytest.fixture
+def freezing() -> Iterator[Frozen]:
+    server = Frozen(next(iter(kinds().values()))).start()
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("moment", ["starting", "idle", "running", "unsettled"])
+async def test_a_frozen_broker_does_not_hold_it_up_however_many_queues_it_has(
+    freezing: Frozen, hire: Hire, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    for name in ("RELEASE_SECONDS", "SETTLE_SECONDS", "LAST_SECONDS"):
+        monkeypatch.setattr(shutdown, name, 0.2)
+    queues = tuple(f"q{number}" for number in range(8))
+    work = Work()
+    if moment == "starting":
+        freezing.freeze()
+    hired = await hire(work.tool, url=freezing.url, queues=queues, concurrency=8, grace_period=0)
+    if moment != "starting":
+        await hired.worker.ready.wait()
+    if moment in ("running", "unsettled"):
+        async with Client(freezing.url) as client:
+            for queue in queues:
+                await client.submit(work.tool, queue=queue)
+            while len(work.attempts) < len(queues):
+                await asyncio.sleep(0.001)
+    if moment != "starting":
+        freezing.freeze()
+    if moment == "unsettled":
+        work.end.set()
+        await hired.worker._executor.wait_idle()
+    async with asyncio.timeout(ANSWER_SECONDS):  # what a single call to such a broker takes
+        await hired.stop()
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "it left something running"

@@ -26,9 +26,10 @@ from taskserver.fleet.link import (
     read,
 )
 from taskserver.fleet.supervisor.reaper import children
+from taskserver.worker.process_exit import LEAVE_SECONDS
 
-KILL_SECONDS = 20.0
-"""A replica that is asked to stop is killed this long after its grace period: it may be stuck."""
+KILL_SECONDS = LEAVE_SECONDS + 5.0
+"""A replica that is asked to stop is killed this long after its grace period: it is stuck."""
 LAST_MESSAGES_SECONDS = 1.0
 
 log = logging.getLogger("taskserver.supervisor")

@@ -5,6 +5,7 @@ The client library's own retries are switched off: ``retry.py`` decides what is 
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from contextlib import suppress
 from typing import Any
@@ -117,12 +118,10 @@ class Connections:
 
     async def close(self) -> None:
         """Close every connection but those of threads; harmless when repeated."""
-        for reader in list(self._readers):
-            await self.discard(reader)
         for connection in (*self._scripts.values(), *self._blocking):
             connection.close()
-        for client in self._clients.values():
-            await client.aclose(close_connection_pool=True)
+        clients = [client.aclose(close_connection_pool=True) for client in self._clients.values()]
+        await asyncio.gather(*map(self.discard, list(self._readers)), *clients)
 
 
 def _options(server: str, socket_timeout: float, retry: type[Any]) -> dict[str, Any]:
