@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from taskserver.domain.messages import MAX_DEPTH
 
@@ -36,6 +36,10 @@ _PAIRS = frozenset(
 )  # fmt: skip
 # User and password: the part before the last @ of a URL's authority (RFC 3986, section 3.2.1).
 _USER_OF_URL = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*://)([^\s/?#\"'<>]*)@")
+# A parameter of a URL's query or fragment (sections 3.4 and 3.5), or of a connection string: separator, name, value.
+_PARAMETER = re.compile(r"([?&;#])([\w.~%+-]{1,100})=([^\s&;#\"'<>]+)")
+_SECRET_PARAMETERS = frozenset((("key",), ("subscription", "key")))
+_SECRET_ENDS = frozenset(("sig", "signature"))
 
 
 @lru_cache(maxsize=4096)
@@ -52,6 +56,14 @@ def looks_secret(name: str) -> bool:
         not _ANYWHERE.isdisjoint(parts)
         or (bool(parts) and parts[-1] in _LAST)
         or not _PAIRS.isdisjoint(pairwise(parts))
+    )
+
+
+def _is_secret_parameter(name: str) -> bool:
+    """Whether a parameter of a URL looks secret: there, ``key`` and signatures do as well."""
+    parts = words(unquote_plus(name))
+    return (
+        parts in _SECRET_PARAMETERS or (bool(parts) and parts[-1] in _SECRET_ENDS) or looks_secret(unquote_plus(name))
     )
 
 
@@ -74,7 +86,7 @@ class SecretNames:
 
 
 def masked(value: Any, names: SecretNames, depth: int = 0) -> Any:
-    """Plain data to be shown: secrets and passwords in URLs are masked, keys are strings, and depth is limited."""
+    """Plain data to be shown: secrets, also in URLs, are masked, keys are strings, and depth is limited."""
     if depth > MAX_DEPTH:
         return "…"
     if isinstance(value, dict):
@@ -103,7 +115,7 @@ class Redactor:
         self._forms = sorted(forms, key=len, reverse=True)  # longest first: one may be part of another
 
     def __call__(self, text: str) -> str:
-        """The text with the values masked, and users and passwords in URLs."""
+        """The text with the values masked, and what ``without_passwords`` masks."""
         if self._too_many:
             return f"(hidden: the job has more than {MOST:,} secret values)"
         for form in self._forms:
@@ -112,12 +124,19 @@ class Redactor:
 
 
 def without_passwords(text: str) -> str:
-    """The text with users and passwords in URLs masked."""
-    return _USER_OF_URL.sub(rf"\1{MASK}@", text) if "://" in text else text
+    """The text with users, passwords and secret parameters in URLs masked."""
+    if "://" in text:
+        text = _USER_OF_URL.sub(rf"\1{MASK}@", text)
+    return _PARAMETER.sub(_without_value, text) if "=" in text else text
+
+
+def _without_value(parameter: re.Match[str]) -> str:
+    separator, name, _ = parameter.groups()
+    return f"{separator}{name}={MASK}" if _is_secret_parameter(name) else parameter[0]
 
 
 def secret_values(value: Any, names: SecretNames, inside: bool = False, depth: int = 0) -> Iterator[str]:
-    """The values of secret fields in plain data, everything inside such fields, and passwords in URLs."""
+    """The values of secret fields in plain data, everything inside such fields, and what is secret in URLs."""
     if depth > MAX_DEPTH:
         return
     if isinstance(value, dict):
@@ -129,9 +148,16 @@ def secret_values(value: Any, names: SecretNames, inside: bool = False, depth: i
     elif inside and isinstance(value, (str, bytes, int)) and not isinstance(value, bool):
         yield _text(value)
     elif isinstance(value, str) and "://" in value:
-        for user in _USER_OF_URL.finditer(value):
-            password = user[2].partition(":")[2]
-            yield from (password, unquote(password))
+        yield from _secrets_in_url(value)
+
+
+def _secrets_in_url(text: str) -> Iterator[str]:
+    for user in _USER_OF_URL.finditer(text):
+        password = user[2].partition(":")[2]
+        yield from (password, unquote(password))
+    for _, name, value in _PARAMETER.findall(text):
+        if _is_secret_parameter(name):
+            yield from (value, unquote_plus(value))
 
 
 def _text(value: Any) -> str:

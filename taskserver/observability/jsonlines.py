@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from taskserver.domain.secrets import MASK, SecretNames
 from taskserver.observability.printable import json_text
-from taskserver.observability.records import as_text, attempt_fields, cut, message_of, trace_of
+from taskserver.observability.records import as_text, attempt_fields, cut, field_text, message_of, trace_of
 from taskserver.observability.redaction import redact
 
 VALUE_CHARACTERS = 2_000
 ITEMS = 50
 DEPTH = 4
 """Maximum length, number of items and depth of a record's extra fields; the rest is left out."""
+EXTRA_CHARACTERS = 32_000
+"""Maximum number of characters in a record's extra fields together."""
 
 _STANDARD = {
     *vars(logging.makeLogRecord({})),
@@ -52,15 +55,15 @@ class JsonFormatter(logging.Formatter):
         fields: dict[str, Any] = {
             "time": _time(record.created),
             "level": record.levelname.lower(),
-            "logger": record.name,
+            "logger": field_text(record.name),
             "message": message_of(record),
             **attempt_fields(record),
         }
         if trace := "\n".join(trace_of(record)):
             fields["exception"] = trace
-        line = {name: _plain(value, 0, limit=None) for name, value in fields.items()}
+        line = {name: _safe(value) if isinstance(value, str) else value for name, value in fields.items()}
         if extra := {name: value for name, value in vars(record).items() if name not in _STANDARD}:
-            line["extra"] = _plain(extra, DEPTH)
+            line["extra"] = _LineRoom().plain(extra, DEPTH)
         return json_text(line, indent=0)
 
 
@@ -68,30 +71,48 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _plain(value: Any, depth: int, limit: int | None = VALUE_CHARACTERS) -> Any:
-    """Plain data of bounded size, without secrets."""
-    if value is None or isinstance(value, bool):
-        return value
-    if type(value) is int and abs(value) < 1 << 63:
-        return value
-    if type(value) is float and math.isfinite(value):
-        return value
-    if depth and isinstance(value, Mapping):
-        return _object(value, depth - 1)
-    if depth and isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item, depth - 1) for _, item in zip(range(ITEMS), value, strict=False)]
-    text = redact(as_text(value))
-    text = text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
-    return text if limit is None else cut(text, limit)
+def _safe(text: str) -> str:
+    """The text as it can be encoded; ``records.py`` has masked and cut it."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
-def _object(mapping: Mapping[Any, Any], depth: int) -> dict[str, Any]:
-    """Mask the values of secret fields."""
-    try:
-        items = [(as_text(name), item) for _, (name, item) in zip(range(ITEMS), mapping.items(), strict=False)]
-    except Exception:  # noqa: BLE001 - a mapping of any type may raise anything
-        return {}
-    return {
-        cut(redact(name), VALUE_CHARACTERS): MASK if name in _NAMES and item is not None else _plain(item, depth)
-        for name, item in items
-    }
+class _LineRoom:
+    """What a record's extra fields may take of its line, all of them together."""
+
+    def __init__(self) -> None:
+        self._left = EXTRA_CHARACTERS
+
+    def plain(self, value: Any, depth: int) -> Any:
+        """Plain data of bounded size, without secrets; each item takes some room, whatever it is."""
+        self._left -= 2
+        if value is None or isinstance(value, bool):
+            return value
+        if type(value) is int and abs(value) < 1 << 63:
+            return value
+        if type(value) is float and math.isfinite(value):
+            return value
+        if depth and isinstance(value, Mapping):
+            return self._object(value, depth - 1)
+        if depth and isinstance(value, (list, tuple, set, frozenset)):
+            return [self.plain(item, depth - 1) for item in self._while_there_is_room(value)]
+        return self._text(as_text(value))
+
+    def _text(self, text: str) -> str:
+        kept = _safe(cut(redact(text), max(0, min(VALUE_CHARACTERS, self._left))))
+        self._left -= len(kept)
+        return kept
+
+    def _while_there_is_room(self, items: Iterable[Any]) -> Iterator[Any]:
+        return (item for item in islice(items, ITEMS) if self._left > 0)
+
+    def _object(self, mapping: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+        """Mask the values of secret fields."""
+        try:
+            items = list(islice(mapping.items(), ITEMS))
+        except Exception:  # noqa: BLE001 - a mapping of any type may raise anything
+            return {}
+        found = {}
+        for key, item in self._while_there_is_room(items):
+            name = as_text(key)
+            found[self._text(name)] = MASK if name in _NAMES and item is not None else self.plain(item, depth)
+        return found

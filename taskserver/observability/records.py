@@ -14,6 +14,8 @@ from taskserver.observability.redaction import log_context, redact
 
 MESSAGE_CHARACTERS = 32_000
 TRACE_CHARACTERS = 32_000
+FIELD_CHARACTERS = 1_000
+"""Maximum length of a logger's name, and of each field about the attempt that logs."""
 
 ATTEMPT_FIELDS = ("job_id", "attempt", "tool", "queue", "worker")
 """Fields about the attempt that logs, in this order."""
@@ -38,9 +40,14 @@ def attempt_fields(record: logging.LogRecord) -> dict[str, Any]:
     if "job_id" not in known and not hasattr(record, "job_id"):
         return {}
     fields = {name: getattr(record, name, known.get(name)) for name in ATTEMPT_FIELDS}
-    return {
-        name: value if isinstance(value, int) else as_text(value) for name, value in fields.items() if value is not None
-    }
+    return {name: field_text(value) for name, value in fields.items() if value is not None}
+
+
+def field_text(value: object) -> Any:
+    """A number as it is, anything else as text; secrets are masked."""
+    if isinstance(value, int) and abs(value) < 1 << 63:
+        return value
+    return cut(redact(as_text(value)), FIELD_CHARACTERS)
 
 
 def trace_of(record: logging.LogRecord) -> Iterator[str]:

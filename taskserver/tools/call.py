@@ -25,6 +25,8 @@ from taskserver.tools.tool import Tool
 
 MOST_PROBLEMS = 10
 """Maximum number of problems in one error; a call may have a hundred thousand unknown arguments."""
+MOST_CHARACTERS = 4_000
+"""Maximum length of such an error; an enum may have a hundred thousand values."""
 
 _PATH = re.compile(r" - at (`key` in )?`\$(.*)`$")
 
@@ -104,7 +106,11 @@ def _check_again(tool: Tool, arguments: Mapping[str, Any], error: Exception) -> 
             return convert(arguments, tool.arguments)
     problems = "; ".join(islice(_problems(tool, arguments), MOST_PROBLEMS)) or _readable("arguments", error)
     redact = Redactor([*values, *secret_values(arguments, SecretNames(tool.secret_fields))])
-    raise ArgumentsInvalid(f"tool {tool.name!r}: {redact(problems)}") from None
+    raise ArgumentsInvalid(f"tool {tool.name!r}: {_cut(redact(problems))}") from None
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"
 
 
 def _problems(tool: Tool, arguments: object) -> Iterator[str]:

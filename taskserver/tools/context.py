@@ -67,6 +67,7 @@ class Context:
     __slots__ = (
         "_log",
         "_loop_thread",
+        "_secrets",
         "_sink",
         "attempt",
         "cancelled",
@@ -90,6 +91,7 @@ class Context:
         sink: Sink,
         session_id: str | None = None,
         tags: tuple[str, ...] = (),
+        secrets: tuple[str, ...] = (),
     ) -> None:
         self.job_id = job_id
         self.queue = queue
@@ -101,6 +103,7 @@ class Context:
         self.cancelled = False
         self.outlived: asyncio.Future[None] | None = None
         self._sink = sink
+        self._secrets = secrets
         self._loop_thread = threading.get_ident()
         self._log: ToolLogger | None = None
 

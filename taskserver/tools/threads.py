@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from taskserver.tools.context import Context
+from taskserver.tools.failures import type_and_text
 
 T = TypeVar("T")
 
@@ -123,7 +124,8 @@ def _deliverable(error: BaseException) -> Exception:
     """The error as one that a future accepts, and that neither stops the event loop nor looks like a cancellation."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
-    wrapped = RuntimeError(f"the tool raised {type(error).__name__}: {error}")
+    name, text = type_and_text(error)
+    wrapped = RuntimeError(f"the tool raised {name}: {text}")
     wrapped.__cause__ = error
     return wrapped
 

@@ -291,5 +291,6 @@ def _context(attempt: Attempt, opened: Opened) -> Context:
         idempotency_key=envelope.idempotency_key or attempt.id,
         session_id=envelope.session_id,
         tags=envelope.tags,
+        secrets=envelope.secrets,
         sink=attempt,
     )

@@ -16,6 +16,7 @@ import msgspec
 
 from taskserver.aio import unless
 from taskserver.config.keys import keyring
+from taskserver.config.settings import secret_names
 from taskserver.domain.fleet import Action, WorkerSnapshot
 from taskserver.domain.retry import backoff
 from taskserver.domain.settlement import DeferLimits
@@ -109,7 +110,8 @@ class Worker:
         self._partitions.add(config.queues)
         source = HeartbeatSource(lambda: self._executor.running, self._snapshot, self._attend)
         self._heartbeat = Heartbeat(broker, self.name, self._partitions, config.lease, source)
-        self._processes = ProcessPool(config.concurrency, toolbox.tools.values(), config.max_message_bytes)
+        tools = toolbox.tools.values()
+        self._processes = ProcessPool(config.concurrency, tools, config.max_message_bytes, secret_names())
         self._recycler = Recycler(self._slots, config.max_rss, self._end_to_recycle)
         self._partition_watcher = PartitionWatcher(broker, config.queues, self._partitions, self._partitions.take_up)
         self._schema_watcher = SchemaWatcher(broker, self._end_outgrown)

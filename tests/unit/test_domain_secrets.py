@@ -132,3 +132,28 @@ def test_with_too_many_values_the_whole_text_is_hidden() -> None:
 )
 def test_users_and_passwords_in_urls_are_masked(text: str, shown: str) -> None:
     assert without_passwords(text) == shown
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    ["api_key", "apikey", "access_token", "token", "key", "sig", "X-Amz-Signature", "X-Amz-Security-Token", "password",
+     "client%5Fsecret", "subscription-key"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    ["GET /v1?q=1&{0}={1} HTTP/1.1", "https://h/?{0}={1}", "'https://h/x#a=b&amp;{0}={1}'", "Server=db;{0}={1};"],
+)
+def test_secret_parameters_of_urls_are_masked(parameter: str, text: str) -> None:
+    assert without_passwords(text.format(parameter, "hunter%202")) == text.format(parameter, MASK)
+    assert without_passwords(text.format(parameter, MASK)) == text.format(parameter, MASK)
+
+
+@pytest.mark.parametrize("text", ["https://h/?page=2&max_tokens=5&public_key=x&author=y", "f(token=x)", "a == b?c=d"])
+def test_other_parameters_are_not(text: str) -> None:
+    assert without_passwords(text) == text
+
+
+def test_secret_parameters_are_secret_wherever_their_values_occur() -> None:
+    data = {"page": "https://host/?api_key=p%40ss&page=2"}
+    assert list(secret_values(data, SecretNames())) == ["p%40ss", "p@ss"]
+    assert masked(data, SecretNames()) == {"page": f"https://host/?api_key={MASK}&page=2"}

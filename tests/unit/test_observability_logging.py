@@ -100,12 +100,22 @@ ITSELF.append(ITSELF)
 
 
 @pytest.mark.parametrize(
-    "value", [Nasty(), ITSELF, float("nan"), 1 << 200, "\ud800", b"\xff", {Nasty(): 1}, "x" * 10**6, [[1] * 10**5] * 99]
-)
+    "value",
+    [Nasty(), ITSELF, float("nan"), 1 << 200, "\ud800", b"\xff", {Nasty(): 1}, "x" * 10**6, [[1] * 10**4] * 99,
+     {str(n) * 999: [None] * 99 for n in range(99)}],
+)  # fmt: skip
 def test_whatever_is_logged_gives_a_bounded_line(value: Any) -> None:
-    assert len(JsonFormatter().format(record("x", extra_field=value))) < 200_000
+    for fields in ({"extra_field": value}, {f"field{n}": value for n in range(5_000)}, {"job_id": value}):
+        assert len(JsonFormatter().format(record("x", **fields))) < 70_000
     assert as_json(record(value, value))
     assert LineFormatter().format(record("%d", value))
+
+
+def test_the_items_of_nested_fields_are_bounded_together() -> None:
+    deep: Any = ["x" * 5_000] * 60
+    for _ in range(3):
+        deep = [deep] * 60
+    assert len(JsonFormatter().format(record("x", deep=deep))) < 70_000
 
 
 def test_configuring_again_replaces_only_our_handler(monkeypatch: pytest.MonkeyPatch) -> None:

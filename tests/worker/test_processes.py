@@ -107,6 +107,25 @@ async def test_progress_output_and_log_lines_pass_through_without_secrets(
     assert "hunter22" not in first + second
 
 
+@pytest.mark.parametrize("how", ["log", "name", "raise"])
+async def test_however_much_a_tool_says_its_process_lives_and_its_secrets_stay_whole(
+    client: Client, hire: Hire, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    await hire(heavy.blurt, heavy.who, concurrency=1)
+    before = await (await client.submit(heavy.who)).result(timeout=PATIENCE)
+    job = await client.submit(heavy.blurt, {"password": "hunter22" * 100, "how": how})
+    if how == "log":
+        assert await job.result(timeout=PATIENCE) == "logged"
+    else:
+        with pytest.raises(JobFailed) as caught:
+            await job.result(timeout=PATIENCE)
+        failed = caught.value
+        assert ("Wrong[secret]" if how == "name" else "ValueError") in failed.error_type
+        assert "hunter22" not in failed.error_type + failed.error_message + failed.traceback
+    assert "hunter22" not in "".join(f"{each.name}{each.getMessage()}{vars(each)}" for each in caplog.records)
+    assert await (await client.submit(heavy.who)).result(timeout=PATIENCE) == before
+
+
 async def test_a_tool_that_talks_faster_than_the_broker_listens_waits(client: Client, hire: Hire) -> None:
     await hire(heavy.chatter)
     job = await client.submit(heavy.chatter, {"pieces": 3000})

@@ -14,19 +14,21 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
+from functools import cache
 from types import FrameType
 
 from taskserver.domain.job import Failure
+from taskserver.domain.secrets import Redactor, SecretNames, secret_values
 from taskserver.domain.sizes import size_text
 from taskserver.tools import codec
 from taskserver.tools.call import Call
 from taskserver.tools.context import Context
-from taskserver.tools.failures import is_permanent, unredacted_failure
+from taskserver.tools.failures import failure_of, is_permanent
 from taskserver.tools.processes.memory import limited
 from taskserver.tools.processes.reference import tool_at
 from taskserver.tools.processes.relay import Relay, relay_logs
 from taskserver.tools.processes.wire import (
-    MOST_CHARACTERS,
     JobBegun,
     ProcessJob,
     ProcessReady,
@@ -52,7 +54,7 @@ def live(end: socket.socket, life: int, crash: int, parent: int) -> None:
     if not isinstance(welcome, Welcome):
         return
     relay = Relay(link)
-    relay_logs(link, welcome.loglevel)
+    relay_logs(relay, welcome.loglevel)
     tools = _Tools(welcome, relay)
     link.send(ProcessReady())
     for number in range(1, welcome.most_jobs + 1):
@@ -99,19 +101,20 @@ class _Tools:
     def run(self, job: ProcessJob, *, spent: bool) -> ToolReturned | ToolRaised:
         """Run a job and return how it ended. If ``spent``, it is the last job of this process."""
         call = self._calls[job.tool]
+        redact = self._relay.redact = _redactor(job)
         if not isinstance(call, Call):  # the next process may succeed: what was missing may exist by then
-            return ToolRaised(job.number, _brief(unredacted_failure(call)), permanent=False, spent=True)
+            return ToolRaised(job.number, failure_of(call, redact), permanent=False, spent=True)
         try:
             with limited(job.max_memory):
                 returned = call.run_blocking(job.arguments, self._context(job))
                 result = codec.encode(returned, max_bytes=self._max_message_bytes)
             return ToolReturned(job.number, result, spent)
         except BaseException as error:  # noqa: BLE001 - whatever a tool raises is reported
-            failure = unredacted_failure(error)
+            failure = failure_of(error, redact)
             spent = spent or isinstance(error, MemoryError)
             if isinstance(error, MemoryError) and job.max_memory is not None:
                 failure = Failure(failure.type, _too_much(failure.message, job.max_memory), failure.traceback)
-            return ToolRaised(job.number, _brief(failure), is_permanent(error), spent)
+            return ToolRaised(job.number, failure, is_permanent(error), spent)
         finally:
             self._relay.number = 0
 
@@ -141,6 +144,12 @@ def _too_much(message: str, most: int) -> str:
     return f"{start}the process reached its max_memory of {size_text(most)}"
 
 
-def _brief(failure: Failure) -> Failure:
-    """The failure cut to what a frame can hold; the worker cuts it again after masking secrets."""
-    return Failure(failure.type, failure.message[:MOST_CHARACTERS], failure.traceback[-MOST_CHARACTERS:])
+def _redactor(job: ProcessJob) -> Callable[[str], str]:
+    """What masks the job's secrets; they are looked for when a text is masked first, which is rarely."""
+    names = SecretNames(job.secrets)
+
+    @cache
+    def redactor() -> Redactor:
+        return Redactor(secret_values(job.arguments, names))
+
+    return lambda text: redactor()(text)

@@ -46,15 +46,17 @@ class ProcessPool:
         size: Maximum number of processes.
         tools: The worker's tools; those that do not run in a process are skipped.
         max_message_bytes: Maximum size of a result in bytes.
+        secrets: Names of arguments whose values are masked, in addition to those that the tools declare.
 
     Raises:
         ToolInvalid: if a process could not find one of the tools.
     """
 
-    def __init__(self, size: int, tools: Iterable[Tool], max_message_bytes: int) -> None:
+    def __init__(self, size: int, tools: Iterable[Tool], max_message_bytes: int, secrets: Iterable[str] = ()) -> None:
         self._size = size
         self._references = {tool.name: reference_of(tool) for tool in tools if tool.runs_in == "process"}
         self._max_message_bytes = max_message_bytes
+        self._secrets = tuple(secrets)
         self._all: set[ToolProcess] = set()
         self._idle: dict[ToolProcess, asyncio.TimerHandle] = {}
         self._waiting: deque[asyncio.Future[ToolProcess]] = deque()
@@ -90,6 +92,7 @@ class ProcessPool:
                 context.session_id,
                 context.tags,
                 tool.max_memory,
+                (*self._secrets, *tool.secret_fields, *context._secrets),
             )
 
         for _ in range(1 + self._size):  # all of them may have been killed while they were idle

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from taskserver.domain.events import Report
-from taskserver.tools.processes.wire import MOST_CHARACTERS, Logged, Reported, WorkerLink
+from taskserver.domain.secrets import without_passwords
+from taskserver.tools.processes.wire import LOGGED_CHARACTERS, Logged, Reported, WorkerLink
+
+FIELD_CHARACTERS = 16
+"""What a field of a record takes besides its texts."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
@@ -16,11 +21,13 @@ class Relay:
 
     Attributes:
         number: Number of the job; 0 between jobs.
+        redact: Masks secrets of this job, or of the last one, whose threads may still log.
     """
 
     def __init__(self, link: WorkerLink) -> None:
         self.link = link
         self.number = 0
+        self.redact: Callable[[str], str] = without_passwords
 
     def of(self, number: int) -> JobSink:
         """The sink for a job's reports."""
@@ -47,46 +54,70 @@ class JobSink:
         """There is always room."""
 
 
-def relay_logs(link: WorkerLink, level: int) -> None:
+def relay_logs(relay: Relay, level: int) -> None:
     """Send all log records of this process from ``level`` on to the worker."""
-    logging.basicConfig(level=level, handlers=[_RelayHandler(link)], force=True)
+    logging.basicConfig(level=level, handlers=[_RelayHandler(relay)], force=True)
 
 
 class _RelayHandler(logging.Handler):
     """Sends records. Messages are formatted here, since their arguments may be of any type."""
 
-    def __init__(self, link: WorkerLink) -> None:
+    def __init__(self, relay: Relay) -> None:
         super().__init__()
-        self._link = link
+        self._relay = relay
         self._formatter = logging.Formatter()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._link.send(self._logged(record))
+            self._relay.link.send(self._logged(record))
         except Exception:  # noqa: BLE001 - a log record must not make its job fail
             return
 
     def _logged(self, record: logging.LogRecord) -> Logged:
         trace = self._formatter.formatException(record.exc_info) if record.exc_info else record.exc_text
+        room = _FrameRoom(self._relay.redact)
         return Logged(
-            record.name,
+            room.text(record.name),
             record.levelno,
-            _text(record.getMessage()) or "",
-            _text(trace),
+            room.text(record.getMessage()),
+            trace and room.text(trace),
             record.created,
-            record.pathname,
+            room.text(record.pathname),
             record.lineno,
-            record.funcName,
-            {name: _plain(value) for name, value in vars(record).items() if name not in _STANDARD},
+            record.funcName and room.text(record.funcName),
+            room.fields({name: value for name, value in vars(record).items() if name not in _STANDARD}),
         )
 
 
-def _text(text: str | None) -> str | None:
-    """The text, valid as UTF-8 and of limited length."""
-    return text and text[:MOST_CHARACTERS].encode("utf-8", "replace").decode()
+class _FrameRoom:
+    """What one record may take of a frame, all its texts together.
 
+    Secrets are masked here and not only by the worker, because what is too long is cut: half a secret is not found.
+    """
 
-def _plain(value: Any) -> str | int | float | bool | None:
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return str(value)
-    return value if value is None or isinstance(value, (int, float, bool)) else _text(str(value))
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        self._redact = redact
+        self._left = LOGGED_CHARACTERS
+
+    def text(self, text: str) -> str:
+        """The start of the text, valid as UTF-8."""
+        kept = self._redact(text)[: self._left].encode("utf-8", "replace").decode()
+        self._left -= len(kept)
+        return kept
+
+    def fields(self, extra: Mapping[str, Any]) -> dict[str, str | int | float | bool | None]:
+        """The first of the fields; each takes some room, whatever is in it."""
+        kept: dict[str, str | int | float | bool | None] = {}
+        for name, value in extra.items():
+            if self._left <= 0:
+                break
+            kept[self.text(name)] = self._plain(value)
+            self._left -= FIELD_CHARACTERS
+        return kept
+
+    def _plain(self, value: Any) -> str | int | float | bool | None:
+        if value is None or isinstance(value, (float, bool)):
+            return value
+        if isinstance(value, int) and -(2**63) <= value < 2**63:
+            return value
+        return self.text(str(value))

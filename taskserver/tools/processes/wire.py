@@ -31,8 +31,8 @@ from taskserver.domain.messages import MAX_BYTES
 
 MOST_BYTES = 2 * MAX_BYTES
 """Maximum size of a frame that a worker accepts: the largest result, and some more."""
-MOST_CHARACTERS = 256 * 1024
-"""Maximum length of the text of an error or a log record."""
+LOGGED_CHARACTERS = 256 * 1024
+"""Maximum number of characters in a log record, all its texts together."""
 HEAD = struct.Struct(">I")
 
 
@@ -64,6 +64,7 @@ class ProcessJob(msgspec.Struct, frozen=True, array_like=True, tag="Job"):
 
     Attributes:
         number: Rises with each job; all messages about the job contain it.
+        secrets: Names of arguments, and of fields inside them, whose values are masked, besides those that look secret.
     """
 
     number: int
@@ -77,6 +78,7 @@ class ProcessJob(msgspec.Struct, frozen=True, array_like=True, tag="Job"):
     session_id: str | None
     tags: tuple[str, ...]
     max_memory: int | None
+    secrets: tuple[str, ...] = ()
 
 
 class ProcessReady(msgspec.Struct, frozen=True, array_like=True, tag="Ready"):

@@ -68,6 +68,22 @@ def talk(password: str, ctx: Context) -> None:
         logging.getLogger("taskserver.tool.mine").exception("it failed")
 
 
+@tool(runs_in="process", max_retries=0)
+def blurt(password: str, how: str) -> str:
+    """Say much, with a secret where a text is cut."""
+    text = password * 300 + "x" * 300_000 + password
+    log = logging.getLogger("taskserver.tool.mine")
+    match how:
+        case "log":
+            log.warning(text, extra={f"{text[:9_000]}{n}": text for n in range(200)})
+            logging.getLogger(text * 9).warning("a logger with a long name")
+            return "logged"
+        case "name":
+            raise type(f"Wrong{text * 9}", (Exception,), {})
+        case _:
+            raise ValueError(text * 9)
+
+
 @tool(runs_in="process")
 def chatter(pieces: int, ctx: Context) -> None:
     for number in range(pieces):
