@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import AsyncExitStack
@@ -17,6 +18,8 @@ T = TypeVar("T")
 C = TypeVar("C", bound="Connecting")
 
 REPEAT_SECONDS = 0.1
+TURN_SECONDS = 0.002
+"""How long a long computation keeps the event loop from other work."""
 
 
 async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
@@ -64,6 +67,16 @@ async def wait_all(calls: Iterable[Coroutine[Any, Any, None]]) -> None:
     for error in results:
         if isinstance(error, BaseException):
             raise error
+
+
+async def paced(items: Iterable[T]) -> AsyncIterator[T]:
+    """Yield items, and let the event loop do other work every few milliseconds."""
+    since = time.perf_counter()
+    for item in items:
+        yield item
+        if time.perf_counter() - since > TURN_SECONDS:
+            await asyncio.sleep(0)
+            since = time.perf_counter()
 
 
 class LoopGuard:

@@ -101,7 +101,14 @@ class ClientUnusable(TaskServerError, RuntimeError):
 
 
 class BrokerError(TaskServerError):
-    """Base class of errors about the broker, the Redis-compatible server."""
+    """Base class of errors about the broker, the Redis-compatible server.
+
+    Attributes:
+        acknowledged: Of a ``submit_many``: for each call, in order, the id of its job, or None if the broker has not
+            acknowledged it. Empty for everything else.
+    """
+
+    acknowledged: Sequence[str | None] = ()
 
 
 class BrokerUnavailable(BrokerError):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Protocol, Self, TypeVar, Unpack, overload
 
-from taskserver.aio import OpenOnce, wait_all
+from taskserver.aio import OpenOnce, paced
 from taskserver.client.connected import Connected
 from taskserver.client.job import Job
+from taskserver.client.many import submit_many
 from taskserver.client.options import Declaration, PreparedJob, SubmitOptions, prepare, sealed
 from taskserver.config.keys import keyring
 from taskserver.config.settings import settings
@@ -20,9 +21,7 @@ from taskserver.domain.names import check_queue_name, check_tool_name
 from taskserver.embedded import EmbeddedBroker
 from taskserver.errors import ClientUnusable, ToolInvalid
 from taskserver.observability.tally import Submissions, counting
-from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.opening import open_broker
-from taskserver.store.jobs import submit as submitting
 from taskserver.tools import Tool, secret_fields, tool_of
 from taskserver.tools import check as check_arguments
 
@@ -179,30 +178,23 @@ class Client:
             **options: Options for all of them. An ``idempotency_key`` is made unique by adding each call's position.
 
         Raises:
-            As ``submit``; all calls are checked before the first is sent.
+            As ``submit``; all calls are checked before the first is sent. The ``acknowledged`` of a ``BrokerError``
+            lists, for each call, the id of its job, or None if the broker has not acknowledged it.
         """
         connected = await self._ready()
+        prepared = [each async for each in paced(self._prepare_calls(calls, options))]
+        refs = await submit_many(connected, self.keyring, prepared, self._count)
+        each_with_ref = zip(prepared, refs, strict=True)
+        return [self._handle(connected, *ref, each.declaration.returns) async for each, ref in paced(each_with_ref)]
+
+    def _prepare_calls(
+        self, calls: Iterable[tuple[Callable[..., Any] | str, Arguments]], options: SubmitOptions
+    ) -> Iterator[PreparedJob]:
         key = options.pop("idempotency_key", None)
-        prepared: list[PreparedJob] = []
         for position, (tool, args) in enumerate(calls):
             if key is not None:
                 options["idempotency_key"] = f"{key}/{position}"
-            prepared.append(self._prepare_call(tool, args, options))
-        routes = connected.router.route_many(prepared)
-        batches: dict[str, list[PreparedJob]] = {partition: [] for partition in routes}
-        for partition, each in zip(routes, prepared, strict=True):
-            batches[partition].append(each)
-        await wait_all(self._submit_batch(connected.broker, *batch) for batch in batches.items())
-        return [
-            self._handle(connected, partition, each.job.key, each.declaration.returns)
-            for partition, each in zip(routes, prepared, strict=True)
-        ]
-
-    async def _submit_batch(self, broker: Broker, partition: str, batch: Sequence[PreparedJob]) -> None:
-        keys = self.keyring
-        jobs = [each.job if keys is None else sealed(keys, partition, each.job) for each in batch]
-        await submitting.submit(broker, partition, jobs)
-        self._count(batch)
+            yield self._prepare_call(tool, args, options)
 
     async def send(self, message: BaseMessage, **options: Unpack[SubmitOptions]) -> Job[Any]:
         """Submit a message of any type; a worker with a consumer for that type processes it.

@@ -15,7 +15,7 @@ from taskserver.domain.lanes import lane_for
 from taskserver.domain.messages import BaseMessage, Envelope, pack
 from taskserver.domain.names import check_queue_name, did_you_mean
 from taskserver.domain.signing import Keyring
-from taskserver.errors import ConfigError, MessageInvalid, ResultInvalid
+from taskserver.errors import ConfigError
 from taskserver.tools import codec
 
 
@@ -129,10 +129,7 @@ def sealed(keyring: Keyring, partition: str, job: NewJob) -> NewJob:
 
 def _body(message: BaseMessage, declared: frozenset[str]) -> tuple[bytes, tuple[str, ...]]:
     """The packed message, and the names of its fields that are secret."""
-    try:
-        body, given = codec.encode_message(message)
-    except ResultInvalid as error:
-        raise MessageInvalid(str(error)) from None
+    body, given = codec.encode_message(message)
     return body, tuple(sorted(declared | given)) if given or declared else ()
 
 

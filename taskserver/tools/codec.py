@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from taskserver.domain.messages import MAX_BYTES, check_cost
-from taskserver.errors import MessageError, ResultInvalid
+from taskserver.errors import MessageError, MessageInvalid, MessageTooLarge, ResultInvalid
 from taskserver.tools.secrets import as_secret, dump_model, secret_types
 
 T = TypeVar("T")
@@ -41,6 +41,8 @@ def encode(value: Any, what: str = "result", max_bytes: int = MAX_BYTES) -> byte
     """
     try:
         return _encode(_encoder, value, what, max_bytes)
+    except MessageError as error:
+        raise ResultInvalid(str(error)) from None
     except _SecretInside as error:
         raise ResultInvalid(
             f"{what} contains a {error}, but is stored and shown unmasked: "
@@ -52,7 +54,8 @@ def encode_message(message: Any, what: str = "the message") -> tuple[bytes, froz
     """The message as MessagePack with secrets unmasked, and the names of the fields that contain them.
 
     Raises:
-        ResultInvalid: as ``encode``.
+        MessageTooLarge: if it contains more than a reader's limits allow.
+        MessageInvalid: if it contains something that cannot be encoded.
     """
     try:
         data = _encoder.encode(message)
@@ -76,18 +79,16 @@ def _encode(encoder: msgspec.msgpack.Encoder, value: Any, what: str, max_bytes: 
     try:
         data = encoder.encode(value)
         check_cost(data, what, max_bytes)
-    except _SecretInside:
+    except (_SecretInside, MessageError):
         raise
     except RecursionError:
-        raise ResultInvalid(f"{what} is nested too deeply, or contains itself") from None
+        raise MessageTooLarge(f"{what} is nested too deeply, or contains itself") from None
     except OverflowError:
-        raise ResultInvalid(f"{what} contains an integer of more than 64 bits; pass it as a string") from None
+        raise MessageInvalid(f"{what} contains an integer of more than 64 bits; pass it as a string") from None
     except UnicodeEncodeError:
-        raise ResultInvalid(f"{what} contains a lone surrogate, which is not a valid character; replace it") from None
-    except MessageError as error:
-        raise ResultInvalid(str(error)) from None
+        raise MessageInvalid(f"{what} contains a lone surrogate, which is not a valid character; replace it") from None
     except Exception as error:  # noqa: BLE001 - see the top
-        raise ResultInvalid(f"{what} could not be encoded: {_one_line(error)}") from None
+        raise MessageInvalid(f"{what} could not be encoded: {_one_line(error)}") from None
     return data
 
 

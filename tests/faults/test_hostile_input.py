@@ -18,9 +18,9 @@ from taskserver.errors import MessageInvalid, MessageTooLarge
 from taskserver.observability.logging import configure
 from taskserver.observability.printable import one_line, printable
 from taskserver.store.broker.connection import Broker
-from taskserver.store.jobs import submit as submitting
 from tests.conftest import Eventually, RunWorker
 from tests.patience import PATIENCE
+from tests.store.harness import submit_all
 
 
 @tool
@@ -37,7 +37,7 @@ def call(name: Any, **arguments: Any) -> bytes:
 async def planted(client: Client, broker: Broker, payload: bytes) -> Any:
     """The handle of a job that somebody wrote by hand."""
     job = NewJob(ids.KeyMaker("000000")(), payload)
-    await submitting.submit(broker, "default", [job])
+    await submit_all(broker, "default", [job])
     return client.job(f"default-{job.key}")
 
 

@@ -17,9 +17,9 @@ from taskserver.domain.messages import Envelope, ToolExecutionMessage, pack
 from taskserver.domain.signing import TTL_MS, Keyring
 from taskserver.errors import JobConflict
 from taskserver.store.broker.connection import Broker
-from taskserver.store.jobs import submit as submitting
 from tests.conftest import RunWorker
 from tests.patience import PATIENCE
+from tests.store.harness import submit_all
 
 ran: list[int] = []
 
@@ -72,7 +72,7 @@ async def refused(job: Job[Any], sentence: str) -> None:
 async def plant(broker: Broker, client: Client, payload: bytes, queue: str = "default", key: str = "") -> Job[Any]:
     """Write a job as whoever has the broker's password can."""
     key = key or ids.KeyMaker("000000")()
-    await submitting.submit(broker, queue, [NewJob(key, payload)])
+    await submit_all(broker, queue, [NewJob(key, payload)])
     return client.job(f"{queue}-{key}")
 
 

@@ -14,13 +14,12 @@ from taskserver.errors import BrokerUnavailable
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import claim, recover
 from taskserver.store.jobs import settle as settling
-from taskserver.store.jobs import submit as submitting
 from taskserver.store.queries import jobs as job_queries
 from taskserver.store.queries.outcomes import ended_jobs, read_outcomes
 from taskserver.store.scripts import script
 from tests.faults.proxy import Fault, How, Proxy
 from tests.patience import PATIENCE
-from tests.store.harness import PATIENT, QUEUE, Queue, new_job, release, retry, says, succeed
+from tests.store.harness import PATIENT, QUEUE, Queue, new_job, release, retry, says, submit_all, succeed
 
 ENOUGH = 400
 
@@ -60,17 +59,17 @@ async def until_answered(call: Callable[[], Awaitable[object]]) -> None:
 
 
 async def test_of_a_submit_there_is_one_job(proxy: Proxy, far: Broker, queue: Queue) -> None:
-    points = await breaks(proxy, "submit", submitting.submit(far, QUEUE, [new_job()]))
+    points = await breaks(proxy, "submit", submit_all(far, QUEUE, [new_job()]))
     jobs = [new_job() for _ in points]
     faults = [proxy.plan(Fault(job.key, *point)) for job, point in zip(jobs, points, strict=True)]
-    await asyncio.gather(*(submitting.submit(far, QUEUE, [job]) for job in jobs))
+    await asyncio.gather(*(submit_all(far, QUEUE, [job]) for job in jobs))
     assert all(fault.struck for fault in faults)
     assert await queue.entries() == 1 + len(jobs)
     assert {job.key for job in await queue.claim(slots=ENOUGH)} >= {job.key for job in jobs}
 
 
 async def held(queue: Queue, count: int) -> list[ClaimedJob]:
-    await submitting.submit(queue.broker, QUEUE, [new_job() for _ in range(count)])
+    await submit_all(queue.broker, QUEUE, [new_job() for _ in range(count)])
     return await queue.claim(slots=count)
 
 

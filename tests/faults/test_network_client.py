@@ -14,7 +14,6 @@ from taskserver.domain.job import ClaimedJob
 from taskserver.store.broker import connections, health
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import admin, claim, settle
-from taskserver.store.jobs import submit as submitting
 from taskserver.store.queries import jobs as job_queries
 from taskserver.store.queries import queues, search
 from taskserver.store.queries.outcomes import read_outcomes
@@ -22,7 +21,7 @@ from tests.clients import broker_of
 from tests.conftest import Eventually
 from tests.faults.proxy import Fault, How, Proxy
 from tests.patience import PATIENCE
-from tests.store.harness import PATIENT, fail, new_job, says, succeed
+from tests.store.harness import PATIENT, fail, new_job, says, submit_all, succeed
 
 
 class Connected:
@@ -40,7 +39,7 @@ class Connected:
 
     async def queued(self) -> str:
         job = new_job()
-        await submitting.submit(self.broker, self.queue, [job])
+        await submit_all(self.broker, self.queue, [job])
         return job.key
 
     async def running(self) -> ClaimedJob:

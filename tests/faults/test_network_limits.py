@@ -14,13 +14,12 @@ from taskserver import BrokerUnavailable, Client, Context, State, Toolbox, Worke
 from taskserver.errors import BrokerDenied
 from taskserver.store.broker import connections
 from taskserver.store.broker.connection import Broker
-from taskserver.store.jobs import submit as submitting
 from taskserver.store.scripts import script
 from tests.clients import broker_of
 from tests.conftest import Eventually, RunWorker
 from tests.faults.proxy import Fault, How, Proxy
 from tests.patience import PATIENCE
-from tests.store.harness import QUEUE, Queue, new_job
+from tests.store.harness import QUEUE, Queue, new_job, submit_all
 
 
 class Ledger:
@@ -75,7 +74,7 @@ async def test_a_pause_longer_than_an_answer_may_take(
         ledger.end.set()
         late = new_job()
         broker.patience = 10
-        await submitting.submit(broker, QUEUE, [late])
+        await submit_all(broker, QUEUE, [late])
         assert await job.result(timeout=PATIENCE) == "done"
     assert ledger.attempts == [1]
     assert [claimed.key for claimed in await Queue(broker).claim(slots=5)] == [late.key]

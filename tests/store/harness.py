@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -51,6 +51,14 @@ def new_job(**options: Any) -> NewJob:
     return NewJob(ids.KeyMaker("000000")(), PAYLOAD, **options)
 
 
+async def submit_all(broker: Broker, queue: str, jobs: Sequence[NewJob]) -> set[str]:
+    """Submit jobs; the keys of those that were known. Raises the first error."""
+    known, failed = await submitting.submit(broker, queue, jobs)
+    for error in failed.values():
+        raise error
+    return known
+
+
 def succeed(job: ClaimedJob, data: bytes = SMALL_RESULT) -> Finish:
     return Finish(job.key, job.fence, job.attempt, State.SUCCEEDED, data, job.entry)
 
@@ -88,7 +96,7 @@ class Queue:
     async def submit(self, **options: Any) -> str:
         """Submit one job and return its key."""
         job = new_job(**options)
-        assert await submitting.submit(self.broker, QUEUE, [job]) == set()
+        assert await submit_all(self.broker, QUEUE, [job]) == set()
         return job.key
 
     async def claim(self, slots: int = 1, worker: str = "w1", cap: int = 10, **more: Any) -> list[ClaimedJob]:

@@ -13,9 +13,8 @@ from taskserver.store.broker.translation import GroupMissing
 from taskserver.store.jobs import admin
 from taskserver.store.jobs import claim as claiming
 from taskserver.store.jobs.claim import BlockingReader, StreamEntry
-from taskserver.store.jobs.submit import submit
 from tests.patience import PATIENCE
-from tests.store.harness import LONG_MS, PAYLOAD, QUEUE, Queue, new_job, release, retry, succeed
+from tests.store.harness import LONG_MS, PAYLOAD, QUEUE, Queue, new_job, release, retry, submit_all, succeed
 
 
 async def claim(queue: Queue, quotas: tuple[int, int, int], entries: list[StreamEntry] | None = None) -> claiming.Claim:
@@ -98,7 +97,7 @@ async def test_no_lane_starves_one_slot_at_a_time(queue: Queue) -> None:
 
 async def submit_sizes(queue: Queue, *sizes: int, lane: str = "normal") -> list[str]:
     jobs = [NewJob(new_job().key, b"x" * size, lane=lane) for size in sizes]
-    await submit(queue.broker, QUEUE, jobs)
+    await submit_all(queue.broker, QUEUE, jobs)
     return [job.key for job in jobs]
 
 
@@ -138,7 +137,7 @@ async def test_a_claim_says_how_many_jobs_of_this_size_the_next_one_can_bring(qu
 
 async def test_a_fresh_job_does_not_wait_behind_thousands_that_have_expired(queue: Queue) -> None:
     late = [new_job(expires_ms=1) for _ in range(9_000)]
-    await submit(queue.broker, QUEUE, late)
+    await submit_all(queue.broker, QUEUE, late)
     await asyncio.sleep(0.01)
     fresh = await queue.submit()
     claims = 0
@@ -425,7 +424,7 @@ async def test_a_key_that_comes_again_after_its_record_expired_gets_no_fence_tha
     await queue.redis.delete(queue.keys.job(before.key))
     while await milliseconds(queue) <= before.fence:
         await asyncio.sleep(0.001)
-    await submit(queue.broker, QUEUE, [NewJob(before.key, PAYLOAD)])
+    await submit_all(queue.broker, QUEUE, [NewJob(before.key, PAYLOAD)])
     (after,) = await queue.claim()
     assert (after.key, after.fence > before.fence) == (before.key, True)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from taskserver.domain.job import State
 from taskserver.domain.settlement import Finish
@@ -19,7 +20,6 @@ from taskserver.store.broker.subscription import Subscription
 from taskserver.store.broker.translation import GroupMissing
 from taskserver.store.broker.urls import parse_url, without_secrets
 from taskserver.store.jobs import admin, recover, settle
-from taskserver.store.jobs import submit as submitting
 from taskserver.store.jobs.lease import LeaseKeeper
 from taskserver.store.queries import jobs as job_queries
 from taskserver.store.queries import queues
@@ -37,6 +37,7 @@ from tests.store.harness import (
     release,
     retry,
     says,
+    submit_all,
     succeed,
 )
 
@@ -259,7 +260,7 @@ async def test_a_submit_is_refused_and_nothing_is_written(full: Queue) -> None:
     job, later = new_job(), new_job(delay_ms=LONG_MS, expires_ms=LONG_MS)
     for fresh in (full.broker, Broker(full.broker.url)):
         with pytest.raises(BrokerFull):
-            await submitting.submit(fresh, QUEUE, [job, later])
+            await submit_all(fresh, QUEUE, [job, later])
     await fresh.close()
     assert await full.redis.keys(f"*{job.key}*") == await full.redis.keys(f"*{later.key}*") == []
     assert await full.entries() == 0
@@ -327,6 +328,16 @@ async def test_what_adds_work_is_refused(full: Queue) -> None:
     with pytest.raises(BrokerFull):
         await full.requeue(job.key)
     assert await full.state(job.key) is State.DEAD
+
+
+async def test_a_refusal_after_an_attempt_without_an_answer_proves_nothing(broker: Broker) -> None:
+    answers = iter([redis.ConnectionError("lost"), redis.exceptions.OutOfMemoryError("OOM")] * 2)
+
+    async def write(_: Any) -> None:
+        raise next(answers)
+
+    with pytest.raises(BrokerUnavailable, match="accepts no more writes: OOM; but an earlier attempt was not answered"):
+        await broker.ask("any", write)
 
 
 # Connections

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from taskserver.domain.job import ClaimedJob, State
-from taskserver.store.jobs.submit import submit
-from tests.store.harness import LONG_MS, QUEUE, SMALL_ERROR, SMALL_RESULT, Queue, new_job
+from tests.store.harness import LONG_MS, QUEUE, SMALL_ERROR, SMALL_RESULT, Queue, new_job, submit_all
 
 MANY = 8_100
 Arguments = Callable[[list[str], list[ClaimedJob]], list[Any]]
@@ -69,7 +68,7 @@ BATCHES = [
 @pytest.mark.parametrize("batch", BATCHES, ids=lambda batch: f"{batch.script} {batch.state.value}")
 async def test_a_batch_of_thousands_is_carried_out(queue: Queue, batch: Batch) -> None:
     jobs = [new_job(**batch.options) for _ in range(MANY)]
-    await submit(queue.broker, QUEUE, jobs)
+    await submit_all(queue.broker, QUEUE, jobs)
     await its_time_has_come(queue)
     claimed: list[ClaimedJob] = []
     while batch.claimed and len(claimed) < MANY:

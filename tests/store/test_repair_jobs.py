@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 
 from taskserver.domain.job import State
-from taskserver.store.jobs import submit as submitting
 from taskserver.store.keys import GROUP
 from taskserver.store.maintenance import audit
 from taskserver.store.maintenance.damage import Damage
-from tests.store.harness import LONG_MS, QUEUE, Queue, new_job, retry, succeed
+from tests.store.harness import LONG_MS, QUEUE, Queue, new_job, retry, submit_all, succeed
 
 
 async def audit_stranded(queue: Queue, *, repair: bool = True) -> list[str]:
@@ -154,7 +153,7 @@ async def test_a_dead_letter_that_is_too_old_for_the_list_is_not_listed_again(qu
 
 
 async def test_entries_of_one_millisecond_are_told_apart(queue: Queue) -> None:
-    await submitting.submit(queue.broker, QUEUE, [new_job() for _ in range(12)])  # one call: …-0 to …-11
+    await submit_all(queue.broker, QUEUE, [new_job() for _ in range(12)])  # one call: …-0 to …-11
     await queue.claim(slots=10)
     assert await audit_stranded(queue) == []
 

@@ -9,8 +9,7 @@ import pytest
 from taskserver.domain.job import NewJob, State
 from taskserver.domain.signing import Keyring
 from taskserver.store.jobs import admin
-from taskserver.store.jobs.submit import submit
-from tests.store.harness import (
+from tests.store.harness import submit_all, (
     LARGE_ERROR,
     LARGE_RESULT,
     QUEUE,
@@ -42,7 +41,7 @@ async def test_messages_are_signed_again_however_large_they_are_together(queue: 
     jobs = [NewJob(new_job().key, b"") for _ in range(7)]
     for job in jobs:
         message = b"x" * 1_500_000
-        await submit(queue.broker, QUEUE, [NewJob(job.key, keyring.seal(QUEUE, job.key, message, 0) + message)])
+        await submit_all(queue.broker, QUEUE, [NewJob(job.key, keyring.seal(QUEUE, job.key, message, 0) + message)])
     await queue.cancel(*(job.key for job in jobs))
     assert await admin.requeue(queue.broker, QUEUE, [job.key for job in jobs], keyring) == [""] * 7
     for job in await queue.claim(slots=1) + await queue.claim(slots=1):

@@ -7,14 +7,16 @@ import time
 import pytest
 from msgspec.structs import replace
 
+from taskserver.domain.durability import Durability
 from taskserver.domain.job import NewJob, State
+from taskserver.errors import BrokerDenied, BrokerError, NotReplicated
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import admin
 from taskserver.store.jobs import submit as submitting
 from taskserver.store.jobs.submit import BATCH_BYTES, BATCH_JOBS
 from taskserver.store.queries import queues
 from tests.patience import PATIENCE
-from tests.store.harness import LONG_MS, PAYLOAD, QUEUE, Queue, new_job
+from tests.store.harness import LONG_MS, PAYLOAD, QUEUE, Queue, new_job, submit_all
 
 
 async def test_a_plain_job_is_a_small_hash_a_message_and_an_entry(queue: Queue) -> None:
@@ -76,29 +78,29 @@ async def test_workers_are_told_of_a_job_that_is_due_before_all_others(queue: Qu
 
 async def test_the_same_key_again_is_one_job(queue: Queue) -> None:
     job = new_job()
-    assert await submitting.submit(queue.broker, QUEUE, [job]) == set()
-    assert await submitting.submit(queue.broker, QUEUE, [replace(job, payload=b"other", lane="high")]) == {job.key}
+    assert await submit_all(queue.broker, QUEUE, [job]) == set()
+    assert await submit_all(queue.broker, QUEUE, [replace(job, payload=b"other", lane="high")]) == {job.key}
     assert await queue.redis.get(queue.keys.message(job.key)) == PAYLOAD
     assert await queue.entries() == 1
 
 
 async def test_the_same_key_twice_in_one_batch_is_one_job(queue: Queue) -> None:
     job, other = new_job(), new_job()
-    assert await submitting.submit(queue.broker, QUEUE, [job, other, job]) == {job.key}
+    assert await submit_all(queue.broker, QUEUE, [job, other, job]) == {job.key}
     assert await queue.entries() == 2
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.QUEUED])
 async def test_a_job_that_has_moved_on_is_still_known(queue: Queue, state: State) -> None:
     held = await queue.make(state)
-    assert await submitting.submit(queue.broker, QUEUE, [replace(new_job(), key=held.key)]) == {held.key}
+    assert await submit_all(queue.broker, QUEUE, [replace(new_job(), key=held.key)]) == {held.key}
     assert await queue.state(held.key) is state
 
 
 async def test_large_calls_go_in_batches_bounded_in_number(queue: Queue) -> None:
     jobs = [new_job() for _ in range(2 * BATCH_JOBS + 1)]
-    assert await submitting.submit(queue.broker, QUEUE, jobs) == set()
-    assert await submitting.submit(queue.broker, QUEUE, jobs) == {job.key for job in jobs}
+    assert await submit_all(queue.broker, QUEUE, jobs) == set()
+    assert await submit_all(queue.broker, QUEUE, jobs) == {job.key for job in jobs}
     assert await queue.entries() == len(jobs)
     assert [job.key for job in await queue.claim(slots=len(jobs))] == [job.key for job in jobs]
 
@@ -110,12 +112,35 @@ def test_batches_are_bounded_in_bytes() -> None:
 
 async def test_a_message_larger_than_a_batch_goes_alone(queue: Queue) -> None:
     jobs = [new_job(), replace(new_job(), payload=bytes(BATCH_BYTES + 1)), new_job()]
-    await submitting.submit(queue.broker, QUEUE, jobs)
+    await submit_all(queue.broker, QUEUE, jobs)
     assert [len(job.payload) for job in await queue.claim(slots=3)] == [len(PAYLOAD), BATCH_BYTES + 1, len(PAYLOAD)]
 
 
+@pytest.mark.parametrize(("durability", "others"), [("memory", None), ("replicas=1", NotReplicated)])
+async def test_a_job_that_cannot_be_written_takes_no_other_along(
+    queue: Queue, durability: str, others: type[BrokerError] | None
+) -> None:
+    """Here because the user has no right to write sorted sets."""
+    await queue.submit()
+    await queue.redis.execute_command("ACL SETUSER hasty reset on >right ~* &* +@all -zadd")
+    url = queue.broker.url.replace("unix://", "unix://hasty:right@")
+    broker = Broker(url, durability=Durability.parse(durability))
+    jobs = [new_job(), new_job(delay_ms=LONG_MS), new_job(), new_job(expires_ms=LONG_MS)]
+    try:
+        submitted = await submitting.submit(broker, QUEUE, jobs)
+    finally:
+        await broker.close()
+        await queue.redis.execute_command("ACL DELUSER hasty")
+    refused = [jobs[1], jobs[3]]
+    expected = [BrokerDenied if job in refused else others for job in jobs]
+    assert [type(submitted.failed[job.key]) if job.key in submitted.failed else None for job in jobs] == expected
+    assert [await queue.state(job.key) for job in jobs if job not in refused] == [State.QUEUED] * 2
+    for job in refused:
+        assert await queue.redis.keys(f"*{job.key}*") == []
+
+
 async def test_no_jobs_are_no_call(queue: Queue) -> None:
-    assert await submitting.submit(queue.broker, QUEUE, []) == set()
+    assert await submit_all(queue.broker, QUEUE, []) == set()
 
 
 async def test_a_paused_queue_takes_jobs(queue: Queue) -> None:

@@ -10,14 +10,13 @@ from msgspec.structs import replace
 from taskserver.domain.job import TRANSITIONS, State
 from taskserver.domain.settlement import Defer, DeferLimits, Finish, PackedReport, Release, Retry
 from taskserver.store.jobs import admin, recover, settle
-from taskserver.store.jobs import submit as submitting
-from tests.store.harness import LONG_MS, PATIENT, QUEUE, SMALL_ERROR, Held, Queue, new_job
+from tests.store.harness import LONG_MS, PATIENT, QUEUE, SMALL_ERROR, Held, Queue, new_job, submit_all
 
 Act = Callable[[Queue, Held], Awaitable[object]]
 
 
 async def submit(queue: Queue, job: Held) -> None:
-    await submitting.submit(queue.broker, QUEUE, [replace(new_job(), key=job.key)])
+    await submit_all(queue.broker, QUEUE, [replace(new_job(), key=job.key)])
 
 
 async def claim(queue: Queue, job: Held) -> None:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from taskserver import BrokerUnavailable, Client, Job, ResultTimeout, tool
-from taskserver.client import submitter, waiter
+from taskserver.client import waiter
 from taskserver.domain.job import Outcome
 from taskserver.store.broker.connection import Broker
 from taskserver.store.queries.outcomes import read_outcomes
@@ -131,17 +131,6 @@ async def test_an_unexpected_error_does_not_stop_the_waiting(
     assert await job.result(timeout=PATIENCE) == 42
 
 
-async def test_an_unexpected_error_of_a_submit_is_raised(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(*_: object) -> None:
-        raise ValueError("a bug")
-
-    monkeypatch.setattr(submitter.submitting, "submit", fail)
-    results = await asyncio.wait_for(
-        asyncio.gather(*(client.submit(answer) for _ in range(3)), return_exceptions=True), 10
-    )
-    assert [str(error) for error in results] == ["a bug"] * 3
-
-
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
     server = Server(max(kinds().values()), "--appendonly", "yes", "--appendfsync", "always").start()
@@ -169,21 +158,6 @@ async def test_results_and_events_outlive_the_broker(server: Server) -> None:
 
 async def _all_events(job: Job[int]) -> list[str]:
     return [event.text async for event in job.events()]
-
-
-async def test_concurrent_submits_share_calls(client: Client, broker: Broker) -> None:
-    await client.submit(answer)
-    await broker.client(broker.url).config_resetstat()
-    await asyncio.gather(*(client.submit(answer) for _ in range(300)))
-    assert (await broker.client(broker.url).info("commandstats"))["cmdstat_evalsha"]["calls"] <= 3
-
-
-async def test_closing_lets_submits_that_have_begun_arrive(one_broker_url: str, broker: Broker) -> None:
-    async with Client(one_broker_url) as client:
-        submits = [asyncio.create_task(client.submit(answer)) for _ in range(10)]
-        await asyncio.sleep(0)
-    assert len(await asyncio.gather(*submits)) == 10
-    assert await broker.client(broker.url).xlen(broker.keys("default").lane("normal")) == 10
 
 
 async def test_a_late_notification_of_an_earlier_end_is_not_taken_for_the_next_one(

@@ -9,9 +9,9 @@ from taskserver.domain import ids
 from taskserver.domain.job import NewJob
 from taskserver.domain.messages import Envelope, pack
 from taskserver.store.broker.connection import Broker
-from taskserver.store.jobs import submit as submitting
 from tests.conftest import Eventually
 from tests.patience import PATIENCE
+from tests.store.harness import submit_all
 from tests.worker.conftest import Hire
 
 
@@ -70,7 +70,7 @@ MESSAGES = {
 async def test_a_message_that_cannot_be_read_is_a_dead_letter(client: Client, hire: Hire, what: str) -> None:
     hired = await hire(fine)
     job = NewJob(ids.KeyMaker("000000")(), MESSAGES[what])
-    await submitting.submit(hired.broker, "default", [job])
+    await submit_all(hired.broker, "default", [job])
     handle = client.job(f"default-{job.key}")
     with pytest.raises(JobFailed):
         await handle.result(timeout=PATIENCE)

@@ -17,7 +17,7 @@ from redis import exceptions as redis_errors
 
 from taskserver.aio import LoopGuard
 from taskserver.domain.durability import IN_MEMORY, Durability
-from taskserver.errors import BrokerUnavailable, ClientUnusable
+from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable, ClientUnusable
 from taskserver.store.broker import schema
 from taskserver.store.broker.connections import Connections
 from taskserver.store.broker.nodes import nodes_of
@@ -206,6 +206,10 @@ class Broker:
                 self._schema_checked = False  # the server that answers next may be another one, or upgraded
             raise translated from error
 
+    def refusal(self, text: str) -> BrokerError:
+        """Our error for one that a script caught, so that the rest of its batch was not refused with it."""
+        return translate(redis_errors.ResponseError(text.removeprefix("ERR ")), self.shown)
+
     async def close(self) -> None:
         """Close every connection; harmless when repeated. Questions raise ``ClientUnusable`` from now on."""
         self._guard.close()
@@ -250,6 +254,12 @@ class Broker:
                 retries = retries or Retries(0 if once else self.patience, started)
                 if not await retries.pause():
                     raise
+            except BrokerFull as error:
+                if retries is None:
+                    raise
+                raise BrokerUnavailable(
+                    f"{error}; but an earlier attempt was not answered, and may have written"
+                ) from error
 
 
 def _commands(client: Any) -> schema.Command:

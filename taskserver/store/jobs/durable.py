@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from taskserver.domain.durability import Durability
 from taskserver.errors import BrokerUnsuitable, NotReplicated
@@ -17,34 +17,31 @@ WAIT_SECONDS = 2.0
 """Maximum time to wait for disk and replicas; less than that to wait for an answer."""
 
 
-class ConfirmedWrite(NamedTuple):
-    """The answer to a write, and what WAIT or WAITAOF answered after it."""
+class DurableWrite(NamedTuple):
+    """The answer to a write; if disk or replicas have not confirmed it in time, with the error that says so."""
 
     answer: Any
-    confirmed: Any
+    unconfirmed: NotReplicated | None
 
 
-async def run_durably(broker: Broker, name: str, queue: str, *args: Any) -> Any:
-    """``Broker.run`` that returns once what the script wrote has the durability of the broker.
+async def run_durably(broker: Broker, name: str, queue: str, *args: Any) -> DurableWrite:
+    """``Broker.run`` that waits until what the script wrote has the durability of the broker, or for a time.
 
     WAIT and WAITAOF wait for the last write of their own connection, so the script and they are sent together.
 
     Raises:
-        NotReplicated: if it is written, but disk or replicas did not confirm it in time.
         BrokerUnsuitable: if the server does not support this durability.
     """
     called, prefix, wanted = script(name), broker.keys(queue).prefix, broker.durability
 
-    async def write_and_wait(client: Any) -> ConfirmedWrite:
+    async def write_and_wait(client: Any) -> DurableWrite:
         await _check_fsync(broker, wanted, client)
         answers = await _pipeline(client, ("EVALSHA", called.sha, 1, prefix, *args), _wait(wanted))
         if isinstance(answers[0], NoScriptError):
             answers = await _pipeline(client, ("EVAL", called.text, 1, prefix, *args), _wait(wanted))
         return _checked(broker, wanted, answers)
 
-    write = await broker.ask(prefix, write_and_wait)
-    _check_confirmed(broker, wanted, write.confirmed)
-    return write.answer
+    return await broker.ask(prefix, write_and_wait)
 
 
 async def confirm_earlier(broker: Broker, queue: str) -> None:
@@ -57,13 +54,14 @@ async def confirm_earlier(broker: Broker, queue: str) -> None:
     """
     keys, wanted = broker.keys(queue), broker.durability
 
-    async def touch_and_wait(client: Any) -> ConfirmedWrite:
+    async def touch_and_wait(client: Any) -> DurableWrite:
         await _check_fsync(broker, wanted, client)
         answers = await _pipeline(client, ("HINCRBY", keys.meta, "touched", 1), _wait(wanted))
         return _checked(broker, wanted, answers)
 
     write = await broker.ask(keys.prefix, touch_and_wait)
-    _check_confirmed(broker, wanted, write.confirmed)
+    if write.unconfirmed is not None:
+        raise write.unconfirmed
 
 
 async def _check_fsync(broker: Broker, wanted: Durability, client: Any) -> None:
@@ -103,25 +101,29 @@ def _wait(wanted: Durability) -> tuple[Any, ...]:
     return "WAIT", wanted.replicas, milliseconds
 
 
-def _checked(broker: Broker, wanted: Durability, answers: list[Any]) -> ConfirmedWrite:
+def _checked(broker: Broker, wanted: Durability, answers: list[Any]) -> DurableWrite:
     written, confirmed = answers
     if isinstance(written, Exception):
         raise written
     if isinstance(confirmed, ResponseError) and wanted.fsync:
         raise BrokerUnsuitable(
-            f"the broker at {broker.shown} does not support durability={wanted}: use Redis 7.2 or newer, or Valkey 8, "
-            f"with appendonly yes ({confirmed})"
+            f"the broker at {broker.shown} has the jobs, but does not support durability={wanted}: "
+            f"use Redis 7.2 or newer, or Valkey 8, with appendonly yes ({confirmed})"
         )
+    return DurableWrite(written, _unconfirmed(broker, wanted, confirmed))
+
+
+def _unconfirmed(broker: Broker, wanted: Durability, confirmed: Any) -> NotReplicated | None:
+    has_them = f"the broker at {broker.shown} has the jobs, but"
+    if isinstance(confirmed, NoPermissionError):
+        return NotReplicated(f"{has_them} does not let this user wait for durability={wanted}: {confirmed}")
     if isinstance(confirmed, Exception):
         raise confirmed
-    return ConfirmedWrite(written, confirmed)
-
-
-def _check_confirmed(broker: Broker, wanted: Durability, confirmed: Any) -> None:
     on_disk, replicas = confirmed if wanted.fsync else (1, confirmed)
-    if on_disk < 1 or replicas < wanted.replicas:
-        reached = f"{replicas} of {wanted.replicas} replicas" + ("" if on_disk else ", but not the server's disk,")
-        raise NotReplicated(
-            f"the broker at {broker.shown} has the jobs, but only {reached} confirmed them within {WAIT_SECONDS:g} s: "
-            f"submit again with the same idempotency key, or use less than durability={wanted}"
-        )
+    if on_disk >= 1 and replicas >= wanted.replicas:
+        return None
+    reached = f"{replicas} of {wanted.replicas} replicas" + ("" if on_disk else ", but not the server's disk,")
+    return NotReplicated(
+        f"{has_them} only {reached} confirmed them within {WAIT_SECONDS:g} s: "
+        f"submit again with the same idempotency key, or use less than durability={wanted}"
+    )

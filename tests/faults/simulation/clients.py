@@ -9,14 +9,13 @@ from msgspec.structs import replace
 from taskserver.domain.job import NewJob, State
 from taskserver.domain.lanes import LANES
 from taskserver.store.jobs import admin
-from taskserver.store.jobs import submit as submitting
 from taskserver.store.queries import jobs as job_queries
 from taskserver.store.queries.outcomes import read_outcomes
 from taskserver.store.replies import decode
 from tests.faults.simulation.base import ENDED, JOBS, NUMBER, where_a_job_is
 from tests.faults.simulation.model import MAX_ATTEMPTS, Job
 from tests.faults.simulation.workers import Workers
-from tests.store.harness import LONG_MS, QUEUE, new_job
+from tests.store.harness import LONG_MS, QUEUE, new_job, submit_all
 
 CLIENT = st.integers(0, 1)
 
@@ -33,7 +32,7 @@ class Clients(Workers):
     def _submit(self, client: int, new: NewJob) -> None:
         known = new.key in self.model.jobs and self.model.jobs[new.key].state is not None
         self.model.jobs.setdefault(new.key, Job(new.key))
-        answer = self.call("submit", submitting.submit(self.clients[client].broker, QUEUE, [new]))
+        answer = self.call("submit", submit_all(self.clients[client].broker, QUEUE, [new]))
         assert not known or answer == {new.key}
         if not answer:
             self.model.jobs[new.key].message_lost = self.model.jobs[new.key].outdated = False
