@@ -181,8 +181,8 @@ class Client:
             As ``submit``; all calls are checked before the first is sent. The ``acknowledged`` of a ``BrokerError``
             lists, for each call, the id of its job, or None if the broker has not acknowledged it.
         """
-        connected = await self._ready()
         prepared = [each async for each in paced(self._prepare_calls(calls, options))]
+        connected = await self._ready()
         refs = await submit_many(connected, self.keyring, prepared, self._count)
         each_with_ref = zip(prepared, refs, strict=True)
         return [self._handle(connected, *ref, each.declaration.returns) async for each, ref in paced(each_with_ref)]

@@ -6,6 +6,8 @@ import io
 import logging
 import resource
 import struct
+from collections.abc import Awaitable, Callable
+from functools import reduce
 from typing import Any
 
 import msgspec
@@ -14,7 +16,8 @@ import pytest
 from taskserver import Client, ConfigError, Context, JobFailed, State, tool
 from taskserver.domain import ids
 from taskserver.domain.job import NewJob
-from taskserver.errors import MessageInvalid, MessageTooLarge
+from taskserver.domain.messages import ToolExecutionMessage
+from taskserver.errors import MessageError, MessageInvalid, MessageTooLarge
 from taskserver.observability.logging import configure
 from taskserver.observability.printable import one_line, printable
 from taskserver.store.broker.connection import Broker
@@ -83,20 +86,33 @@ async def test_a_bomb_in_the_record_of_a_result_is_refused_too(
         await client.job(job.id).result(timeout=PATIENCE)
 
 
+WAYS: dict[str, Callable[[Client, Any], Awaitable[Any]]] = {
+    "submit by name": lambda client, value: client.submit("echo", {"value": value}),
+    "submit": lambda client, value: client.submit(echo, {"value": value}),
+    "submit_many": lambda client, value: client.submit_many([(echo, {"value": 1}), ("echo", {"value": value})]),
+    "send": lambda client, value: client.send(ToolExecutionMessage(tool_name="echo", tool_args={"value": value})),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    ("value", "sentence"),
+    ("value", "error", "sentence"),
     [
-        (2**70, "more than 64 bits; pass it as a string"),
-        ("\ud800", "a lone surrogate"),
-        ([[]] * 300_000, "too many elements: at most 200,000 are allowed"),
-        (object(), "are not supported"),
-        (bytes(100_000_000), "100,000,0.. bytes, and at most 4,194,304 are allowed; pass a path or URL"),
+        (2**70, MessageInvalid, "more than 64 bits; pass it as a string"),
+        ("\ud800", MessageInvalid, "a lone surrogate"),
+        (object(), MessageInvalid, "are not supported"),
+        ([[]] * 300_000, MessageTooLarge, "too many elements: at most 200,000 are allowed"),
+        (reduce(lambda inner, _: [inner], range(100), ["x" * 40_000]), MessageTooLarge, "nested too deeply"),
+        (bytes(100_000_000), MessageTooLarge, "100,000,0.. bytes, and at most 4,194,304 are allowed; pass a path or"),
     ],
+    ids=["integer", "surrogate", "object", "elements", "levels", "bytes"],
 )
-async def test_an_argument_that_cannot_be_sent_is_refused_before_anything_is_sent(value: Any, sentence: str) -> None:
+async def test_an_argument_that_cannot_be_sent_is_refused_before_anything_is_sent(
+    way: str, value: Any, error: type[MessageError], sentence: str
+) -> None:
     client = Client("redis://localhost:1")  # nobody listens there, and nobody is asked
-    with pytest.raises((MessageInvalid, MessageTooLarge), match=sentence):
-        await client.submit("echo", {"value": value})
+    with pytest.raises(error, match=sentence):
+        await WAYS[way](client, value)
     await client.close()
 
 

@@ -9,7 +9,7 @@ import pytest
 from taskserver.domain.job import NewJob, State
 from taskserver.domain.signing import Keyring
 from taskserver.store.jobs import admin
-from tests.store.harness import submit_all, (
+from tests.store.harness import (
     LARGE_ERROR,
     LARGE_RESULT,
     QUEUE,
@@ -19,6 +19,7 @@ from tests.store.harness import submit_all, (
     new_job,
     retry,
     says,
+    submit_all,
     succeed,
 )
 

@@ -18,6 +18,7 @@ from tests.store import (
 
 CALL = "return answer_once(ARGV[1], function()"
 UNNAMED = "return (function(_, act) return act() end)(ARGV[1], function()"
+ALONE = by(test_submit.test_a_job_that_cannot_be_written_takes_no_other_along, durability="memory", others=None)
 TEXTS = by(test_wrong_types.test_a_text_of_the_wrong_type_hides_no_other)
 
 # fmt: off
@@ -36,6 +37,10 @@ CLIENTS = [
         ("expires", "wake-up", "if options.expires then", "if false then",
          "a job that nobody started in time waits for ever",
          by(test_recover.test_a_job_ends_when_its_time_to_start_is_over, state="queued")),
+        ("refused", "once", "local written, why = pcall(write, i)", "local written, why = true, write(i)",
+         "a job that cannot be written takes others along", ALONE),
+        ("message of a refused job", "record", "try('UNLINK', message_key(ARGV[i]))", "",
+         "the message of a job that was not written stays for ever", ALONE),
     ),
     *guards(
         "cancel",

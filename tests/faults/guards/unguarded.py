@@ -30,6 +30,8 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ("claim", "if full then return false end"),
         ("claim", "local act = full and give_back or take"),
         ("recall", "return #pending == tonumber(count) and pending[#pending][1]"),
+        ("claim", "if not drained[lane] then"),
+        ("submit", "if not written then"),
     ],
     "it reads an option": [
         ("submit", "if options.lane then set('lane', options.lane) end"),
@@ -38,6 +40,10 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ("submit", "local due = options.due or (options.delay and now + options.delay)"),
     ],
     "it chooses where or how something is stored": [
+        (
+            "submit",
+            "refused[#refused + 1], refused[#refused + 2] = (i - 1) / 3, type(why) == 'table' and why.err or why",
+        ),
         ("prelude/ends", "if #data > SMALL then"),
         ("prelude/ends", "if packed ~= '' then line = '\\149' .. sub(line, 2) .. packed end"),
         ("prelude/entries", "if ids then ids[#ids + 1] = id else dropped[lane] = { id } end"),
