@@ -102,7 +102,7 @@ async def test_large_calls_go_in_batches_bounded_in_number(queue: Queue) -> None
     assert await submit_all(queue.broker, QUEUE, jobs) == set()
     assert await submit_all(queue.broker, QUEUE, jobs) == {job.key for job in jobs}
     assert await queue.entries() == len(jobs)
-    assert [job.key for job in await queue.claim(slots=len(jobs))] == [job.key for job in jobs]
+    assert [job.key for _ in range(3) for job in await queue.claim(slots=BATCH_JOBS)] == [job.key for job in jobs]
 
 
 def test_batches_are_bounded_in_bytes() -> None:
@@ -113,7 +113,8 @@ def test_batches_are_bounded_in_bytes() -> None:
 async def test_a_message_larger_than_a_batch_goes_alone(queue: Queue) -> None:
     jobs = [new_job(), replace(new_job(), payload=bytes(BATCH_BYTES + 1)), new_job()]
     await submit_all(queue.broker, QUEUE, jobs)
-    assert [len(job.payload) for job in await queue.claim(slots=3)] == [len(PAYLOAD), BATCH_BYTES + 1, len(PAYLOAD)]
+    claimed = [job for _ in jobs for job in await queue.claim()]
+    assert [len(job.payload) for job in claimed] == [len(PAYLOAD), BATCH_BYTES + 1, len(PAYLOAD)]
 
 
 @pytest.mark.parametrize(("durability", "others"), [("memory", None), ("replicas=1", NotReplicated)])

@@ -81,7 +81,7 @@ class _Submission:
             if unconfirmed is not None:
                 self._fail(batch, unconfirmed)
         self.known.update(batch[position].key for position in known)
-        for position, text in grouped(refused, 2):
+        for position, text in grouped(refused, 2) if refused else ():
             self.failed[batch[position].key] = self._broker.refusal(decode(text))
 
     async def confirm_known(self) -> None:

@@ -30,7 +30,6 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ("claim", "if full then return false end"),
         ("claim", "local act = full and give_back or take"),
         ("recall", "return #pending == tonumber(count) and pending[#pending][1]"),
-        ("claim", "if not drained[lane] then"),
         ("submit", "if not written then"),
     ],
     "it reads an option": [
