@@ -60,17 +60,18 @@ class JobInspector(Connection):
         return status
 
     async def events(self, job_id: str, after: str = "0") -> list[Event]:
-        """The job's next events, oldest first, at most 500; to follow a job until its end use ``Job.events``.
+        """The job's next events, oldest first, at most 500, and gaps where some are missing.
+
+        To follow a job until its end, use ``Job.events``.
 
         Args:
             job_id: The job.
             after: The ``cursor`` of the last event that was seen.
 
         Raises:
-            ConfigError: if ``job_id`` does not have the form of an id.
+            ConfigError: if ``job_id`` does not have the form of an id, or ``after`` is not a cursor of this job.
         """
-        queue, key = parse(job_id)
-        return await job_queries.events(await self._broker(), queue, key, after)
+        return await job_queries.events(await self._broker(), parse(job_id), after)
 
     async def cancel(self, job_id: str) -> State:
         """End a job: at once if it has not begun, else its worker ends it within half a second.

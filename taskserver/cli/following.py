@@ -37,7 +37,9 @@ class Printer:
         if event.attempt != self._attempt:
             self._attempt = event.attempt
             self._line(f"-- attempt {event.attempt} --")
-        if event.kind is EventKind.PROGRESS:
+        if event.kind is EventKind.GAP:
+            self._line(event.text.rstrip())
+        elif event.kind is EventKind.PROGRESS:
             self._line(f"[{event.progress or 0:4.0%}] {one_line(event.text)}".rstrip())
         elif event.text:
             text = printable(event.text)
@@ -87,7 +89,8 @@ class Bar:
             text = (again + one_line(event.text)) or "running"
             self._progress.update(self._task, completed=event.progress or 0.0, description=text[:40])
             return
-        *lines, self._rest = (self._rest + printable(event.text)).split("\n")
+        apart = "\n" if event.kind is EventKind.GAP and self._rest else ""
+        *lines, self._rest = (self._rest + apart + printable(event.text)).split("\n")
         for line in lines:
             self._progress.console.print(Text(line))
 

@@ -110,10 +110,14 @@ class Job(Generic[T]):
     async def events(self, after: str = "0") -> AsyncIterator[Event]:
         """Follow the job's progress and output until it has ended, starting with the events so far.
 
+        The newest 2,000 events of a job are kept. Where a reader has missed some, because it came or read on too late,
+        it gets an event of the kind ``gap`` in their place.
+
         Args:
             after: The ``cursor`` of the last event seen; continues after it, also in another process.
 
         Raises:
+            ConfigError: if ``after`` is not a cursor of this job.
             JobNotFound: if the id is unknown, or the record has expired.
         """
         more = asyncio.Event()
@@ -124,7 +128,7 @@ class Job(Generic[T]):
                     more.clear()
                     ended = watch.outcome.done()
                     try:
-                        page = await job_queries.events(self._broker, self._queue, self._key, after)
+                        page = await job_queries.events(self._broker, self._ref, after)
                     except BrokerUnavailable:  # it may come back: followers are woken once a second
                         await more.wait()
                         continue

@@ -58,6 +58,13 @@ async def steps(ctx: Context) -> dict[str, int]:
     return {"steps": 2}
 
 
+@tool
+async def count(limit: int, ctx: Context) -> None:
+    """Count aloud."""
+    for number in range(limit):
+        await ctx.emit(f"{number} ")
+
+
 @tool(timeout=None)
 async def hold(gate: str, ctx: Context) -> str:
     """Go on until the file is there."""

@@ -73,6 +73,27 @@ def test_events_as_text_and_as_json_from_a_cursor_on(cli: Cli) -> None:
     assert rest == "words\n[ 75%] nearly done\n"
 
 
+def test_events_that_are_gone_are_a_line_and_an_object(cli: Cli) -> None:
+    cli.worker()
+    job_id = cli.submit("count", "limit=5000")
+    cli.ok("job", "result", job_id)
+    gap, first, *rest = [json.loads(line) for line in cli.ok("job", "events", job_id, "--json").out.splitlines()]
+    assert (gap["kind"], gap["missing"], first["text"]) == ("gap", 5000 - 1 - len(rest), f"{gap['missing']} ")
+    line, output = cli.ok("job", "events", job_id).out.splitlines()
+    assert line == f"[{gap['missing']:,} events are missing: only the newest 2,000 are kept]"
+    assert output.startswith(f"{gap['missing']} ")
+
+
+def test_a_cursor_that_is_none_of_this_jobs_is_a_wrong_option(cli: Cli) -> None:
+    cli.worker()
+    one, other = cli.submit("steps"), cli.submit("steps")
+    cursor = json.loads(cli.ok("job", "events", one, "--json").out.splitlines()[0])["cursor"]
+    for after, sentence in (("abc", "'abc' is not a cursor"), (cursor, "is one of another job")):
+        done = cli.run("job", "events", other, "--after", after)
+        assert (done.code, done.out) == (2, "")
+        assert sentence in done.err
+
+
 def test_cancel_ends_a_running_job(cli: Cli) -> None:
     cli.worker()
     job_id = cli.holding()

@@ -32,7 +32,7 @@ def test_tools_for_agents(cli: Cli, form: str, definition: object) -> None:
 
 def test_tools_as_json(cli: Cli) -> None:
     found = cli.ok("tools", "list", "--json", TASKSERVER_TOOLS="agent_tools, json").json
-    assert [tool["name"] for tool in found] == ["add", "echo", "fail", "hold", "steps"]
+    assert [tool["name"] for tool in found] == ["add", "count", "echo", "fail", "hold", "steps"]
 
 
 def test_a_module_that_fails_shows_its_own_traceback_and_nothing_else(cli: Cli) -> None:

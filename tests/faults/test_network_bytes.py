@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from taskserver.domain.ids import JobRef
 from taskserver.domain.job import ClaimedJob, State
 from taskserver.domain.settlement import PackedReport, Settlement
 from taskserver.errors import BrokerUnavailable
@@ -115,7 +116,7 @@ async def test_of_a_report_there_is_one_event(proxy: Proxy, far: Broker, queue: 
     await asyncio.gather(*map(report, jobs))
     assert all(fault.struck for fault in faults)
     for job in jobs:
-        events = await job_queries.events(queue.broker, QUEUE, job.key)
+        events = await job_queries.events(queue.broker, JobRef(QUEUE, job.key))
         assert [event.text for event in events] == ["one", "two", "three"]
 
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from taskserver.domain.ids import JobRef
 from taskserver.domain.job import State
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.errors import BrokerError
@@ -125,7 +126,7 @@ async def test_what_is_kept_of_a_job_is_made_anew(queue: Queue, name: str) -> No
     status = await queue.status(job.key)
     assert status.error is not None
     assert [line.event for line in status.history] == ["dead"]
-    assert [event.text for event in await job_queries.events(queue.broker, QUEUE, job.key)] == ["words"]
+    assert [event.text for event in await job_queries.events(queue.broker, JobRef(QUEUE, job.key))] == ["words"]
 
 
 async def test_a_lost_job_whose_history_was_overwritten_does_not_hold_the_reclaimer_up(queue: Queue) -> None:
@@ -148,7 +149,7 @@ async def test_an_outcome_that_was_overwritten_hides_no_other(queue: Queue) -> N
 async def test_output_that_was_overwritten_reads_as_none(queue: Queue) -> None:
     job = await queue.running()
     await queue.redis.set(queue.keys.events(job.key), "x")
-    assert await job_queries.events(queue.broker, QUEUE, job.key) == []
+    assert await job_queries.events(queue.broker, JobRef(QUEUE, job.key)) == []
 
 
 async def test_a_lock_without_an_end_is_nobodys(queue: Queue) -> None:

@@ -39,3 +39,29 @@ async def test_events_are_followed_live_and_resumed_by_another_client(
 
 async def _collect(client: Client, job_id: str, after: str) -> list[str]:
     return [event.text async for event in client.job(job_id).events(after=after)]
+
+
+async def test_a_reader_that_comes_late_gets_all_that_is_left_and_is_told_how_much_is_missing(
+    client: Client, run_worker: RunWorker
+) -> None:
+    live: list[str] = []
+
+    @tool
+    async def count(limit: int, ctx: Context) -> None:
+        for number in range(limit):
+            while number - len(live) > 1_500:
+                await asyncio.sleep(0)  # the live reader keeps up
+            await ctx.emit(f"{number} ")
+
+    async with run_worker(count):
+        short, long = await client.submit(count, {"limit": 1_200}), await client.submit(count, {"limit": 9_000})
+        async for event in long.events():
+            live += [event.text]
+        assert live == [f"{number} " for number in range(9_000)]
+        await asyncio.gather(short.result(), long.result())
+    assert [event.text async for event in short.events()] == [f"{number} " for number in range(1_200)]
+    gap, *rest = [event async for event in long.events()]
+    assert (gap.kind, gap.missing + len(rest)) == (EventKind.GAP, 9_000)
+    assert str(gap) == f"[{gap.missing:,} events are missing: only the newest 2,000 are kept]\n"
+    assert [event.text for event in rest] == [f"{number} " for number in range(gap.missing, 9_000)]
+    assert [event.kind async for event in long.events(after=gap.cursor)] == [EventKind.OUTPUT] * len(rest)

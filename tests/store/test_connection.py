@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 
+from taskserver.domain.ids import JobRef
 from taskserver.domain.job import State
 from taskserver.domain.settlement import Finish
 from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, ConfigError
@@ -208,7 +209,7 @@ async def test_reports_still_count_when_only_their_script_was_forgotten(queue: Q
     await queue.redis.script_flush()
     await queue.settle(succeed(other))  # loads finish, not report
     await settle.settle(queue.broker, QUEUE, [says(job, 1, "last words")], [succeed(job)], PATIENT)
-    assert [str(event) for event in await job_queries.events(queue.broker, QUEUE, job.key)] == ["last words"]
+    assert [str(event) for event in await job_queries.events(queue.broker, JobRef(QUEUE, job.key))] == ["last words"]
 
 
 # Groups and streams that are gone

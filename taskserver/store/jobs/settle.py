@@ -6,14 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from taskserver.domain.events import EVENTS_KEPT
 from taskserver.domain.settlement import Defer, DeferLimits, Finish, PackedReport, Refusal, Release, Retry, Settlement
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.script_connection import ScriptConnection
 from taskserver.store.replies import decode_pairs
 from taskserver.store.scripts import Script, script
-
-EVENTS_KEPT = 2_000
-"""About how many events are kept per job; older ones are trimmed."""
 
 Call = tuple[Script, list[Any]]
 

@@ -5,9 +5,9 @@ Fields of a job's hash (all optional but ``state``; times in milliseconds by the
 ``state``; ``entry`` (its live stream entry, ``lane/id``); ``lane``; ``max`` (attempts); ``ttl``; ``due``;
 ``expires``; ``attempt``; ``fence``; ``worker``; ``started``; ``cancel`` (when it was requested); ``progress``
 (packed); ``ended``; ``data`` (packed result or error, if short); ``said`` (fence and number of the last report);
-``history`` (1 if there is any); ``unknown`` (since when no worker could run it); ``question`` and ``answer`` (packed);
-``asked`` (when); ``moved`` (1 if it got a new entry while it ran); ``kept`` (packed ``JobSummary``, in place of the
-message).
+``events`` (how many there were); ``history`` (1 if there is any); ``unknown`` (since when no worker could run it);
+``question`` and ``answer`` (packed); ``asked`` (when); ``moved`` (1 if it got a new entry while it ran); ``kept``
+(packed ``JobSummary``, in place of the message).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from taskserver.config.settings import secret_names
-from taskserver.domain.events import Event, EventKind, Report
+from taskserver.domain.events import START, Event, EventKind, Report, gap_before, number_after, number_of
+from taskserver.domain.ids import JobRef
 from taskserver.domain.job import AttemptRecord, Failure, JobStatus, State
 from taskserver.domain.messages import MAX_BYTES, Envelope, JobSummary, unpack
 from taskserver.domain.partitions import queue_of
@@ -72,9 +73,14 @@ async def statuses(broker: Broker, queue: str, keys: Sequence[str]) -> list[JobS
     return [_status(queue, key, *answers[4 * i : 4 * i + 4]) for i, key in enumerate(keys)]
 
 
-async def events(broker: Broker, queue: str, key: str, after: str = "0") -> list[Event]:
-    """The job's events after the cursor ``after``, oldest first, at most ``PAGE`` of them."""
-    name = broker.keys(queue).events(key)
+async def events(broker: Broker, job: JobRef, after: str = START) -> list[Event]:
+    """The job's events after the cursor ``after``, oldest first: at most ``PAGE``, and gaps where some are missing.
+
+    Raises:
+        ConfigError: if ``after`` is not a cursor of this job.
+    """
+    expected = number_after(job, after)
+    name = broker.keys(job.queue).events(job.key)
 
     async def read(client: Any) -> list[Any]:
         async with client.pipeline(transaction=False) as pipe:
@@ -82,7 +88,15 @@ async def events(broker: Broker, queue: str, key: str, after: str = "0") -> list
             return none_if_missing(await pipe.execute(raise_on_error=False))
 
     (entries,) = await broker.ask(name, read)
-    return [_event(id_, fields or {}) for id_, fields in entries or ()]
+    found: list[Event] = []
+    for id_, fields in entries or ():
+        event = _event(id_, fields or {})
+        position = number_of(job, event.cursor)
+        if expected and position and position > expected:
+            found.append(gap_before(event, position - expected))
+        found.append(event)
+        expected = position + 1 if position else None
+    return found
 
 
 def _event(id_: bytes, fields: dict[bytes, bytes]) -> Event:

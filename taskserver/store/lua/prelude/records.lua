@@ -6,7 +6,8 @@
 local function call_or_reset(key, ...)
   local reply = try(...)
   if type(reply) ~= 'table' or not reply.err then return reply end
-  if not (find(reply.err, '^WRONGTYPE') or find(reply.err, 'exhausted', 1, true)) then error(reply) end
+  local is_last = find(reply.err, 'exhausted', 1, true) or find(reply.err, 'equal or smaller', 1, true)
+  if not (find(reply.err, '^WRONGTYPE') or is_last) then error(reply) end
   call('UNLINK', key)
   return call(...)
 end
