@@ -100,6 +100,7 @@ class Fetcher(LoopService):
         if not self._entries:
             await self._slots.wait()
         if self.stopping:
+            self._slots.leave()
             return
         if self._settler.backlog > BACKLOG:
             await self.rest(0.05)

@@ -89,10 +89,10 @@ class Partitions(Mapping[str, Partition]):
         valid_ms = round(settings.lease * 1000)
         await asyncio.to_thread(announce, settings.broker, settings.worker, names, self._snapshot(), valid_ms)
         added = self.add(names)
-        await self._control.listen({partition.name: partition.handlers for partition in added})
-        for partition in added:
+        for partition in added:  # at once: whatever fails after it was added, it is served
             for service in partition.services:
                 await service.start()
+        await self._control.listen({partition.name: partition.handlers for partition in added})
         log.info("worker %s is now consuming partitions: %s", settings.worker, ", ".join(names))
 
     async def declare(self, shares: Iterable[QueueShare]) -> None:

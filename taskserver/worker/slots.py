@@ -240,6 +240,14 @@ class PartitionSlots:
         self._shared.deal()
         await self._changed.wait()
 
+    def leave(self) -> None:
+        """Want no more slots, and give back those that were dealt."""
+        self.wants = False
+        dealt, self._dealt = self._dealt, 0
+        self._turns.held -= dealt
+        self._slots.claimed(0, dealt)
+        self._shared.deal()
+
     def wake(self) -> None:
         """End a ``wait``, whether or not there is a slot."""
         self._changed.set()

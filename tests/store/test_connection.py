@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -405,3 +406,31 @@ async def test_listening_in_vain_piles_nothing_up(tmp_path: Path) -> None:
             await listener.subscribe(["channel"])
     assert not broker.connections._readers
     await broker.close()
+
+
+async def test_a_subscription_that_is_closed_while_channels_are_added_has_them_when_it_is_back(broker: Broker) -> None:
+    listener = Subscription(broker)
+    await listener.subscribe(["first"])
+    async with listener._connecting:
+        adding = asyncio.create_task(listener.subscribe(["second"]))
+        await asyncio.sleep(0)  # it waits for its turn
+        await listener.close()
+    await adding
+    messages = listener.messages()
+    assert [(await anext(messages))[0] for _ in range(2)] == ["first", "second"]
+    await listener.close()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the handler is closed"), AttributeError("'NoneType'")], ids=repr)
+async def test_a_subscription_whose_transport_was_closed_meanwhile_comes_back(broker: Broker, error: Exception) -> None:
+    listener = Subscription(broker)
+    await listener.subscribe(["channel"])
+
+    async def closed(**_: object) -> None:
+        raise error
+
+    listener._pubsub.get_message = closed
+    with pytest.raises(BrokerUnavailable):
+        await anext(listener.messages())
+    assert (await anext(listener.messages()))[0] == "channel"
+    await listener.close()

@@ -99,3 +99,13 @@ async def test_who_sends_much_has_the_time_to_send_it(clock: Clock, wire: _Wire)
     clock.advance(PATIENCE + 0.1 + SECOND_LOOK_SECONDS)
     assert (await first, await second, wire.broken) == (b"OK", b"OK", True)
     assert isinstance(small.exception(), redis_errors.TimeoutError)
+
+
+async def test_a_transport_that_was_closed_meanwhile_fails_the_call(wire: _Wire) -> None:
+    def closed(_: bytes) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    wire._transport.write = closed  # type: ignore[method-assign]
+    with pytest.raises(redis_errors.ConnectionError, match="closed"):
+        await wire.send(b"a question")
+    assert wire.broken

@@ -46,6 +46,15 @@ def test_busy_queues_begin_jobs_by_weight() -> None:
     assert "slow" in begun[:4]
 
 
+def test_who_leaves_gives_back_what_was_dealt() -> None:
+    made = shared(2, QueueShare("a"), QueueShare("b"))
+    assert begin(made["a"]) == 2
+    assert begin(made["b"]) == 0
+    made["a"].give(2)  # one for each
+    made["b"].leave()
+    assert begin(made["a"]) == 2
+
+
 def test_what_others_do_not_want_anybody_may_have() -> None:
     made = shared(4, QueueShare("fast", 3), QueueShare("slow"))
     assert begin(made["slow"]) == 4

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from taskserver import Client, Context, State, tool
+from taskserver import BrokerUnavailable, Client, Context, State, tool
 from taskserver.client import router
 from taskserver.domain.partitions import partitions, queue_of
 from taskserver.store.jobs import admin
@@ -199,3 +200,25 @@ async def test_counts_that_are_lost_strand_no_job(hire: Hire, broker_url: str) -
         await broker.ask("", lambda redis: redis.set("ts:partitions", "what is this"))
         await hire(double, queues=("mail",))
         assert {await job.result(timeout=PATIENCE) for job in jobs} == {2}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), BrokerUnavailable("away")], ids=repr)
+async def test_a_partition_is_served_even_if_nobody_can_listen_to_it_at_first(
+    hire: Hire, broker_url: str, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    worker = (await hire(double, queues=("mail",))).worker
+    subscription = worker._control._subscription
+    failed: list[list[str]] = []
+
+    async def subscribe(channels: Iterable[str]) -> None:
+        failed.append(list(channels))
+        monkeypatch.undo()
+        raise error
+
+    monkeypatch.setattr(subscription, "subscribe", subscribe)
+    await grown(broker_url, 2)
+    async with Client(broker_url, queue="mail") as client:
+        jobs = [await client.submit(double, {"number": i}) for i in range(4)]
+        assert [await job.result(timeout=PATIENCE) for job in jobs] == [2 * i for i in range(4)]
+        assert {partition_of(job) for job in jobs} == {"mail", "mail~1"}
+    assert any("mail~1" in channel for channel in failed[0])

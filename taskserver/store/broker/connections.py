@@ -95,7 +95,8 @@ class Connections:
         """A new client for a subscription: its socket outlasts silence. Close it with ``discard``."""
         options = _options(server, ANSWER_SECONDS + BLOCK_SECONDS, AsyncRetry)
         client: Any = redis.asyncio.Redis.from_url(server, max_connections=2, **options)
-        client.connection_pool.connection_class = patched(client.connection_pool.connection_class)
+        # Its reads end after a time of silence anyway, and there is one for each notification.
+        client.connection_pool.connection_class = patched(client.connection_pool.connection_class, reading=False)
         self._readers.add(client)
         return client
 

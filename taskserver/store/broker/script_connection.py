@@ -139,7 +139,10 @@ class _Wire(asyncio.Protocol):
         self._unanswered_bytes += len(command)
         patience = self._patience + self._unanswered_bytes / SLOWEST_LINK
         self._waiting.append(_Call(answer, self._loop.time() + patience, len(command)))
-        self._transport.write(command)
+        try:
+            self._transport.write(command)
+        except RuntimeError as error:  # it is closed, and ``connection_lost`` has not been called yet
+            self.give_up(redis_errors.ConnectionError(str(error)))
         if self._timer is None:
             self._timer = self._loop.call_later(self._patience, self._check_oldest)
         return answer

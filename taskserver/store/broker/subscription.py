@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis import exceptions as redis_errors
 
 from taskserver.errors import BrokerError, BrokerUnavailable
 from taskserver.store.broker.connection import Broker
@@ -39,13 +39,14 @@ class Subscription:
         """
         new = [channel for channel in channels if channel not in self._channels]
         self._channels.update(dict.fromkeys(new))
-        with self._broker.translated():
+        with self._translated():
             if self._pubsub is None:
                 await self._connect()
             elif new:
                 self._unconfirmed = True  # until it has worked; otherwise the connection is replaced
                 async with self._connecting:
-                    await self._pubsub.subscribe(*new)
+                    if self._pubsub is not None:  # else it was closed meanwhile; who connects again subscribes to all
+                        await self._pubsub.subscribe(*new)
                 self._unconfirmed = False
 
     async def messages(self) -> AsyncIterator[tuple[str, bytes]]:
@@ -57,7 +58,7 @@ class Subscription:
         pinged = False
         while True:
             try:
-                with self._broker.translated():
+                with self._translated():
                     await self._connect()
                     message = await self._pubsub.get_message(timeout=SILENCE_SECONDS)
                     if message is None and not pinged:
@@ -71,6 +72,15 @@ class Subscription:
             if message is not None and message["type"] in ("message", "subscribe"):
                 data = message["data"] if message["type"] == "message" else b""
                 yield message["channel"].decode(), data
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """As the broker's, also what is raised if another task has closed the connection meanwhile."""
+        with self._broker.translated():
+            try:
+                yield
+            except (RuntimeError, AttributeError) as error:
+                raise redis_errors.ConnectionError("the connection was closed") from error
 
     async def _connect(self) -> None:
         """Subscribe to all channels, at the server that holds the queue of the first one.
@@ -92,7 +102,7 @@ class Subscription:
         """Close the connection."""
         pubsub, client, self._pubsub, self._client = self._pubsub, self._client, None, None
         if pubsub is not None:
-            with suppress(RedisError, OSError):
+            with suppress(redis_errors.RedisError, OSError):
                 await pubsub.aclose()
         if client is not None:
             await self._broker.connections.discard(client)
