@@ -88,7 +88,7 @@ class Executor:
         return self._running.get(attempt.id) is attempt
 
     def admit(self, jobs: Sequence[ClaimedJob], slots: PartitionSlots, settler: Settler) -> list[Attempt]:
-        """Take claimed jobs over: each holds its lease from now on, and must ``begin`` or be dismissed.
+        """Take claimed jobs over: each holds its lease from now on, and must ``begin``.
 
         Admit all before the first begins: one that blocks the event loop must not cost the others their leases.
         """
@@ -103,16 +103,23 @@ class Executor:
                 attempt.stop = StopReason.RELEASE
         return attempts
 
-    def begin(self, attempt: Attempt) -> None:
-        """Run an attempt in a slot that was taken for it; the slot is given back here."""
-        task = _begin(self._live(attempt), asyncio.get_running_loop())
-        if not task.done():
-            attempt.task = task
+    def begin(self, attempts: Sequence[Attempt]) -> None:
+        """Run attempts, each in a slot that was taken for it and is given back here.
 
-    def dismiss(self, attempts: Sequence[Attempt]) -> None:
-        """Forget attempts that have not begun and will not."""
-        for attempt in attempts:
-            self._forget(attempt)
+        Raises:
+            Exception: if there is no memory for it; the attempts that did not begin are forgotten.
+        """
+        loop, begun = asyncio.get_running_loop(), 0
+        try:
+            for attempt in attempts:
+                task = _begin(self._live(attempt), loop)
+                begun += 1
+                if not task.done():
+                    attempt.task = task
+        finally:
+            for attempt in attempts[begun:]:
+                self._forget(attempt)
+                attempt.slots.give()
 
     async def wait_idle(self) -> None:
         """Wait until nothing runs."""

@@ -140,20 +140,16 @@ class Fetcher(LoopService):
         self._lane_turn = (self._lane_turn + asked) % len(CYCLE)
         self._room = 1  # until this claim is answered: if its answer does not get through, the next one is smaller
         attempts: list[Attempt] = []
-        started = 0
         try:
             claimed = await claim(self._broker, self._queue, self._worker, quotas, self._attempts_cap, entries)
             self._room = min(claimed.room, MOST)
             attempts = self._executor.admit(claimed.jobs, self._slots, self._settler)
-            for attempt in attempts:
-                self._executor.begin(attempt)
-                started += 1
         finally:
-            self._executor.dismiss(attempts[started:])
-            self._slots.claimed(started, wanted)
-        if started:
+            self._slots.claimed(len(attempts), wanted)  # before any begins: it may block the event loop at once
+        if attempts:
             self.claims += 1
-            self.claimed += started
+            self.claimed += len(attempts)
+            self._executor.begin(attempts)
         for entry, reason in claimed.discarded:
             log.warning("queue %s: discarded stream entry %s: %s", self._queue, entry, reason)
         return Begun(claimed.paused, claimed.drained)

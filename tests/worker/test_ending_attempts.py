@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import threading
+from collections.abc import Sequence
 
 import pytest
 
@@ -112,9 +113,10 @@ async def test_an_attempt_that_is_cancelled_before_its_task_began_gives_its_slot
     running = hired.worker._executor
     begin = running.begin
 
-    def begin_and_cancel(attempt: Attempt) -> None:
+    def begin_and_cancel(attempts: Sequence[Attempt]) -> None:
         running.begin = begin  # type: ignore[method-assign]
-        begin(attempt)
+        begin(attempts)
+        (attempt,) = attempts
         hired.worker._partitions["default"].handlers["cancel"](attempt.job.key)
 
     running.begin = begin_and_cancel  # type: ignore[method-assign]

@@ -1,8 +1,14 @@
 """A worker runs as many attempts at once as it has slots, never more, and claims nothing beyond them."""
 
 import asyncio
+import itertools
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
 
 from taskserver import Client, Context, State, tool
+from taskserver.worker import executor
 from taskserver.worker.attempt import Attempt
 from tests.conftest import Eventually
 from tests.patience import PATIENCE
@@ -156,3 +162,39 @@ async def test_jobs_of_a_claim_that_could_not_be_started_go_back_unspent(client:
     assert [await job.result(timeout=PATIENCE) for job in jobs] == [1, 1, 1]
     await hired.stop()
     assert hired.worker._slots.busy == 0
+
+
+async def test_a_job_that_begins_holds_one_slot_and_the_others_are_free(client: Client, hire: Hire) -> None:
+    """Since Python 3.12 a tool begins inside the claim, and may block the event loop there."""
+
+    @tool
+    async def busy() -> int:
+        return hired.worker._slots.busy
+
+    hired = await hire(busy, concurrency=3)
+    assert await (await client.submit(busy)).result(timeout=PATIENCE) == 1
+
+
+async def test_jobs_that_cannot_begin_give_their_slots_back_and_run_later(
+    client: Client, hire: Hire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin, calls = executor._begin, itertools.count()
+
+    def second_fails(life: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+        if next(calls) == 1:
+            life.close()
+            raise RuntimeError("no more tasks")
+        return begin(life, loop)
+
+    @tool
+    async def nothing() -> str:
+        return "done"
+
+    monkeypatch.setattr(executor, "_begin", second_fails)
+    jobs = await client.submit_many((nothing, {}) for _ in range(3))
+    hired = await hire(nothing, concurrency=3)
+    assert [await job.result(timeout=PATIENCE) for job in jobs] == ["done"] * 3
+    assert {(await job.status()).attempt for job in jobs} == {1}
+    assert "no more tasks" in caplog.text
+    await hired.stop()
+    assert hired.worker._slots.free == 3
