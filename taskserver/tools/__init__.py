@@ -9,6 +9,7 @@ from taskserver.tools.consumer import BaseConsumer, RunPlan, ToolExecutionConsum
 from taskserver.tools.context import Accepted, Context, Sink
 from taskserver.tools.key_values import parse_key_values
 from taskserver.tools.loading import Toolbox, load, load_some
+from taskserver.tools.running import RunningToolbox
 from taskserver.tools.schema import FORMATS, describe, json_schema
 from taskserver.tools.secrets import secret_fields
 from taskserver.tools.threads import run_in_thread
@@ -20,6 +21,7 @@ __all__ = [
     "BaseConsumer",
     "Context",
     "RunPlan",
+    "RunningToolbox",
     "Sink",
     "Tool",
     "ToolExecutionConsumer",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from itertools import chain, islice
 from typing import Any
@@ -18,9 +17,10 @@ from taskserver.domain.secrets import Redactor, SecretNames, secret_values
 from taskserver.errors import ArgumentsInvalid
 from taskserver.tools.codec import convert
 from taskserver.tools.context import Context
+from taskserver.tools.lifetime import opened
 from taskserver.tools.secrets import reveal_secrets
-from taskserver.tools.targets import instance_of
-from taskserver.tools.threads import run_in_thread
+from taskserver.tools.targets import is_async
+from taskserver.tools.threads import call_in_thread, run_in_thread
 from taskserver.tools.tool import Tool
 
 MOST_PROBLEMS = 10
@@ -32,10 +32,10 @@ _PATH = re.compile(r" - at (`key` in )?`\$(.*)`$")
 
 
 class Call:
-    """Calls one tool in this process. If the tool is a class, it is instantiated once, here.
+    """Calls one tool in this process. The class of a class tool is instantiated once, by ``open``.
 
     Raises:
-        ToolInvalid: if an annotation cannot be resolved, or the class could not be instantiated.
+        ToolInvalid: if an annotation cannot be resolved.
     """
 
     __slots__ = ("_call", "_context_parameter", "_in_thread", "_tool")
@@ -43,31 +43,47 @@ class Call:
     def __init__(self, tool: Tool) -> None:
         self._tool = tool
         self._context_parameter = tool.context_parameter
-        self._call = _callable(tool.target)
+        self._call: Callable[..., Any] = tool.target
         self._in_thread = tool.runs_in == "thread"
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Instantiate a class tool where its jobs run; what closes it is put on the stack.
+
+        Raises:
+            ToolInvalid: if the class could not be instantiated.
+        """
+        target = self._tool.target
+        if inspect.isclass(target) and self._in_thread and not is_async(target):
+            self._call = (await opened(target, stack, there=self._in_new_thread)).run
+        elif inspect.isclass(target):
+            self._call = (await opened(target, stack)).run
+
+    async def _in_new_thread(self, call: Callable[[], Any]) -> Any:
+        return await call_in_thread(call, f"tool {self._tool.name}")
 
     async def run(self, arguments: Mapping[str, Any], context: Context) -> Any:
         """Check the arguments, call the tool on the event loop or in a thread, and return what it returns.
 
+        An awaitable that it returns is awaited on the event loop, wherever it comes from.
+
         Raises:
             ArgumentsInvalid: if they do not match the tool's signature; the tool was not called.
         """
-        values = self._values(arguments, context)
+        values = self.values(arguments, context)
         if self._in_thread:
-            return await run_in_thread(partial(self._call, **values), context)
-        return await self._call(**values)
+            result = await run_in_thread(partial(self._call, **values), context)
+        else:
+            result = self._call(**values)
+        while hasattr(type(result), "__await__"):
+            result = await result
+        return result
 
-    def run_blocking(self, arguments: Mapping[str, Any], context: Context) -> Any:
-        """Run the tool where there is no event loop, and return its result; an async tool gets a loop of its own.
+    def values(self, arguments: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        """The checked arguments by name, and the context if the tool takes it.
 
         Raises:
-            ArgumentsInvalid: if the arguments do not match the tool's signature; the tool was not called.
+            ArgumentsInvalid: if they do not match the tool's signature.
         """
-        result = self._call(**self._values(arguments, context))
-        return asyncio.run(result) if inspect.iscoroutine(result) else result
-
-    def _values(self, arguments: Mapping[str, Any], context: Context) -> dict[str, Any]:
-        """The checked arguments by name, and the context if the tool takes it."""
         values = msgspec.structs.asdict(check(self._tool, arguments))
         if self._context_parameter is not None:
             values[self._context_parameter] = context
@@ -88,12 +104,6 @@ def check(tool: Tool, arguments: Mapping[str, Any]) -> msgspec.Struct:
         return convert(arguments, expected)
     except Exception as error:  # noqa: BLE001 - a type's own code may raise anything
         return _check_again(tool, arguments, error)
-
-
-def _callable(target: Any) -> Callable[..., Any]:
-    instance: Any = instance_of(target) if inspect.isclass(target) else None
-    call: Callable[..., Any] = target if instance is None else instance.run
-    return call
 
 
 def _check_again(tool: Tool, arguments: Mapping[str, Any], error: Exception) -> msgspec.Struct:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
 from functools import cached_property
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -143,7 +144,7 @@ class BaseConsumer(ABC, Generic[M]):
 
 
 class ToolExecutionConsumer(BaseConsumer[ToolExecutionMessage]):
-    """Runs the given tools, and no others.
+    """Runs the given tools, and no others. ``async with`` instantiates the classes of class tools, and closes them.
 
     Args:
         tools: The tools by name.
@@ -157,6 +158,16 @@ class ToolExecutionConsumer(BaseConsumer[ToolExecutionMessage]):
         self._plans = {
             name: RunPlan(name, tool.timeout, tool.retry, tool.secret_fields) for name, tool in tools.items()
         }
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            for runner in self._runners.values():
+                await runner.open(stack)
+            self._open = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._open.aclose()
 
     async def process(self, message: ToolExecutionMessage, ctx: Context) -> Any:
         """Check the arguments and run the tool: on the event loop, in a thread or in a process, as declared.

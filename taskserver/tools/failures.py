@@ -101,11 +101,25 @@ def _name(kind: type[BaseException]) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
+_IN_LOOP = "only async tools run in the event loop: make the function, or the method run, async"
+_HINTS = {
+    "SQLite objects created in a thread": "each attempt of a sync tool has its own thread: connect inside run, or use "
+    "runs_in='process'",
+    "signal only works in main thread": "sync tools run in threads: use runs_in='process'",
+    "no running event loop": _IN_LOOP,
+    "There is no current event loop in thread": _IN_LOOP,
+    "cannot be called from a running event loop": "the tool is async and runs in one: await the coroutine",
+}
+"""What to do about errors of where a tool runs, by a part of their messages."""
+
+
 def _text(error: BaseException) -> str:
     try:
-        return str(error).encode("utf-8", "replace").decode()
+        text = str(error).encode("utf-8", "replace").decode()
     except Exception:  # noqa: BLE001 - an exception's own __str__ may raise anything
         return "(its message cannot be shown)"
+    hints = [hint for part, hint in _HINTS.items() if part in text[:MESSAGE_CHARACTERS]]
+    return "; ".join([text, *hints])
 
 
 def _traceback(error: BaseException) -> str:

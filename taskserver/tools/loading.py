@@ -14,19 +14,23 @@ from taskserver.domain.names import did_you_mean
 from taskserver.errors import ConfigError, ToolInvalid
 from taskserver.tools.consumer import BaseConsumer, ToolExecutionConsumer, tool_not_found
 from taskserver.tools.modules import import_module
-from taskserver.tools.targets import check_parameterless, instance_of, location_of
+from taskserver.tools.runner import runner_of
+from taskserver.tools.targets import check_parameterless, location_of
 from taskserver.tools.tool import Tool, tool_from, tool_of
+
+Consumer = BaseConsumer[Any] | type[BaseConsumer[Any]]
 
 
 class Toolbox:
-    """The tools and consumers of one worker.
+    """The tools and consumers of one worker, as they are declared: no class is instantiated before the worker starts.
 
     Attributes:
         tools: The tools by name.
-        consumers: The consumers by the tag of their message type; there is always one that runs tools.
+        consumers: The consumers by the tag of their message type, classes or instances; there is always one that runs
+            tools.
     """
 
-    def __init__(self, tools: Mapping[str, Tool], consumers: Mapping[str, BaseConsumer[Any]]) -> None:
+    def __init__(self, tools: Mapping[str, Tool], consumers: Mapping[str, Consumer]) -> None:
         self.tools = dict(tools)
         self.consumers = dict(consumers)
 
@@ -38,7 +42,7 @@ class Toolbox:
             ToolInvalid: if an object is none of these or cannot be loaded, or if two have the same name.
         """
         tools: dict[str, Tool] = {}
-        consumers: list[BaseConsumer[Any] | type[BaseConsumer[Any]]] = []
+        consumers: list[Consumer] = []
         for each in objects:
             tool = each if isinstance(each, Tool) else tool_of(each)
             if tool is not None:
@@ -137,26 +141,23 @@ def _add_tool(tools: dict[str, Tool], tool: Tool) -> None:
         raise ToolInvalid(f"two tools are called {tool.name!r}: {locations}; rename one with @tool(name=...)")
 
 
-def _consumers(
-    given: Iterable[BaseConsumer[Any] | type[BaseConsumer[Any]]], tools: Mapping[str, Tool]
-) -> dict[str, BaseConsumer[Any]]:
+def _consumers(given: Iterable[Consumer], tools: Mapping[str, Tool]) -> dict[str, Consumer]:
     """Consumers by the tag of their message type, including one that runs the tools."""
-    consumers: dict[str, BaseConsumer[Any]] = {}
-    for each in given:
-        consumer = _instantiate(each, tools) if isinstance(each, type) else each
+    for each in tools.values():
+        runner_of(each)  # raises if it cannot be run
+    consumers: dict[str, Consumer] = {}
+    for consumer in given:
+        if isinstance(consumer, type) and not issubclass(consumer, ToolExecutionConsumer):
+            check_parameterless(consumer)
         other = consumers.setdefault(consumer.message_type.message_type, consumer)
         if other is not consumer:
-            locations = f"{location_of(type(other))} and {location_of(type(consumer))}"
+            locations = f"{location_of(_class_of(other))} and {location_of(_class_of(consumer))}"
             raise ToolInvalid(
                 f"two consumers for messages of type {consumer.message_type.message_type!r}: {locations}; remove one"
             )
-    if ToolExecutionMessage.message_type not in consumers:
-        consumers[ToolExecutionMessage.message_type] = ToolExecutionConsumer(tools)
+    consumers.setdefault(ToolExecutionMessage.message_type, ToolExecutionConsumer)
     return consumers
 
 
-def _instantiate(cls: type[BaseConsumer[Any]], tools: Mapping[str, Tool]) -> BaseConsumer[Any]:
-    if issubclass(cls, ToolExecutionConsumer):
-        return cls(tools)
-    check_parameterless(cls)
-    return instance_of(cls)
+def _class_of(consumer: Consumer) -> type:
+    return consumer if isinstance(consumer, type) else type(consumer)

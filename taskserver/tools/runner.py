@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 from taskserver.errors import ToolInvalid
@@ -24,6 +25,9 @@ class ProcessRunner:
     def __init__(self, tool: Tool) -> None:
         reference_of(tool)
         self._tool = tool
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Nothing: the tool's processes do that."""
 
     async def run(self, arguments: Mapping[str, Any], context: Context) -> Any:
         """Run the tool. Its process checks the arguments, to keep that work off the event loop.

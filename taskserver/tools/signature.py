@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Awaitable
 from enum import Enum
 from inspect import Parameter
 from pathlib import PurePath
@@ -52,7 +53,7 @@ def signature_of(target: Any, name: str) -> Signature:
     documented = documented_parameters(target.__doc__) | documented_parameters(function_of(target).__doc__)
     fields = [_field(each, hints, documented, location) for each in parameters if each.name not in contexts]
     arguments = msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True, module=target.__module__)
-    returns = hints.get("return", Any)
+    returns = _awaited(hints.get("return", Any))
     _check_sendable(returns, f"{location}: the result")
     if returns in secret_types():
         raise ToolInvalid(f"{location}: the result is a {returns.__name__}, but results are stored and shown unmasked")
@@ -146,6 +147,14 @@ def _is_known(cls: Any) -> bool:
     return (
         cls is object or is_model(cls) or cls in secret_types() or (inspect.isclass(cls) and issubclass(cls, PurePath))
     )
+
+
+def _awaited(hint: Any) -> Any:
+    """The type of a result that is awaited: of a sync function that returns a coroutine, the coroutine's."""
+    origin = get_origin(hint)
+    if inspect.isclass(origin) and issubclass(origin, Awaitable):
+        return get_args(hint)[-1]
+    return hint
 
 
 def _bare(hint: Any) -> Any:

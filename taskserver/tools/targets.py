@@ -10,11 +10,9 @@ import inspect
 import sys
 from collections.abc import Callable
 from inspect import Parameter
-from typing import Any, TypeVar
+from typing import Any
 
 from taskserver.errors import ToolInvalid
-
-T = TypeVar("T")
 
 _REFUSED = {
     Parameter.POSITIONAL_ONLY: "is positional-only, but arguments are passed by name; remove the '/'",
@@ -48,6 +46,11 @@ def function_of(target: Any) -> Callable[..., Any]:
     raise ToolInvalid(
         f"@tool decorates a function or a class, not {target!r}; pass options by name, as in @tool(name=...)"
     )
+
+
+def is_async(target: Any) -> bool:
+    """Whether the function of a target is async, also behind wrappers that were made with ``functools.wraps``."""
+    return inspect.iscoroutinefunction(inspect.unwrap(function_of(target)))
 
 
 def check_target(target: Any) -> None:
@@ -97,18 +100,6 @@ def check_parameterless(target: type) -> None:
             f"{location_of(target)}: a worker instantiates it without arguments, "
             f"so __init__ needs a default for {required}"
         )
-
-
-def instance_of(cls: type[T]) -> T:
-    """A new instance of the class.
-
-    Raises:
-        ToolInvalid: if it raises an error.
-    """
-    try:
-        return cls()
-    except Exception as error:
-        raise ToolInvalid(f"{location_of(cls)} could not be instantiated: {type(error).__name__}: {error}") from error
 
 
 def _required_parameters(target: type) -> str:

@@ -42,6 +42,18 @@ async def run_in_thread(call: Callable[[], T], context: Context) -> T:
         raise
 
 
+async def call_in_thread(call: Callable[[], T], name: str) -> T:
+    """Make a call that belongs to no attempt in a new thread with a copy of the current context variables.
+
+    Raises:
+        RuntimeError: as ``run_in_thread``.
+    """
+    run = contextvars.copy_context().run
+    thread = _Thread(lambda: run(call), name)
+    thread.start()
+    return await thread.answer
+
+
 class _Unawaited(threading.Event):
     def wait(self, timeout: float | None = None) -> bool:
         return True

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from taskserver.domain.job import ClaimedJob, State
@@ -23,7 +23,7 @@ from taskserver.domain.signing import Keyring
 from taskserver.errors import MessageError, ToolNotFound
 from taskserver.observability.redaction import log_context
 from taskserver.observability.tally import UNKNOWN, Tally
-from taskserver.tools import BaseConsumer, Context, Toolbox
+from taskserver.tools import BaseConsumer, Context
 from taskserver.tools.consumer import no_consumer
 from taskserver.worker.attempt import Attempt, Deadlines
 from taskserver.worker.outcome import (
@@ -57,7 +57,7 @@ class Executor:
     """Runs claimed jobs in the worker's slots.
 
     Args:
-        toolbox: The tools and consumers that it may run.
+        consumers: What it may run, by the tag of the message type.
         slots: The worker's slots, where those are counted that threads keep.
         rules: What is stored of results.
         keyring: The keys with which messages must be signed; None to take every message.
@@ -66,8 +66,14 @@ class Executor:
         tally: Where attempts are counted; None if nobody counts.
     """
 
-    def __init__(self, toolbox: Toolbox, slots: Slots, rules: ResultRules, keyring: Keyring | None = None) -> None:
-        self._consumers = toolbox.consumers
+    def __init__(
+        self,
+        consumers: Mapping[str, BaseConsumer[Any]],
+        slots: Slots,
+        rules: ResultRules,
+        keyring: Keyring | None = None,
+    ) -> None:
+        self._consumers = consumers
         self._slots = slots
         self._rules = rules
         self._keyring = keyring

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 
 from taskserver.aio import cancel_and_wait
+from taskserver.tools import RunningToolbox
 from taskserver.tools.processes import ProcessPool
 from taskserver.worker.control import Control
 from taskserver.worker.executor import Executor
@@ -30,6 +31,7 @@ class Shutdown:
         upkeep: The services that bring jobs and keep the queues healthy, at the time of the call.
         executor: Runs the jobs.
         processes: Runs CPU-bound tools.
+        toolbox: Closed when no job needs it any more.
         partitions: What the worker has for each partition.
         control: Needed until the last job has ended, like the next one.
         heartbeat: Renews the leases of running and of unsettled jobs.
@@ -41,6 +43,7 @@ class Shutdown:
         upkeep: Callable[[], Iterable[Service]],
         executor: Executor,
         processes: ProcessPool,
+        toolbox: RunningToolbox,
         partitions: Partitions,
         control: Control,
         heartbeat: Heartbeat,
@@ -49,6 +52,7 @@ class Shutdown:
         self._upkeep = upkeep
         self._executor = executor
         self._processes = processes
+        self._toolbox = toolbox
         self._partitions = partitions
         self._control = control
         self._heartbeat = heartbeat
@@ -67,7 +71,7 @@ class Shutdown:
         await _first(quiet, hurry, grace_period)
         await self._hand_back(quiet)
         settlers = [partition.settler.stop() for partition in self._partitions.values()]
-        await _within(SETTLE_SECONDS, self._processes.close(), *settlers)
+        await _within(SETTLE_SECONDS, self._processes.close(), self._toolbox.stop(), *settlers)
         await _within(LAST_SECONDS, self._leave())
 
     def _stop_upkeep(self) -> asyncio.Future[list[None]]:

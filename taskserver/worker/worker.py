@@ -27,7 +27,7 @@ from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.control import COMMAND, GROWN
 from taskserver.store.broker.health import check_suitable
 from taskserver.store.scripts import load_scripts
-from taskserver.tools import Toolbox
+from taskserver.tools import RunningToolbox, Toolbox
 from taskserver.tools.processes import ProcessPool, processes
 from taskserver.version import VERSION
 from taskserver.worker.attempt import Attempt
@@ -104,7 +104,8 @@ class Worker:
         rules = ResultRules(config.max_message_bytes, config.keep_messages)
         self._slots = Slots(config.concurrency, config.max_jobs)
         fair_slots = FairSlots(self._slots, config.shares)
-        self._executor = Executor(toolbox, self._slots, rules, self._keyring)
+        self._running = RunningToolbox(toolbox)
+        self._executor = Executor(self._running.consumers, self._slots, rules, self._keyring)
         self._control = Control(broker, {GROWN: self._look_for_partitions}, {COMMAND: self._obey})
         self._partitions = Partitions(settings, fair_slots, self._executor, self._control, self._snapshot)
         self._partitions.add(config.queues)
@@ -120,6 +121,7 @@ class Worker:
             self._upkeep,
             executor=self._executor,
             processes=self._processes,
+            toolbox=self._running,
             partitions=self._partitions,
             control=self._control,
             heartbeat=self._heartbeat,
@@ -178,13 +180,24 @@ class Worker:
         """Work until ``stop`` is called; a broker that is down is waited for.
 
         Raises:
+            ToolInvalid: if the class of a tool or a consumer could not be instantiated.
             BrokerUnsuitable, BrokerDenied: if this broker is not suitable, or no longer; then running jobs have ended.
         """
         load_scripts()
         if self._tally is not None:
             counting.set(self._tally.submissions)
-        if not await unless(self._stopping, self._find_broker()):
-            return
+        try:
+            if await unless(self._stopping, self._prepare()):
+                await self._work()
+        finally:
+            await self._running.stop()  # again, unless it did not come to a shutdown
+
+    async def _prepare(self) -> None:
+        """Get ready what may fail, before anything runs."""
+        await self._running.start()
+        await self._find_broker()
+
+    async def _work(self) -> None:
         used = processes.set(self._processes)  # the tasks of all attempts inherit it
         try:
             if await unless(self._stopping, self._start()):

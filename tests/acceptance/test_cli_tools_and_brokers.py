@@ -53,6 +53,26 @@ def test_a_module_without_tools_is_told(cli: Cli) -> None:
     assert "no tools found in empty: decorate a function with @tool" in done.err
 
 
+GPU = """
+from taskserver import tool
+
+@tool
+class gpu:
+    def __init__(self): raise RuntimeError("no CUDA device is available")
+    def run(self, x: int) -> int: return x + 1
+"""
+
+
+def test_only_a_worker_instantiates_a_class(cli: Cli) -> None:
+    (cli.folder / "heavy.py").write_text(GPU)
+    assert [tool["name"] for tool in cli.ok("tools", "list", "--tools", "heavy", "--json").json] == ["gpu"]
+    cli.ok("submit", "gpu", "x=1", "--tools", "heavy")
+    done = cli.run("worker", "--tools", "heavy")
+    assert done.code == 2
+    assert "heavy.py) could not be instantiated: RuntimeError: no CUDA device is available; repair that" in done.err
+    assert "Traceback" not in done.err
+
+
 def test_doctor_is_content_or_warns(cli: Cli) -> None:
     done = cli.ok("doctor")
     assert "✓ eviction     noeviction" in done.out

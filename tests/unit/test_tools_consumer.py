@@ -196,11 +196,11 @@ async def test_a_sync_tool_runs_in_a_thread():
 
 
 async def test_a_class_is_instantiated_once():
-    consumer = runs(Counter)
-    assert [await consumer.process(call("Counter"), context()) for _ in range(2)] == [1, 2]
+    async with runs(Counter) as consumer:
+        assert [await consumer.process(call("Counter"), context()) for _ in range(2)] == [1, 2]
 
 
-def test_a_class_that_cannot_be_instantiated_is_refused_at_once():
+async def test_a_class_that_cannot_be_instantiated_is_refused_at_the_start():
     @tool
     class Broken:
         def __init__(self) -> None:
@@ -208,8 +208,8 @@ def test_a_class_that_cannot_be_instantiated_is_refused_at_once():
 
         def run(self) -> None: ...
 
-    with pytest.raises(ToolInvalid, match=r"Broken.* could not be instantiated: OSError: no disk"):
-        runs(Broken)
+    with pytest.raises(ToolInvalid, match=r"^'.*Broken' .* could not be instantiated: OSError: no disk; repair"):
+        await runs(Broken).__aenter__()
 
 
 async def test_arguments_are_checked_before_the_tool_is_called():

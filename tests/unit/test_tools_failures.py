@@ -1,5 +1,11 @@
 """What is stored of an exception, and whether another attempt would help."""
 
+import asyncio
+import signal
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from taskserver.domain.secrets import MASK, Redactor
@@ -88,3 +94,40 @@ def test_secrets_are_masked_before_anything_is_cut(before: int) -> None:
 def test_what_was_cut_once_is_not_cut_again() -> None:
     failure = failure_of(RaisedInProcess("E" * 9_000, "m" * 9_000, "t" * 90_000))
     assert failure_of(RaisedInProcess(failure.type, failure.message, failure.traceback)) == failure
+
+
+def from_another_thread() -> None:
+    database = sqlite3.connect(":memory:", check_same_thread=True)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(database.execute, "select 1").result()
+
+
+def signals_in_a_thread() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(signal.signal, signal.SIGUSR2, signal.SIG_DFL).result()
+
+
+def loop_in_a_loop() -> None:
+    async def inner() -> None:
+        coroutine = asyncio.sleep(0)
+        try:
+            asyncio.run(coroutine)
+        finally:
+            coroutine.close()
+
+    asyncio.run(inner())
+
+
+@pytest.mark.parametrize(
+    ("call", "hint"),
+    [
+        (from_another_thread, "connect inside run, or use runs_in='process'"),
+        (signals_in_a_thread, "use runs_in='process'"),
+        (asyncio.get_running_loop, "make the function, or the method run, async"),
+        (loop_in_a_loop, "await the coroutine"),
+    ],
+)
+def test_errors_of_where_a_tool_runs_say_what_to_do(call: Callable[[], object], hint: str) -> None:
+    with pytest.raises(Exception) as caught:
+        call()
+    assert failure_of(caught.value).message.endswith(hint)

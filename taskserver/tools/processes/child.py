@@ -22,18 +22,16 @@ from taskserver.domain.job import Failure
 from taskserver.domain.secrets import Redactor, SecretNames, secret_values
 from taskserver.domain.sizes import size_text
 from taskserver.tools import codec
-from taskserver.tools.call import Call
 from taskserver.tools.context import Context
 from taskserver.tools.failures import failure_of, is_permanent
+from taskserver.tools.processes.calls import ProcessTools
 from taskserver.tools.processes.memory import limited
-from taskserver.tools.processes.reference import tool_at
 from taskserver.tools.processes.relay import Relay, relay_logs
 from taskserver.tools.processes.wire import (
     JobBegun,
     ProcessJob,
     ProcessReady,
     ToolRaised,
-    ToolReference,
     ToolReturned,
     Welcome,
     WorkerLink,
@@ -55,14 +53,22 @@ def live(end: socket.socket, life: int, crash: int, parent: int) -> None:
         return
     relay = Relay(link)
     relay_logs(relay, welcome.loglevel)
-    tools = _Tools(welcome, relay)
+    jobs = _Jobs(welcome, relay)
     link.send(ProcessReady())
-    for number in range(1, welcome.most_jobs + 1):
+    try:
+        _run_jobs(link, jobs, welcome.most_jobs)
+    finally:
+        jobs.close()
+
+
+def _run_jobs(link: WorkerLink, jobs: _Jobs, most: int) -> None:
+    """Run jobs until the link is closed, or the process is spent."""
+    for number in range(1, most + 1):
         job = link.receive()
         if not isinstance(job, ProcessJob):
             return
         link.send(JobBegun(job.number))
-        answer = tools.run(job, spent=number == welcome.most_jobs)
+        answer = jobs.run(job, spent=number == most)
         link.send(answer)
         if answer.spent:
             return
@@ -88,25 +94,23 @@ def _watch(life: int) -> None:
     os.killpg(0, signal.SIGKILL)  # including programs that the tool has started
 
 
-class _Tools:
-    """The imported tools of this process; for those that failed to import, the error."""
+class _Jobs:
+    """Runs the jobs of this process, and reports how they end."""
 
     def __init__(self, welcome: Welcome, relay: Relay) -> None:
         self._max_message_bytes = welcome.max_message_bytes
         self._relay = relay
-        self._calls: dict[str, Call | BaseException] = {
-            name: _imported(reference) for name, reference in welcome.tools.items()
-        }
+        self._tools = ProcessTools(welcome.tools)
 
     def run(self, job: ProcessJob, *, spent: bool) -> ToolReturned | ToolRaised:
         """Run a job and return how it ended. If ``spent``, it is the last job of this process."""
-        call = self._calls[job.tool]
         redact = self._relay.redact = _redactor(job)
-        if not isinstance(call, Call):  # the next process may succeed: what was missing may exist by then
-            return ToolRaised(job.number, failure_of(call, redact), permanent=False, spent=True)
+        if (broken := self._tools.broken(job.tool)) is not None:
+            # The next process may succeed: what was missing may exist by then.
+            return ToolRaised(job.number, failure_of(broken, redact), permanent=False, spent=True)
         try:
             with limited(job.max_memory):
-                returned = call.run_blocking(job.arguments, self._context(job))
+                returned = self._tools.run(job.tool, job.arguments, self._context(job))
                 result = codec.encode(returned, max_bytes=self._max_message_bytes)
             return ToolReturned(job.number, result, spent)
         except BaseException as error:  # noqa: BLE001 - whatever a tool raises is reported
@@ -117,6 +121,10 @@ class _Tools:
             return ToolRaised(job.number, failure, is_permanent(error), spent)
         finally:
             self._relay.number = 0
+
+    def close(self) -> None:
+        """Close what the tools have open."""
+        self._tools.close()
 
     def _context(self, job: ProcessJob) -> Context:
         self._relay.number = job.number
@@ -130,13 +138,6 @@ class _Tools:
             tags=job.tags,
             sink=self._relay.of(job.number),
         )
-
-
-def _imported(reference: ToolReference) -> Call | BaseException:
-    try:
-        return Call(tool_at(reference))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - reported to jobs that need the tool
-        return error
 
 
 def _too_much(message: str, most: int) -> str:

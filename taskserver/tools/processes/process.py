@@ -21,6 +21,7 @@ from taskserver.domain.job import Failure
 from taskserver.domain.sizes import size_text
 from taskserver.errors import PermanentError, RaisedInProcess, ToolCrashed
 from taskserver.tools.context import Context
+from taskserver.tools.lifetime import CLOSE_SECONDS
 from taskserver.tools.processes.memory import resident_bytes
 from taskserver.tools.processes.wire import (
     HEAD,
@@ -43,7 +44,7 @@ START_SECONDS = 120.0
 WATCH_SECONDS = 0.1
 """How often the memory of a tool with ``max_memory`` is measured."""
 LEAVE_SECONDS = 1.0
-"""How long a process that is no longer needed may take to end by itself."""
+"""How long a process whose link is broken may take to end by itself."""
 
 _PROGRAM = str(Path(__file__).with_name("start.py"))
 
@@ -239,11 +240,11 @@ class ToolProcess:
         self._reap_soon(0)
 
     def dismiss(self) -> None:
-        """Let the idle process end by itself; kill it if it does not."""
+        """Let the idle process close what its tools have open, and end by itself; kill it if it does not."""
         self.spent = True
         if self._writer is not None:
             self._writer.close()
-        self._reap_soon(LEAVE_SECONDS)
+        self._reap_soon(CLOSE_SECONDS)
 
     def _signal(self) -> None:
         if self._process.returncode is None:

@@ -1,0 +1,158 @@
+"""The tools of a tool process, which are imported and instantiated there.
+
+Sync code runs in the main thread and outside the event loop, as in a program of its own. Async code runs in one event
+loop, which runs only while a job needs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack
+from contextvars import copy_context
+from typing import Any
+
+from taskserver.tools.call import Call
+from taskserver.tools.context import Context
+from taskserver.tools.lifetime import (
+    Lifetime,
+    enter,
+    instance_of,
+    instantiating,
+    is_awaitable,
+    lifecycle_of,
+    report_unclosed,
+    settled,
+)
+from taskserver.tools.processes.reference import tool_at
+from taskserver.tools.processes.wire import ToolReference
+from taskserver.tools.targets import is_async
+from taskserver.tools.tool import Tool
+
+
+class ProcessTools:
+    """Imports tools, instantiates their classes, and calls them.
+
+    Args:
+        references: Where each tool is defined, by its name.
+    """
+
+    def __init__(self, references: Mapping[str, ToolReference]) -> None:
+        self._runner = asyncio.Runner()
+        self._stack = ExitStack()
+        self._calls: dict[str, ProcessCall | BaseException] = {}
+        self._lifetime: Lifetime | None = None
+        for name, reference in references.items():
+            try:
+                self._calls[name] = call = ProcessCall(tool_at(reference), self._runner)
+                call.open_sync(self._stack)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - raised to jobs that need the tool
+                self._calls[name] = error
+        if any(isinstance(call, ProcessCall) and call.needs_loop for call in self._calls.values()):
+            self._runner.run(self._start())
+
+    async def _start(self) -> None:
+        self._lifetime = Lifetime(self._open_async)
+        await self._lifetime.start()
+
+    async def _open_async(self, stack: AsyncExitStack) -> None:
+        for name, call in self._calls.items():
+            if isinstance(call, ProcessCall) and call.needs_loop:
+                try:
+                    await call.open(stack)
+                except Exception as error:  # noqa: BLE001 - as above
+                    self._calls[name] = error
+
+    def broken(self, name: str) -> BaseException | None:
+        """Why the tool cannot be called; None if it can."""
+        call = self._calls[name]
+        return call if isinstance(call, BaseException) else None
+
+    def run(self, name: str, arguments: Mapping[str, Any], context: Context) -> Any:
+        """Call a tool with a copy of the context variables, and return what it returns.
+
+        Raises:
+            ArgumentsInvalid: if the arguments do not match the tool's signature; the tool was not called.
+        """
+        call = self._calls[name]
+        assert isinstance(call, ProcessCall)  # noqa: S101 - it is not broken
+        return call.run_blocking(arguments, context)
+
+    def close(self) -> None:
+        """Close what was instantiated, and the event loop."""
+        if self._lifetime is not None:
+            self._runner.run(self._lifetime.stop())
+        self._stack.close()
+        self._runner.close()
+
+
+class ProcessCall(Call):
+    """Calls one tool in a tool process.
+
+    Attributes:
+        needs_loop: Whether its class has to be instantiated or entered in the event loop, by ``open``.
+    """
+
+    __slots__ = ("_instance", "_runner", "needs_loop")
+
+    def __init__(self, tool: Tool, runner: asyncio.Runner) -> None:
+        super().__init__(tool)
+        self._runner = runner
+        self._instance: Any = None
+        self.needs_loop = inspect.isclass(tool.target) and is_async(tool.target)
+
+    def open_sync(self, stack: ExitStack) -> None:
+        """Do what must not be done in the event loop: instantiate a class whose ``run`` is sync.
+
+        What closes the instance is put on the stack.
+
+        Raises:
+            ToolInvalid: if the class could not be instantiated.
+        """
+        target = self._tool.target
+        if self.needs_loop or not inspect.isclass(target):
+            return
+        self._instance = instance_of(target)
+        self._call = self._instance.run
+        self.needs_loop = hasattr(target, "__aenter__")
+        if not self.needs_loop:
+            self._enter(target, stack)
+
+    def _enter(self, target: type, stack: ExitStack) -> None:
+        begin, end = lifecycle_of(self._instance)
+        if begin is not None:
+            with instantiating(target):
+                begin()
+        if end is not None:
+            stack.callback(self._close, target, end)
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Do the rest, in the event loop.
+
+        Raises:
+            ToolInvalid: if the class could not be instantiated.
+        """
+        if self._instance is None:
+            await super().open(stack)
+        else:
+            await enter(self._instance, stack)
+
+    def _close(self, target: type, end: Callable[[], Any]) -> None:
+        try:
+            self._settled(end())
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the others have to be closed as well
+            report_unclosed(target, error)
+
+    def _settled(self, result: Any) -> Any:
+        return self._runner.run(settled(result)) if is_awaitable(result) else result
+
+    def run_blocking(self, arguments: Mapping[str, Any], context: Context) -> Any:
+        """Call the tool with a copy of the context variables, and return what it returns.
+
+        Raises:
+            ArgumentsInvalid: if the arguments do not match the tool's signature; the tool was not called.
+        """
+        variables = copy_context()
+        result = variables.run(lambda: self._call(**self.values(arguments, context)))
+        return self._runner.run(settled(result), context=variables) if is_awaitable(result) else result
