@@ -164,6 +164,24 @@ def test_what_becomes_of_the_job(stop: StopReason | None, what: str) -> None:
     assert summary(decision) == DECISIONS[stop][what]
     if decision.settlement is not None:
         assert (decision.settlement.key, decision.settlement.fence) == ("0" * 24, 7)
+    if stop is CANCEL:
+        assert isinstance(decision.settlement, Finish)
+        assert decision.settlement.data == b""
+
+
+@pytest.mark.parametrize(
+    ("stop", "ending", "message"),
+    [
+        (TIMEOUT, Unfinished(READ), "the attempt took longer than its timeout of 2.5 s"),
+        (None, Raised(READ, asyncio.CancelledError()), "the tool was cancelled by its own code"),
+    ],
+)
+def test_what_the_error_says_when_the_tool_itself_raised_none(
+    stop: StopReason | None, ending: Ending, message: str
+) -> None:
+    settlement = decided(stop, ending).settlement
+    assert isinstance(settlement, Retry)
+    assert msgspec.msgpack.decode(settlement.error, type=Failure).message == message
 
 
 @pytest.mark.parametrize("what", ENDINGS)
@@ -212,10 +230,15 @@ def test_a_job_whose_attempts_were_used_up_has_spent_those_that_it_had() -> None
 
 
 def test_the_same_failure_and_answer_always_lead_to_the_same_decision() -> None:
-    first, second = (decide_failure(Failed(READ, AGAIN), job(), 0.25, lambda: str) for _ in range(2))
+    first, second = (decide_failure(Failed(READ, AGAIN), job(), 2.5, lambda: str) for _ in range(2))
     assert first == second
-    assert isinstance(first.settlement, Retry)
-    assert first.settlement.delay_ms == 250
+
+
+@pytest.mark.parametrize(("wait", "delay_ms"), [(2.5, 2_500), (0.25, 250), (0.0, 1)])
+def test_a_retry_waits_in_whole_milliseconds_and_for_one_at_least(wait: float, delay_ms: int) -> None:
+    settlement = decide_failure(Failed(READ, AGAIN), job(), wait, lambda: str).settlement
+    assert isinstance(settlement, Retry)
+    assert settlement.delay_ms == delay_ms
 
 
 def test_the_time_until_the_next_attempt_is_the_policys() -> None:
@@ -229,6 +252,7 @@ def test_the_time_until_the_next_attempt_is_the_policys() -> None:
         (Raised(READ, AGAIN), 1, logging.INFO, "attempt 1 failed, retrying in 0.0"),
         (Raised(READ, AGAIN), 3, logging.WARNING, f"job {job().id} is dead after 3 attempts: ValueError: no luck"),
         (Raised(READ, HOPELESS), 1, logging.WARNING, "failed after 1 attempt: PermanentError: no way"),
+        (Raised(READ, HOPELESS), 2, logging.WARNING, "failed after 2 attempts: PermanentError: no way"),
         (UsedUp(READ), 4, logging.WARNING, "is a dead letter: all 3 attempts are used up"),
         (Unknown(ToolNotFound("unknown tool 'x'")), 1, logging.INFO, "is left for another worker: unknown tool 'x'"),
         (Unreadable(MessageInvalid("noise")), 1, logging.WARNING, "is a dead letter: noise"),
@@ -249,6 +273,15 @@ def test_secrets_are_taken_out_of_what_is_stored_and_logged() -> None:
     assert isinstance(decision.settlement, Finish)
     assert b"hunter2" not in decision.settlement.data
     assert decision.line.endswith("ValueError: the password *** is wrong")
+
+
+@pytest.mark.parametrize("kind", [Unreadable, Broken])
+def test_secrets_are_taken_out_of_the_errors_of_jobs_that_were_not_run(kind: Callable[[Exception], Ending]) -> None:
+    ending = kind(ValueError("the password hunter2 is wrong"))
+    decision = judged(None, ending, job(), ResultRules(1_000), lambda text: text.replace("hunter2", "***"))
+    assert isinstance(decision.settlement, Finish)
+    assert b"hunter2" not in decision.settlement.data
+    assert "hunter2" not in decision.line
 
 
 def test_a_should_retry_that_raises_leaves_it_to_the_default_rule(caplog: pytest.LogCaptureFixture) -> None:
