@@ -131,7 +131,7 @@ async def test_a_leftover_that_finds_no_slot_does_not_bring_its_job_forward(queu
     key = await queue.submit(lane="low")
     await forge(queue, key)
     before = await queue.entry(key)
-    (entry,) = [entry for entry in await BlockingReader(queue.broker, QUEUE, "w1").read() if entry.lane == "high"]
+    (entry,) = [entry for entry in await BlockingReader(queue.broker, QUEUE, "w1").read() if entry.lane == b"high"]
     await claim.claim(queue.broker, QUEUE, "w1", (0, 0, 0), 10, [entry])
     assert await queue.entry(key) == before
 

@@ -212,7 +212,6 @@ TOOL = """
 from importlib.util import find_spec
 
 from taskserver import tool
-from taskserver.store.queries.outcomes import ended_jobs
 
 VERSION = "new" if find_spec("taskserver.aio") else "old"
 
