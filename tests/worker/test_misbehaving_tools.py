@@ -31,8 +31,10 @@ ERRORS = {
     "MemoryError": lambda: MemoryError(),
     "Escape": lambda: Escape(),
     "Unprintable": lambda: Unprintable(),
-    "ExceptionGroup": lambda: ExceptionGroup("several", [ValueError("a"), TypeError("b")]),
-    "BaseExceptionGroup": lambda: BaseExceptionGroup("several", [SystemExit(1), Escape()]),
+    "TypeError, ValueError": lambda: ExceptionGroup("several", [ValueError("a"), TypeError("b")]),
+    "SystemExit, tests.worker.test_misbehaving_tools.Escape": lambda: BaseExceptionGroup(
+        "several", [SystemExit(1), Escape()]
+    ),
 }
 
 
