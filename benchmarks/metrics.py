@@ -23,7 +23,7 @@ async def _measure(jobs: int, rounds: int, concurrency: int) -> None:
     rates = {way: statistics.median(run.value for run in each) for way, each in runs.items()}
     costs = {way: statistics.median(run.worker_us for run in each) for way, each in runs.items()}
     for way in runs:
-        print(f"{way:8} metrics: {rates[way]:,.0f} jobs/s, {costs[way]:.2f} µs of worker CPU a job")
+        print(f"{way:8} metrics: {rates[way]:,.0f} jobs/s, {costs[way]:.2f} µs of worker CPU per job")
     print(f"with them: {_change(rates):+.1f} % jobs/s, {_change(costs):+.1f} % worker CPU")
 
 

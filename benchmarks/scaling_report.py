@@ -37,8 +37,8 @@ def _table(run: dict[str, Any]) -> str:
     head = (
         f"Medians of {run['rounds']} rounds of up to {run['jobs']:,} jobs, {run['server']}, Python {run['python']}, "
         f"{run['machine']}, {run['taken'][:10]}.\n\n"
-        "| jobs and setting | partitions | jobs/s | range | worker CPU a job | master CPU a job "
-        "| connections a worker |\n"
+        "| jobs and setting | partitions | jobs/s | range | worker CPU per job | master CPU per job "
+        "| connections per worker |\n"
         "|---|---|---|---|---|---|---|\n"
     )
     return head + "\n".join(

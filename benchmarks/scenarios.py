@@ -23,8 +23,8 @@ class Figure(NamedTuple):
 
     Attributes:
         value: Jobs a second, or milliseconds.
-        worker_us: Worker CPU a job, in microseconds; NaN where no worker process is measured.
-        server_us: Server CPU a job, in microseconds.
+        worker_us: Worker CPU per job, in microseconds; NaN where no worker process is measured.
+        server_us: Server CPU per job, in microseconds.
         round_trips: Socket reads of the server a job.
         commands: Commands a job, those inside scripts counted too.
     """

@@ -58,8 +58,8 @@ TABLES = (
             Column("one by one", "submit one by one", floor=True),
             Column("gathered by 100", "submit gathered"),
             Column("batched", "submit batched", floor=True),
-            Column("CPU µs a job, one by one", "submit one by one", "producer_us", more=False),
-            Column("CPU µs a job, gathered", "submit gathered", "producer_us", more=False),
+            Column("CPU µs per job, one by one", "submit one by one", "producer_us", more=False),
+            Column("CPU µs per job, gathered", "submit gathered", "producer_us", more=False),
         ),
     ),
     Table(

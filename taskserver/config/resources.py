@@ -6,6 +6,7 @@ The docstrings of the fields are the reference in docs/configuration.md and the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -37,8 +38,12 @@ Value = Annotated[str, AS_TEXT]
 Quantity = Annotated[str, Field(pattern=_QUANTITY), AS_TEXT]
 Port = Annotated[int, Field(ge=1, le=65_535), WHOLE]
 
-ALIASES = {"concurrency_per_replica": "concurrency", "broker_name": "broker_resource_name"}
-"""Keys of a task server with the same meaning as another, for files of the system that this one replaces."""
+
+@dataclass(frozen=True)
+class Alias:
+    """Marks a key with the same meaning as another one, for files of the system that this one replaces."""
+
+    of: str
 
 
 class Resource(BaseModel):
@@ -160,11 +165,11 @@ class _Essentials(Resource):
     """Name of the task server, unique in the file; commands refer to it."""
     replicas: Annotated[int, Field(ge=1, le=1000), WHOLE] = 1
     """Number of worker processes."""
-    concurrency_per_replica: Slots | None = None
+    concurrency_per_replica: Annotated[Slots | None, Alias("concurrency")] = None
     """Alias of concurrency."""
     broker_resource_name: Name | None = None
     """Name of its broker. It may be left out if the file declares only one."""
-    broker_name: Name | None = None
+    broker_name: Annotated[Name | None, Alias("broker_resource_name")] = None
     """Alias of broker_resource_name."""
     queues: (
         Annotated[
@@ -214,19 +219,34 @@ class TaskServer(WorkerSettings, _Essentials):
     @property
     def broker(self) -> str | None:
         """The name of its broker, under either key."""
-        return self.broker_resource_name or self.broker_name
+        name: str | None = self._under("broker_resource_name")
+        return name
 
     @property
     def slots(self) -> int:
         """Its concurrency, under either key."""
-        return self.concurrency_per_replica or self.concurrency
+        slots: int = self._under("concurrency")
+        return slots
 
     @property
     def overrides(self) -> dict[str, Any]:
         """The worker settings that the file states, by name."""
         stated = {ALIASES.get(key, key) for key in self.model_fields_set}
-        values = dict(self) | {"concurrency": self.slots}
-        return {name: values[name] for name in WorkerSettings.model_fields if name in stated}
+        return {name: self._under(name) for name in WorkerSettings.model_fields if name in stated}
+
+    def _under(self, key: str) -> Any:
+        """The value of a key, under its own name or its alias."""
+        given = (getattr(self, alias) for alias, of in ALIASES.items() if of == key)
+        return next((value for value in given if value is not None), getattr(self, key))
+
+
+ALIASES = {
+    name: mark.of
+    for name, field in TaskServer.model_fields.items()
+    for mark in field.metadata
+    if isinstance(mark, Alias)
+}
+"""Keys of a task server that are aliases of another one."""
 
 
 class File(Resource):

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STOP_SECONDS = 5.0
@@ -67,6 +67,7 @@ class Server:
         self._data_lock = data_lock
         self._command = command
         self._pid = 0
+        self._reaping = Lock()
         self._waiter: Thread | None = None
         self.exit_code = 0
         self.started_at = 0.0
@@ -86,10 +87,11 @@ class Server:
         if self._waiter is None:
             return
         for number in (first, signal.SIGKILL):
-            if self._waiter.is_alive():
-                with suppress(ProcessLookupError):  # it has just ended, and its thread has not yet
-                    os.kill(self._pid, number)
-                self._waiter.join(STOP_SECONDS)
+            with self._reaping:
+                if not self._pid:
+                    return
+                os.kill(self._pid, number)
+            self._waiter.join(STOP_SECONDS)
 
     def _own_data(self) -> int:
         """Take the data lock, after shutting down the server of an earlier keeper if that still has it."""
@@ -103,8 +105,17 @@ class Server:
         return lock
 
     def _wait(self, on_end: Callable[[], None]) -> None:
-        _, status = os.waitpid(self._pid, 0)
-        self.exit_code = os.waitstatus_to_exitcode(status)
+        """Reap the server once it has ended, but never while ``stop`` signals it: afterwards its pid may be reused."""
+        pid = self._pid
+        while self._pid:
+            if hasattr(os, "waitid"):
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            else:  # macOS before Python 3.13
+                time.sleep(0.1)
+            with self._reaping:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    self._pid, self.exit_code = 0, os.waitstatus_to_exitcode(status)
         on_end()
 
 

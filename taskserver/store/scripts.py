@@ -6,7 +6,10 @@ import hashlib
 import re
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import NamedTuple
+
+from taskserver.errors import TaskServerError
 
 _LUA = resources.files("taskserver.store") / "lua"
 PRELUDE = ("keys", "records", "entries", "ends")
@@ -32,8 +35,12 @@ class Script(NamedTuple):
 
 @cache
 def script(name: str) -> Script:
-    """The script ``lua/<name>.lua``, preceded by the part of ``lua/prelude`` that it uses."""
-    flags, _, body = (_LUA / f"{name}.lua").read_text("utf-8").partition("\n")
+    """The script ``lua/<name>.lua``, preceded by the part of ``lua/prelude`` that it uses.
+
+    Raises:
+        TaskServerError: if one of the files is missing.
+    """
+    flags, _, body = _read(_LUA / f"{name}.lua").partition("\n")
     text = "\n".join((flags, *_needed(body), body))
     # The server identifies scripts by SHA-1; it protects nothing.
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
@@ -44,6 +51,13 @@ def load_scripts() -> None:
     for file in _LUA.iterdir():
         if file.name.endswith(".lua"):
             script(file.name.removesuffix(".lua"))
+
+
+def _read(file: Traversable) -> str:
+    try:
+        return file.read_text("utf-8")
+    except FileNotFoundError:
+        raise TaskServerError(f"{file} is missing: install taskserver again") from None
 
 
 def _needed(body: str) -> list[str]:
@@ -64,7 +78,7 @@ def _needed(body: str) -> list[str]:
 @cache
 def _statements() -> list[str]:
     """The statements of the prelude: each begins a line with ``local``."""
-    prelude = "\n".join((_LUA / "prelude" / f"{part}.lua").read_text("utf-8") for part in PRELUDE)
+    prelude = "\n".join(_read(_LUA / "prelude" / f"{part}.lua") for part in PRELUDE)
     statements = re.split(r"^(?=local )", _COMMENT.sub("", prelude), flags=re.MULTILINE)
     return [statement.strip() for statement in statements]
 

@@ -209,7 +209,7 @@ async def test_a_long_queue_costs_no_more_per_job_than_a_short_one(fleet: Measur
         long = await drain(fleet, client, jobs)
     ratios = [of_long / of_short for of_long, of_short in zip(long, short, strict=True)]
     for who, of_long, of_short, ratio in zip(("server", "worker"), long, short, ratios, strict=True):
-        tell(f"{who} CPU a job: {of_long:.1f} µs of {jobs:,} queued, {of_short:.1f} µs of 1,000: ratio {ratio:.2f}")
+        tell(f"{who} CPU per job: {of_long:.1f} µs of {jobs:,} queued, {of_short:.1f} µs of 1,000: ratio {ratio:.2f}")
     # In the small size, on a busy machine, the figure is rough; a cost that grows with the queue would show 30-fold.
     assert max(ratios) < (1.5 if jobs > 100_000 else 4)
 

@@ -15,7 +15,8 @@ import redis
 from taskserver.domain.ids import JobRef
 from taskserver.domain.job import State
 from taskserver.domain.settlement import Finish
-from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, ConfigError
+from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, ConfigError, TaskServerError
+from taskserver.store import scripts
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.script_connection import ScriptConnection
 from taskserver.store.broker.subscription import Subscription
@@ -214,6 +215,18 @@ async def test_reports_still_count_when_only_their_script_was_forgotten(queue: Q
 
 
 # Groups and streams that are gone
+
+
+async def test_a_script_that_is_missing_from_the_disk_is_named(
+    queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scripts, "_LUA", tmp_path)
+    scripts.script.cache_clear()
+    try:
+        with pytest.raises(TaskServerError, match=r"/prepare\.lua is missing: install taskserver again"):
+            await queue.broker.prepare("new")
+    finally:
+        scripts.script.cache_clear()
 
 
 async def test_everything_is_made_anew_after_flushall(queue: Queue) -> None:
