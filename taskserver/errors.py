@@ -8,6 +8,7 @@
     ├── ClientUnusable              a client or inspector that is closed, or belongs to another event loop or process
     ├── BrokerError                 the Redis-compatible server
     │   ├── BrokerUnavailable       could not be reached, or its answer was lost: the operation may have happened
+    │   │   └── TLSFailed           no TLS connection can be made: a file, a certificate, a name or the wrong scheme
     │   ├── BrokerDenied            wrong user or password, or a user without permission
     │   ├── BrokerUnsuitable        too old, would evict jobs, or contains keys of a newer version
     │   ├── BrokerFull              out of memory: nothing was written
@@ -116,6 +117,14 @@ class BrokerUnavailable(BrokerError):
 
     It is *unknown* whether the operation happened. Every operation of this package is safe to repeat; repeat a submit
     with the same idempotency key.
+    """
+
+
+class TLSFailed(BrokerUnavailable):
+    """No TLS connection to the broker can be made, and waiting does not help.
+
+    A file that the URL names cannot be used, the server's certificate is not trusted or for another name, or only one
+    of the two sides speaks TLS.
     """
 
 

@@ -12,7 +12,7 @@ from taskserver.cli.failures import FAILED, OK, exit_code
 from taskserver.cli.options import broker_option, json_option
 from taskserver.cli.progress import progress_bar
 from taskserver.cli.screen import Styled, show_card, show_json
-from taskserver.errors import BrokerDenied, BrokerError
+from taskserver.errors import BrokerDenied, BrokerError, TLSFailed
 
 _MARKS = {
     "ok": Styled("✓", "green"),
@@ -58,6 +58,8 @@ async def _examine(url: str | None, fix: bool) -> _Examined:
 def _advice(error: BrokerError) -> str:
     if isinstance(error, BrokerDenied):
         return "set the right user and password in TASKSERVER_BROKER_URL, and let that user run all commands on ts:*"
+    if isinstance(error, TLSFailed):
+        return "correct the URL, which is set by --broker or TASKSERVER_BROKER_URL, or the files that it names"
     return "start it, or check host, port and firewall; the URL is set by --broker or TASKSERVER_BROKER_URL"
 
 

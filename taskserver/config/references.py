@@ -16,6 +16,8 @@ _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # User and password: everything from :// to the last @ before the path.
 _LOGIN = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://(?P<login>[^/]*)@")
+# What precedes the value of an option in the query of a broker's URL.
+_OPTION = re.compile(r"^(rediss?|valkeys?|unix)(\+[a-z]+)?://[^?]*\?([^&]*&)*[^&=]+=[^&]*$")
 _IN_QUERY = re.compile(r"://[^\s]*[?&]\w*password=([^&\s]*)")
 
 
@@ -90,19 +92,22 @@ def references(text: str) -> list[Reference]:
 
 
 def resolve(text: str, folder: Path) -> ResolvedText:
-    """The text with its references resolved; in the user and password of a URL the values are percent-encoded.
+    """The text with its references resolved.
+
+    In the user and password of a URL, and in the options of a broker's, the values are percent-encoded.
 
     Raises:
         ReferenceInvalid: if a reference cannot be resolved.
     """
-    login = _LOGIN.match(_masked(text))
+    masked = _masked(text)
+    login = _LOGIN.match(masked)
     done: list[str] = []
     position = 0
     for part in parts(text):
         if isinstance(part, Reference):
             value = part.value(folder)
             inside = login is not None and login.start("login") <= position < login.end("login")
-            done.append(quote(value, safe="") if inside else value)
+            done.append(quote(value, safe="") if inside or _OPTION.match(masked[:position]) else value)
             position += 1
         else:
             done.append(part)

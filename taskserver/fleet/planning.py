@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -124,7 +125,7 @@ def url_of(config: Config, broker: BrokerResource | None) -> str | None:
     scheme, separator, rest = broker.url.partition("://")
     if broker.password:
         login = f"{quote(broker.username or '', safe='')}:{quote(broker.password, safe='')}@"
-        rest = login + rest.rpartition("@")[2]
+        rest = login + re.sub(r"^[^/?]*@", "", rest)  # in place of a login that a reference brought along
     url = f"{scheme}{separator}{rest}"
     try:
         parse_url(url)

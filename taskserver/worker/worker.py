@@ -21,7 +21,7 @@ from taskserver.domain.fleet import Action, WorkerSnapshot
 from taskserver.domain.retry import backoff
 from taskserver.domain.settlement import DeferLimits
 from taskserver.domain.signing import Keyring
-from taskserver.errors import BrokerFull, BrokerUnavailable, BrokerUnsuitable
+from taskserver.errors import BrokerFull, BrokerUnavailable, BrokerUnsuitable, TLSFailed
 from taskserver.observability.tally import Tally, counting
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.control import COMMAND, GROWN
@@ -216,6 +216,8 @@ class Worker:
                 await check_suitable(self._broker)
                 await self._open_partitions()
                 return
+            except TLSFailed:
+                raise
             except (BrokerUnavailable, BrokerFull) as error:
                 failures += 1
                 wait = backoff(failures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import subprocess
 import time
@@ -71,7 +72,7 @@ class Sentinel:
         if any(line.startswith("tls-cert-file") for line in lines):
             self.tls_port = free_port()
             lines = (*lines, f"tls-port {self.tls_port}")
-        self._password = next((line.split()[1] for line in lines if line.startswith("requirepass")), None)
+        self._password = next((shlex.split(line)[1] for line in lines if line.startswith("requirepass")), None)
         configuration = folder / f"sentinel-{self.port}.conf"
         configuration.write_text(
             "\n".join(

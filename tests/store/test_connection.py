@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -48,18 +49,29 @@ from tests.store.harness import (
 
 
 @pytest.mark.parametrize(
-    ("url", "used"),
+    ("url", "name", "password", "options"),
     [
-        ("redis://localhost:6379/0", "redis://localhost:6379/0"),
-        ("rediss://user:pw@host", "rediss://user:pw@host"),
-        ("valkey://host:1", "redis://host:1"),
-        ("valkeys://valkey.example/2", "rediss://valkey.example/2"),
-        ("unix:///tmp/s?db=1", "unix:///tmp/s?db=1"),
+        ("redis://localhost:6379/0", "redis://localhost:6379/0", None, {}),
+        ("redis://", "redis://localhost:6379/0", None, {}),
+        ("rediss://user:pw@host", "rediss://host:6379/0", "pw", {}),
+        ("valkey://host:1", "redis://host:1/0", None, {}),
+        ("valkeys://valkey.example/2", "rediss://valkey.example:6379/2", None, {}),
+        ("redis://[::1]:7000?db=3", "redis://[::1]:7000/3", None, {}),
+        ("unix:///tmp/a%20b@c?db=1", "unix:///tmp/a b@c?db=1", None, {}),
+        ("unix://me:a#b@/tmp/s", "unix:///tmp/s", "a#b", {}),
+        ("redis://:a#:@b@host", "redis://host:6379/0", "a#:@b", {}),
+        ("redis://:%23%2F%3F%40%25%2C%20%C3%BC@host", "redis://host:6379/0", "#/?@%, ü", {}),
+        ("redis://me@h?password=a%26b%23c%25+d", "redis://h:6379/0", "a&b#c%+d", {}),
+        ("redis://:x@h?password=x&client_name=me", "redis://h:6379/0", "x", {"client_name": "me"}),
+        ("rediss://h?ssl_ca_certs=/a%20b&ssl_check_hostname=False&ssl_min_version=1.3", "rediss://h:6379/0", None,
+         {"ssl_ca_certs": "/a b", "ssl_check_hostname": False, "ssl_min_version": ssl.TLSVersion.TLSv1_3}),
     ],
-)
-def test_urls_of_a_broker(url: str, used: str) -> None:
-    assert parse_url(url).url == used
-    assert Broker(url).url == used
+)  # fmt: skip
+def test_urls_of_a_broker(url: str, name: str, password: str | None, options: dict[str, object]) -> None:
+    found = parse_url(url)
+    assert (found.name, found.login.password, found.options) == (name, password, options)
+    assert Broker(url).url == name
+    assert str(password) not in repr(found) or password is None
 
 
 @pytest.mark.parametrize(
@@ -69,20 +81,37 @@ def test_urls_of_a_broker(url: str, used: str) -> None:
         ("localhost:6379", "must start with one of"),
         ("http://u:secret@host", "must start with one of"),
         ("u:secret@host", "must start with one of"),
-        ("redis://:secret@host:port", "port must be a number"),
-        ("redis://:sec?secret@host", "port must be a number"),
-        ("redis://:sec/secret@host", "port must be a number"),
+        ("redis://:secret@host:port", "port must be a number from 1 to 65535"),
+        ("redis://:secret@host:0", "port must be a number from 1 to 65535"),
+        ("redis://:secret@host:99999", "port must be a number from 1 to 65535"),
+        ("redis://:secret@::1", r"IPv6 address must be in brackets, as in \[::1\]:6379"),
+        ("redis://:secret@[::1", "IPv6 address must be in brackets"),
+        ("redis://:secret@a,b", r"several servers need redis\+sentinel"),
+        ("redis://:secret@a b", "the host must be a name or address"),
+        ("redis://:sec?secret@host", "escape special characters"),
+        ("redis://:sec/secret@host", "escape special characters"),
+        ("redis://:secret@host#secret", "escape special characters"),
+        ("redis://host?password=sec#ret", "%23 for '#'"),
+        ("redis://host?password=sec&ret=1", "it has an unknown option; write %26 for '&' in a value"),
+        ("redis://:secret@host?password=secrets", "it has two logins"),
+        ("redis://:secret%FF@host", "UTF-8"),
+        ("redis://:secret@host\r", r"remove '\\r'"),
         ("unix://", "/path/to/socket"),
+        ("unix://tmp/socket", "/path/to/socket"),
         ("redis://:secret@host/one", "database number"),
-        ("redis://:secret@host?db=x", "options is not valid"),
-        ("redis://:secret@host?colour=red", "colour"),
+        ("redis://:secret@host/1?db=2", "two databases"),
+        ("redis://:secret@host?db=x", "option db must be a whole number"),
+        ("redis://:secret@host?colour=red", "no option 'colour'"),
         ("redis://:secret@host?socket_timeout=1", "remove socket_timeout"),
+        ("redis://:secret@host?ssl_ca_certs=/ca", "ssl_ca_certs is for TLS: write rediss://"),
+        ("rediss://:secret@host?ssl_cert_reqs=maybe", "ssl_cert_reqs must be none, optional or required"),
         ("redis+sentinel://:secret@host:26379", "name of the master"),
         ("redis+sentinel://:secret@host:26379/jobs/one", "name of the master"),
-        ("redis+sentinel://:secret@host:port/jobs", "write the servers as"),
-        ("redis+sentinel://:sec/ret@host/jobs", "write the servers as"),
+        ("redis+sentinel://:secret@host:port/jobs", "port must be a number"),
+        ("redis+sentinel://:sec/ret@host/jobs", "escape special characters"),
         ("redis+sentinel://:secret@host,,other/jobs", "write the servers as"),
         ("redis+cluster://:secret@host/1", "no other database"),
+        ("redis+cluster://:secret@host?db=1", "no other database"),
         ("redis+cluster://:secret@host?protocol=3", "remove protocol"),
         ("redis+cluster://:secret@host?colour=red", "colour"),
         ("redis+ring://:secret@host", "must start with one of"),
@@ -93,19 +122,25 @@ def test_urls_of_no_broker_are_refused_without_telling_secrets(url: str, says: s
     with pytest.raises(ConfigError, match=says) as caught:
         Broker(url)
     assert "sec" not in str(caught.value)
+    assert "ret" not in str(caught.value).replace("secret_", "")
 
 
 def test_a_url_of_sentinels_is_taken_apart() -> None:
-    url = parse_url("valkeys+sentinel://app:p%40ss@a:1,b/jobs/2?ssl_ca_certs=ca&sentinel_password=s%2F")
-    assert (url.kind, url.service) == ("sentinel", "jobs")
-    assert url.server("::1", 6379) == "rediss://app:p%40ss@[::1]:6379/2?ssl_ca_certs=ca"
-    assert url.sentinels() == ["rediss://:s%2F@a:1/?ssl_ca_certs=ca", "rediss://:s%2F@b:26379/?ssl_ca_certs=ca"]
+    url = parse_url("valkeys+sentinel://app:p#%40ss@a:1,b/jobs/2?ssl_ca_certs=ca&sentinel_password=two%20words%2F")
+    assert (url.kind, url.service, url.name) == ("sentinel", "jobs", "rediss+sentinel://a:1,b:26379/jobs/2")
+    server = {"host": "::1", "port": 6379, "username": "app", "password": "p#@ss", "db": 2, "ssl_ca_certs": "ca"}
+    assert url.arguments(url.server("::1", 6379)) == server
+    assert [url.sentinel_arguments(each) for each in url.hosts] == [
+        {"host": "a", "port": 1, "password": "two words/", "ssl_ca_certs": "ca"},
+        {"host": "b", "port": 26379, "password": "two words/", "ssl_ca_certs": "ca"},
+    ]
 
 
 def test_a_url_of_a_cluster_is_taken_apart() -> None:
-    url = parse_url("redis+cluster://app:secret@a:7000,[::1]:7001")
+    url = parse_url("redis+cluster://app:sec#ret@a:7000,[::1]:7001")
     assert (url.kind, url.hosts) == ("cluster", (("a", 7000), ("::1", 7001)))
-    assert url.server("a", 7000) == "redis://app:secret@a:7000/0"
+    server = {"host": "a", "port": 7000, "username": "app", "password": "sec#ret", "db": 0}
+    assert url.arguments(url.server("a", 7000)) == server
 
 
 @pytest.mark.parametrize(
@@ -117,6 +152,8 @@ def test_a_url_of_a_cluster_is_taken_apart() -> None:
         ("redis://:se@cret@host", "redis://host"),
         ("redis://:se?cret@host", "redis://…"),
         ("redis://host?password=se@cret", "redis://…"),
+        ("redis://host#secret", "redis://host"),
+        ("redis+cluster://:sec#ret@host:1", "redis+cluster://host:1"),
         ("redis://:s@e?cret@host", "redis://…"),
         ("user:secret@host", "host"),
         ("unix:///tmp/s?password=secret", "unix:///tmp/s"),
@@ -379,10 +416,10 @@ async def test_a_server_found_just_before_a_failover_is_not_kept(monkeypatch: py
     async def found_before(_: str) -> str:
         with suppress(BrokerUnavailable), broker.translated():  # the heartbeat's thread notices the failover meanwhile
             raise ConnectionError("it is gone")
-        return "redis://127.0.0.1:1"
+        return "redis://127.0.0.1:1/0"
 
     async def found_after(_: str) -> str:
-        return "redis://127.0.0.1:2"
+        return "redis://127.0.0.1:2/0"
 
     async def connection_of(scripts: ScriptConnection) -> ScriptConnection:
         return scripts

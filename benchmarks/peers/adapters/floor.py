@@ -34,7 +34,7 @@ class Floor(Producer):
         """Connect; makes the consumer groups."""
         self.broker = Broker(URL, patience=10)
         await self.broker.prepare(QUEUE)
-        self.client = self.broker.connections.threaded(URL)
+        self.client = self.broker.connections.threaded(self.broker.url)
         self.new_key = KeyMaker(new_route())
 
     async def close(self) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,15 +17,16 @@ from redis import exceptions as redis_errors
 
 from taskserver.aio import LoopGuard
 from taskserver.domain.durability import IN_MEMORY, Durability
-from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable, ClientUnusable
+from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable, ClientUnusable, TLSFailed
 from taskserver.store.broker import schema
 from taskserver.store.broker.connections import Connections
 from taskserver.store.broker.nodes import nodes_of
 from taskserver.store.broker.preparing import QueuePreparer
 from taskserver.store.broker.retry import Retries
 from taskserver.store.broker.script_connection import ScriptConnection
+from taskserver.store.broker.tls import wrong_scheme
 from taskserver.store.broker.translation import GroupMissing, translate
-from taskserver.store.broker.urls import BrokerURL, invalid_url, parse_url, without_secrets
+from taskserver.store.broker.urls import parse_url, without_secrets
 from taskserver.store.keys import SCHEMA, Keys
 from taskserver.store.scripts import script
 
@@ -44,7 +45,7 @@ class Broker:
         durability: What an acknowledged submit has survived; see ``Durability``.
 
     Attributes:
-        url: The URL as the client library takes it.
+        url: The URL without login and options; if there is only one server, its name.
         shown: The URL without its secrets, as messages name the broker.
         connections: Connections to single servers, for what ``ask`` and ``call`` cannot do.
         generation: Changes whenever it may be another server than before that holds a key.
@@ -58,12 +59,13 @@ class Broker:
     def __init__(
         self, url: str, *, patience: float = 5.0, connections: int = 8, durability: Durability = IN_MEMORY
     ) -> None:
-        parsed = parse_url(url)
-        self.url = parsed.url
+        self._parsed = parsed = parse_url(url)
+        self._answered = False
+        self.url = parsed.name
         self.shown = without_secrets(url)
         self.patience = patience
         self.durability = durability
-        self.connections = Connections(connections)
+        self.connections = Connections(parsed, connections)
         self.generation = 0
         self._nodes = nodes_of(parsed)
         self._keys: dict[str, Keys] = {}
@@ -71,14 +73,6 @@ class Broker:
         self._preparer = QueuePreparer(self.call)
         self._schema_checked = False
         self._guard = LoopGuard("the client of this call")
-        self._check_options(parsed)
-
-    def _check_options(self, parsed: BrokerURL) -> None:
-        try:
-            self.connections.check_options(parsed.server(*parsed.hosts[0]) if parsed.hosts else parsed.url)
-        except (TypeError, ValueError, redis_errors.RedisError) as error:
-            reason = str(error).rpartition("__init__() ")[2]
-            raise invalid_url(parsed.url, f"one of its options is not valid: {reason}") from None
 
     def keys(self, queue: str) -> Keys:
         """The keys of ``queue``."""
@@ -88,7 +82,7 @@ class Broker:
         return keys
 
     async def server(self, key: str) -> str:
-        """URL of the server that holds ``key``."""
+        """Name of the server that holds ``key``."""
         known = self._nodes.known(key)
         return known if known is not None else await asyncio.to_thread(self._nodes.find, key)
 
@@ -98,8 +92,8 @@ class Broker:
         return known if known is not None else self._nodes.find(key)
 
     async def masters(self) -> list[str]:
-        """URLs of all servers that accept writes."""
-        with self.translated():
+        """Names of all servers that accept writes."""
+        async with self.explained():
             servers: list[str] = await asyncio.to_thread(self._nodes.masters)
         return servers
 
@@ -198,7 +192,7 @@ class Broker:
         except (redis_errors.RedisError, OSError) as error:
             if self._guard.closed:
                 raise ClientUnusable("the client was closed in the middle of this call") from error
-            translated = translate(error, self.shown)
+            translated = translate(error, self.shown, self._parsed)
             if isinstance(translated, BrokerUnavailable):
                 self._nodes.forget()
                 self.generation += 1
@@ -208,7 +202,27 @@ class Broker:
 
     def refusal(self, text: str) -> BrokerError:
         """Our error for one that a script caught, so that the rest of its batch was not refused with it."""
-        return translate(redis_errors.ResponseError(text.removeprefix("ERR ")), self.shown)
+        return translate(redis_errors.ResponseError(text.removeprefix("ERR ")), self.shown, self._parsed)
+
+    @asynccontextmanager
+    async def explained(self) -> AsyncIterator[None]:
+        """``translated``, and a server that has never answered is asked which protocol it speaks.
+
+        Raises:
+            TLSFailed: if it speaks TLS and the URL does not, or the other way round.
+        """
+        try:
+            with self.translated():
+                yield
+        except BrokerUnavailable as error:
+            await self._check_scheme(error)
+            raise
+
+    async def _check_scheme(self, error: BrokerUnavailable) -> None:
+        if self._answered or isinstance(error, TLSFailed):
+            return
+        if why := await wrong_scheme(self._parsed):
+            raise TLSFailed(f"no connection to the broker at {self.shown} is possible: {why}") from error
 
     async def close(self) -> None:
         """Close every connection; harmless when repeated. Questions raise ``ClientUnusable`` from now on."""
@@ -248,11 +262,14 @@ class Broker:
                 with self.translated():
                     if not self._schema_checked:
                         await schema.check(commands(await connection(SCHEMA)), self.shown)
-                        self._schema_checked = True
+                        self._schema_checked = self._answered = True
                     return await question(await connection(key))
-            except BrokerUnavailable:
+            except TLSFailed:
+                raise
+            except BrokerUnavailable as error:
                 retries = retries or Retries(0 if once else self.patience, started)
                 if not await retries.pause():
+                    await self._check_scheme(error)
                     raise
             except BrokerFull as error:
                 if retries is None:

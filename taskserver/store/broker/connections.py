@@ -1,4 +1,4 @@
-"""One process's connections to the servers of a broker, by the server's URL. Nothing connects before it is used.
+"""One process's connections to the servers of a broker, by the server's name. Nothing connects before it is used.
 
 The client library's own retries are switched off: ``retry.py`` decides what is sent again.
 """
@@ -10,8 +10,8 @@ import socket
 from contextlib import suppress
 from typing import Any
 
-import redis
-import redis.asyncio
+import redis.asyncio.connection
+import redis.connection
 from redis import exceptions as redis_errors
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
@@ -19,6 +19,7 @@ from redis.retry import Retry
 
 from taskserver.store.broker.script_connection import ScriptConnection
 from taskserver.store.broker.sockets import patched
+from taskserver.store.broker.urls import BrokerURL
 
 ANSWER_SECONDS = 5.0
 """Maximum time to wait for the answer to a command."""
@@ -37,38 +38,30 @@ class Connections:
     """Clients and script connections, at most one of each for commands to a server.
 
     Args:
+        url: How to connect to them.
         pool_size: Maximum number of connections for commands to each server; blocking reads, script calls and
             subscriptions have their own.
     """
 
-    def __init__(self, pool_size: int) -> None:
+    def __init__(self, url: BrokerURL, pool_size: int) -> None:
+        self._url = url
         self._pool_size = pool_size
         self._clients: dict[str, Any] = {}
         self._scripts: dict[str, ScriptConnection] = {}
         self._blocking: set[ScriptConnection] = set()
         self._readers: set[Any] = set()
 
-    def check_options(self, server: str) -> None:
-        """Try the options in a server's URL, without connecting.
-
-        Raises:
-            TypeError, ValueError, redis.RedisError: if one of them is not valid.
-        """
-        pool = self.client(server).connection_pool
-        pool.connection_class(**pool.connection_kwargs)
-
     def client(self, server: str) -> Any:
         """The client for commands to one server; any number of tasks may use it."""
         # Any: the client library types every answer as bytes or str or more; ours are bytes.
         client = self._clients.get(server)
         if client is None:
-            pool: Any = redis.asyncio.BlockingConnectionPool.from_url(
-                server,
+            pool: Any = redis.asyncio.BlockingConnectionPool(
+                connection_class=patched(connection_class(redis.asyncio.connection, self._url)),
                 max_connections=self._pool_size,
                 timeout=ANSWER_SECONDS,
-                **_options(server, ANSWER_SECONDS, AsyncRetry),
+                **self._arguments(server, ANSWER_SECONDS, AsyncRetry),
             )
-            pool.connection_class = patched(pool.connection_class)
             client = self._clients[server] = redis.asyncio.Redis(connection_pool=pool)
         return client
 
@@ -93,10 +86,13 @@ class Connections:
 
     def reader(self, server: str) -> Any:
         """A new client for a subscription: its socket outlasts silence. Close it with ``discard``."""
-        options = _options(server, ANSWER_SECONDS + BLOCK_SECONDS, AsyncRetry)
-        client: Any = redis.asyncio.Redis.from_url(server, max_connections=2, **options)
         # Its reads end after a time of silence anyway, and there is one for each notification.
-        client.connection_pool.connection_class = patched(client.connection_pool.connection_class, reading=False)
+        pool: Any = redis.asyncio.ConnectionPool(
+            patched(connection_class(redis.asyncio.connection, self._url), reading=False),
+            max_connections=2,
+            **self._arguments(server, ANSWER_SECONDS + BLOCK_SECONDS, AsyncRetry),
+        )
+        client = redis.asyncio.Redis(connection_pool=pool)
         self._readers.add(client)
         return client
 
@@ -110,12 +106,13 @@ class Connections:
         """A new client for a thread, with a connection of its own.
 
         Args:
-            server: Its URL.
+            server: Its name.
             answer_seconds: Maximum time to wait for an answer, if that is less than for other calls.
         """
-        options = _options(server, min(ANSWER_SECONDS, answer_seconds), Retry)
-        options["socket_connect_timeout"] = options["socket_timeout"]
-        return redis.Redis.from_url(server, max_connections=1, **options)
+        arguments = self._arguments(server, min(ANSWER_SECONDS, answer_seconds), Retry)
+        arguments["socket_connect_timeout"] = arguments["socket_timeout"]
+        kind = connection_class(redis.connection, self._url)
+        return redis.Redis.from_pool(redis.ConnectionPool(kind, max_connections=1, **arguments))
 
     async def close(self) -> None:
         """Close every connection but those of threads; harmless when repeated."""
@@ -124,17 +121,21 @@ class Connections:
         clients = [client.aclose(close_connection_pool=True) for client in self._clients.values()]
         await asyncio.gather(*map(self.discard, list(self._readers)), *clients)
 
+    def _arguments(self, server: str, socket_timeout: float, retry: type[Any]) -> dict[str, Any]:
+        keep_alive = {} if self._url.socket else {"socket_keepalive": True, "socket_keepalive_options": KEEP_ALIVE}
+        return {
+            **keep_alive,
+            **self._url.arguments(server),
+            "socket_timeout": socket_timeout,
+            "socket_connect_timeout": ANSWER_SECONDS,
+            "retry": retry(NoBackoff(), 0),
+            "retry_on_timeout": False,
+            "health_check_interval": 0,
+            "protocol": 2,
+        }
 
-def _options(server: str, socket_timeout: float, retry: type[Any]) -> dict[str, Any]:
-    keep_alive = (
-        {} if server.startswith("unix:") else {"socket_keepalive": True, "socket_keepalive_options": KEEP_ALIVE}
-    )
-    return {
-        **keep_alive,
-        "socket_timeout": socket_timeout,
-        "socket_connect_timeout": ANSWER_SECONDS,
-        "retry": retry(NoBackoff(), 0),
-        "retry_on_timeout": False,
-        "health_check_interval": 0,
-        "protocol": 2,
-    }
+
+def connection_class(module: Any, url: BrokerURL) -> Any:
+    """The class of connections to the servers of a broker, in ``redis.connection`` or ``redis.asyncio.connection``."""
+    name = "UnixDomainSocketConnection" if url.socket else "SSLConnection" if url.tls else "Connection"
+    return getattr(module, name)

@@ -9,7 +9,6 @@ from taskserver.domain.durability import Durability
 from taskserver.errors import BrokerUnsuitable
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.schema import CURRENT, SchemaDamaged
-from taskserver.store.broker.urls import without_secrets
 
 NEEDED_COMMANDS = ("XAUTOCLAIM", "XREADGROUP", "XGROUP", "EVALSHA", "ZRANGE", "UNLINK", "CLIENT")
 CLOCK_SECONDS = 5.0
@@ -41,11 +40,11 @@ async def check_suitable(broker: Broker) -> None:
     """
     for server in await broker.masters():
         client = broker.client(server)
-        with broker.translated():
+        async with broker.explained():
             findings = (_commands(await _missing(client)), _eviction(await client.info()))
         for finding in findings:
             if finding.level == "error":
-                raise BrokerUnsuitable(f"{without_secrets(server)} is not suitable: {finding.text}; {finding.advice}")
+                raise BrokerUnsuitable(f"{server} is not suitable: {finding.text}; {finding.advice}")
     await broker.check_schema()
 
 
@@ -57,8 +56,8 @@ async def examine_servers(broker: Broker) -> list[Finding]:
     """
     findings = []
     for server in await broker.masters():
-        with broker.translated():
-            findings += await _server(broker.client(server), without_secrets(server), broker.durability)
+        async with broker.explained():
+            findings += await _server(broker.client(server), server, broker.durability)
     return findings
 
 

@@ -16,12 +16,13 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from typing import Any, NamedTuple
 
-import redis
+import redis.connection
 from redis import exceptions as redis_errors
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
 
+from taskserver.store.broker.connections import connection_class
 from taskserver.store.broker.urls import Address, BrokerURL
 
 ASK_SECONDS = 2.0
@@ -29,7 +30,7 @@ ASK_SECONDS = 2.0
 
 
 class Nodes(ABC):
-    """The servers of a broker, by URL. Safe to use from several threads."""
+    """The servers of a broker, by name. Safe to use from several threads."""
 
     @abstractmethod
     def known(self, key: str) -> str | None:
@@ -67,19 +68,19 @@ class SingleServer(Nodes):
     """One server."""
 
     def __init__(self, url: BrokerURL) -> None:
-        self._url = url.url
+        self._name = url.name
 
     def known(self, key: str) -> str:
         """The server."""
-        return self._url
+        return self._name
 
     def find(self, key: str) -> str:
         """The server."""
-        return self._url
+        return self._name
 
     def masters(self) -> list[str]:
         """The server."""
-        return [self._url]
+        return [self._name]
 
     def forget(self) -> None:
         """Nothing: it is always the same server."""
@@ -94,7 +95,7 @@ class SentinelNodes(Nodes):
 
     def __init__(self, url: BrokerURL) -> None:
         self._url = url
-        self._sentinels = url.sentinels()
+        self._sentinels = list(url.hosts)
         self._asking = threading.Lock()
         self._master: str | None = None
 
@@ -121,7 +122,7 @@ class SentinelNodes(Nodes):
         failures = []
         for position, sentinel in enumerate(self._sentinels):
             try:
-                with _server(sentinel) as client:
+                with _client(self._url, self._url.sentinel_arguments(sentinel)) as client:
                     address = client.sentinel_get_master_addr_by_name(self._url.service)
             except (redis_errors.RedisError, OSError) as error:
                 failures.append(error)
@@ -134,7 +135,7 @@ class SentinelNodes(Nodes):
 
 
 class SlotRange(NamedTuple):
-    """Hash slots of a cluster, from ``first`` to ``last``, and the URL of the server that holds them."""
+    """Hash slots of a cluster, from ``first`` to ``last``, and the name of the server that holds them."""
 
     first: int
     last: int
@@ -189,7 +190,7 @@ class ClusterNodes(Nodes):
         raise redis_errors.ConnectionError(f"no node of the cluster answers: {failures[0]}") from failures[0]
 
     def _slots(self, server: str) -> list[SlotRange]:
-        with _server(server) as client:
+        with _client(self._url, self._url.arguments(server)) as client:
             answer: Any = client.execute_command("CLUSTER SLOTS")
             asked = client.connection_pool.connection_kwargs["host"]
         return sorted(
@@ -211,13 +212,15 @@ def _address(node: list[Any], asked: str) -> Address:
     return Address(host if host and host != "?" else asked, port)
 
 
-def _server(url: str) -> redis.Redis:
+def _client(url: BrokerURL, arguments: dict[str, Any]) -> redis.Redis:
     """A client for one question."""
-    return redis.Redis.from_url(
-        url,
+    pool = redis.ConnectionPool(
+        connection_class(redis.connection, url),
+        **arguments,
         socket_timeout=ASK_SECONDS,
         socket_connect_timeout=ASK_SECONDS,
         decode_responses=True,
         retry=Retry(NoBackoff(), 0),
         protocol=2,
     )
+    return redis.Redis.from_pool(pool)

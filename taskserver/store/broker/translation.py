@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from redis import exceptions as redis_errors
 
-from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, BrokerUnsuitable
-from taskserver.store.broker.urls import without_secrets
+from taskserver.errors import BrokerDenied, BrokerError, BrokerFull, BrokerUnavailable, BrokerUnsuitable, TLSFailed
+from taskserver.store.broker.tls import explain
+from taskserver.store.broker.urls import BrokerURL, without_secrets
 
 _UNANSWERED = (
     redis_errors.ConnectionError,
@@ -28,12 +29,13 @@ class GroupMissing(BrokerError):
     """A stream or consumer group of a queue was deleted; ``Broker.prepare`` creates it again."""
 
 
-def translate(error: Exception, shown: str) -> BrokerError:
+def translate(error: Exception, shown: str, url: BrokerURL) -> BrokerError:
     """Our error for one of the client library or the operating system.
 
     Args:
         error: What was raised.
         shown: The broker, as errors name it.
+        url: Its URL.
     """
     text = str(error)
     if _is_refused_login(error):
@@ -42,6 +44,8 @@ def translate(error: Exception, shown: str) -> BrokerError:
         return BrokerDenied(f"the user in the broker URL for {shown} may not do this: {text}")
     if isinstance(error, redis_errors.OutOfMemoryError) or text.startswith(("OOM", "MISCONF")):
         return BrokerFull(f"the broker at {shown} accepts no more writes: {text}")
+    if url.tls and isinstance(error, _UNANSWERED) and (why := explain(error, url.options)):
+        return TLSFailed(f"no TLS connection to the broker at {shown} is possible: {why}")
     if isinstance(error, _UNANSWERED) or text.startswith(("BUSY", "NOREPLICAS", "UNBLOCKED force")):
         return BrokerUnavailable(f"the broker at {shown} does not answer: {_reason(error)}")
     if "NOGROUP" in text or "no such key" in text or "stream key no longer exists" in text:
