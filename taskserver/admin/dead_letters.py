@@ -63,7 +63,13 @@ class DeadLetterInspector(JobInspector):
     """Methods about dead letters."""
 
     async def dead_letters(
-        self, *, queue: str | None = None, tool: str | None = None, error: str | None = None, limit: int | None = None
+        self,
+        *,
+        queue: str | None = None,
+        tool: str | None = None,
+        error: str | None = None,
+        limit: int | None = None,
+        brief: bool = False,
     ) -> AsyncIterator[JobStatus]:
         """Yield the dead letters that match every filter, queue by queue, newest first.
 
@@ -75,6 +81,7 @@ class DeadLetterInspector(JobInspector):
             tool: Only of this tool.
             error: Only if the error's type or message contains this.
             limit: Letters to yield at most; None for no limit.
+            brief: Leave out their arguments and history, so that large messages cost nothing.
 
         Raises:
             ConfigError: if there is no such queue.
@@ -82,7 +89,8 @@ class DeadLetterInspector(JobInspector):
         broker = await self._broker()
         wanted = JobFilter(State.DEAD, tool=tool, error=error)
         yielded = 0
-        async with aclosing(dead_letters(broker, await self._searched(queue), wanted)) as letters:  # type: ignore[type-var]
+        found = dead_letters(broker, await self._searched(queue), wanted, brief=brief)
+        async with aclosing(found) as letters:  # type: ignore[type-var]
             async for letter in letters:
                 if yielded == limit:
                     return
@@ -119,7 +127,7 @@ class DeadLetterInspector(JobInspector):
             ConfigError: if there is no such queue.
         """
         found: dict[tuple[str, str], Cause] = {}
-        async for letter in self.dead_letters(queue=queue, tool=tool, error=error):
+        async for letter in self.dead_letters(queue=queue, tool=tool, error=error, brief=True):
             kind = (letter.tool, letter.error.type if letter.error else "")
             known = found.get(kind) or Cause(*kind, 0, letter)
             newest = max(known.newest, letter, key=lambda each: each.ended_at or 0.0)
@@ -171,7 +179,7 @@ class DeadLetterInspector(JobInspector):
         everything = filters.pop("everything", False)
         if (everything or any(each is not None for each in filters.values())) == (job_ids is not None):
             raise ConfigError("select dead letters by their ids, by queue, tool or error, or set everything")
-        return [letter.id async for letter in self.dead_letters(**filters)] if job_ids is None else job_ids
+        return [letter.id async for letter in self.dead_letters(**filters, brief=True)] if job_ids is None else job_ids
 
 
 def _by_queue(job_ids: Iterable[str]) -> Iterator[tuple[str, Sequence[str]]]:

@@ -26,6 +26,7 @@ class JobInspector(Connection):
         tag: str | None = None,
         error: str | None = None,
         limit: int = 50,
+        brief: bool = False,
     ) -> list[JobStatus]:
         """The newest jobs that match every filter, newest first. Reads every record of the queues.
 
@@ -37,6 +38,7 @@ class JobInspector(Connection):
             tag: Only with this tag.
             error: Only if the error's type or message contains this.
             limit: Jobs to return at most.
+            brief: Leave out their arguments and history, so that large messages cost nothing.
 
         Raises:
             ConfigError: if the state or the queue does not exist, or the limit is less than 1.
@@ -44,7 +46,7 @@ class JobInspector(Connection):
         if limit < 1:
             raise ConfigError(f"limit must be at least 1, not {limit}")
         wanted = JobFilter(_state(state), tool, session_id, tag, error)
-        return await newest_jobs(await self._broker(), await self._searched(queue), wanted, limit)
+        return await newest_jobs(await self._broker(), await self._searched(queue), wanted, limit, brief=brief)
 
     async def job(self, job_id: str) -> JobStatus:
         """The status of one job.

@@ -53,7 +53,7 @@ async def list_(inspector: Inspector, *, group: bool, limit: int, as_json: bool,
     if group:
         show_causes((await inspector.causes(**filters))[:limit], as_json)
         return
-    found = [letter async for letter in inspector.dead_letters(**filters, limit=limit)]
+    found = [letter async for letter in inspector.dead_letters(**filters, limit=limit, brief=not as_json)]
     show_json([job_data(each) for each in found]) if as_json else show_dead(found, "no dead letters")
 
 
@@ -115,7 +115,7 @@ async def purge(
     """Delete dead letters: those with these IDs, or --all."""
     selected = await _checked(inspector, ids, all_, filters)
     if selected is None:  # so that only those are deleted that were counted before the question
-        selected = [letter.id async for letter in inspector.dead_letters(**filters)]
+        selected = [letter.id async for letter in inspector.dead_letters(**filters, brief=True)]
     deleted = 0
     if selected and confirm(f"delete {count(len(selected), 'dead letter')} for good", yes):
         deleted = await inspector.delete_dead_letters(selected)

@@ -108,7 +108,7 @@ async def retry(inspector: Inspector, *, job_id: str, as_json: bool) -> None:
 @with_inspector
 async def list_(inspector: Inspector, *, as_json: bool, **filters: Any) -> None:
     """List jobs, newest first."""
-    found = await inspector.jobs(**filters)
+    found = await inspector.jobs(**filters, brief=not as_json)
     if as_json:
         show_json([job_data(each) for each in found])
     else:

@@ -12,7 +12,7 @@ import msgspec
 from taskserver.domain.ids import key_for
 from taskserver.domain.job import NewJob
 from taskserver.domain.lanes import lane_for
-from taskserver.domain.messages import BaseMessage, Envelope, pack
+from taskserver.domain.messages import BaseMessage, Envelope, pack, summary_beside
 from taskserver.domain.names import check_queue_name, did_you_mean
 from taskserver.domain.signing import Keyring
 from taskserver.errors import ConfigError
@@ -93,8 +93,11 @@ def prepare(
     body, secrets = _body(message, declaration.secrets)
     now_ms = time.time_ns() // 1_000_000
     if not options:
-        payload = pack(Envelope.of(message, body, submitted_ms=now_ms, secrets=secrets), max_bytes)
-        return PreparedJob(declaration.queue, NewJob(new_key(), payload, declaration.lane or "normal"), declaration)
+        envelope = Envelope.of(message, body, submitted_ms=now_ms, secrets=secrets)
+        payload = pack(envelope, max_bytes)
+        about = summary_beside(envelope, message, len(payload))
+        job = NewJob(new_key(), payload, declaration.lane or "normal", about=about)
+        return PreparedJob(declaration.queue, job, declaration)
     given = _checked(options)
     key = given.get("idempotency_key")
     envelope = Envelope.of(
@@ -107,15 +110,17 @@ def prepare(
         tags=given.get("tags", ()),
         secrets=secrets,
     )
+    payload = pack(envelope, max_bytes)
     job = NewJob(
         key=new_key() if key is None else key_for(key),
-        payload=pack(envelope, max_bytes),
+        payload=payload,
         lane=given.get("priority") or declaration.lane or "normal",
         max_attempts=given.get("max_retries"),
         delay_ms=_milliseconds(given.get("delay")),
         due_ms=_milliseconds(given.get("at")),
         expires_ms=_milliseconds(given.get("expires")),
         result_ttl_ms=_milliseconds(given.get("result_ttl")),
+        about=summary_beside(envelope, message, len(payload)),
     )
     return PreparedJob(given.get("queue", declaration.queue), job, declaration)
 

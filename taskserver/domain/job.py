@@ -106,6 +106,7 @@ class NewJob(msgspec.Struct, frozen=True, gc=False):
         due_ms: Alternatively, when it may start, in milliseconds since 1970 by the broker's clock; 0 for now.
         expires_ms: Milliseconds after the submit within which it must start; 0 for no limit.
         result_ttl_ms: Milliseconds for which its record is kept after it has ended; 0 for the default.
+        about: The packed summary of a long message; empty for none.
     """
 
     key: str
@@ -116,6 +117,7 @@ class NewJob(msgspec.Struct, frozen=True, gc=False):
     due_ms: int = 0
     expires_ms: int = 0
     result_ttl_ms: int = 0
+    about: bytes = b""
 
 
 class ClaimedJob(NamedTuple):

@@ -116,6 +116,8 @@ class JobSummary(msgspec.Struct, array_like=True, omit_defaults=True):
 
 SUMMARY_BYTES = 64
 """Maximum packed size: more would cost the broker as much memory as the whole message."""
+LONG_BYTES = 4096
+"""A longer message has a summary beside it from the beginning, so that lists of jobs need not read it."""
 
 _encoder = msgspec.msgpack.Encoder()
 _envelope_decoder = msgspec.msgpack.Decoder(Envelope)
@@ -132,12 +134,23 @@ def pack(envelope: Envelope, max_bytes: int = MAX_BYTES) -> bytes:
     return data
 
 
-def summarize(envelope: Envelope, tool: str) -> bytes:
-    """The packed summary of a message whose job has succeeded; empty if it is too long, to keep the whole message."""
+def summary_beside(envelope: Envelope, message: BaseMessage, size: int) -> bytes:
+    """The packed summary that is stored beside a packed message of ``size`` bytes; empty for none."""
+    if size <= LONG_BYTES:
+        return b""
+    tool = message.tool_name if isinstance(message, ToolExecutionMessage) else envelope.type
+    return summarize(envelope, tool, LONG_BYTES)
+
+
+def summarize(envelope: Envelope, tool: str, max_bytes: int = SUMMARY_BYTES) -> bytes:
+    """The packed summary of a message, which replaces it when its job has succeeded.
+
+    It is empty if it would be longer than ``max_bytes``; then the message is kept, or read, as a whole.
+    """
     summary = _encoder.encode(
         JobSummary(tool, envelope.submitted_ms, envelope.idempotency_key, envelope.session_id, envelope.tags)
     )
-    return summary if len(summary) <= SUMMARY_BYTES else b""
+    return summary if len(summary) <= max_bytes else b""
 
 
 def unpack(data: bytes) -> Envelope:

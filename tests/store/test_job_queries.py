@@ -6,12 +6,24 @@ import time
 
 import pytest
 
-from taskserver.domain.job import Outcome, State
+from taskserver.domain.job import NewJob, Outcome, State
 from taskserver.store.jobs import admin
+from taskserver.store.jobs.submit import submit
 from taskserver.store.queries import jobs as job_queries
 from taskserver.store.queries import queues
 from taskserver.store.queries.outcomes import read_outcomes
-from tests.store.harness import LARGE_RESULT, LONG_MS, PAYLOAD, QUEUE, SMALL_RESULT, Queue, fail, retry, succeed
+from tests.store.harness import (
+    LARGE_RESULT,
+    LONG_MS,
+    PAYLOAD,
+    QUEUE,
+    SMALL_RESULT,
+    Queue,
+    fail,
+    new_job,
+    retry,
+    succeed,
+)
 
 
 async def test_a_job_that_has_not_ended_has_no_outcome_yet(queue: Queue) -> None:
@@ -115,3 +127,26 @@ async def test_a_queue_whose_streams_were_deleted_is_empty(queue: Queue) -> None
     info = await queues.info(queue.broker, QUEUE)
     assert (sum(info.ready.values()), info.running, info.oldest_age) == (0, 0, None)
     assert await queues.names(queue.broker) == [QUEUE]
+
+
+async def test_statuses_come_in_the_order_asked_for_however_large_they_are_together(queue: Queue) -> None:
+    jobs = [NewJob(new_job().key, b"x" * 2_000_000) for _ in range(5)]
+    await submit(queue.broker, QUEUE, jobs)
+    keys = ["unknown", *(job.key for job in jobs), "unknown"]
+    found = await job_queries.statuses(queue.broker, QUEUE, keys)
+    assert [status and status.id for status in found] == [None, *(f"{QUEUE}-{job.key}" for job in jobs), None]
+    assert 0 < len(await job_queries.first_statuses(queue.broker, QUEUE, keys)) < len(keys)
+
+
+async def test_a_brief_status_of_a_job_of_an_earlier_version_reads_its_message(queue: Queue) -> None:
+    """It has no summary beside its message."""
+    key = await queue.submit()
+    (status,) = await job_queries.statuses(queue.broker, QUEUE, [key], brief=True)
+    assert status is not None
+    assert (status.tool, status.tags) == ("add", ["red"])
+
+
+async def test_a_history_of_the_wrong_type_hides_no_job(queue: Queue) -> None:
+    key = await queue.submit()
+    await queue.redis.set(queue.keys.history(key), "not a list")
+    assert (await queue.status(key)).history == []

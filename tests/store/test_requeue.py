@@ -44,6 +44,7 @@ async def test_messages_are_signed_again_however_large_they_are_together(queue: 
         message = b"x" * 1_500_000
         await submit_all(queue.broker, QUEUE, [NewJob(job.key, keyring.seal(QUEUE, job.key, message, 0) + message)])
     await queue.cancel(*(job.key for job in jobs))
+    assert len(await queue.broker.run("messages", QUEUE, *(job.key for job in jobs))) < len(jobs)
     assert await admin.requeue(queue.broker, QUEUE, [job.key for job in jobs], keyring) == [""] * 7
     for job in await queue.claim(slots=1) + await queue.claim(slots=1):
         assert len(keyring.open(QUEUE, job.key, job.payload, time.time_ns() // 1_000_000)) == 1_500_000

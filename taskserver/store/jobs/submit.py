@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import chain
@@ -126,6 +127,11 @@ def _batches(jobs: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
     yield jobs[start:]
 
 
+def _packed_text(data: bytes) -> msgspec.Raw:
+    """Bytes as a MessagePack string, since Lua's library knows no other type for them."""
+    return msgspec.Raw(struct.pack(">BH", 0xDA, len(data)) + data)
+
+
 def _options(job: NewJob) -> bytes:
     """The options that differ from the defaults: mostly none, and then nothing is sent or stored."""
     if job == NewJob(job.key, job.payload):
@@ -137,5 +143,6 @@ def _options(job: NewJob) -> bytes:
         "due": job.due_ms,
         "expires": job.expires_ms,
         "ttl": job.result_ttl_ms,
+        "about": job.about and _packed_text(job.about),
     }
     return msgspec.msgpack.encode({name: value for name, value in options.items() if value})

@@ -2,7 +2,7 @@
 -- submit: write new jobs, each with its message; a job that is already known stays as it is.
 -- Transition: (new) -> queued | delayed
 -- KEYS[1] queue prefix
--- ARGV    per job: key, packed message, options ('' or a MessagePack map of lane, max, ttl, delay, due, expires)
+-- ARGV    per job: key, packed message, options ('' or a MessagePack map of lane, max, ttl, delay, due, expires, about)
 -- Returns two lists: the 0-based positions of those that were known before; position and error of those that could not be
 -- written, of which nothing is left. One job's error does not take along the others.
 -- Declares no allow-oom: out of memory, the server refuses it before anything is written.
@@ -17,6 +17,7 @@ local function add(key, options)
   if options.lane then set('lane', options.lane) end
   if options.max then set('max', options.max) end
   if options.ttl then set('ttl', options.ttl) end
+  if options.about then set('about', options.about) end
   if options.expires then
     set('expires', now + options.expires)
     call_or_reset(EXPIRING, 'ZADD', EXPIRING, now + options.expires, key)

@@ -7,7 +7,8 @@ Fields of a job's hash (all optional but ``state``; times in milliseconds by the
 (packed); ``ended``; ``data`` (packed result or error, if short); ``said`` (fence and number of the last report);
 ``events`` (how many there were); ``history`` (1 if there is any); ``unknown`` (since when no worker could run it);
 ``question`` and ``answer`` (packed); ``asked`` (when); ``moved`` (1 if it got a new entry while it ran); ``kept``
-(packed ``JobSummary``, in place of the message).
+(packed ``JobSummary``, in place of the message); ``about`` (the same beside a long message, so that lists need not read
+it).
 """
 
 from __future__ import annotations
@@ -21,19 +22,15 @@ from taskserver.config.settings import secret_names
 from taskserver.domain.events import START, Event, EventKind, Report, gap_before, number_after, number_of
 from taskserver.domain.ids import JobRef
 from taskserver.domain.job import AttemptRecord, Failure, JobStatus, State
-from taskserver.domain.messages import MAX_BYTES, Envelope, JobSummary, unpack
+from taskserver.domain.messages import Envelope, JobSummary, unpack
 from taskserver.domain.partitions import queue_of
 from taskserver.domain.secrets import SecretNames, masked
 from taskserver.store.broker.connection import Broker
 from taskserver.store.queries.outcomes import STATES
 from taskserver.store.queries.untrusted import LAST_MS, fraction, number, unpacked
-from taskserver.store.replies import decode, milliseconds_of, none_if_missing
+from taskserver.store.replies import decode, grouped, milliseconds_of, none_if_missing
 
 PAGE = 500
-HISTORY = 50
-"""Number of records in a job's history (``lua/prelude/keys.lua``)."""
-READABLE = MAX_BYTES + 64
-"""Maximum number of bytes that are read of a message or outcome: more than is allowed, so that an excess is noticed."""
 SHOWN = 200
 """Maximum number of characters of a name, which anybody may have written."""
 
@@ -43,9 +40,10 @@ _reports = msgspec.msgpack.Decoder(Report)
 _summaries = msgspec.msgpack.Decoder(JobSummary)
 _progress = msgspec.msgpack.Decoder(tuple[float, str])
 _FIELDS = [
-    b"state", b"lane", b"max", b"due", b"attempt", b"worker", b"started", b"cancel", b"progress", b"ended", b"data",
-    b"kept",
+    b"state", b"data", b"kept", b"about", b"lane", b"max", b"due", b"attempt", b"worker", b"started", b"cancel",
+    b"progress", b"ended",
 ]  # fmt: skip
+"""The script takes the first four in this order."""
 
 
 class KeyPage(NamedTuple):
@@ -55,22 +53,28 @@ class KeyPage(NamedTuple):
     keys: list[str]
 
 
-async def statuses(broker: Broker, queue: str, keys: Sequence[str]) -> list[JobStatus | None]:
-    """Everything that is known about jobs, in one round trip; None for an unknown job."""
-    names = broker.keys(queue)
+async def statuses(broker: Broker, queue: str, keys: Sequence[str], *, brief: bool = False) -> list[JobStatus | None]:
+    """What is known about jobs; None for an unknown job.
 
-    async def read(client: Any) -> list[Any]:
-        async with client.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.hmget(names.job(key), _FIELDS)
-                pipe.getrange(names.message(key), 0, READABLE)
-                pipe.getrange(names.outcome(key), 0, READABLE)
-                pipe.lrange(names.history(key), -HISTORY, -1)
-            # A key that somebody has overwritten must not hide the other jobs.
-            return none_if_missing(await pipe.execute(raise_on_error=False))
+    Args:
+        broker: Where.
+        queue: Their queue.
+        keys: Which.
+        brief: Leave out arguments and history, so that little is read however large messages are.
+    """
+    found: list[JobStatus | None] = []
+    while left := keys[len(found) :]:
+        found += await first_statuses(broker, queue, left, brief=brief)
+    return found
 
-    answers = await broker.ask(names.prefix, read)
-    return [_status(queue, key, *answers[4 * i : 4 * i + 4]) for i, key in enumerate(keys)]
+
+async def first_statuses(
+    broker: Broker, queue: str, keys: Sequence[str], *, brief: bool = False
+) -> list[JobStatus | None]:
+    """The same in one round trip; if they are large, only for the first jobs, at least one."""
+    mode = "brief" if brief else "all"
+    answer = await broker.run("statuses", queue, mode, len(_FIELDS), *_FIELDS, *keys)
+    return [_status(queue, key, *reply) for key, reply in zip(keys, grouped(answer, 4), strict=False)]
 
 
 async def events(broker: Broker, job: JobRef, after: str = START) -> list[Event]:
@@ -135,16 +139,17 @@ def failure(data: bytes) -> Failure:
 def _status(
     queue: str,
     key: str,
-    values: list[bytes | None] | None,
-    payload: bytes | None,
-    long: bytes | None,
-    history: list[bytes] | None,
+    values: list[bytes | None],
+    payload: bytes,
+    long: bytes,
+    history: list[bytes],
 ) -> JobStatus | None:
-    fields = {name: value for name, value in zip(_FIELDS, values or (), strict=False) if value is not None}
+    fields = {name: value for name, value in zip(_FIELDS, values, strict=False) if value is not None}
     state = STATES.get(fields.get(b"state", b""))
     if state is None:
         return None
     data = fields.get(b"data") or long
+    summary = fields.get(b"kept") or (None if payload else fields.get(b"about"))
     progress, progress_text = unpacked(_progress, fields.get(b"progress")) or (None, "")
     return JobStatus(
         id=f"{queue}-{key}",
@@ -161,17 +166,17 @@ def _status(
         worker=decode(fields.get(b"worker", b"")[:SHOWN]),
         cancel_requested=b"cancel" in fields,
         error=failure(data) if data and state is not State.SUCCEEDED else None,
-        history=[record for packed in history or () if (record := unpacked(_records, packed))],
-        **_message_fields(payload, unpacked(_summaries, fields.get(b"kept"))),
+        history=[record for packed in history if (record := unpacked(_records, packed))],
+        **_message_fields(payload, unpacked(_summaries, summary)),
     )
 
 
-def _message_fields(payload: bytes | None, summary: JobSummary | None) -> dict[str, Any]:
+def _message_fields(payload: bytes, summary: JobSummary | None) -> dict[str, Any]:
     """The fields of a status that come from the message or its summary; none if that is gone or unreadable."""
     if summary is not None:
         return _summary_fields(summary.tool, summary)
     try:
-        envelope = unpack(payload or b"")
+        envelope = unpack(payload)
         body = msgspec.msgpack.decode(envelope.body)
     except Exception:  # noqa: BLE001 - whatever it is, it is not a message of ours
         return {}

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from taskserver.domain.ids import parse
 from taskserver.domain.job import JobStatus, State
 from taskserver.domain.partitions import queue_of
 from taskserver.store.broker.connection import Broker
@@ -49,24 +50,32 @@ class JobFilter(NamedTuple):
         return job.error is not None and str(self.error) in f"{job.error.type}: {job.error.message}"
 
 
-async def newest_jobs(broker: Broker, queues: Iterable[str], criteria: JobFilter, limit: int) -> list[JobStatus]:
-    """The newest jobs that match, newest first. Reads every job of the queues, some hundred at a time."""
+async def newest_jobs(
+    broker: Broker, queues: Iterable[str], criteria: JobFilter, limit: int, *, brief: bool = False
+) -> list[JobStatus]:
+    """The newest jobs that match, newest first.
+
+    Reads every job of the queues briefly, some hundred at a time; then those that are returned, unless ``brief``.
+    """
     newest: list[JobStatus] = []
     for queue in queues:
         async for keys in job_queries.scan(broker, queue):
-            found = await _statuses(broker, queue, keys, criteria)
+            found = await _matching(broker, queue, keys, criteria)
             newest = heapq.nlargest(limit, {job.id: job for job in (*newest, *found)}.values(), key=_submitted)
-    return newest
+    return newest if brief else await _in_full(broker, newest)
 
 
-async def dead_letters(broker: Broker, queues: Iterable[str], criteria: JobFilter) -> AsyncIterator[JobStatus]:
+async def dead_letters(
+    broker: Broker, queues: Iterable[str], criteria: JobFilter, *, brief: bool = False
+) -> AsyncIterator[JobStatus]:
     """The dead letters that match, queue by queue, newest first, however many there are.
 
     Consecutive partitions of one queue are merged. Dead letters may be added, requeued or deleted meanwhile: each one
     that stays is returned once.
     """
     for _, partitions in groupby(queues, key=queue_of):
-        async with aclosing(_newest_first([_dead_of(broker, each, criteria) for each in partitions])) as letters:
+        sources = [_dead_of(broker, each, criteria, brief) for each in partitions]
+        async with aclosing(_newest_first(sources)) as letters:
             async for letter in letters:
                 yield letter
 
@@ -91,10 +100,29 @@ async def _newest_first(sources: list[AsyncGenerator[JobStatus, None]]) -> Async
             await source.aclose()
 
 
-async def _dead_of(broker: Broker, partition: str, criteria: JobFilter) -> AsyncGenerator[JobStatus, None]:
+async def _dead_of(broker: Broker, partition: str, criteria: JobFilter, brief: bool) -> AsyncGenerator[JobStatus, None]:
     async for keys in _dead_keys(broker, partition):
-        for job in await _statuses(broker, partition, keys, criteria):
-            yield job
+        found = await _matching(broker, partition, keys, criteria)
+        if brief:
+            for job in found:
+                yield job
+            continue
+        left = [parse(job.id)[1] for job in found]
+        while left:
+            letters = await job_queries.first_statuses(broker, partition, left)
+            left = left[len(letters) :]
+            for letter in letters:
+                if letter is not None and criteria.matches(letter):
+                    yield letter
+
+
+async def _in_full(broker: Broker, jobs: Sequence[JobStatus]) -> list[JobStatus]:
+    """Jobs of any queues with everything that is known about them; what is gone by now is left out."""
+    full: dict[str, JobStatus] = {}
+    for queue, refs in groupby(sorted(parse(job.id) for job in jobs), key=lambda ref: ref.queue):
+        found = await job_queries.statuses(broker, queue, [ref.key for ref in refs])
+        full |= {job.id: job for job in found if job is not None}
+    return [full[job.id] for job in jobs if job.id in full]
 
 
 async def count_dead(broker: Broker, queues: Iterable[str]) -> int:
@@ -127,10 +155,10 @@ async def _size(client: Any, name: str) -> int:
     return size
 
 
-async def _statuses(broker: Broker, queue: str, keys: Sequence[str], criteria: JobFilter) -> list[JobStatus]:
+async def _matching(broker: Broker, queue: str, keys: Sequence[str], criteria: JobFilter) -> list[JobStatus]:
     found: list[JobStatus] = []
     for start in range(0, len(keys), PAGE):
-        statuses = await job_queries.statuses(broker, queue, keys[start : start + PAGE])
+        statuses = await job_queries.statuses(broker, queue, keys[start : start + PAGE], brief=True)
         found += [job for job in statuses if job is not None and criteria.matches(job)]
     return found
 

@@ -134,6 +134,16 @@ CLIENTS = [
         "messages",
         ("message of another type", "record", "read_string(message_key(key))",
          "call('GET', message_key(key)) or ''", "one damaged message keeps the others from being signed", TEXTS),
+        ("size", "owner", "if size > LARGE then break end", "", "an answer has no end",
+         by(test_requeue.test_messages_are_signed_again_however_large_they_are_together)),
+    ),
+    *guards(
+        "statuses",
+        ("history of another type", "record", "if is_wrong_type(history) then return {} end",
+         "if is_wrong_type(history) then error(history) end",
+         "a damaged history hides its job", by(test_job_queries.test_a_history_of_the_wrong_type_hides_no_job)),
+        ("size", "owner", "if size > LARGE then break end", "", "an answer has no end",
+         by(test_job_queries.test_statuses_come_in_the_order_asked_for_however_large_they_are_together)),
     ),
     *of_prelude(
         "ends",

@@ -36,6 +36,7 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ("submit", "if options.lane then set('lane', options.lane) end"),
         ("submit", "if options.max then set('max', options.max) end"),
         ("submit", "if options.ttl then set('ttl', options.ttl) end"),
+        ("submit", "if options.about then set('about', options.about) end"),
         ("submit", "local due = options.due or (options.delay and now + options.delay)"),
     ],
     "it chooses where or how something is stored": [
@@ -50,6 +51,12 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ("prelude/entries", "local inline = size > 0 and size < 255"),
         ("prelude/entries", "parts[n + 3], parts[n + 4] = char(inline and size or 255), inline and data or ''"),
         ("finish", "if state ~= 'succeeded' then"),
+    ],
+    "it chooses what is read": [
+        ("statuses", "local history = all and try('LRANGE', history_key(key), -HISTORY, -1) or {}"),
+        ("statuses", "add(state and values or {})"),
+        ("statuses", "add(state and state ~= 'succeeded' and not data and read_string(outcome_key(key)) or '')"),
+        ("statuses", "add(state and history_of(key) or {})"),
     ],
     "it reads an answer of the server": [
         ("forget", "if is_last then last = math.max(last, tonumber(match(info[i + 1], '^%d+'))) end"),
