@@ -54,13 +54,29 @@ class Keys:
     ===================  ========  ================================  ===========================================
 
     The janitor (``store/maintenance/audit.py``) checks every key against this table, and repairs those that differ.
+
+    The databases of a server share its channels. So the names of channels contain the database's number, except in
+    database 0, where they are as they always were.
+
+    Args:
+        queue: Its name.
+        database: The number of the broker's database.
+
+    Attributes:
+        prefix: What all keys of the queue begin with.
+        of_scripts: The keys that a script is called with: the prefix, and where there is one, the same with the mark of
+            the database, from which the script takes the mark.
     """
 
-    __slots__ = ("dead", "delayed", "expiring", "janitor", "meta", "prefix", "queue", "reclaimer")
+    __slots__ = (
+        "_mark", "dead", "delayed", "expiring", "janitor", "meta", "of_scripts", "prefix", "queue", "reclaimer",
+    )  # fmt: skip
 
-    def __init__(self, queue: str) -> None:
+    def __init__(self, queue: str, database: int = 0) -> None:
         self.queue = queue
         self.prefix = f"ts:{{{queue}}}:"
+        self._mark = f"@{database}" if database else ""
+        self.of_scripts = (self.prefix, self.prefix + self._mark) if database else (self.prefix,)
         self.delayed = f"{self.prefix}delayed"
         self.expiring = f"{self.prefix}expiring"
         self.dead = f"{self.prefix}dead"
@@ -102,14 +118,14 @@ class Keys:
 
     def done(self, route: str) -> str:
         """Channel on which a submitter is notified of its jobs."""
-        return f"{self.prefix}done:{route}"
+        return f"{self.prefix}done{self._mark}:{route}"
 
     @property
     def control(self) -> str:
         """Channel for what workers should know before their next heartbeat. Producers publish on it too."""
-        return f"{self.prefix}control"
+        return f"{self.prefix}control{self._mark}"
 
     @property
     def commands(self) -> str:
         """Channel for fleet commands, on which only operators and workers may publish (``store/broker/access.py``)."""
-        return f"{self.prefix}commands"
+        return f"{self.prefix}commands{self._mark}"

@@ -78,7 +78,7 @@ class Broker:
         """The keys of ``queue``."""
         keys = self._keys.get(queue)
         if keys is None:
-            keys = self._keys[queue] = Keys(queue)
+            keys = self._keys[queue] = Keys(queue, self._parsed.database)
         return keys
 
     async def server(self, key: str) -> str:
@@ -132,11 +132,12 @@ class Broker:
             BrokerUnavailable: if it was not answered; it may have run.
             BrokerDenied, BrokerFull, BrokerUnsuitable, BrokerError: if the server refused it.
         """
-        prefix = self.keys(queue).prefix
-        called = script(name)
+        keys, called = self.keys(queue), script(name)
         while True:
             try:
-                return await self.call(prefix, lambda scripts: scripts.run(called, prefix, *args), once=once)
+                return await self.call(
+                    keys.prefix, lambda scripts: scripts.run(called, keys.of_scripts, *args), once=once
+                )
             except GroupMissing:
                 await self.prepare(queue, again=True)
 
@@ -151,7 +152,7 @@ class Broker:
             again: Do it even if this process has prepared the queue before.
         """
         if again or queue not in self._preparer.prepared:
-            await self._preparer.prepare(queue, self.keys(queue).prefix)
+            await self._preparer.prepare(self.keys(queue))
 
     async def check_schema(self) -> None:
         """Refuse a broker whose keys this version does not know. The first ``ask`` or ``call`` does so too.

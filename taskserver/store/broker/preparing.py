@@ -8,7 +8,7 @@ from typing import Any
 
 from taskserver.errors import BrokerFull
 from taskserver.store.broker.script_connection import ScriptConnection
-from taskserver.store.keys import QUEUES
+from taskserver.store.keys import QUEUES, Keys
 from taskserver.store.scripts import script
 
 Call = Callable[[str, Callable[[ScriptConnection], Awaitable[Any]]], Awaitable[Any]]
@@ -26,9 +26,9 @@ class QueuePreparer:
         self._call = call
         self.prepared: set[str] = set()
 
-    async def prepare(self, queue: str, prefix: str) -> None:
+    async def prepare(self, keys: Keys) -> None:
         """Create what is missing of a queue; as ``Broker.prepare``."""
-        await self._call(prefix, lambda scripts: scripts.run(script("prepare"), prefix))
+        await self._call(keys.prefix, lambda scripts: scripts.run(script("prepare"), keys.of_scripts))
         with suppress(BrokerFull):
-            await self._call(QUEUES, lambda scripts: scripts.call("SADD", QUEUES, queue))
-            self.prepared.add(queue)
+            await self._call(QUEUES, lambda scripts: scripts.call("SADD", QUEUES, keys.queue))
+            self.prepared.add(keys.queue)

@@ -53,16 +53,16 @@ class ScriptConnection:
             wire = await self._connect()
         return await wire.send(hiredis.pack_command(command))
 
-    async def run(self, script: Script, prefix: str, *args: Any) -> Any:
-        """Call a script on the queue with this prefix: by its hash, with its text if the server does not have it yet.
+    async def run(self, script: Script, keys: Sequence[str], *args: Any) -> Any:
+        """Call a script with these keys: by its hash, with its text if the server does not have it yet.
 
         Raises:
             redis.exceptions.RedisError: as the library's clients do.
         """
         try:
-            return await self.call(b"EVALSHA", script.sha, 1, prefix, *args)
+            return await self.call(b"EVALSHA", script.sha, len(keys), *keys, *args)
         except redis_errors.NoScriptError:
-            return await self.call(b"EVAL", script.text, 1, prefix, *args)
+            return await self.call(b"EVAL", script.text, len(keys), *keys, *args)
 
     async def _connect(self) -> _Wire:
         """Connect, once for all calls that wait: if that takes long and fails, they must not each try again."""
@@ -92,12 +92,12 @@ class ScriptConnection:
             self._wire.give_up(redis_errors.ConnectionError("the connection was closed"))
 
 
-def run_in_thread(client: redis.Redis, script: Script, prefix: str, args: Sequence[Any]) -> Any:
+def run_in_thread(client: redis.Redis, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
     """``ScriptConnection.run`` for a thread, with a client of its own."""
     try:
-        return client.evalsha(script.sha, 1, prefix, *args)
+        return client.evalsha(script.sha, len(keys), *keys, *args)
     except redis_errors.NoScriptError:
-        return client.eval(script.text, 1, prefix, *args)
+        return client.eval(script.text, len(keys), *keys, *args)
 
 
 class _Call(NamedTuple):

@@ -32,16 +32,17 @@ async def run_durably(broker: Broker, name: str, queue: str, *args: Any) -> Dura
     Raises:
         BrokerUnsuitable: if the server does not support this durability.
     """
-    called, prefix, wanted = script(name), broker.keys(queue).prefix, broker.durability
+    called, keys, wanted = script(name), broker.keys(queue), broker.durability
+    rest = (len(keys.of_scripts), *keys.of_scripts, *args)
 
     async def write_and_wait(client: Any) -> DurableWrite:
         await _check_fsync(broker, wanted, client)
-        answers = await _pipeline(client, ("EVALSHA", called.sha, 1, prefix, *args), _wait(wanted))
+        answers = await _pipeline(client, ("EVALSHA", called.sha, *rest), _wait(wanted))
         if isinstance(answers[0], NoScriptError):
-            answers = await _pipeline(client, ("EVAL", called.text, 1, prefix, *args), _wait(wanted))
+            answers = await _pipeline(client, ("EVAL", called.text, *rest), _wait(wanted))
         return _checked(broker, wanted, answers)
 
-    return await broker.ask(prefix, write_and_wait)
+    return await broker.ask(keys.prefix, write_and_wait)
 
 
 async def confirm_earlier(broker: Broker, queue: str) -> None:

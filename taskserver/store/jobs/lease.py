@@ -55,14 +55,14 @@ class LeaseKeeper:
             BrokerUnavailable: if the queue's server did not answer now, or earlier in this heartbeat.
         """
         args = [self._worker, snapshot, valid_ms, *(value for pair in running for value in pair)]
-        prefix = self._broker.keys(queue).prefix
+        keys = self._broker.keys(queue)
         with self._broker.translated():
-            server = self._broker.server_for_thread(prefix)
+            server = self._broker.server_for_thread(keys.prefix)
         if server in self._silent:  # do not wait for it once per queue
             raise BrokerUnavailable(f"the broker at {self._broker.shown} does not answer")
         try:
             with self._broker.translated():
-                answer = run_in_thread(self._client(server), script("renew"), prefix, args)
+                answer = run_in_thread(self._client(server), script("renew"), keys.of_scripts, args)
         except BrokerUnavailable:
             self._silent.add(server)
             raise

@@ -32,8 +32,8 @@ async def settle(
         BrokerUnavailable: if it is unknown whether they were written.
     """
     calls = _calls(reports, settlements, patience)
-    prefix = broker.keys(queue).prefix
-    answers = await broker.call(prefix, lambda scripts: _send(scripts, prefix, calls), once=True)
+    keys = broker.keys(queue)
+    answers = await broker.call(keys.prefix, lambda scripts: _send(scripts, keys.of_scripts, calls), once=True)
     return [
         Refusal(key, reason)
         for (called, _), answer in zip(calls, answers, strict=True)
@@ -69,8 +69,8 @@ def _calls(reports: Sequence[PackedReport], settlements: Sequence[Settlement], p
     return calls
 
 
-async def _send(scripts: ScriptConnection, prefix: str, calls: list[Call]) -> list[Any]:
+async def _send(scripts: ScriptConnection, keys: Sequence[str], calls: list[Call]) -> list[Any]:
     """Send settlements in one round trip, after the reports: these would be refused once their jobs have ended."""
     first = calls[:1] if len(calls) < 2 or calls[0][0].name == "report" else []
-    answers = [await scripts.run(called, prefix, *args) for called, args in first]
-    return answers + await asyncio.gather(*(scripts.run(called, prefix, *args) for called, args in calls[len(first) :]))
+    answers = [await scripts.run(called, keys, *args) for called, args in first]
+    return answers + await asyncio.gather(*(scripts.run(called, keys, *args) for called, args in calls[len(first) :]))

@@ -18,10 +18,7 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ("claim", "if begin_plain(entry, key) then return end"),
         ("claim", "if not is_plain(job_key(key), QUEUED, 'entry', entry) then return false end"),
         ("finish", "if not is_plain(record, RUNNING, 'fence', fence) then return false end"),
-        (
-            "prelude/entries",
-            "if #parts > 0 then call('PUBLISH', QUEUE .. 'done:' .. route, kind .. table.concat(parts)) end",
-        ),
+        ("prelude/entries", "if #parts > 0 then call('PUBLISH', DONE .. route, kind .. table.concat(parts)) end"),
     ],
     "it bounds what one call reads or answers": [
         ("claim", "full = full or (begun > 0 and size + #payload > BYTES)"),
@@ -33,6 +30,7 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ("submit", "if not written then"),
     ],
     "it reads an option": [
+        ("prelude/keys", "local MARK = KEYS[2] and sub(KEYS[2], #QUEUE + 1) or ''"),
         ("submit", "if options.lane then set('lane', options.lane) end"),
         ("submit", "if options.max then set('max', options.max) end"),
         ("submit", "if options.ttl then set('ttl', options.ttl) end"),

@@ -129,14 +129,14 @@ local function flush()
   end
   for route, by_kind in pairs(notifications) do
     for kind, parts in pairs(by_kind) do
-      if #parts > 0 then call('PUBLISH', QUEUE .. 'done:' .. route, kind .. table.concat(parts)) end
+      if #parts > 0 then call('PUBLISH', DONE .. route, kind .. table.concat(parts)) end
     end
   end
 end
 
 -- Tells the queue's workers what cannot wait for their next heartbeat (store/broker/control.py).
 local function publish_control(...)
-  call('PUBLISH', QUEUE .. 'control', table.concat({ ... }, ' '))
+  call('PUBLISH', CONTROL, table.concat({ ... }, ' '))
 end
 
 -- Puts the job into the delay set until `due`; workers are notified if it is the next one.

@@ -2,7 +2,8 @@
 -- front, in this order: keys, records, entries, ends.
 --
 -- KEYS[1] of every script is the queue's prefix, "ts:{queue}:". All keys of a queue share its hash tag, so they
--- live in one slot of a cluster, and a script may build those that it finds out about only as it reads.
+-- live in one slot of a cluster, and a script may build those that it finds out about only as it reads. In a database other
+-- than 0 there is a KEYS[2], the same with "@" and the database's number: channels, which databases share, are marked with it.
 -- Python's names for the same keys are in store/keys.py; a test holds the two together.
 
 -- Looking up a global costs a tenth of a command; these are called for every job.
@@ -16,6 +17,9 @@ local char = string.char
 local format = string.format
 
 local QUEUE = KEYS[1]
+local MARK = KEYS[2] and sub(KEYS[2], #QUEUE + 1) or ''
+local DONE = QUEUE .. 'done' .. MARK .. ':'
+local CONTROL = QUEUE .. 'control' .. MARK
 local GROUP = 'workers'
 local RECLAIMER = 'sweeper' -- the consumer that takes entries over from lost workers
 local SMALL = 64 -- bytes; a longer field would push the job's hash out of its compact encoding
