@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from taskserver.cli.stdout import write
+
 SHELLS = ("bash", "zsh", "fish")
 WHERE = """\b
 Add this line to your shell's configuration:
@@ -21,4 +23,4 @@ def completion(shell: str) -> None:
     made = get_completion_class(shell)
     if made is None or root.info_name is None:
         raise click.UsageError(f"no completion for {shell}")
-    click.echo(made(root.command, {}, root.info_name, f"_{root.info_name.upper()}_COMPLETE").source())
+    write(made(root.command, {}, root.info_name, f"_{root.info_name.upper()}_COMPLETE").source())

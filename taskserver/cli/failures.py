@@ -19,11 +19,11 @@ code  meaning
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 
 import click
 
+from taskserver.cli.stdout import stdout
 from taskserver.errors import (
     BrokerError,
     ConfigError,
@@ -84,5 +84,5 @@ def _sentence(error: BaseException, code: int) -> str:
 def _discard_output() -> None:
     """Let the interpreter's own flush at exit succeed."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, stdout().fileno())
     os.close(nowhere)

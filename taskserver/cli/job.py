@@ -16,6 +16,7 @@ from taskserver.cli.options import json_option, limit_option, queue_filter, tool
 from taskserver.cli.param_types import Duration
 from taskserver.cli.results import failure_as_data, show_result
 from taskserver.cli.screen import show_json, show_text
+from taskserver.cli.stdout import write
 from taskserver.client.client import Client
 from taskserver.domain.job import State
 from taskserver.errors import JobConflict
@@ -66,7 +67,7 @@ async def events(client: Client, *, job_id: str, after: str, as_json: bool) -> N
     """
     followed = client.job(job_id)
     if not as_json:
-        await print_events(followed, lambda text: click.echo(text, nl=False), after)
+        await print_events(followed, lambda text: write(text, end=""), after)
         return
     async for event in followed.events(after):
         show_json(msgspec.structs.asdict(event), indent=0)

@@ -11,6 +11,7 @@ from click.shell_completion import shell_complete
 
 from taskserver.cli.failures import explain
 from taskserver.cli.groups import CommandEntry, LazyGroup
+from taskserver.cli.stdout import stdout
 from taskserver.version import VERSION
 
 PROGRAM = "taskserver"
@@ -64,7 +65,7 @@ def run(arguments: list[str]) -> int:
         if instruction := os.environ.get(COMPLETE_VARIABLE):
             return shell_complete(root, {}, PROGRAM, COMPLETE_VARIABLE, instruction)
         code = _invoke(arguments)
-        sys.stdout.flush()  # here, where a reader that has gone is still handled
+        stdout().flush()  # here, where a reader that has gone is still handled
         return code
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, it is reported in one sentence
         return explain(error)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from taskserver.cli.param_types import ModuleName
+from taskserver.cli.stdout import keep_stdout
 from taskserver.tools import Toolbox, load_some
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -69,11 +70,13 @@ def named_modules(modules: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def load_tools(modules: tuple[str, ...]) -> Toolbox:
-    """The tools and consumers of the modules.
+    """The tools and consumers of the modules, for a command that prints data: what the modules print goes to stderr.
 
     Raises:
         click.UsageError: if no module is named.
         ConfigError: if a module cannot be loaded, or contains neither tools nor consumers.
         ToolInvalid: if a tool is not declared correctly.
     """
-    return load_some(named_modules(modules))
+    named = named_modules(modules)
+    keep_stdout()
+    return load_some(named)

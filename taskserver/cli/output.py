@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import click
-
+from taskserver.cli.stdout import write
 from taskserver.errors import ConfigError
 from taskserver.files import replacing
 
@@ -24,7 +23,7 @@ def line_writer(file: str | None) -> Iterator[WriteLine]:
         ConfigError: if the file cannot be written.
     """
     if file in (None, "-"):
-        yield click.echo
+        yield write
         return
     try:
         with replacing(Path(str(file))) as out:

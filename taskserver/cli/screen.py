@@ -1,4 +1,4 @@
-"""The only place that prints: data on stdout as JSON, table, card or text; everything else on stderr.
+"""How everything is shown: data on stdout (``stdout.py``) as JSON, table, card or text; everything else on stderr.
 
 Everything printed for people is first made harmless (``observability/printable.py``). Colours and the width
 of the window matter only on a terminal: into a pipe everything goes in full and plain.
@@ -15,6 +15,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from taskserver.cli.stdout import stdout, write
 from taskserver.observability.printable import json_text, one_line, printable
 
 UNBOUNDED = 100_000
@@ -47,12 +48,12 @@ class Styled(NamedTuple):
 
 def show_json(value: Any, indent: int = 2) -> None:
     """Print data as JSON on stdout; on one line if ``indent`` is 0."""
-    click.echo(json_text(value, indent))
+    write(json_text(value, indent))
 
 
 def show_text(text: str, *, end: str = "\n") -> None:
     """Print text on stdout."""
-    click.echo(printable(text) + end, nl=False)
+    write(printable(text), end=end)
 
 
 def note(text: str) -> None:
@@ -95,7 +96,7 @@ def show_card(lines: Iterable[tuple[str, object]]) -> None:
 
 def console(*, err: bool = False) -> Console:
     """Rich's console on stdout or stderr; no text is taken for markup, and only terminals have a width."""
-    stream = sys.stderr if err else sys.stdout
+    stream = sys.stderr if err else stdout()
     width = None if stream.isatty() else UNBOUNDED
     return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
 
@@ -104,7 +105,7 @@ def _show(what: RenderableType, out: Console) -> None:
     with out.capture() as captured:
         out.print(what, no_wrap=isinstance(what, Text), crop=False)
     for line in captured.get().splitlines():
-        click.echo(line.rstrip(), color=True)  # rich has decided about colours
+        write(line.rstrip(), color=True)  # rich has decided about colours
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[Text]], room: int) -> list[int]:

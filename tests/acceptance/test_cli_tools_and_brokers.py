@@ -73,6 +73,33 @@ def test_only_a_worker_instantiates_a_class(cli: Cli) -> None:
     assert "Traceback" not in done.err
 
 
+NOISY = """
+import atexit, ctypes, os, subprocess, sys, threading
+from taskserver import tool
+
+print("loading")
+sys.__stdout__.write("loading\\n")
+os.write(1, b"loading\\n")
+ctypes.CDLL(None).printf(b"loading\\n")
+subprocess.run(["echo", "loading"])
+atexit.register(print, "leaving")
+
+
+@tool
+async def t(x: int) -> int: return x
+"""
+
+
+@pytest.mark.parametrize("args", [("tools", "list", "--format", "openai"), ("submit", "t", "x=1", "--json")])
+def test_whatever_a_module_prints_data_stay_data(cli: Cli, args: tuple[str, ...]) -> None:
+    (cli.folder / "noisy.py").write_text(NOISY)
+    done = cli.run_fresh(*args, "--tools", "noisy")
+    assert done.code == 0
+    assert done.json
+    assert done.err.count("loading") == 5
+    assert done.err.count("leaving") == 1
+
+
 def test_doctor_is_content_or_warns(cli: Cli) -> None:
     done = cli.ok("doctor")
     assert "✓ eviction     noeviction" in done.out
