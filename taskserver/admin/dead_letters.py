@@ -8,7 +8,7 @@ from contextlib import aclosing
 from itertools import groupby
 from typing import Any, NamedTuple, TypedDict, Unpack
 
-from taskserver.admin.jobs import JobInspector
+from taskserver.admin.jobs import JobInspector, check_limit
 from taskserver.domain.ids import parse
 from taskserver.domain.job import JobStatus, State
 from taskserver.errors import ConfigError, JobConflict
@@ -84,8 +84,10 @@ class DeadLetterInspector(JobInspector):
             brief: Leave out their arguments and history, so that large messages cost nothing.
 
         Raises:
-            ConfigError: if there is no such queue.
+            ConfigError: if there is no such queue, or the limit is less than 1.
         """
+        if limit is not None:
+            check_limit(limit)
         broker = await self._broker()
         wanted = JobFilter(State.DEAD, tool=tool, error=error)
         yielded = 0
@@ -134,13 +136,15 @@ class DeadLetterInspector(JobInspector):
             found[kind] = known._replace(number=known.number + 1, newest=newest)
         return sorted(found.values(), key=lambda cause: -cause.number)
 
-    async def requeue(self, job_ids: Iterable[str] | None = None, **selection: Unpack[DeadLetterSelection]) -> Requeued:
+    async def requeue(
+        self, job_ids: str | Iterable[str] | None = None, **selection: Unpack[DeadLetterSelection]
+    ) -> Requeued:
         """Run dead letters, or other ended jobs, again: attempts from zero, history kept.
 
         Where signing keys are set, messages signed with one of them are signed again; others are skipped.
 
         Args:
-            job_ids: Only these jobs, which need not be dead letters.
+            job_ids: Only this job or these jobs, which need not be dead letters.
             **selection: Instead of ids: these dead letters.
 
         Raises:
@@ -156,7 +160,7 @@ class DeadLetterInspector(JobInspector):
         return Requeued(queued, unsigned, replies.total() - queued - unsigned)
 
     async def delete_dead_letters(
-        self, job_ids: Iterable[str] | None = None, **selection: Unpack[DeadLetterSelection]
+        self, job_ids: str | Iterable[str] | None = None, **selection: Unpack[DeadLetterSelection]
     ) -> int:
         """Delete dead letters for good, with all their records; other jobs are skipped.
 
@@ -170,7 +174,7 @@ class DeadLetterInspector(JobInspector):
         broker = await self._broker()
         return sum([await admin.delete_dead(broker, partition, keys) for partition, keys in _by_queue(ids)])
 
-    async def _selected(self, job_ids: Iterable[str] | None, selection: DeadLetterSelection) -> Iterable[str]:
+    async def _selected(self, job_ids: str | Iterable[str] | None, selection: DeadLetterSelection) -> Iterable[str]:
         """The ids that are given, or those of the dead letters that match now.
 
         All are found before the first is changed: a page that is read while letters leave would skip others.
@@ -179,7 +183,9 @@ class DeadLetterInspector(JobInspector):
         everything = filters.pop("everything", False)
         if (everything or any(each is not None for each in filters.values())) == (job_ids is not None):
             raise ConfigError("select dead letters by their ids, by queue, tool or error, or set everything")
-        return [letter.id async for letter in self.dead_letters(**filters, brief=True)] if job_ids is None else job_ids
+        if job_ids is None:
+            return [letter.id async for letter in self.dead_letters(**filters, brief=True)]
+        return [job_ids] if isinstance(job_ids, str) else job_ids
 
 
 def _by_queue(job_ids: Iterable[str]) -> Iterator[tuple[str, Sequence[str]]]:

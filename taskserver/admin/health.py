@@ -83,7 +83,7 @@ class HealthInspector(Connection):
         workers are those of a few seconds ago.
 
         Args:
-            *queues: Only these; all if none is named.
+            *queues: Only these, which need not exist yet; all if none is named.
 
         Raises:
             BrokerError: if the broker cannot be asked.

@@ -43,8 +43,7 @@ class JobInspector(Connection):
         Raises:
             ConfigError: if the state or the queue does not exist, or the limit is less than 1.
         """
-        if limit < 1:
-            raise ConfigError(f"limit must be at least 1, not {limit}")
+        check_limit(limit)
         wanted = JobFilter(_state(state), tool, session_id, tag, error)
         return await newest_jobs(await self._broker(), await self._searched(queue), wanted, limit, brief=brief)
 
@@ -98,7 +97,18 @@ class JobInspector(Connection):
         await admin.run_again(await self._broker(), *parse(job_id), self._keyring)
 
 
+def check_limit(limit: int) -> None:
+    """Refuse a limit that cannot be one.
+
+    Raises:
+        ConfigError: if it is not an integer, or less than 1.
+    """
+    if not isinstance(limit, int) or limit < 1:
+        raise ConfigError(f"limit must be at least 1, not {limit!r}")
+
+
 def _state(state: State | str | None) -> State | None:
     if state is not None and state not in list(State):
-        raise ConfigError(f"{str(state)!r} is not a job state{did_you_mean(str(state), map(str, State))}")
+        hint = did_you_mean(str(state), map(str, State)) or f": use one of {', '.join(State)}"
+        raise ConfigError(f"{str(state)!r} is not a job state{hint}")
     return State(state) if state is not None else None

@@ -103,5 +103,5 @@ def check_replicas(replicas: int) -> int:
         ConfigError: if not.
     """
     if not 1 <= replicas <= MAX_REPLICAS:
-        raise ConfigError(f"replicas must be 1 to {MAX_REPLICAS}, not {replicas}")
+        raise ConfigError(f"replicas must be between 1 and {MAX_REPLICAS}, not {replicas}")
     return replicas

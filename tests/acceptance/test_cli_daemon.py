@@ -92,8 +92,8 @@ def test_a_failed_start_is_reported_and_leaves_nothing(cli: Cli, pid_file: Path)
     [
         (("--daemon",), "--daemon requires --log-file"),
         (("--pid-file", "x"), "--pid-file and --log-file require --daemon"),
-        (("--replicas", "0"), "replicas must be 1 to 1000, not 0"),
-        (("--replicas", "-1", "--daemon"), "replicas must be 1 to 1000, not -1"),
+        (("--replicas", "0"), "replicas must be between 1 and 1000, not 0"),
+        (("--replicas", "-1", "--daemon"), "replicas must be between 1 and 1000, not -1"),
     ],
 )
 def test_invalid_options(options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:

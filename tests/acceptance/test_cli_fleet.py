@@ -120,7 +120,7 @@ def test_a_worker_without_a_supervisor_cannot_be_restarted_or_scaled(cli: Cli) -
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (("scale", "0"), "replicas must be 1 to 1000, not 0"),
+        (("scale", "0"), "replicas must be between 1 and 1000, not 0"),
         (("stop",), "select workers by name, --host, --queue or --all"),
     ],
 )

@@ -75,7 +75,8 @@ async def test_dead_letters_are_deleted_and_other_jobs_are_not(
     assert await inspector.delete_dead_letters([letters[0].id, letters[1].id, waiting.id]) == 2
     assert [job.id for job in await inspector.jobs()] == [waiting.id, letters[2].id]
     assert await inspector.delete_dead_letters(tool="add") == 0
-    assert await inspector.delete_dead_letters(everything=True) == 1
+    assert await inspector.delete_dead_letters(letters[2].id) == 1
+    assert await inspector.delete_dead_letters(everything=True) == 0
 
 
 @pytest.mark.parametrize("selection", [{}, {"job_ids": [], "tool": "add"}, {"job_ids": [], "everything": True}])

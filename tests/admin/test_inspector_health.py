@@ -46,6 +46,9 @@ async def test_gauges(inspector: Inspector, client: Client) -> None:
     gauges = await inspector.gauges()
     assert ([queue.name for queue in gauges.queues], gauges.workers) == (["default", "mail"], [])
     assert [queue.name for queue in (await inspector.gauges("mail")).queues] == ["mail"]
+    (later,) = (await inspector.gauges("later")).queues
+    assert (later.name, sum(later.ready.values()), later.running, later.dead, later.workers) == ("later", 0, 0, 0, [])
+    assert [queue.name for queue in await inspector.queues()] == ["default", "mail"], "to ask creates none"
 
 
 async def test_a_broker_that_is_down_or_a_url_that_cannot_work() -> None:

@@ -23,8 +23,13 @@ async def test_jobs_are_found_by_what_they_are(inspector: Inspector, client: Cli
 async def test_a_filter_that_cannot_match_is_refused(inspector: Inspector) -> None:
     with pytest.raises(ConfigError, match="'queud' is not a job state; did you mean 'queued'"):
         await inspector.jobs(state="queud")
-    with pytest.raises(ConfigError, match="limit must be at least 1"):
-        await inspector.jobs(limit=0)
+    with pytest.raises(ConfigError, match="'done' is not a job state: use one of queued, delayed, running, "):
+        await inspector.jobs(state="done")
+    for limit in (0, -1, "5"):
+        with pytest.raises(ConfigError, match=f"limit must be at least 1, not {limit!r}"):
+            await inspector.jobs(limit=limit)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=f"limit must be at least 1, not {limit!r}"):
+            await anext(inspector.dead_letters(limit=limit))  # type: ignore[arg-type]
 
 
 async def test_one_job_and_its_events(inspector: Inspector, client: Client, run_worker: RunWorker) -> None:

@@ -56,7 +56,7 @@ async def test_commands_name_their_workers(inspector: Inspector, run_worker: Run
         await worker.ready.wait()
         with pytest.raises(ConfigError, match="has no supervisor that could replace it"):
             await inspector.restart_workers(everyone=True)
-        with pytest.raises(ConfigError, match="replicas must be 1 to 1000"):
+        with pytest.raises(ConfigError, match="replicas must be between 1 and 1000"):
             await inspector.scale(0)
 
 

@@ -129,7 +129,7 @@ async def test_a_replica_that_is_stuck_is_killed_in_the_end(
 
 @pytest.mark.parametrize("count", [0, -3, 1001])
 def test_invalid_numbers_of_replicas(count: int) -> None:
-    with pytest.raises(ConfigError, match="replicas must be 1 to 1000"):
+    with pytest.raises(ConfigError, match="replicas must be between 1 and 1000"):
         Supervisor(Assignment(modules=("x",)), count)
 
 

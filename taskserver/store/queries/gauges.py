@@ -67,8 +67,10 @@ class GaugeReader:
         slots = asyncio.Semaphore(AT_ONCE)
 
         async def one(name: str) -> QueueInfo:
+            if name not in known:
+                return queues.unused(name)
             async with slots:
-                return await queues.combined_info(self._broker, name, known.get(name, [name]))
+                return await queues.combined_info(self._broker, name, known[name])
 
         infos = await asyncio.gather(*(one(name) for name in names[:MOST_QUEUES]))
         await self._first.wait()

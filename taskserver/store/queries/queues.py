@@ -42,6 +42,12 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int = 1
 
 
+def unused(name: str) -> QueueInfo:
+    """A queue that nobody has used yet."""
+    ready = dict.fromkeys((RETURNED, *LANES), 0)
+    return QueueInfo(name=name, paused=False, ready=ready, running=0, delayed=0, dead=0, oldest_age=None, workers=[])
+
+
 async def names(broker: Broker) -> list[str]:
     """The names of all queues, and of all their partitions, sorted."""
     found = await broker.ask(QUEUES, lambda client: client.smembers(QUEUES))
