@@ -14,6 +14,7 @@ from taskserver.cli.results import failure_as_data, show_result
 from taskserver.cli.screen import note, show_json, show_text
 from taskserver.client.client import Client
 from taskserver.client.job import Job
+from taskserver.client.options import ON_EXISTING
 from taskserver.tools import parse_key_values
 
 EXAMPLES = """\b
@@ -35,6 +36,12 @@ def _priority(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 @click.option("--priority", callback=_priority, help="1 (most urgent) to 10, or high, normal, low.", metavar="PRIORITY")
 @click.option("--delay", type=Duration(), help="Earliest start, counted from now.")
 @click.option("--idempotency-key", metavar="KEY", help="The same key in the same queue is the same job.")
+@click.option(
+    "--on-existing",
+    type=click.Choice(ON_EXISTING),
+    help="What to do if the job with this key has already ended: return it, rerun it, or raise an error. "
+    "[default: return]",
+)
 @click.option("--job-timeout", type=Duration(), help="Maximum time of one attempt.")
 @click.option("--max-retries", type=int, metavar="N", help="Number of attempts after the first.")
 @click.option("--expires", type=Duration(), help="Expire the job if it has not started within this time.")
@@ -64,8 +71,12 @@ async def submit(
     if timeout is not None and not wait:
         raise click.UsageError("--timeout requires --wait; to limit one attempt, use --job-timeout")
     job = await _submit(client, tool, arguments, modules, {**options, "timeout": job_timeout})
+    if job.existed is not None:
+        again = "it runs again" if options["on_existing"] == "rerun" and job.existed.ended else f"it is {job.existed}"
+        note(f"job {job.id} was submitted before with this key: {again}")
     if not wait:
-        show_json({"id": job.id}) if as_json else show_text(job.id)
+        shown = {"id": job.id, "idempotency_key": options["idempotency_key"], "existed": job.existed}
+        show_json(shown) if as_json else show_text(job.id)
         return
     note(f"job {job.id}")
     with failure_as_data(job.id, as_json):
@@ -79,5 +90,6 @@ async def _submit(
     if not modules:
         return await client.submit(name, parse_key_values(None, pairs), **given)
     tool = load_tools(modules).tool(name)
-    job = await client.submit(tool.target, parse_key_values(tool, pairs), **given)
-    return client.job(job.id)  # its result as plain data, since it is only printed
+    job: Job[Any] = await client.submit(tool.target, parse_key_values(tool, pairs), **given)
+    job.returns = Any  # its result as plain data, since it is only printed
+    return job

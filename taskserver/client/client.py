@@ -10,12 +10,13 @@ from typing import Any, Protocol, Self, TypeVar, Unpack, overload
 
 from taskserver.aio import OpenOnce, paced
 from taskserver.client.connected import Connected
+from taskserver.client.existing import accept
 from taskserver.client.job import Job
 from taskserver.client.many import submit_many
 from taskserver.client.options import Declaration, PreparedJob, SubmitOptions, prepare, sealed
 from taskserver.config.keys import keyring
 from taskserver.config.settings import settings
-from taskserver.domain.ids import KeyMaker, new_route, parse
+from taskserver.domain.ids import JobRef, KeyMaker, new_route, parse
 from taskserver.domain.messages import BaseMessage, ToolExecutionMessage
 from taskserver.domain.names import check_queue_name, check_tool_name
 from taskserver.embedded import EmbeddedBroker
@@ -160,6 +161,8 @@ class Client:
             ArgumentsInvalid: if the arguments do not match the decorated tool.
             ConfigError: if an option is unknown or invalid.
             MessageTooLarge: if the arguments are too large.
+            JobConflict: if the idempotency key belongs to another call, or to a job that has ended, with
+                ``on_existing="raise"``.
             BrokerFull: if the broker is out of memory; the job was not submitted.
             NotReplicated: if the broker has the job, but it is not as durable as ``durability`` requires.
             BrokerUnavailable: if it is *unknown* whether the broker has the job: submit again with an idempotency key.
@@ -179,13 +182,17 @@ class Client:
 
         Raises:
             As ``submit``; all calls are checked before the first is sent. The ``acknowledged`` of a ``BrokerError``
-            lists, for each call, the id of its job, or None if the broker has not acknowledged it.
+            lists, for each call, the id of its job, or None if the broker has not acknowledged it. ``JobConflict`` is
+            raised when all others are submitted.
         """
         prepared = [each async for each in paced(self._prepare_calls(calls, options))]
         connected = await self._ready()
-        refs = await submit_many(connected, self.keyring, prepared, self._count)
-        each_with_ref = zip(prepared, refs, strict=True)
-        return [self._handle(connected, *ref, each.declaration.returns) async for each, ref in paced(each_with_ref)]
+        refs, existed = await submit_many(connected, self.keyring, prepared, self._count)
+        jobs: list[Job[Any]] = []
+        async for each, ref in paced(zip(prepared, refs, strict=True)):
+            jobs.append(self._handle(connected, *ref, each.declaration.returns))
+            jobs[-1].existed = existed.get(each.job.call)
+        return jobs
 
     def _prepare_calls(
         self, calls: Iterable[tuple[Callable[..., Any] | str, Arguments]], options: SubmitOptions
@@ -233,9 +240,12 @@ class Client:
         router = connected.router
         partition = router.route(prepared.queue, job) if router.needed else prepared.queue
         signed = job if self.keyring is None else sealed(self.keyring, partition, job)
-        await connected.submitter.submit(partition, signed)
+        existing = await connected.submitter.submit(partition, signed)
         self._count((prepared,))
-        return self._handle(connected, partition, job.key, prepared.declaration.returns)
+        handle = self._handle(connected, partition, job.key, prepared.declaration.returns)
+        if existing is not None:
+            handle.existed = await accept(connected.broker, connected.waiter, JobRef(partition, job.key), job, existing)
+        return handle
 
     def _handle(self, connected: Connected, partition: str, key: str, returns: Any) -> Job[Any]:
         return Job(connected.broker, connected.waiter, partition, key, returns, self.keyring)

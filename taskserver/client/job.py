@@ -33,9 +33,11 @@ class Job(Generic[T]):
     Attributes:
         id: The job's id. ``Client.job(id)`` makes the same handle in another process, at any time.
         returns: The type to which its result is decoded.
+        existed: The state in which the job was already when it was submitted, under an idempotency key that was used
+            before; None if it was new, or if it was not submitted through this handle.
     """
 
-    __slots__ = ("_broker", "_key", "_keyring", "_queue", "_waiter", "id", "returns")
+    __slots__ = ("_broker", "_key", "_keyring", "_queue", "_waiter", "existed", "id", "returns")
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class Job(Generic[T]):
         self._broker = broker
         self._waiter = waiter
         self.returns = returns
+        self.existed: State | None = None
         self._keyring = keyring
 
     def __repr__(self) -> str:

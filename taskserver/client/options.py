@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
@@ -12,11 +13,13 @@ import msgspec
 from taskserver.domain.ids import key_for
 from taskserver.domain.job import NewJob
 from taskserver.domain.lanes import lane_for
-from taskserver.domain.messages import BaseMessage, Envelope, pack, summary_beside
+from taskserver.domain.messages import BaseMessage, Envelope, digest, pack, summary_beside
 from taskserver.domain.names import check_queue_name, did_you_mean
 from taskserver.domain.signing import Keyring
 from taskserver.errors import ConfigError
 from taskserver.tools import codec
+
+ON_EXISTING = ("return", "rerun", "raise")
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -27,7 +30,10 @@ class SubmitOptions(TypedDict, total=False):
         priority: 1 (most urgent) to 10, or ``high``, ``normal`` or ``low``.
         delay: Time to wait before the job may start.
         at: Earliest time at which the job may start: a ``datetime`` with a time zone, or seconds since 1970.
-        idempotency_key: The same key in the same queue means the same job, for as long as its record is kept.
+        idempotency_key: The same key in the same queue means the same job, for as long as its record is kept: a day
+            after its end, 30 days for a dead letter. With another tool or other arguments, ``JobConflict`` is raised.
+        on_existing: What to do if the job of the ``idempotency_key`` has already ended: ``return`` its handle, which is
+            the default, ``rerun`` it, or ``raise`` ``JobConflict``. The handle's ``existed`` says that it was there.
         timeout: Maximum time for one attempt.
         max_retries: Maximum number of attempts after the first.
         expires: The job ends as ``expired`` if no worker starts it within this time.
@@ -41,6 +47,7 @@ class SubmitOptions(TypedDict, total=False):
     delay: float | timedelta
     at: datetime | float
     idempotency_key: str
+    on_existing: str
     timeout: float | timedelta
     max_retries: int
     expires: float | timedelta
@@ -121,6 +128,9 @@ def prepare(
         expires_ms=_milliseconds(given.get("expires")),
         result_ttl_ms=_milliseconds(given.get("result_ttl")),
         about=summary_beside(envelope, message, len(payload)),
+        digest="" if key is None else digest(message.message_type, body),
+        call="" if key is None else os.urandom(6).hex(),
+        on_existing=given.get("on_existing", "return"),
     )
     return PreparedJob(given.get("queue", declaration.queue), job, declaration)
 
@@ -149,6 +159,8 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
             given[name] = check(name, value)
     if "delay" in given and "at" in given:
         raise ConfigError("use either delay or at, not both")
+    if "on_existing" in given and "idempotency_key" not in given:
+        raise ConfigError("on_existing requires an idempotency_key: without one, every job is new")
     return given
 
 
@@ -173,6 +185,12 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
+def _on_existing(name: str, value: Any) -> str:
+    if value not in ON_EXISTING:
+        raise ConfigError(f"{name} must be one of {', '.join(map(repr, ON_EXISTING))}, not {value!r}")
+    return str(value)
+
+
 def _tags(name: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise ConfigError(f"{name} must be a list of strings, not {value!r}")
@@ -195,6 +213,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "delay": lambda name, value: _seconds(name, value, least=0),
     "at": _moment,
     "idempotency_key": _text,
+    "on_existing": _on_existing,
     "timeout": _seconds,
     "max_retries": _attempts,
     "expires": _seconds,

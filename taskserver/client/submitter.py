@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 from taskserver.client.router import PartitionRouter
-from taskserver.domain.job import NewJob
+from taskserver.domain.job import ExistingJob, NewJob
 from taskserver.errors import BrokerUnavailable
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import submit as submitting
@@ -24,14 +24,14 @@ class _Waiting(NamedTuple):
     """A job that waits for its batch, and who waits for it."""
 
     job: NewJob
-    written: asyncio.Future[None]
+    written: asyncio.Future[ExistingJob | None]
 
-    def end(self, error: BaseException | None) -> None:
+    def end(self, error: BaseException | None, existing: ExistingJob | None = None) -> None:
         """Let the caller continue, unless it has left; each gets an error of its own, and adds its own traceback."""
         if self.written.done():
             return
         if error is None:
-            self.written.set_result(None)
+            self.written.set_result(existing)
         else:
             self.written.set_exception(copy(error))
 
@@ -51,20 +51,23 @@ class Submitter:
         self._sending: dict[str, list[_Waiting]] = {}
         self._flushes: dict[str, asyncio.Task[None]] = {}
 
-    async def submit(self, partition: str, job: NewJob) -> None:
+    async def submit(self, partition: str, job: NewJob) -> ExistingJob | None:
         """Submit one job, together with others that are being submitted; return when the broker has it.
+
+        Returns:
+            What was there already under its idempotency key; None if it is new.
 
         Raises:
             BrokerError: if the broker does not acknowledge it; see ``store.jobs.submit.Submitted``.
         """
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        written: asyncio.Future[ExistingJob | None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(partition, []).append(_Waiting(job, written))
         if partition not in self._flushes:
             flush = self._flushes[partition] = asyncio.create_task(
                 self._flush(partition), name=f"submit to {partition}"
             )
             flush.add_done_callback(partial(self._end_owed, partition))
-        await written
+        return await written
 
     async def _flush(self, partition: str) -> None:
         while batch := self._waiting.pop(partition, None):
@@ -73,7 +76,7 @@ class Submitter:
                 self._router.sent(partition)
             submitted = await submitting.submit(self._broker, partition, [each.job for each in batch])
             for each in batch:
-                each.end(submitted.failed.get(each.job.key))
+                each.end(submitted.failed.get(each.job.key), submitted.existing.get(each.job.call))
         del self._flushes[partition], self._sending[partition]
 
     def _end_owed(self, partition: str, flush: asyncio.Task[None]) -> None:

@@ -26,10 +26,12 @@ class SyncJob(Generic[T]):
 
     Attributes:
         id: The job's id.
+        existed: As in ``Job``.
     """
 
     def __init__(self, client: SyncClient, job: Job[T]) -> None:
         self.id = job.id
+        self.existed = job.existed
         self._returns = job.returns
         self._client = client
 

@@ -64,7 +64,10 @@ TRANSITIONS = {
     row.name: row
     for row in (
         _row(
-            "submit", "", "queued delayed", "a producer submits a message; submitting the same id again changes nothing"
+            "submit",
+            "succeeded failed dead cancelled expired",
+            "queued delayed",
+            "a producer submits a message; the same id again changes nothing, unless an ended job is to run again",
         ),
         _row("claim", "queued", "running dead expired", "a worker with a free slot begins an attempt"),
         _row("renew", "running", "running", "the worker is alive and keeps its lease"),
@@ -107,6 +110,9 @@ class NewJob(msgspec.Struct, frozen=True, gc=False):
         expires_ms: Milliseconds after the submit within which it must start; 0 for no limit.
         result_ttl_ms: Milliseconds for which its record is kept after it has ended; 0 for the default.
         about: The packed summary of a long message; empty for none.
+        digest: Digest of the message, if there is an idempotency key: with another message, the key is a mistake.
+        call: With an idempotency key, a name of this very submit: it is known again when its answer was lost.
+        on_existing: What to do if the job exists and has ended: ``return``, ``rerun`` or ``raise``.
     """
 
     key: str
@@ -118,6 +124,21 @@ class NewJob(msgspec.Struct, frozen=True, gc=False):
     expires_ms: int = 0
     result_ttl_ms: int = 0
     about: bytes = b""
+    digest: str = ""
+    call: str = ""
+    on_existing: str = "return"
+
+
+class ExistingJob(NamedTuple):
+    """A job that was there already when it was submitted.
+
+    Attributes:
+        state: Its state then.
+        conflicts: Whether it has another message.
+    """
+
+    state: State
+    conflicts: bool
 
 
 class ClaimedJob(NamedTuple):

@@ -13,7 +13,9 @@ bytes of objects for each byte).
 
 from __future__ import annotations
 
+import hashlib
 import struct
+from contextlib import suppress
 from typing import Annotated, Any, ClassVar, Self
 
 import msgspec
@@ -120,6 +122,7 @@ LONG_BYTES = 4096
 """A longer message has a summary beside it from the beginning, so that lists of jobs need not read it."""
 
 _encoder = msgspec.msgpack.Encoder()
+_ordering_encoder = msgspec.msgpack.Encoder(order="deterministic")
 _envelope_decoder = msgspec.msgpack.Decoder(Envelope)
 
 
@@ -132,6 +135,13 @@ def pack(envelope: Envelope, max_bytes: int = MAX_BYTES) -> bytes:
     data = _encoder.encode(envelope)
     check_cost(data, max_bytes=max_bytes)
     return data
+
+
+def digest(message_type: str, body: bytes) -> str:
+    """The same text for the same type and fields of a packed message, in whatever order the fields were given."""
+    with suppress(TypeError, msgspec.MsgspecError):  # keys that are not strings cannot be ordered
+        body = _ordering_encoder.encode(msgspec.msgpack.decode(body))
+    return hashlib.blake2b(message_type.encode() + b"\0" + body, digest_size=8).hexdigest()
 
 
 def summary_beside(envelope: Envelope, message: BaseMessage, size: int) -> bytes:

@@ -37,7 +37,7 @@ class Keys:
     ``expiring``         zset      none; score: start until, ms      a member per job that has not begun
     ``dead``             zset      none; score: died, ms             a member per dead letter of 30 days
     ``meta``             hash      none                              9 fields: ``paused``, ``idle``, cursors
-    ``job:<key>``        hash      none while the job lives, then    25 fields, the largest of them as a message
+    ``job:<key>``        hash      none while the job lives, then    27 fields, the largest of them as a message
                                    its result's
     ``msg:<key>``        string    the same                          the largest message
     ``out:<key>``        string    30 days while the job lives,      the largest result

@@ -36,6 +36,22 @@ def test_the_same_idempotency_key_is_the_same_job(cli: Cli) -> None:
     assert cli.submit("add", "--idempotency-key", "k") == cli.submit("add", "--idempotency-key", "k")
 
 
+def test_a_key_that_was_used_before_is_told(cli: Cli) -> None:
+    new = cli.ok("submit", "add", "a=1", "--idempotency-key", "k", "--json")
+    assert (new.json["idempotency_key"], new.json["existed"], new.err) == ("k", None, "")
+    again = cli.ok("submit", "add", "a=1", "--idempotency-key", "k", "--json")
+    assert (again.json["id"], again.json["existed"]) == (new.json["id"], "queued")
+    assert again.err == f"job {new.json['id']} was submitted before with this key: it is queued\n"
+    other = cli.run("submit", "add", "a=2", "--idempotency-key", "k")
+    assert (other.code, other.out) == (1, "")
+    assert f'belongs to job {new.json["id"]} already, which is add {{"a": 1}}, not add {{"a": 2}}' in other.err
+    cli.ok("job", "cancel", new.json["id"])
+    assert cli.run("submit", "add", "a=1", "--idempotency-key", "k", "--on-existing", "raise").code == 1
+    rerun = cli.ok("submit", "add", "a=1", "--idempotency-key", "k", "--on-existing", "rerun")
+    assert rerun.err == f"job {new.json['id']} was submitted before with this key: it runs again\n"
+    assert cli.state(new.json["id"])["state"] == "queued"
+
+
 def test_waits_for_the_result(cli: Cli) -> None:
     cli.worker()
     done = cli.ok("submit", "add", "a=2", "b=3", "--wait")

@@ -53,7 +53,7 @@ def new_job(**options: Any) -> NewJob:
 
 async def submit_all(broker: Broker, queue: str, jobs: Sequence[NewJob]) -> set[str]:
     """Submit jobs; the keys of those that were known. Raises the first error."""
-    known, failed = await submitting.submit(broker, queue, jobs)
+    known, _, failed = await submitting.submit(broker, queue, jobs)
     for error in failed.values():
         raise error
     return known

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from taskserver.domain.durability import Durability
-from taskserver.domain.job import NewJob, State
+from taskserver.domain.job import ExistingJob, NewJob, State
 from taskserver.errors import BrokerDenied, BrokerError, NotReplicated
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs import admin
@@ -16,7 +17,7 @@ from taskserver.store.jobs import submit as submitting
 from taskserver.store.jobs.submit import BATCH_BYTES, BATCH_JOBS
 from taskserver.store.queries import queues
 from tests.patience import PATIENCE
-from tests.store.harness import LONG_MS, PAYLOAD, QUEUE, Queue, new_job, submit_all
+from tests.store.harness import LONG_MS, PAYLOAD, QUEUE, Queue, new_job, submit_all, succeed
 
 
 async def test_a_plain_job_is_a_small_hash_a_message_and_an_entry(queue: Queue) -> None:
@@ -88,6 +89,83 @@ async def test_the_same_key_twice_in_one_batch_is_one_job(queue: Queue) -> None:
     job, other = new_job(), new_job()
     assert await submit_all(queue.broker, QUEUE, [job, other, job]) == {job.key}
     assert await queue.entries() == 2
+
+
+def keyed(key: str = "k" * 24, **options: Any) -> NewJob:
+    return replace(new_job(), **{"key": key, "digest": "d", "call": "first", **options})
+
+
+async def existing(queue: Queue, *jobs: NewJob) -> dict[str, ExistingJob]:
+    return (await submitting.submit(queue.broker, QUEUE, jobs)).existing
+
+
+async def test_a_submit_that_is_repeated_did_not_find_its_own_job(queue: Queue) -> None:
+    assert await existing(queue, keyed()) == await existing(queue, keyed()) == {}
+    for digest in "de":
+        found = await existing(queue, keyed(call="other", digest=digest))
+        assert found == {"other": ExistingJob(State.QUEUED, conflicts=digest == "e")}
+    assert await queue.entries() == 1
+
+
+async def test_a_job_that_runs_again_is_not_begun_twice_when_the_submit_is_repeated(queue: Queue) -> None:
+    again = keyed(call="again", on_existing="rerun", payload=b"again")
+    await existing(queue, keyed())
+    for _ in range(2):
+        (job,) = await queue.claim()
+        await queue.settle(succeed(job))
+        await existing(queue, again)
+    assert await queue.state(again.key) is State.SUCCEEDED
+    assert await queue.redis.get(queue.keys.message(again.key)) == b"again"
+
+
+async def test_another_message_does_not_run_in_place_of_the_first(queue: Queue) -> None:
+    await existing(queue, keyed())
+    await queue.cancel(keyed().key)
+    assert (await existing(queue, keyed(call="x", digest="e", on_existing="rerun")))["x"].conflicts
+    assert await queue.state(keyed().key) is State.CANCELLED
+
+
+async def test_an_ended_job_is_left_alone_unless_it_is_to_run_again(queue: Queue) -> None:
+    await existing(queue, keyed())
+    await queue.cancel(keyed().key)
+    assert await existing(queue, keyed(call="x")) == {"x": ExistingJob(State.CANCELLED, conflicts=False)}
+    assert await queue.state(keyed().key) is State.CANCELLED
+
+
+async def test_a_job_that_has_not_ended_does_not_run_again(queue: Queue) -> None:
+    await existing(queue, keyed())
+    (job,) = await queue.claim()
+    assert await existing(queue, keyed(call="x", on_existing="rerun")) == {
+        "x": ExistingJob(State.RUNNING, conflicts=False)
+    }
+    assert await queue.settle(succeed(job)) == []
+
+
+async def test_records_and_clients_of_earlier_versions_know_no_digest(queue: Queue) -> None:
+    plain = replace(new_job(), key=keyed().key)
+    assert await existing(queue, plain) == {}
+    assert await existing(queue, keyed()) == {"first": ExistingJob(State.QUEUED, conflicts=False)}
+    await existing(queue, keyed(key="k" * 23 + "2"))
+    assert await existing(queue, replace(plain, key="k" * 23 + "2", lane="high")) == {}
+
+
+async def test_a_record_that_cannot_be_read_is_known_and_left_alone(queue: Queue) -> None:
+    await queue.redis.hset(queue.keys.job(keyed().key), "state", "garbage")
+    submitted = await submitting.submit(queue.broker, QUEUE, [keyed(on_existing="rerun")])
+    assert submitted == ({keyed().key}, {}, {})
+
+
+async def test_what_cannot_run_again_keeps_its_message(queue: Queue) -> None:
+    await existing(queue, keyed(payload=b"first"))
+    await queue.cancel(keyed().key)
+    await queue.redis.set(queue.keys.lane("high"), "x")
+    await queue.redis.execute_command("ACL SETUSER default -xadd")
+    try:
+        submitted = await submitting.submit(queue.broker, QUEUE, [keyed(call="x", on_existing="rerun")])
+    finally:
+        await queue.redis.execute_command("ACL SETUSER default +@all")
+    assert set(submitted.failed) == {keyed().key}
+    assert await queue.redis.exists(queue.keys.message(keyed().key))
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.QUEUED])

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from taskserver.domain.durability import IN_MEMORY
-from taskserver.domain.job import NewJob
+from taskserver.domain.job import ExistingJob, NewJob, State
 from taskserver.domain.lanes import DEFAULT_LANE
 from taskserver.errors import BrokerError, BrokerUnavailable
 from taskserver.store.broker.connection import Broker
@@ -28,17 +28,21 @@ class Submitted(NamedTuple):
     """What became of each of some jobs; those that are in neither field are written.
 
     Attributes:
-        known: The keys of the jobs that were known already, and stay as they are.
+        known: The keys of the jobs that were known already.
+        existing: Those of them with an idempotency key that another call has submitted, by their ``call``.
         failed: For each job that is not acknowledged, by its key, why. ``BrokerUnavailable`` means that it is unknown
             whether it was written, ``NotReplicated`` that it was, any other error that it was not.
     """
 
     known: set[str]
+    existing: dict[str, ExistingJob]
     failed: dict[str, BrokerError]
 
 
 async def submit(broker: Broker, queue: str, jobs: Sequence[NewJob]) -> Submitted:
     """Write jobs; one that is already known stays as it is, so a call may be repeated.
+
+    An ended job is run again if its ``on_existing`` says so, and the message is the same.
 
     Each job has its own outcome: what is refused does not take along what is written. When the broker does not answer,
     the jobs that were not sent yet are not sent.
@@ -47,7 +51,7 @@ async def submit(broker: Broker, queue: str, jobs: Sequence[NewJob]) -> Submitte
     await _overlapping(submission.send, _batches(jobs))
     if submission.known and broker.durability != IN_MEMORY:
         await submission.confirm_known()
-    return Submitted(submission.known, submission.failed)
+    return Submitted(submission.known, submission.existing, submission.failed)
 
 
 class _Submission:
@@ -58,6 +62,7 @@ class _Submission:
         self._queue = queue
         self._lost: BrokerUnavailable | None = None
         self.known: set[str] = set()
+        self.existing: dict[str, ExistingJob] = {}
         self.failed: dict[str, BrokerError] = {}
 
     async def send(self, batch: Sequence[NewJob]) -> None:
@@ -76,14 +81,16 @@ class _Submission:
     async def _write(self, batch: Sequence[NewJob]) -> None:
         args = [value for job in batch for value in (job.key, job.payload, _options(job))]
         if self._broker.durability == IN_MEMORY:
-            known, refused = await self._broker.run("submit", self._queue, *args)
+            known, refused, existing = await self._broker.run("submit", self._queue, *args)
         else:
-            (known, refused), unconfirmed = await run_durably(self._broker, "submit", self._queue, *args)
+            (known, refused, existing), unconfirmed = await run_durably(self._broker, "submit", self._queue, *args)
             if unconfirmed is not None:
                 self._fail(batch, unconfirmed)
         self.known.update(batch[position].key for position in known)
         for position, text in grouped(refused, 2) if refused else ():
             self.failed[batch[position].key] = self._broker.refusal(decode(text))
+        for position, state, conflicts in grouped(existing, 3) if existing else ():
+            self.existing[batch[position].call] = ExistingJob(State(decode(state)), bool(conflicts))
 
     async def confirm_known(self) -> None:
         """Wait until the jobs that were known already are as durable as the others."""
@@ -144,5 +151,8 @@ def _options(job: NewJob) -> bytes:
         "expires": job.expires_ms,
         "ttl": job.result_ttl_ms,
         "about": job.about and _packed_text(job.about),
+        "digest": job.digest,
+        "call": job.call,
+        "rerun": job.on_existing == "rerun",
     }
     return msgspec.msgpack.encode({name: value for name, value in options.items() if value})

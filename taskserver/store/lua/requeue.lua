@@ -14,15 +14,9 @@ local function requeue(key, seal)
   if job and job.kept then return 'spent' end
   if not job or call('EXISTS', message_key(key)) == 0 then return 'gone' end
   if not ENDED[job.state] then return job.state end
-  call('HDEL', job_key(key), 'data', 'ended', 'cancel', 'progress', 'expires', 'unknown', 'question', 'asked', 'answer')
-  call('HSET', job_key(key), 'state', 'queued', 'attempt', 0, 'fence', next_fence(job, now), 'history', 1,
-    'entry', enqueue(key, job.lane))
+  begin_anew(key, job, now, 'state', 'queued', 'entry', enqueue(key, job.lane))
   if seal ~= '' then call('SETRANGE', message_key(key), 0, seal) end
-  call('PERSIST', job_key(key))
   call('PERSIST', message_key(key))
-  call('UNLINK', outcome_key(key))
-  call_or_reset(DEAD, 'ZREM', DEAD, key)
-  add_history(key, number(job.attempt), '', 'requeue', '', now)
   return ''
 end
 

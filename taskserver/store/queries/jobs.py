@@ -8,7 +8,7 @@ Fields of a job's hash (all optional but ``state``; times in milliseconds by the
 ``events`` (how many there were); ``history`` (1 if there is any); ``unknown`` (since when no worker could run it);
 ``question`` and ``answer`` (packed); ``asked`` (when); ``moved`` (1 if it got a new entry while it ran); ``kept``
 (packed ``JobSummary``, in place of the message); ``about`` (the same beside a long message, so that lists need not read
-it).
+it); with an idempotency key, ``digest`` (of the message) and ``call`` (a name of the submit).
 """
 
 from __future__ import annotations
@@ -167,11 +167,11 @@ def _status(
         cancel_requested=b"cancel" in fields,
         error=failure(data) if data and state is not State.SUCCEEDED else None,
         history=[record for packed in history if (record := unpacked(_records, packed))],
-        **_message_fields(payload, unpacked(_summaries, summary)),
+        **message_fields(payload, unpacked(_summaries, summary)),
     )
 
 
-def _message_fields(payload: bytes, summary: JobSummary | None) -> dict[str, Any]:
+def message_fields(payload: bytes, summary: JobSummary | None = None) -> dict[str, Any]:
     """The fields of a status that come from the message or its summary; none if that is gone or unreadable."""
     if summary is not None:
         return _summary_fields(summary.tool, summary)

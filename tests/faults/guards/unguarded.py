@@ -32,6 +32,8 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
     "it reads an option": [
         ("prelude/keys", "local MARK = KEYS[2] and sub(KEYS[2], #QUEUE + 1) or ''"),
         ("submit", "if options.lane then set('lane', options.lane) end"),
+        ("submit", "local again = options ~= '' and cmsgpack.unpack(options)"),
+        ("submit", "if options.call then set('digest', options.digest); set('call', options.call) end"),
         ("submit", "if options.max then set('max', options.max) end"),
         ("submit", "if options.ttl then set('ttl', options.ttl) end"),
         ("submit", "if options.about then set('about', options.about) end"),
@@ -63,6 +65,10 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ("claim", "local quota = turn == 1 and math.min(free, tonumber(ARGV[2 + i])) or free"),
     ],
     "it chooses what is reported": [
+        (
+            "submit",
+            "existing[n + 1], existing[n + 2], existing[n + 3] = position, job.state, conflicts and 1 or 0",
+        ),
         ("claim", "if #entries < asked then return true end"),
         ("claim", "return drained.returned and drained.high and drained.normal and drained.low"),
         ("claim", "local next = begun > 0 and math.max(1, math.floor(BYTES * begun / size)) or LOOKED_AT"),

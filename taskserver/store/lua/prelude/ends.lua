@@ -51,6 +51,16 @@ local function end_job(key, job, state, data, now)
   notify_end(key, state, data)
 end
 
+-- Begins an ended job anew: attempts count from zero, the history stays, and the fence rises. Sets the other fields, too.
+local function begin_anew(key, job, now, ...)
+  call('HDEL', job_key(key), 'data', 'ended', 'cancel', 'progress', 'expires', 'unknown', 'question', 'asked', 'answer')
+  call('HSET', job_key(key), 'attempt', 0, 'fence', next_fence(job, now), 'history', 1, ...)
+  call('PERSIST', job_key(key))
+  call('UNLINK', outcome_key(key))
+  call_or_reset(DEAD, 'ZREM', DEAD, key)
+  add_history(key, number(job.attempt), '', 'requeue', '', now)
+end
+
 -- Whether the job ends at its time `expires`: one that must start by then, as long as no attempt was spent, or one whose
 -- question must be answered by then.
 local function may_expire(job)
