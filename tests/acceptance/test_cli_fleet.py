@@ -27,7 +27,7 @@ def test_status_shows_every_worker(cli: Cli) -> None:
     assert one["supervisor"] == two["supervisor"]
     assert one["host"] == os.uname().nodename
     assert one["queues"] == ["a", "default"]
-    assert one["tools"] == ["add", "echo", "fail", "hold", "steps"]
+    assert one["tools"] == ["add", "count", "echo", "fail", "hold", "steps"]
     assert (one["task_server"], one["state"], one["slots"]) == ("worker", "running", 3)
     assert one["version"]
     assert one["memory"] > 10_000_000

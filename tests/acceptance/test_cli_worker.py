@@ -14,7 +14,7 @@ from tests.brokers import Server
 def test_start_is_the_default(cli: Cli, command: tuple[str, ...]) -> None:
     worker = cli.start(*command, "--concurrency", "3", "--tools", "agent_tools", "-q", "a", "-q", "b")
     ready = worker.wait_for("is ready")
-    assert "queues a, b; 3 slots; tools add, echo, fail, hold, steps" in ready
+    assert "queues a, b; 3 slots; tools add, count, echo, fail, hold, steps" in ready
     worker.signal(signal.SIGTERM)
     done = worker.end()
     assert (done.code, done.out) == (0, "")
