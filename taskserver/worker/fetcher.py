@@ -59,6 +59,7 @@ class Fetcher(LoopService):
     Attributes:
         claims: Claims that brought jobs.
         claimed: Jobs that they brought.
+        claiming: Whether a claim is being answered: its jobs are this worker's, though it does not know them yet.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Fetcher(LoopService):
         self._worker = worker
         self.claims = 0
         self.claimed = 0
+        self.claiming = False
         self._slots = slots
         self._executor = executor
         self._settler = settler
@@ -140,11 +142,13 @@ class Fetcher(LoopService):
         self._lane_turn = (self._lane_turn + asked) % len(CYCLE)
         self._room = 1  # until this claim is answered: if its answer does not get through, the next one is smaller
         attempts: list[Attempt] = []
+        self.claiming = True
         try:
             claimed = await claim(self._broker, self._queue, self._worker, quotas, self._attempts_cap, entries)
             self._room = min(claimed.room, MOST)
             attempts = self._executor.admit(claimed.jobs, self._slots, self._settler)
         finally:
+            self.claiming = False
             self._slots.claimed(len(attempts), wanted)  # before any begins: it may block the event loop at once
         if attempts:
             self.claims += 1

@@ -38,11 +38,13 @@ class HeartbeatSource(NamedTuple):
     Attributes:
         running: The attempts that hold a lease. Called from the heartbeat's thread.
         snapshot: The worker's ``WorkerSnapshot``, packed. Called from the heartbeat's thread.
+        claiming: Whether a claim of this partition is being answered. Called from the heartbeat's thread.
         attend: Called in the event loop for each attempt that was lost or is to be cancelled, with the reason.
     """
 
     running: Callable[[], Sequence[Attempt]]
     snapshot: Callable[[], bytes]
+    claiming: Callable[[str], bool]
     attend: Callable[[Attempt, str], None]
 
 
@@ -143,6 +145,8 @@ class Heartbeat(Service):
         fences = [(key, attempt.job.fence) for key, attempt in held.items()]
         for attention in self._keeper.renew(partition, fences, snapshot, round(self._lease * 1000)):
             self._call_in_loop(self._source.attend, held[attention.key], attention.reason)
+        if self._source.claiming(partition):  # over a slow link, an answer may take longer than a lease
+            self._keeper.hold(partition, round(self._beat_seconds * 500))
 
     def _watch_loop(self) -> None:
         """End the process if the event loop has been silent for a lease and longer than any job may take.

@@ -109,7 +109,12 @@ class Worker:
         self._control = Control(broker, {GROWN: self._look_for_partitions}, {COMMAND: self._obey})
         self._partitions = Partitions(settings, fair_slots, self._executor, self._control, self._snapshot)
         self._partitions.add(config.queues)
-        source = HeartbeatSource(lambda: self._executor.running, self._snapshot, self._attend)
+        source = HeartbeatSource(
+            lambda: self._executor.running,
+            self._snapshot,
+            lambda name: self._partitions[name].fetcher.claiming,
+            self._attend,
+        )
         self._heartbeat = Heartbeat(broker, self.name, self._partitions, config.lease, source)
         tools = toolbox.tools.values()
         self._processes = ProcessPool(config.concurrency, tools, config.max_message_bytes, secret_names())

@@ -9,6 +9,7 @@ import pytest
 
 from taskserver import Client, Context, Toolbox, Worker, WorkerConfig, tool
 from taskserver.store.broker.connection import Broker
+from taskserver.store.jobs import recover
 from taskserver.store.scripts import script
 from tests.faults.proxy import Fault, Proxy
 from tests.patience import PATIENCE
@@ -78,3 +79,25 @@ async def test_after_a_lost_answer_jobs_come_back_unspent_and_fewer_are_asked_fo
     assert sizes.seen == [(size, 1)] * 6
     fetcher = worker._partitions["default"].fetcher
     assert (fetcher.claims, fetcher.claimed) == (2, 6)  # one job first, then all the others
+
+
+async def test_a_job_keeps_its_lease_while_it_arrives(
+    proxy: Proxy, client: Client, broker: Broker, hasty: None, start_worker: StartWorker
+) -> None:
+    """Somebody else, near to the broker, looks for leases that are over all the time."""
+    sizes, lease = Sizes(), 1.0
+    size = int(RATE * 2.5 * lease)
+    job = await client.submit(sizes.measure, {"blob": "x" * size})
+    proxy.rate = RATE
+
+    async def reclaim() -> None:
+        while not sizes.seen:
+            await recover.reclaim(broker, "default", "near", round(lease * 1000), hold_ms=1)
+            await asyncio.sleep(0.05)
+
+    reclaiming = asyncio.create_task(reclaim())
+    await start_worker(sizes, lease=lease)
+    assert await job.result(timeout=PATIENCE) == size
+    await reclaiming
+    assert sizes.seen == [(size, 1)]
+    assert (await job.status()).history == []

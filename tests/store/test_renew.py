@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from taskserver.domain.job import State
+import asyncio
+
+from taskserver.domain.job import ClaimedJob, State
+from taskserver.store.jobs import lease
+from taskserver.store.keys import GROUP
 from taskserver.store.queries import queues
 from tests.store.harness import LONG_MS, QUEUE, Held, Queue, release, succeed
 
@@ -99,3 +103,26 @@ async def test_a_heartbeat_writes_no_entry_that_is_not_needed(queue: Queue) -> N
     job = await queue.running()
     assert await queue.renew(job) == await queue.renew(job) == {}
     assert await queue.entries() == 1
+
+
+async def test_what_a_claim_gave_is_held_while_its_answer_is_on_the_way(queue: Queue) -> None:
+    """The worker does not know its jobs yet; others' leases, and those that were just renewed, are left alone."""
+    claimed, other = await queue.running(worker="w1"), await queue.running(worker="w2")
+    await neglect(queue, claimed, "w1")
+    await neglect(queue, other, "w2")
+    keeper = lease.LeaseKeeper(queue.broker, "w1")
+    await asyncio.to_thread(keeper.hold, QUEUE, 1_000)
+    keeper.close()
+    assert [await idle_ms(queue, job.key) < NEGLECTED_MS for job in (claimed, other)] == [True, False]
+    renewed = await queue.running(worker="w1")
+    assert await queue.broker.run("hold", QUEUE, "w1", LONG_MS, 1_000) == 0
+    assert await queue.settle(succeed(claimed), succeed(renewed)) == []
+
+
+NEGLECTED_MS = 30_000
+
+
+async def neglect(queue: Queue, job: ClaimedJob, worker: str) -> None:
+    """The job's lease was not renewed for long."""
+    lane, id_ = await queue.entry(job.key)
+    await queue.redis.xclaim(queue.keys.lane(lane), GROUP, worker, 0, [id_], idle=NEGLECTED_MS, justid=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import redis
 
@@ -13,6 +13,9 @@ from taskserver.store.broker.connections import ANSWER_SECONDS
 from taskserver.store.broker.script_connection import run_in_thread
 from taskserver.store.replies import decode_pairs
 from taskserver.store.scripts import script
+
+CLAIMED = 1_000
+"""Maximum number of jobs that one claim brings."""
 
 
 class Attention(NamedTuple):
@@ -55,6 +58,21 @@ class LeaseKeeper:
             BrokerUnavailable: if the queue's server did not answer now, or earlier in this heartbeat.
         """
         args = [self._worker, snapshot, valid_ms, *(value for pair in running for value in pair)]
+        return [Attention(key, reason) for key, reason in decode_pairs(self._call("renew", queue, *args))]
+
+    def hold(self, queue: str, since_ms: int) -> None:
+        """Renew the leases of what a claim has given to this worker, whose answer has not arrived yet.
+
+        Args:
+            queue: The jobs' queue.
+            since_ms: Leases that were renewed within this time are left alone.
+
+        Raises:
+            BrokerUnavailable: if the queue's server did not answer.
+        """
+        self._call("hold", queue, self._worker, since_ms, CLAIMED)
+
+    def _call(self, name: str, queue: str, *args: Any) -> Any:
         keys = self._broker.keys(queue)
         with self._broker.translated():
             server = self._broker.server_for_thread(keys.prefix)
@@ -62,11 +80,10 @@ class LeaseKeeper:
             raise BrokerUnavailable(f"the broker at {self._broker.shown} does not answer")
         try:
             with self._broker.translated():
-                answer = run_in_thread(self._client(server), script("renew"), keys.of_scripts, args)
+                return run_in_thread(self._client(server), script(name), keys.of_scripts, args)
         except BrokerUnavailable:
             self._silent.add(server)
             raise
-        return [Attention(key, reason) for key, reason in decode_pairs(answer)]
 
     def close(self) -> None:
         """Close the connections."""
