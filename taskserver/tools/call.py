@@ -15,7 +15,7 @@ import msgspec
 from taskserver.domain.names import did_you_mean
 from taskserver.domain.secrets import Redactor, SecretNames, secret_values
 from taskserver.errors import ArgumentsInvalid
-from taskserver.tools.codec import convert
+from taskserver.tools.codec import convert, encode_message
 from taskserver.tools.context import Context
 from taskserver.tools.lifetime import opened
 from taskserver.tools.secrets import reveal_secrets
@@ -111,9 +111,8 @@ def _check_again(tool: Tool, arguments: Mapping[str, Any], error: Exception) -> 
     values: list[str] = []
     with suppress(RecursionError):
         arguments = reveal_secrets(arguments, values)
-    if values:
-        with suppress(Exception):
-            return convert(arguments, tool.arguments)
+    with suppress(Exception):  # as a worker receives it: numbers of numpy, for example, are plain ones there
+        return convert(msgspec.msgpack.decode(encode_message(arguments)[0]), tool.arguments)
     problems = "; ".join(islice(_problems(tool, arguments), MOST_PROBLEMS)) or _readable("arguments", error)
     redact = Redactor([*values, *secret_values(arguments, SecretNames(tool.secret_fields))])
     raise ArgumentsInvalid(f"tool {tool.name!r}: {_cut(redact(problems))}") from None

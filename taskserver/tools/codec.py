@@ -12,6 +12,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence, Set
 from functools import lru_cache
+from numbers import Integral, Rational, Real
+from operator import index
 from pathlib import PurePath
 from typing import Any, TypeVar
 
@@ -20,6 +22,7 @@ import msgspec
 from taskserver.domain.messages import MAX_BYTES, check_cost
 from taskserver.errors import MessageError, MessageInvalid, MessageTooLarge, ResultInvalid
 from taskserver.tools.secrets import as_secret, dump_model, secret_types
+from taskserver.tools.unsendable import path_to
 
 T = TypeVar("T")
 
@@ -45,7 +48,7 @@ def encode(value: Any, what: str = "result", max_bytes: int = MAX_BYTES) -> byte
         raise ResultInvalid(str(error)) from None
     except _SecretInside as error:
         raise ResultInvalid(
-            f"{what} contains a {error}, but is stored and shown unmasked: "
+            f"{what} contains a {error}{_at(value)}, but is stored and shown unmasked: "
             "leave it out, or pass its plain value if anyone may see it"
         ) from None
 
@@ -84,12 +87,28 @@ def _encode(encoder: msgspec.msgpack.Encoder, value: Any, what: str, max_bytes: 
     except RecursionError:
         raise MessageTooLarge(f"{what} is nested too deeply, or contains itself") from None
     except OverflowError:
-        raise MessageInvalid(f"{what} contains an integer of more than 64 bits; pass it as a string") from None
+        text = f"{what} contains an integer of more than 64 bits{_at(value)}; pass it as a string"
+        raise MessageInvalid(text) from None
     except UnicodeEncodeError:
-        raise MessageInvalid(f"{what} contains a lone surrogate, which is not a valid character; replace it") from None
+        text = f"{what} contains a lone surrogate, which is not a valid character{_at(value)}; replace it"
+        raise MessageInvalid(text) from None
     except Exception as error:  # noqa: BLE001 - see the top
-        raise MessageInvalid(f"{what} could not be encoded: {_one_line(error)}") from None
+        raise MessageInvalid(f"{what} could not be encoded{_at(value)}: {_one_line(error)}") from None
     return data
+
+
+def _at(value: Any) -> str:
+    """Where in a value is what cannot be encoded, as part of a sentence."""
+    path = path_to(value, _fails)
+    return f" at {path}" if path else ""
+
+
+def _fails(part: Any) -> bool:
+    try:
+        _encoder.encode(part)
+    except Exception:  # noqa: BLE001 - see the top
+        return True
+    return False
 
 
 def decode(
@@ -143,10 +162,26 @@ def enc_hook(value: Any) -> Any:
     for base, plain in _SUBCLASSED.items():
         if isinstance(value, base):
             return plain(value)
-    raise TypeError(
-        f"values of type {_type_name(type(value))} are not supported; "
-        "use plain data, a dataclass, a msgspec Struct or a pydantic model"
-    )
+    if (number := _plain_number(value)) is not None:
+        return number
+    instead = "call its tolist()" if getattr(value, "ndim", 0) else _INSTEAD
+    raise TypeError(f"values of type {_type_name(type(value))} are not supported; {instead}")
+
+
+def _plain_number(value: Any) -> bool | int | float | None:
+    """A number of another type, such as numpy's scalars, as a plain one; None if it is none, or would lose something.
+
+    An array is not a number, even if it has only one element.
+    """
+    if getattr(value, "ndim", 0) != 0:
+        return None
+    if hasattr(value, "dtype") and getattr(value.dtype, "kind", "") not in _MOMENTS:
+        plain = value.item()
+        if isinstance(plain, (bool, int, float)) and type(plain) in (bool, int, float):
+            return plain
+    if isinstance(value, Integral):
+        return index(value)
+    return float(value) if isinstance(value, Real) and not isinstance(value, Rational) else None
 
 
 def dec_hook(type_: Any, value: Any) -> Any:
@@ -242,6 +277,9 @@ _SUBCLASSED: dict[type, Any] = {
     Sequence: list,
     Set: list,
 }
+_INSTEAD = "use plain data, a dataclass, a msgspec Struct or a pydantic model"
+_MOMENTS = ("M", "m")
+"""Kinds of numpy's times and durations, whose ``item`` may be a bare number."""
 _NO_NAMES: frozenset[str] = frozenset()
 _SECRET = 83
 """Code of the MessagePack extension for secrets while a message is encoded; it is never sent."""

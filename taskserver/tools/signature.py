@@ -119,7 +119,8 @@ def _check_sendable(hint: Any, what: str) -> None:
         msgspec.msgpack.Decoder(hint)
         foreign = _foreign(msgspec.inspect.type_info(hint), set())
     except (TypeError, NameError, AttributeError, ValueError) as error:
-        raise ToolInvalid(f"{what} is of type {hint}, which cannot be sent: {error}") from error
+        instead = "; use msgspec Structs with tag=True, which can be told apart" if "unions" in str(error) else ""
+        raise ToolInvalid(f"{what} is of type {hint}, which cannot be sent: {error}{instead}") from error
     if foreign is not None:
         raise ToolInvalid(
             f"{what} is of type {foreign.__module__}.{foreign.__qualname__}, which cannot be sent; "

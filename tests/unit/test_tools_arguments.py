@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -54,6 +54,22 @@ def summarize(url: str, max_words: int = 200) -> None: ...
 
 
 SUMMARIZE = made(summarize)
+
+
+class Float32:
+    """A number as numpy has them."""
+
+    ndim, dtype = 0, SimpleNamespace(kind="f")
+
+    def item(self) -> float:
+        return 1.5
+
+
+def test_what_a_worker_would_accept_is_accepted() -> None:
+    """It receives plain data: numbers of other libraries are plain ones there, and still not strings."""
+    assert check(taking(list[float]), {"x": [Float32()]}).x == [1.5]  # type: ignore[attr-defined]
+    with pytest.raises(ArgumentsInvalid):
+        check(taking(str), {"x": Float32()})
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,21 @@
 """Encoding and decoding results, and what is refused in either direction."""
 
+import re
 import sys
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 import msgspec
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_serializer, model_validator
 
 from taskserver.errors import ResultInvalid
 from taskserver.tools import decode, encode
@@ -126,6 +128,84 @@ def itself() -> list[Any]:
 def test_what_cannot_be_sent_is_named(value: Any, says: str):
     with pytest.raises(ResultInvalid, match=says):
         encode(value)
+
+
+@dataclass
+class Row:
+    score: Any
+
+
+@pytest.mark.parametrize(
+    ("value", "at"),
+    [
+        ({"rows": [Row(1), Row(2.5), Row({"a b": (1, object())})]}, ".rows[2].score['a b'][1]"),
+        ([Person.model_construct(name=object())], "[0].name"),
+        ({"n": [1, 2**70]}, ".n[1]"),
+        ({"t": {"\ud800": 1}}, ".t in a key"),
+        ({"x" * 99: object()}, "['" + "x" * 49 + "…]"),
+        ([SecretStr("hunter22")], "[0]"),
+    ],
+)
+def test_what_cannot_be_sent_is_told_with_where_it_is(value: Any, at: str):
+    with pytest.raises(ResultInvalid) as caught:
+        encode(value)
+    assert f" at {at}" in str(caught.value)
+    assert "hunter22" not in str(caught.value)
+
+
+class Scalar:
+    """A number of a library, as numpy's scalars are."""
+
+    ndim, dtype = 0, SimpleNamespace(kind="f")
+
+    def __init__(self, plain: Any) -> None:
+        self.plain = plain
+
+    def item(self) -> Any:
+        return self.plain
+
+
+class Array(Scalar):
+    ndim = 1
+
+
+class Moment(Scalar):
+    dtype = SimpleNamespace(kind="M")
+
+
+@pytest.mark.parametrize("plain", [1.5, 3, True])
+def test_numbers_of_other_libraries_are_numbers(plain: Any):
+    assert decode(encode({"deep": [Scalar(plain)]}), Any) == {"deep": [plain]}
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (Array(1), "call its tolist()"),
+        (Moment(7), "Moment are not"),
+        (Scalar("x"), "Scalar are"),
+        (Fraction(1, 3), "Fr"),
+    ],
+)
+def test_what_a_number_would_not_say_is_refused(value: Any, says: str):
+    with pytest.raises(ResultInvalid, match=re.escape(says)):
+        encode(value)
+
+
+def test_numpy_itself():
+    numpy: Any = pytest.importorskip("numpy")
+    scalars = [
+        numpy.float64(1.5),
+        numpy.float32(1.5),
+        numpy.int64(3),
+        numpy.uint8(3),
+        numpy.bool_(True),
+        numpy.str_("x"),
+    ]
+    assert decode(encode(scalars), Any) == [1.5, 1.5, 3, 3, True, "x"]
+    for other in (numpy.zeros(1), numpy.complex64(1), numpy.datetime64(1, "ns")):
+        with pytest.raises(ResultInvalid):
+            encode(other)
 
 
 class Touchy(BaseModel):
