@@ -36,7 +36,7 @@ class Keys:
     ``delayed``          zset      none; score: due, ms              a member per delayed job
     ``expiring``         zset      none; score: start until, ms      a member per job that has not begun
     ``dead``             zset      none; score: died, ms             a member per dead letter of 30 days
-    ``meta``             hash      none                              9 fields: ``paused``, ``idle``, cursors
+    ``meta``             hash      none                              8 fields: ``paused``, ``idle``, leases
     ``job:<key>``        hash      none while the job lives, then    27 fields, the largest of them as a message
                                    its result's
     ``msg:<key>``        string    the same                          the largest message

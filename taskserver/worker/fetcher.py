@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import NamedTuple
 
 from taskserver.domain.lanes import CYCLE, LaneQuotas, lane_quotas
@@ -23,6 +24,8 @@ BACKLOG = 1_000
 """Settlements that may wait for the broker before no more jobs are claimed."""
 MOST = 1_000
 """Maximum number of jobs that one claim asks for."""
+LOOK_SECONDS = 0.05
+"""How often it looks whether the settler and the heartbeat have got through to the broker again."""
 PAUSED_SECONDS = 1.0
 """How soon a paused queue is looked at again, in case the message that it was resumed was lost."""
 
@@ -60,6 +63,8 @@ class Fetcher(LoopService):
         claims: Claims that brought jobs.
         claimed: Jobs that they brought.
         claiming: Whether a claim is being answered: its jobs are this worker's, though it does not know them yet.
+        leased_until: Until when the worker certainly counts as alive, by ``time.monotonic``. Later it claims nothing:
+            jobs would be taken from it at once.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class Fetcher(LoopService):
         self.claims = 0
         self.claimed = 0
         self.claiming = False
+        self.leased_until = 0.0
         self._slots = slots
         self._executor = executor
         self._settler = settler
@@ -104,8 +110,8 @@ class Fetcher(LoopService):
         if self.stopping:
             self._slots.leave()
             return
-        if self._settler.backlog > BACKLOG:
-            await self.rest(0.05)
+        if self._settler.backlog > BACKLOG or time.monotonic() > self.leased_until:
+            await self.rest(LOOK_SECONDS)
             return
         if self._unanswered:
             await self._recall()

@@ -40,12 +40,15 @@ class HeartbeatSource(NamedTuple):
         snapshot: The worker's ``WorkerSnapshot``, packed. Called from the heartbeat's thread.
         claiming: Whether a claim of this partition is being answered. Called from the heartbeat's thread.
         attend: Called in the event loop for each attempt that was lost or is to be cancelled, with the reason.
+        renewed: Called with a partition whose leases were renewed, and until when they hold, by ``time.monotonic``.
+            Called from the heartbeat's thread.
     """
 
     running: Callable[[], Sequence[Attempt]]
     snapshot: Callable[[], bytes]
     claiming: Callable[[str], bool]
     attend: Callable[[Attempt, str], None]
+    renewed: Callable[[str, float], None]
 
 
 class Heartbeat(Service):
@@ -143,8 +146,10 @@ class Heartbeat(Service):
         # By attempt: when the answer comes, this worker may be running the next attempt of the same job.
         held = {attempt.job.key: attempt for attempt in attempts}
         fences = [(key, attempt.job.fence) for key, attempt in held.items()]
+        begun = time.monotonic()
         for attention in self._keeper.renew(partition, fences, snapshot, round(self._lease * 1000)):
             self._call_in_loop(self._source.attend, held[attention.key], attention.reason)
+        self._source.renewed(partition, begun + self._lease)
         if self._source.claiming(partition):  # over a slow link, an answer may take longer than a lease
             self._keeper.hold(partition, round(self._beat_seconds * 500))
 

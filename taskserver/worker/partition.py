@@ -93,6 +93,7 @@ class Partition:
         return {
             "cancel": lambda key: self._executor.cancel(f"{self.name}-{key}"),
             "due": lambda _: self.scheduler.look_again(),
+            "reclaim": lambda _: self.reclaimer.look_again(),
             RESUME: lambda _: self.fetcher.resume(),
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from taskserver.errors import BrokerError
@@ -86,14 +87,19 @@ class Partitions(Mapping[str, Partition]):
         settings, names = self._settings, list(names)
         for name in names:
             await settings.broker.prepare(name)
-        valid_ms = round(settings.lease * 1000)
+        valid_ms, begun = round(settings.lease * 1000), time.monotonic()
         await asyncio.to_thread(announce, settings.broker, settings.worker, names, self._snapshot(), valid_ms)
         added = self.add(names)
         for partition in added:  # at once: whatever fails after it was added, it is served
+            self.renewed(partition.name, begun + settings.lease)
             for service in partition.services:
                 await service.start()
         await self._control.listen({partition.name: partition.handlers for partition in added})
         log.info("worker %s is now consuming partitions: %s", settings.worker, ", ".join(names))
+
+    def renewed(self, name: str, until: float) -> None:
+        """The broker knows that this worker is alive: it may claim jobs of a partition until then. From any thread."""
+        self._by_name[name].fetcher.leased_until = until
 
     async def declare(self, shares: Iterable[QueueShare]) -> None:
         """Let queues have as many partitions as is declared for them.

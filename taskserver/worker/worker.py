@@ -114,6 +114,7 @@ class Worker:
             self._snapshot,
             lambda name: self._partitions[name].fetcher.claiming,
             self._attend,
+            self._partitions.renewed,
         )
         self._heartbeat = Heartbeat(broker, self.name, self._partitions, config.lease, source)
         tools = toolbox.tools.values()

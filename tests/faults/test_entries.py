@@ -11,7 +11,6 @@ from taskserver.store.keys import GROUP
 from taskserver.store.maintenance import audit
 from taskserver.store.queries import jobs as job_queries
 from tests.store.harness import (
-    LONG_MS,
     QUEUE,
     Held,
     Queue,
@@ -52,7 +51,7 @@ async def test_entries_of_a_rewound_group_start_nothing_twice(queue: Queue) -> N
     await queue.redis.xgroup_setid(queue.keys.lane("normal"), GROUP, "0")
     assert [again.key for again in await queue.claim(slots=5, worker="w2")] == [waiting]
     assert await queue.renew(job) == {}
-    assert await queue.reclaim(lease_ms=LONG_MS) == {}
+    assert await queue.reclaim("w1", "w2") == {}
     assert await queue.settle(succeed(job)) == []
 
 

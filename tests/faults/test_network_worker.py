@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -244,6 +245,26 @@ async def test_a_heartbeat_that_is_lost_costs_no_lease(proxy: Proxy, site: MakeS
     at.end.set()
     await job.result(timeout=PATIENCE)
     assert at.runs == [("long", 1)]
+
+
+async def test_a_worker_whose_heartbeats_do_not_get_through_begins_no_job_that_others_would_take(
+    proxy: Proxy, site: MakeSite
+) -> None:
+    at = await site("q", lease=1.0)
+    await at.eventually(at.reads)
+    assert at.worker is not None
+    key = at.broker.keys("q").worker(at.worker.name)
+    at.proxy.plan(Fault(script("renew").sha, request=0, times=sys.maxsize))
+
+    async def counts_as_gone() -> bool:
+        return not await at.broker.client(at.broker.url).exists(key)
+
+    await at.eventually(counts_as_gone)
+    jobs = [await at.client.submit(at.quick, {"word": word}) for word in "ab"]  # the first wakes its read
+    other = await site("q", lease=1.0)
+    for job in jobs:
+        await job.result(timeout=PATIENCE)
+    assert (at.runs, sorted(other.runs)) == ([], [("a", 1), ("b", 1)])
 
 
 async def test_a_worker_stops_at_once_although_its_reader_was_hung_up_on_meanwhile(

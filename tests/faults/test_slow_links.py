@@ -92,7 +92,7 @@ async def test_a_job_keeps_its_lease_while_it_arrives(
 
     async def reclaim() -> None:
         while not sizes.seen:
-            await recover.reclaim(broker, "default", "near", round(lease * 1000), hold_ms=1)
+            await recover.reclaim(broker, "default", "near", round(lease * 1000))
             await asyncio.sleep(0.05)
 
     reclaiming = asyncio.create_task(reclaim())

@@ -154,7 +154,7 @@ async def test_output_that_was_overwritten_reads_as_none(queue: Queue) -> None:
 
 async def test_a_lock_without_an_end_is_nobodys(queue: Queue) -> None:
     await queue.redis.mset({queue.keys.reclaimer: "nobody", queue.keys.janitor: "nobody"})
-    assert await recover.reclaim(queue.broker, QUEUE, "w1", 0, LONG_MS) == []
+    assert await recover.reclaim(queue.broker, QUEUE, "w1", LONG_MS) == (True, LONG_MS + 1, [])
     assert await audit.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
 
 

@@ -126,11 +126,16 @@ class Queue:
             keeper.close()
         return {attention.key: attention.reason for attention in answer}
 
-    async def reclaim(self, lease_ms: int = 0) -> dict[str, str]:
-        """Reclaim once; all leases are over unless said otherwise. Keys, and who lost them."""
-        lost = await recover.reclaim(self.broker, QUEUE, "reclaiming", lease_ms, hold_ms=LONG_MS)
-        assert lost is not None
-        return {job.key: job.worker for job in lost}
+    async def reclaim(self, *alive: str, lease_ms: int = LONG_MS) -> dict[str, str]:
+        """Reclaim once; the workers that are not alive have been silent for a lease. Keys, and who lost them."""
+        for name in await self.redis.keys(self.keys.worker("*")):
+            if name.decode().rpartition(":")[2] not in alive:
+                await self.redis.unlink(name)
+        for worker in alive:
+            await self.redis.set(self.keys.worker(worker), b"about", px=lease_ms, nx=True)
+        look = await recover.reclaim(self.broker, QUEUE, "reclaiming", lease_ms)
+        assert look.is_reclaimer
+        return {job.key: job.worker for job in look.lost}
 
     async def promote(self) -> int:
         return (await recover.promote(self.broker, QUEUE)).moved

@@ -390,7 +390,7 @@ async def test_a_rebuilt_group_starts_no_running_job_again(queue: Queue) -> None
     await queue.destroy_groups()
     assert await queue.claim(worker="w2", slots=5) == []  # reads the entry once more
     assert await queue.renew(job, worker="w1") == {}
-    assert await queue.reclaim(lease_ms=60_000) == {}
+    assert await queue.reclaim("w1") == {}
     assert await queue.claim(worker="w2", slots=5) == []
     assert int((await queue.record(job.key))[b"fence"]) == job.fence
 

@@ -246,28 +246,16 @@ async def test_a_live_jobs_side_keys_get_theirs_back(queue: Queue) -> None:
 # Workers that are gone, and what only a person can repair.
 
 
-async def test_what_a_dead_worker_held_is_queued_again_when_no_worker_is_alive(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_a_dead_worker_held_is_queued_again_when_no_worker_is_alive(queue: Queue) -> None:
     job = await queue.running(worker="dead")
     assert "warning: 1 job held by workers that are gone: dead" in await findings(queue)
-    monkeypatch.setattr("taskserver.store.maintenance.doctor.ABANDONED_MS", 0)
     assert await repaired(queue) == ["1 job held by workers that are gone: dead: queued again"]
     assert await findings(queue) == ["warning: 1 job and no live worker"]
     (again,) = await queue.claim(worker="w1")
     assert (again.key, again.attempt) == (job.key, 2)
 
 
-async def test_what_it_has_held_for_seconds_only_is_left_for_one_that_may_have_just_started(queue: Queue) -> None:
-    job = await queue.running(worker="starting")
-    assert await repaired(queue) == []
-    assert await queue.settle(succeed(job)) == []
-
-
-async def test_else_it_is_left_to_the_reclaimer_of_a_live_one_which_knows_the_lease(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("taskserver.store.maintenance.doctor.ABANDONED_MS", 0)
+async def test_else_it_is_left_to_the_reclaimer_of_a_live_one(queue: Queue) -> None:
     job = await queue.running(worker="slow")
     await queue.renew(worker="alive")
     (held,) = [f for f in await doctor.examine_queue(queue.broker, QUEUE, quietly) if "held by" in f.text]

@@ -29,7 +29,7 @@ async def test_a_renewed_lease_is_not_taken(queue: Queue, eventually: object) ->
     await eventually(overdue)  # type: ignore[operator]
     assert await queue.renew(job) == {}
     assert await idle_ms(queue, job.key) < FEW_MS
-    assert await queue.reclaim(lease_ms=LONG_MS) == {}
+    assert await queue.reclaim("w1") == {}
     assert await queue.state(job.key) is State.RUNNING
 
 
@@ -70,7 +70,7 @@ async def test_a_deleted_entry_is_repaired_so_that_the_lease_can_still_be_lost(q
     assert await queue.entry_exists(job.key)
     assert await queue.claim(worker="w2") == []  # the new entry is a running job's
     assert await queue.renew(job) == {}
-    assert await queue.reclaim(lease_ms=LONG_MS) == {}
+    assert await queue.reclaim("w1") == {}
     assert await queue.reclaim() == {job.key: "w1"}
 
 

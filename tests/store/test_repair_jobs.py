@@ -40,7 +40,7 @@ async def test_a_running_job_gets_another_entry_whose_lease_its_worker_keeps(que
     assert await audit_stranded(queue) == [job.key]
     assert await queue.entry_exists(job.key)
     assert await queue.renew(job, worker="w1") == {}
-    assert await queue.reclaim(lease_ms=LONG_MS) == {}
+    assert await queue.reclaim("w1") == {}
     assert await queue.settle(succeed(job)) == []
     assert (await queue.entries(), await queue.pending()) == (0, 0)
 
@@ -68,6 +68,28 @@ async def test_one_worker_at_a_time_is_the_janitor(queue: Queue) -> None:
     assert await audit.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
     assert not await audit.take_turn(queue.broker, QUEUE, "w2", LONG_MS)
     assert await audit.take_turn(queue.broker, QUEUE, "w1", LONG_MS)
+    assert await audit.keep_turn(queue.broker, QUEUE, "w1", LONG_MS)
+
+
+async def test_after_groups_were_made_anew_one_worker_takes_over_the_audit(queue: Queue) -> None:
+    """Not before workers have served the queue: at first, its groups are made too."""
+
+    async def begin(worker: str) -> audit.Turn:
+        return await audit.take_turn(queue.broker, QUEUE, worker, LONG_MS)
+
+    assert await begin("w1") is audit.Turn.OURS
+    await queue.reclaim()
+    await queue.broker.prepare(QUEUE, again=True)  # nothing is missing
+    assert await begin("w1") is audit.Turn.OURS
+    await queue.redis.unlink(queue.keys.lane("normal"))
+    await queue.claim()
+    assert await audit.keep_turn(queue.broker, QUEUE, "w1", LONG_MS)
+    assert [await begin(worker) for worker in ("w2", "w3", "w2")] == [
+        audit.Turn.URGENT,
+        audit.Turn.OTHERS,
+        audit.Turn.OURS,
+    ]
+    assert not await audit.keep_turn(queue.broker, QUEUE, "w1", LONG_MS)
 
 
 async def test_consumers_of_workers_that_are_gone_leave_unless_something_is_pending_for_them(queue: Queue) -> None:

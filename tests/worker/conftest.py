@@ -50,6 +50,10 @@ class Hired:
 
         self.worker._heartbeat._keeper.renew = renew  # type: ignore[method-assign]
 
+    def speak(self) -> None:
+        """Its heartbeats reach the broker again."""
+        del self.worker._heartbeat._keeper.renew
+
     async def stop(self) -> None:
         """Stop it as SIGTERM does."""
         self.worker.stop()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from taskserver import Client, Context, JobFailed, tool
+from taskserver import Client, Context, JobFailed, State, tool
 from tests.conftest import Eventually
 from tests.patience import PATIENCE
 from tests.worker.conftest import Hire, Process, Talk
@@ -126,7 +126,9 @@ async def test_a_late_message_about_a_lost_attempt_does_not_end_the_next_one(cli
     assert await job.result(timeout=PATIENCE) == 2
 
 
-async def test_an_attempt_that_its_own_worker_took_over_is_cancelled(client: Client, hire: Hire) -> None:
+async def test_an_attempt_that_its_own_worker_took_over_is_cancelled(
+    client: Client, hire: Hire, eventually: Eventually
+) -> None:
     begun = [asyncio.Event(), asyncio.Event()]
     cancelled, end = asyncio.Event(), asyncio.Event()
 
@@ -144,6 +146,13 @@ async def test_an_attempt_that_its_own_worker_took_over_is_cancelled(client: Cli
     job = await client.submit(long)
     await begun[0].wait()
     hired.silence()
+
+    async def lost() -> bool:
+        return (await job.status()).state is State.QUEUED
+
+    await eventually(lost)
+    assert not begun[1].is_set()  # what it claimed now would be taken from it at once
+    hired.speak()
     await asyncio.wait_for(begun[1].wait(), PATIENCE)
     await asyncio.wait_for(cancelled.wait(), PATIENCE)
     end.set()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 import pytest
 
 from taskserver import Client, tool
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.broker.connection import Broker
-from taskserver.store.maintenance.audit import take_turn
+from taskserver.store.maintenance.audit import Turn, take_turn
 from taskserver.store.queries import queues
 from taskserver.worker.maintenance import janitor
 from tests.conftest import Eventually, RunWorker
@@ -41,6 +43,35 @@ async def test_jobs_run_when_their_streams_are_deleted_under_a_worker(
         await broker.client(broker.url).delete(*(keys.lane(lane) for lane in (RETURNED, *LANES)))
         await broker.client(broker.url).hdel(keys.meta, "paused")
         assert await job.result(timeout=PATIENCE) == 4
+
+
+async def test_groups_that_are_lost_under_many_workers_are_looked_into_by_one(
+    client: Client, broker: Broker, run_worker: RunWorker, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[tuple[str, Turn]] = []
+    begin = janitor.take_turn
+
+    async def recorded(broker: Broker, queue: str, worker: str, hold_ms: int) -> Turn:
+        turns.append((worker, await begin(broker, queue, worker, hold_ms)))
+        return turns[-1][1]
+
+    monkeypatch.setattr(janitor, "take_turn", recorded)
+    keys, server = broker.keys("default"), broker.client(broker.url)
+
+    async def was_looked_at() -> bool:
+        return bool(await server.hexists(keys.meta, "looked"))
+
+    async def all_know() -> bool:
+        return len({worker for worker, _ in turns[before:]}) == 5
+
+    async with AsyncExitStack() as workers:
+        for _ in range(5):
+            await workers.enter_async_context(run_worker(double))
+        await eventually(was_looked_at)
+        before = len(turns)
+        await server.delete(*(keys.lane(lane) for lane in (RETURNED, *LANES)))
+        await eventually(all_know)
+        assert [turn for _, turn in turns[before:]].count(Turn.URGENT) == 1
 
 
 async def test_a_janitor_that_died_in_its_round_is_followed_soon(

@@ -1,6 +1,7 @@
 """A worker that dies, or is frozen for too long: its jobs run elsewhere, soon, and it cannot interfere any more."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -37,32 +38,68 @@ async def test_a_dead_workers_job_is_running_again_within_two_leases(
     assert lost.at_ms / 1000 <= status.started_at
 
 
-async def test_the_time_until_then_is_at_most_two_leases(
-    client: Client, spawn: Spawn, hire: Hire, talk: Talk, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("others_lease", [2.0, 60.0])
+async def test_the_time_until_then_is_at_most_two_leases_of_the_dead_worker(
+    client: Client, spawn: Spawn, hire: Hire, talk: Talk, monkeypatch: pytest.MonkeyPatch, others_lease: float
 ) -> None:
     lease, looked = 2.0, list[float]()
     reclaim = reclaimer.reclaim
+    free = asyncio.Event()
+
+    @tool
+    async def occupy() -> None:
+        await free.wait()
 
     async def timed(*args: Any) -> Any:
-        lost = await reclaim(*args)
+        look = await reclaim(*args)
         looked.append(time.monotonic())
-        if lost:
+        if look.lost:
             taken_back.set()
-        return lost
+        return look
 
     taken_back = asyncio.Event()
+    monkeypatch.setattr(reclaimer, "reclaim", timed)
+    other = await hire(occupy, linger, lease=others_lease, concurrency=1)
+    await other.worker.ready.wait()
+    await client.submit(occupy)
     first = spawn(lease=lease)
     await client.submit("linger")
     await talk.receive()
-    monkeypatch.setattr(reclaimer, "reclaim", timed)
-    await hire(linger, lease=lease)
     first.kill()
     killed = time.monotonic()
     await asyncio.wait_for(taken_back.wait(), PATIENCE)
     turns = [killed, *(at for at in looked if at > killed)]
     # A machine that is slow makes turns late, and live workers then get two turns longer to renew.
-    late = sum(max(0.0, after - before - lease / reclaimer.TURNS_PER_LEASE) for before, after in pairwise(turns))
+    late = sum(max(0.0, after - before - lease * 2 / 3) for before, after in pairwise(turns))
     assert turns[-1] - killed <= 2 * lease + 3 * late
+    free.set()
+
+
+async def test_a_worker_with_a_short_lease_takes_no_job_from_one_with_a_long_lease(
+    client: Client, hire: Hire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, free, looks = asyncio.Event(), asyncio.Event(), itertools.count()
+    reclaim = reclaimer.reclaim
+
+    @tool
+    async def hold(ctx: Context) -> int:
+        begun.set()
+        await free.wait()
+        return ctx.attempt
+
+    async def counted(*args: Any) -> Any:
+        look = await reclaim(*args)
+        if begun.is_set() and look.is_reclaimer and next(looks) == 4 * reclaimer.TURNS_PER_LEASE:
+            free.set()
+        return look
+
+    monkeypatch.setattr(reclaimer, "reclaim", counted)
+    await hire(hold, lease=60)
+    job = await client.submit(hold)
+    await begun.wait()
+    await hire(lease=0.5)
+    assert await job.result(timeout=PATIENCE) == 1
+    assert (await job.status()).history == []
 
 
 async def test_a_frozen_worker_hears_that_it_lost_its_job(client: Client, spawn: Spawn, hire: Hire, talk: Talk) -> None:

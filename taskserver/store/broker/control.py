@@ -1,9 +1,10 @@
 """Messages to the workers of a queue: what they should know before their next heartbeat, and fleet commands.
 
 Pub/sub loses messages, so each of them only saves time: workers find out by themselves, or the sender repeats it.
-Scripts publish ``cancel`` and ``due`` on the control channel too (``lua/prelude/entries.lua``), with the rights of
-their callers, and these may be producers. So nothing on it has authority: each message only makes a worker look at the
-broker again, or cancels a job. Commands have a channel of their own, for which producers and dashboards have no rights.
+Scripts publish ``cancel``, ``due`` and ``reclaim`` on the control channel too (``lua/prelude/entries.lua``), with the
+rights of their callers, and these may be producers. So nothing on it has authority: each message only makes a worker
+look at the broker again, or cancels a job. Commands have a channel of their own, for which producers and dashboards
+have no rights.
 """
 
 from __future__ import annotations

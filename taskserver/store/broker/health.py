@@ -10,7 +10,7 @@ from taskserver.errors import BrokerUnsuitable
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.schema import CURRENT, SchemaDamaged
 
-NEEDED_COMMANDS = ("XAUTOCLAIM", "XREADGROUP", "XGROUP", "EVALSHA", "ZRANGE", "UNLINK", "CLIENT")
+NEEDED_COMMANDS = ("XCLAIM", "XREADGROUP", "XGROUP", "EVALSHA", "ZRANGE", "UNLINK", "CLIENT")
 CLOCK_SECONDS = 5.0
 """The difference between this machine's clock and the broker's that is reported."""
 

@@ -16,6 +16,8 @@ from taskserver.store.scripts import script
 
 CLAIMED = 1_000
 """Maximum number of jobs that one claim brings."""
+BATCH = 500
+"""Leases renewed by one call: more would block the server for too long."""
 
 
 class Attention(NamedTuple):
@@ -57,6 +59,14 @@ class LeaseKeeper:
         Raises:
             BrokerUnavailable: if the queue's server did not answer now, or earlier in this heartbeat.
         """
+        attention: list[Attention] = []
+        for start in range(0, max(1, len(running)), BATCH):
+            attention += self._renew_batch(queue, running[start : start + BATCH], snapshot, valid_ms)
+        return attention
+
+    def _renew_batch(
+        self, queue: str, running: Sequence[tuple[str, int]], snapshot: bytes, valid_ms: int
+    ) -> list[Attention]:
         args = [self._worker, snapshot, valid_ms, *(value for pair in running for value in pair)]
         return [Attention(key, reason) for key, reason in decode_pairs(self._call("renew", queue, *args))]
 

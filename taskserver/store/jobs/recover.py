@@ -19,6 +19,20 @@ class LostJob(NamedTuple):
     worker: str
 
 
+class Reclaimed(NamedTuple):
+    """What a look at the leases of a queue has brought.
+
+    Attributes:
+        is_reclaimer: Whether this worker is the reclaimer now; if another one is, it has not looked.
+        next_ms: Milliseconds after which to look again; 0 if there is more to look at.
+        lost: The jobs that are queued again.
+    """
+
+    is_reclaimer: bool
+    next_ms: int
+    lost: list[LostJob]
+
+
 class Due(NamedTuple):
     """How many jobs were moved, and milliseconds until the next one is due; None if there is none."""
 
@@ -26,23 +40,20 @@ class Due(NamedTuple):
     next_ms: int | None
 
 
-async def reclaim(broker: Broker, queue: str, worker: str, lease_ms: int, hold_ms: int) -> list[LostJob] | None:
-    """Take back jobs whose lease was not renewed for ``lease_ms``.
+async def reclaim(broker: Broker, queue: str, worker: str, lease_ms: int, *, patient: bool = True) -> Reclaimed:
+    """Take back jobs whose workers are gone, or have not renewed them for their lease; one batch of them.
 
     Args:
         broker: Where.
         queue: Which queue.
         worker: The worker that does so.
-        lease_ms: The lease.
-        hold_ms: How long other workers leave this to it.
-
-    Returns:
-        The jobs that are queued again; None if another worker is the reclaimer.
+        lease_ms: Its own lease. Workers with the same or a longer one leave it to this one for two thirds of it. It
+            also stands for the lease of a worker whose snapshot cannot be read.
+        patient: Give live workers time to renew after the broker was away.
     """
-    answer = await broker.run("reclaim", queue, worker, lease_ms, hold_ms, BATCH)
-    if answer is None:
-        return None
-    return [LostJob(key, loser) for key, loser in decode_pairs(answer)]
+    mode = "patient" if patient else "now"
+    is_reclaimer, next_ms, lost = await broker.run("reclaim", queue, worker, lease_ms, BATCH, mode)
+    return Reclaimed(bool(is_reclaimer), next_ms, [LostJob(key, loser) for key, loser in decode_pairs(lost)])
 
 
 async def recall(broker: Broker, queue: str, worker: str, running: Sequence[str]) -> list[str]:

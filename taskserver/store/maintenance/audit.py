@@ -10,6 +10,7 @@ A job's hash is the truth. Everything else about a job can be restored from it, 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -206,9 +207,25 @@ def _mode(repair: bool) -> str:
     return "repair" if repair else "look"
 
 
-async def take_turn(broker: Broker, queue: str, worker: str, hold_ms: int) -> bool:
-    """Become the queue's janitor for ``hold_ms``, unless another worker is; whether this worker is the janitor now."""
-    return bool(await broker.run("take_turn", queue, worker, hold_ms))
+class Turn(IntEnum):
+    """Whose turn it is to audit a queue. ``take_turn.lua`` answers with these values."""
+
+    OTHERS = 0
+    """Another worker is the janitor."""
+    OURS = 1
+    """This worker is."""
+    URGENT = 2
+    """This worker is, and groups were created anew: the queue is to be audited fast."""
+
+
+async def take_turn(broker: Broker, queue: str, worker: str, hold_ms: int) -> Turn:
+    """Become the queue's janitor for ``hold_ms``, unless another worker is."""
+    return Turn(await broker.run("take_turn", queue, worker, hold_ms, "begin"))
+
+
+async def keep_turn(broker: Broker, queue: str, worker: str, hold_ms: int) -> bool:
+    """Remain the queue's janitor for ``hold_ms``; False if another worker has taken over."""
+    return bool(await broker.run("take_turn", queue, worker, hold_ms, "continue"))
 
 
 async def remove_gone_workers(broker: Broker, queue: str) -> list[str]:

@@ -23,8 +23,8 @@ FIX = "taskserver doctor --fix"
 SHOWN = 3
 """How many names are shown of each kind of damage."""
 OVERDUE_SECONDS = 5.0
-ABANDONED_MS = 5_000
-"""Without a live worker, jobs are taken back after this time; sooner, they might belong to one that just started."""
+LEASE_MS = 15_000
+"""Stands for the lease of a worker that comes meanwhile, if its snapshot cannot be read."""
 
 Progress = Callable[[str, int, int], object]
 """Called with the queue, how many keys and entries have been checked, and about how many there are."""
@@ -128,8 +128,10 @@ async def queue_names(broker: Broker) -> list[str]:
 
 
 async def _take_back(broker: Broker, queue: str) -> int:
-    taken = 0
-    while lost := await reclaim(broker, queue, "doctor", ABANDONED_MS, hold_ms=1):
+    """Take back all that is held, since no worker is alive; one that comes meanwhile has told the broker so first."""
+    taken, next_ms = 0, 0
+    while not next_ms:
+        _, next_ms, lost = await reclaim(broker, queue, "doctor", LEASE_MS, patient=False)
         taken += len(lost)
     await remove_gone_workers(broker, queue)
     return taken

@@ -2,8 +2,8 @@
 
 A job's hash is the truth; its stream entry, or its member of the delay set, only wakes it. When somebody deletes or
 trims those, the hash still says that the job is to be run, and the audit finds it (``store/maintenance/audit.py``).
-One worker at a time does it. When the groups of a queue are gone, its streams may be gone too: then the janitor audits
-the queue at once, and fast.
+One worker at a time does it. When the groups of a queue are gone, its streams may be gone too: then one worker audits
+the queue at once, and fast, whoever was at it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import aclosing
 
 from taskserver.store.broker.connection import Broker
 from taskserver.store.maintenance import registry
-from taskserver.store.maintenance.audit import audit_queue, take_turn
+from taskserver.store.maintenance.audit import Turn, audit_queue, keep_turn, take_turn
 from taskserver.store.maintenance.damage import DESCRIPTIONS, Damage, DamageFinding
 from taskserver.worker.service import LoopService
 
@@ -46,41 +46,49 @@ class Janitor(LoopService):
         self._thorough_at = time.monotonic()
 
     def hurry(self) -> None:
-        """Something was lost: audit the queue at once, and without pauses."""
+        """Groups are gone: look at once whether it is this worker that audits the queue now."""
         self._hurry.set()
 
     async def turn(self) -> None:
         """Audit the queue once and pause, unless another worker is doing that or has just done it."""
-        if not self._hurry.is_set() and not await self._hold(HOLD_SECONDS):
+        self._hurry.clear()
+        turn = await take_turn(self._broker, self._queue, self._worker, round(HOLD_SECONDS * 1000))
+        if turn is Turn.OTHERS:
             await self.rest(LOOK_SECONDS, until=self._hurry)
             return
-        fast = self._hurry.is_set()
-        self._hurry.clear()
+        fast = turn is Turn.URGENT
         thorough = not fast and time.monotonic() >= self._thorough_at
-        await self._audit(fast, thorough)
+        if not await self._audit(fast, thorough):
+            return
         if thorough:
             self._thorough_at = time.monotonic() + THOROUGH_SECONDS
         await self._forget_unused_queues()
-        await self._hold(PAUSE_SECONDS)
+        await self._keep_turn(PAUSE_SECONDS)
         await self.rest(PAUSE_SECONDS, until=self._hurry)
 
     async def interrupt(self) -> None:
         """End a pause early."""
         self._hurry.set()
 
-    async def _hold(self, seconds: float) -> bool:
-        return await take_turn(self._broker, self._queue, self._worker, round(seconds * 1000))
+    async def _keep_turn(self, seconds: float) -> bool:
+        return await keep_turn(self._broker, self._queue, self._worker, round(seconds * 1000))
 
-    async def _audit(self, fast: bool, thorough: bool) -> None:
+    async def _audit(self, fast: bool, thorough: bool) -> bool:
+        """Whether it was done to its end; not if it went to another worker, or is to begin again because of a loss."""
+        held = time.monotonic()
         async with aclosing(audit_queue(self._broker, self._queue, repair=True, thorough=thorough)) as steps:
             async for step in steps:
                 for found in step.found:
                     self._log(found)
-                if self.stopping:
-                    return
+                if self.stopping or (self._hurry.is_set() and not fast):
+                    return False
+                if time.monotonic() > held + HOLD_SECONDS / 3:
+                    held = time.monotonic()
+                    if not await self._keep_turn(HOLD_SECONDS):
+                        return False
                 if step.seen and not fast:
-                    await self._hold(HOLD_SECONDS)
                     await self.rest(STEP_SECONDS, until=self._hurry)
+        return True
 
     def _log(self, found: DamageFinding) -> None:
         if found.damage is Damage.HELD:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from taskserver.store.broker.connection import Broker
-from taskserver.store.jobs.recover import BATCH, reclaim
+from taskserver.store.jobs.recover import reclaim
 from taskserver.worker.service import LoopService
 
 TURNS_PER_LEASE = 3
@@ -29,14 +30,26 @@ class Reclaimer(LoopService):
         self.taken_back = 0
         self._lease_ms = round(lease * 1000)
         self._pause = lease / TURNS_PER_LEASE
+        self._sooner = asyncio.Event()
+
+    def look_again(self) -> None:
+        """A worker with a shorter lease has come: look as often as it does."""
+        self._sooner.set()
 
     async def turn(self) -> None:
-        """Take jobs back, and again at once while there are more. Another worker takes over after two missed turns."""
-        hold_ms = max(1, round(self._pause * 2000))
-        lost = await reclaim(self._broker, self._queue, self._worker, self._lease_ms, hold_ms)
-        for job in lost or ():
+        """Take jobs back, and again at once while there is more to look at.
+
+        Another worker takes over after two missed turns.
+        """
+        self._sooner.clear()
+        look = await reclaim(self._broker, self._queue, self._worker, self._lease_ms)
+        for job in look.lost:
             if job.worker:
                 self.taken_back += 1
                 log.warning("job %s-%s requeued: worker %s was lost", self._queue, job.key, job.worker)
-        if len(lost or ()) < BATCH:
-            await self.rest(self._pause)
+        if look.next_ms:
+            await self.rest(min(self._pause, look.next_ms / 1000), until=self._sooner)
+
+    async def interrupt(self) -> None:
+        """Wake the loop, so that it sees the stop."""
+        self._sooner.set()

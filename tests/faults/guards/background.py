@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from taskserver.domain.job import State
 from tests.faults import test_damaged_records, test_entries, test_wrong_types
-from tests.faults.guards.guard import by, edge, guards, of_prelude, outside
+from tests.faults.guards.guard import Check, by, edge, guards, of_prelude, outside
 from tests.store import test_purge_leave, test_reclaim, test_recover, test_repair_jobs, test_settle
 
 CANCEL = "if job.cancel then return end_job(key, job, 'cancelled', '', now) end"
@@ -12,6 +14,15 @@ FORGED_TIME = by(test_recover.test_a_forged_time_of_no_job_is_forgotten, key="un
 IDLE = by(test_recover.test_none_comes_early_and_the_scheduler_hears_when_to_look_again)
 OLD = by(test_repair_jobs.test_a_dead_letter_that_is_too_old_for_the_list_is_not_listed_again)
 SOUND = by(test_repair_jobs.test_a_job_that_lacks_nothing_is_left_alone)
+
+
+def lease_of_a_live_worker(own_ms: int, said: bytes, silent_ms: int, *, lost: bool) -> Check:
+    """The test that a job which its live worker does not renew is lost after that worker's lease, and not before."""
+    return by(
+        test_reclaim.test_a_job_that_a_live_worker_does_not_renew_is_lost_after_the_lease_of_that_worker,
+        own_ms=own_ms, said=said, silent_ms=silent_ms, lost=lost,
+    )  # fmt: skip
+
 
 # fmt: off
 BACKGROUND = [
@@ -37,45 +48,84 @@ BACKGROUND = [
     ),
     *guards(
         "reclaim",
-        ("reclaimer", "owner", "if not acquire_lock('sweeper', worker, hold_ms) then return false end", "",
+        ("reclaimer", "owner", "if not acquire_lock('sweeper', me, hold_ms) then return { 0, left, {} } end", "",
          "all workers reclaim at once", by(test_reclaim.test_one_worker_reclaims_at_a_time)),
-        ("settings of another type", "record", "call_or_reset(META, 'HMGET', META, 'looked', 'patient')",
-         "call('HMGET', META, 'looked', 'patient')", "nothing is taken back",
+        ("shorter lease", "wake-up", "if left > hold_ms then", "if false then",
+         "jobs with a short lease wait for a reclaimer with a long one",
+         by(test_reclaim.test_a_worker_with_a_shorter_lease_takes_over_and_the_others_look_as_often)),
+        ("settings of another type", "record", "call_or_reset(META, 'HMGET', META, 'looked',",
+         "call('HMGET', META, 'looked',", "nothing is taken back",
          by(test_wrong_types.test_reclaiming_finds_the_settings_of_the_wrong_type)),
-        ("late all the time", "wake-up", " and now - patient > 2 * lease_ms then", " then",
+        ("late all the time", "wake-up", " and now - patient > 2 * math.min(gap, longest) then", " then",
          "nothing is taken back where workers have little time",
          by(test_reclaim.test_those_who_reclaim_late_all_the_time_take_back_what_was_lost)),
-        ("broker that was away", "owner", "if now - looked > slack and", "if false and",
+        ("broker that was away", "owner", "if gap > shortest * 2 / 3 and", "if false and",
          "all jobs are taken from live workers after the broker was frozen",
-         by(test_reclaim.test_leases_that_ran_out_while_the_broker_was_away_are_not_lost_at_once)),
-        ("time to renew", "wake-up", "return now < patient and patient <= now + slack", "return patient <= now + slack",
+         by(test_reclaim.test_after_the_broker_was_away_live_workers_get_the_time_to_renew)),
+        ("no live worker", "wake-up", "local away = patience and now", "local away = now",
+         "the doctor leaves what dead workers held",
+         by(test_reclaim.test_who_knows_that_no_worker_is_alive_need_not_wait)),
+        ("time to renew", "wake-up", "patience and now < patient and patient", "patience and patient",
          "nothing is ever taken back again",
          by(test_reclaim.test_after_the_broker_was_away_live_workers_get_the_time_to_renew)),
-        ("clock set back", "wake-up", "return now < patient and patient <= now + slack", "return now < patient",
+        ("clock set back", "wake-up", "now < patient and patient <= now + longest * 2 / 3", "now < patient",
          "nothing is taken back until a clock that was ahead is reached",
          by(test_reclaim.test_a_clock_that_was_set_back_does_not_prolong_that_time)),
-        ("away", "owner", "if away then return taken end", "",
+        ("away", "owner", "if away then return { 1, math.max(1, patient - now), {} } end", "",
          "all jobs are taken from live workers after the broker was frozen",
-         by(test_reclaim.test_leases_that_ran_out_while_the_broker_was_away_are_not_lost_at_once)),
-        ("record", "record", "if not job or job.entry ~= entry then return end",
-         "if job.entry ~= entry then return end", "garbage stops the reclaimer",
+         by(test_reclaim.test_after_the_broker_was_away_live_workers_get_the_time_to_renew)),
+        ("longest lease", "owner", "if not away then longest = longest_alive end", "longest = longest_alive",
+         "the time for workers with a long lease to renew is over too soon",
+         by(test_reclaim.test_workers_with_a_long_lease_get_time_after_an_absence_although_those_with_a_short_one_look)),
+        ("snapshot", "record", "type(about) == 'table' and number", "number", "a forged snapshot stops the reclaimer",
+         lease_of_a_live_worker(60_000, msgspec.msgpack.encode(7), 61_000, lost=True)),
+        ("stated lease", "owner", "return stated and stated > 0 and stated or lease_ms", "return stated or lease_ms",
+         "all jobs of a worker with a forged snapshot are taken from it",
+         lease_of_a_live_worker(1_000, test_reclaim.snapshot(0), 500, lost=False)),
+        ("key of the worker", "wake-up", "known = snapshot ~= '' and stated_lease(snapshot)",
+         "known = stated_lease(snapshot)", "jobs of the dead wait for the lease of the reclaimer",
+         by(test_reclaim.test_a_worker_that_is_gone_has_lost_its_jobs_whatever_the_reclaimers_own_lease,
+            own_ms=60_000)),
+        ("alive", "wake-up", "if known then", "if true then", "the dead stop the reclaimer",
+         by(test_reclaim.test_a_worker_that_is_gone_has_lost_its_jobs_whatever_the_reclaimers_own_lease,
+            own_ms=60_000)),
+        ("gone", "wake-up", "if not valid then return", "if false then return", "the dead stop the reclaimer",
+         by(test_reclaim.test_a_worker_that_is_gone_has_lost_its_jobs_whatever_the_reclaimers_own_lease,
+            own_ms=60_000)),
+        ("nothing overdue", "record", "if #ids > 0 then", "if true then", "the reclaimer stops where nothing is lost",
+         by(test_reclaim.test_a_lease_that_is_not_over_is_left_alone)),
+        ("record", "record", "if not job or job.entry ~= entry then return drop_entry(entry) end",
+         "if job.entry ~= entry then return drop_entry(entry) end", "garbage stops the reclaimer",
          by(test_reclaim.test_garbage_that_a_lost_worker_had_read_is_dropped)),
-        ("live entry", "live entry", "if not job or job.entry ~= entry then return end", "if not job then return end",
+        ("live entry", "live entry", "if not job or job.entry ~= entry then return", "if not job then return",
          "a leftover takes a job from a worker that is alive",
          by(test_entries.test_a_leftover_that_a_lost_worker_had_read_takes_no_job_from_a_live_one)),
-        ("state", "state", "if not running and job.state ~= 'queued' then return end", "",
+        ("state", "state", "if not running and job.state ~= 'queued' then return drop_entry(entry) end", "",
          "an ended job is run again by an entry from a backup",
          by(test_entries.test_an_entry_from_a_backup_runs_nothing_again, state=State.SUCCEEDED)),
-        ("queued", "wake-up", "if not running and job.state ~= 'queued' then return end",
-         "if not running then return end", "a job is stranded whose worker died before it began",
+        ("queued", "wake-up", "if not running and job.state ~= 'queued' then return", "if not running then return",
+         "a job is stranded whose worker died before it began",
          edge("reclaim", "queued", "queued")),
+        ("worker that runs it", "owner",
+         "if running and job.worker ~= consumer and lease_of(job.worker or '') then return", "if false then return",
+         "a job is taken from a live worker by the death of one that read its entry once more",
+         by(test_reclaim.test_an_entry_that_another_has_read_goes_back_to_the_live_worker_that_runs_its_job)),
+        ("running", "state", "if running and job.worker ~= consumer and", "if job.worker ~= consumer and",
+         "a job that waits is left to the worker that ran it before",
+         by(test_reclaim.test_a_job_that_waits_again_is_not_left_to_the_worker_that_ran_it)),
+        ("another worker", "owner", "if running and job.worker ~= consumer and", "if running and",
+         "a job that its live worker does not renew is never taken back",
+         lease_of_a_live_worker(1_000, test_reclaim.snapshot(60_000), 61_000, lost=True)),
         ("fence", "fence", "'fence', next_fence(job, now), 'history', 1)", "'history', 1)",
          "a worker that lost its lease still writes",
          by(test_settle.test_a_zombie_cannot_write, settlement=test_settle.succeed, moved_on=test_settle._reclaimed)),
-        ("running", "attempts", "  if running then\n", "  if true then\n",
+        ("running attempt", "attempts", "  if running then\n", "  if true then\n",
          "an entry that was only read costs an attempt",
          by(test_reclaim.test_an_entry_that_was_read_but_never_begun_costs_no_attempt)),
         ("cancel", "state", CANCEL, "", "a cancelled job is run again", edge("reclaim", "running", "cancelled")),
+        ("more", "wake-up", "return { 1, count == 0 and 0 or soonest + 1, taken }", "return { 1, soonest + 1, taken }",
+         "many lost jobs come back over several leases",
+         by(test_reclaim.test_as_long_as_there_is_more_to_look_at_the_next_look_is_at_once)),
     ),
     *guards(
         "recall",
@@ -160,11 +210,22 @@ BACKGROUND = [
         ("lane of another type", "record", "call_or_reset(lane_key(lane), 'XLEN', lane_key(lane))", "",
          "a worker cannot start",
          by(test_wrong_types.test_a_worker_starts_where_a_lane_is_of_the_wrong_type)),
+        ("nothing was missing", "once", "if made > 0 and call_or_reset", "if call_or_reset",
+         "every start hurries the janitor",
+         by(test_repair_jobs.test_after_groups_were_made_anew_one_worker_takes_over_the_audit)),
+        ("served before", "once", "if made > 0 and call_or_reset(META, 'HEXISTS', META, 'looked') == 1 then",
+         "if made > 0 then", "a new queue hurries the janitor",
+         by(test_repair_jobs.test_after_groups_were_made_anew_one_worker_takes_over_the_audit)),
     ),
     *guards(
         "take_turn",
         ("janitor", "owner", "return acquire_lock('janitor', ARGV[1], ARGV[2]) and 1 or 0", "return 1",
          "all workers audit at once", by(test_repair_jobs.test_one_worker_at_a_time_is_the_janitor)),
+        ("groups made anew", "wake-up", "and call_or_reset(META, 'HDEL', META, 'rebuilt') == 1 then", "and false then",
+         "jobs of streams that are gone wait for an audit in no hurry",
+         by(test_repair_jobs.test_after_groups_were_made_anew_one_worker_takes_over_the_audit)),
+        ("audit under way", "once", "if ARGV[3] == 'begin' and", "if", "the audit that is under way hides the loss",
+         by(test_repair_jobs.test_after_groups_were_made_anew_one_worker_takes_over_the_audit)),
     ),
     *of_prelude(
         "ends",

@@ -5,7 +5,9 @@ from __future__ import annotations
 UNGUARDED: dict[str, list[tuple[str, str]]] = {
     "it saves a call where there is nothing to do": [
         ("claim", "if job.expires then call_or_reset(EXPIRING, 'ZREM', EXPIRING, key) end"),
-        ("reclaim", "if reply[1] ~= cursor then call('HSET', META, name, reply[1]) end"),
+        ("reclaim", "if known ~= nil then return known end"),
+        ("reclaim", "if info[4] > 0 then"),
+        ("reclaim", "if count == 0 then break end"),
         ("prelude/ends", "if job.attempt then call('PEXPIRE', outcome_key(key), ttl) end"),
         ("prelude/ends", "if job.said then call('PEXPIRE', events_key(key), ttl) end"),
         ("prelude/ends", "if job.history then call('PEXPIRE', history_key(key), ttl) end"),
@@ -37,6 +39,7 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ("submit", "if options.max then set('max', options.max) end"),
         ("submit", "if options.ttl then set('ttl', options.ttl) end"),
         ("submit", "if options.about then set('about', options.about) end"),
+        ("reclaim", "local hold_ms = patience and math.max(1, math.floor(lease_ms * 2 / 3)) or 1"),
         ("submit", "local due = options.due or (options.delay and now + options.delay)"),
     ],
     "it chooses where or how something is stored": [

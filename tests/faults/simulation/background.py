@@ -23,6 +23,7 @@ class Background(Workers):
     def stop_heartbeats(self, worker: str) -> None:
         """More than a lease passes, in which all workers but this one renew what they run."""
         self.run(self._age_leases())
+        self.run(self.queue.redis.unlink(self.queue.keys.worker(worker)))
         for job in self.model.in_state(State.RUNNING):
             job.overdue = True
         for other in WORKERS:
@@ -51,7 +52,8 @@ class Background(Workers):
     def reclaim(self) -> None:
         """Only leases that were not renewed are lost."""
         running = self.model.in_state(State.RUNNING)
-        lost = self.call("reclaim", self.queue.reclaim(lease_ms=2 * LONG_MS))
+        alive = [worker for worker in WORKERS if self.run(self.queue.redis.exists(self.queue.keys.worker(worker)))]
+        lost = self.call("reclaim", self.queue.reclaim(*alive, lease_ms=2 * LONG_MS))
         for job in running:
             if job.state is not State.RUNNING:
                 assert job.overdue, "a job was taken from a worker that renewed its lease"

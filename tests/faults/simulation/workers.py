@@ -74,6 +74,7 @@ class Workers(Base):
         """Unless it is ``heard``, the answer is lost, and the worker knows nothing of these attempts."""
         entries = [entry for reader, entry in self.unbegun if reader == worker]
         self.unbegun = [(reader, entry) for reader, entry in self.unbegun if reader != worker]
+        self.run(self.queue.redis.set(self.queue.keys.worker(worker), b"about", px=LONG_MS))  # it is alive
         claimed = self.run(self.queue.claim(slots, worker, entries=entries))
         assert len(claimed) <= slots, "more attempts were begun than there are slots"
         assert not (claimed and self.model.paused), "an attempt was begun in a paused queue"
