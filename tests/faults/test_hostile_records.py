@@ -141,7 +141,7 @@ async def test_a_message_with_nonsense_beside_its_call_is_shown_as_far_as_it_goe
     assert status.submitted_at is None
     assert len(status.tool) == 200
     shown = json.loads(json_text(status.arguments))
-    assert shown == {"None": 1, "\\xff": 2, "(1, 2)": 3, "1.5": None, "deep": [[[[]]]], "ext": shown["ext"]}
+    assert shown == {"None": 1, "\\xff": 2, "(1, 2)": 3, "1.5": "NaN", "deep": [[[[]]]], "ext": shown["ext"]}
 
 
 async def test_names_that_are_none_are_passed_over(client: Client, broker: Broker, ended: Job[Any], key: str) -> None:
