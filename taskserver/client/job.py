@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from taskserver.client.waiter import Waiter
@@ -25,6 +26,9 @@ from taskserver.store.queries import jobs as job_queries
 from taskserver.tools import codec
 
 T = TypeVar("T")
+
+RETRY_SECONDS = 1.0
+"""How long a follower of events waits for a broker that did not answer."""
 
 
 class Job(Generic[T]):
@@ -132,8 +136,9 @@ class Job(Generic[T]):
                     ended = watch.outcome.done()
                     try:
                         page = await job_queries.events(self._broker, self._ref, after)
-                    except BrokerUnavailable:  # it may come back: followers are woken once a second
-                        await more.wait()
+                    except BrokerUnavailable:  # it may come back
+                        with suppress(TimeoutError):
+                            await asyncio.wait_for(more.wait(), RETRY_SECONDS)
                         continue
                     for event in page:
                         yield event

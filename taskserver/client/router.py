@@ -20,7 +20,7 @@ from taskserver.aio import cancel_and_wait
 from taskserver.client.options import PreparedJob
 from taskserver.domain.job import NewJob
 from taskserver.domain.partitions import number_for, partitions, queue_of
-from taskserver.errors import BrokerError, TaskServerError
+from taskserver.errors import BrokerError, BrokerUnavailable
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs.submit import BATCH_JOBS
 from taskserver.store.queries import partitions as stored
@@ -57,12 +57,14 @@ class PartitionRouter:
         Raises:
             BrokerError: if they cannot be read; the next call tries again.
         """
-        if self._learning is None:
+        if self._learning is None or self._learning.done():
             self._learning = asyncio.create_task(self._learn(), name="learn partitions")
-        try:
-            await asyncio.shield(self._learning)
-        except TaskServerError as error:
-            raise copy(error) from None  # each caller adds its own traceback
+        learning = self._learning
+        await asyncio.wait((learning,))  # a caller that is cancelled does not cancel it
+        if learning.cancelled():
+            raise BrokerUnavailable("this client was interrupted while it asked for the partitions: try again")
+        if error := learning.exception():
+            raise copy(error)  # each caller adds its own traceback
 
     async def learned(self) -> None:
         """Wait until a first reading that has begun is done, whether it succeeds or not."""
@@ -124,9 +126,11 @@ class PartitionRouter:
             self._learning = asyncio.create_task(self._refresh(), name="refresh partitions")
 
     async def _refresh(self) -> None:
-        with suppress(BrokerError):  # the next one may succeed
-            await self._read()
-        self._rest()
+        try:
+            with suppress(BrokerError):  # the next one may succeed
+                await self._read()
+        finally:
+            self._rest()
 
     def _rest(self) -> None:
         """Be needed no more until the counts are old, unless a queue has several partitions."""
@@ -137,13 +141,9 @@ class PartitionRouter:
         self._old = self.needed = True
 
     async def _learn(self) -> None:
-        try:
-            await self._read()
-            self._rest()
-            self.ready = True
-        finally:
-            if not self.ready:
-                self._learning = None
+        await self._read()
+        self._rest()
+        self.ready = True
 
     async def _read(self) -> None:
         for queue, count in (await stored.counts(self._broker)).items():

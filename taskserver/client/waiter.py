@@ -1,52 +1,105 @@
 """Any number of awaited jobs over one subscription.
 
 A job's id contains its submitter's *route*. The scripts that end a job, or add to its events, publish a notification on
-the channel of that route. So a client needs one subscription for all jobs that it submitted itself, and the id of any
-other job tells it the right channel.
+the channel of that route. So a client needs one channel for all jobs that it submitted itself, and the id of any other
+job tells it the right one. Jobs with idempotency keys share a bounded number of channels. A channel is left some time
+after the last of its jobs.
 
-Notifications carry short outcomes; longer ones are read in batches. Since notifications can be lost, every awaited job
-is checked once a second anyway.
+Notifications carry short outcomes; longer ones are read in batches. Notifications can be lost. A connection that breaks
+is noticed, and everything that is awaited is checked when there is another one. What is lost otherwise is found by
+checks of single jobs, which grow rarer: a job is checked again when it has been awaited for twice as long, at least
+once a minute. So waiting costs by the jobs that begin and end, not by how many there are.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from typing import Any
 
 from taskserver.aio import LoopGuard, cancel_and_wait
-from taskserver.domain.ids import ROUTE, JobRef
+from taskserver.domain.ids import JobRef, route_of
 from taskserver.domain.job import ENDED, Outcome
 from taskserver.domain.retry import backoff
-from taskserver.errors import BrokerDenied, BrokerError, ClientUnusable, JobNotFound, TaskServerError
+from taskserver.errors import (
+    BrokerDenied,
+    BrokerError,
+    BrokerUnavailable,
+    ClientUnusable,
+    JobNotFound,
+    TaskServerError,
+)
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.subscription import Subscription
 from taskserver.store.queries.outcomes import ended_jobs, jobs_with_events, read_outcomes
 
 CHECK_SECONDS = 1.0
-"""How often every awaited job is checked: a lost notification costs no more than this."""
+"""How long a job is awaited before it is checked for the first time although no notification came."""
+LONGEST_PAUSE_SECONDS = 60.0
+"""Maximum time between two such checks of a job."""
 BATCH_JOBS = 500
+"""Maximum number of jobs that are read at once, and that are checked per second although no notification came."""
+IDLE_CHANNELS = 100
+"""Maximum number of channels that are kept although no job of theirs is awaited: the next job often uses the same."""
+RETRIED_SECONDS = 60.0
+"""How long notifications of a job that is run again are not believed; none is on its way for longer."""
+
+Source = tuple[str, str]
+"""A queue and a route: they name a channel."""
 
 log = logging.getLogger("taskserver.client")
+
+
+class _Channel:
+    """A channel, and the awaited jobs of which it tells.
+
+    Attributes:
+        name: Its name.
+        jobs: These jobs.
+    """
+
+    __slots__ = ("jobs", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.jobs: set[JobRef] = set()
 
 
 class JobWatch:
     """What all callers that wait for one job share.
 
+    Args:
+        channel: The channel on which its notifications come.
+
     Attributes:
+        channel: As given.
         users: How many callers there are.
         outcome: Completes when the job has ended.
         followers: Events to set when the job may have new events.
+        due: When to check the job although no notification came, by the event loop's clock.
     """
 
-    __slots__ = ("followers", "outcome", "users")
+    __slots__ = ("_pause", "channel", "due", "followers", "outcome", "users")
 
-    def __init__(self) -> None:
+    def __init__(self, channel: _Channel) -> None:
+        loop = asyncio.get_running_loop()
+        self.channel = channel
         self.users = 0
-        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.outcome: asyncio.Future[Outcome] = loop.create_future()
         self.followers: set[asyncio.Event] = set()
+        self.due = loop.time() + CHECK_SECONDS
+        self._pause = CHECK_SECONDS
+
+    def check_later(self, now: float) -> None:
+        """Put the next check off, for twice as long as the last time."""
+        self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+        self.due = now + self._pause
 
     def wake(self) -> None:
         """Wake callers that follow the job's events."""
@@ -71,12 +124,13 @@ class Waiter:
         self._broker = broker
         self._guard = guard
         self._watches: dict[JobRef, JobWatch] = {}
-        self._channels: dict[tuple[str, str], str] = {}  # by queue and route
+        self._channels: dict[Source, _Channel] = {}
+        self._idle: dict[Source, None] = {}  # without jobs, the longest idle one first
+        self._new: list[str] = []
         self._unchecked: dict[str, set[str]] = {}  # by queue
-        self._checks: dict[str, asyncio.Task[None]] = {}
-        self._retried: set[JobRef] = set()
+        self._retried: dict[JobRef, float] = {}
         self._subscription = Subscription(broker)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def outcome(self, job: JobRef) -> Outcome:
         """Wait until the job has ended.
@@ -90,7 +144,11 @@ class Waiter:
 
     def retried(self, job: JobRef) -> None:
         """The job is being run again: notifications of its earlier end may still arrive, and are not believed."""
-        self._retried.add(job)
+        now = asyncio.get_running_loop().time()
+        self._retried.pop(job, None)
+        self._retried[job] = now + RETRIED_SECONDS
+        while self._retried[oldest := next(iter(self._retried))] < now:
+            del self._retried[oldest]
 
     @contextmanager
     def watch(self, job: JobRef) -> Iterator[JobWatch]:
@@ -103,84 +161,132 @@ class Waiter:
             self._guard.check()
         watch = self._watches.get(job)
         if watch is None:
-            watch = self._watches[job] = JobWatch()
-            self._listen(job)
+            watch = self._watches[job] = JobWatch(self._listen(job))
         watch.users += 1
-        self._check(job)
+        self._check((job,))
         try:
             yield watch
         finally:
             watch.users -= 1
             if not watch.users:
                 del self._watches[job]
+                self._leave(job, watch.channel)
 
-    def _listen(self, job: JobRef) -> None:
-        """Listen to the job's channel. It is kept when nobody waits any more: the next job often uses the same."""
-        source = job.queue, job.key[ROUTE]
-        if source in self._channels:
-            return
-        channel = self._channels[source] = self._broker.keys(job.queue).done(job.key[ROUTE])
-        if not self._tasks:
-            self._tasks = {asyncio.create_task(self._check_all_forever()), asyncio.create_task(self._receive())}
-        else:
-            task = asyncio.create_task(self._subscribe(channel))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def _listen(self, job: JobRef) -> _Channel:
+        """Listen to the job's channel."""
+        source = job.queue, route_of(job.key)
+        channel = self._channels.get(source)
+        if channel is None:
+            channel = self._channels[source] = _Channel(self._broker.keys(job.queue).done(source[1]))
+            self._new.append(channel.name)
+            self._run("subscribe to results", self._subscribe)
+            self._run("receive results", self._receive)
+            self._run("check results", self._check_forever)
+        elif not channel.jobs:
+            self._idle.pop(source, None)
+        channel.jobs.add(job)
+        return channel
 
-    async def _subscribe(self, channel: str) -> None:
-        with suppress(BrokerError):  # the receiving task reconnects and subscribes to everything again
-            await self._subscription.subscribe([channel])
+    def _leave(self, job: JobRef, channel: _Channel) -> None:
+        """Listen no more for this job. Its channel is kept for a while: those that are idle for longest are left."""
+        channel.jobs.discard(job)
+        source = job.queue, route_of(job.key)
+        if not channel.jobs and self._channels.get(source) is channel:
+            self._idle[source] = None
+            if len(self._idle) > IDLE_CHANNELS:
+                self._run("unsubscribe from results", self._unsubscribe)
+
+    async def _subscribe(self) -> None:
+        while self._new:
+            names, self._new = self._new, []
+            await self._subscription.subscribe(names)
+
+    async def _unsubscribe(self) -> None:
+        while len(self._idle) > IDLE_CHANNELS:
+            left = []
+            for source in list(islice(self._idle, IDLE_CHANNELS // 2)):
+                del self._idle[source]
+                left.append(self._channels.pop(source).name)
+            await self._subscription.unsubscribe(left)
+
+    def _run(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do work in a task of its own, unless it is being done."""
+        running = self._tasks.get(name)
+        if running is None or running.done():
+            task = self._tasks[name] = asyncio.create_task(work(), name=name)
+            task.add_done_callback(partial(self._end_owed, name))
+
+    def _end_owed(self, name: str, task: asyncio.Task[None]) -> None:
+        """However a task ends, no caller may be left waiting for it."""
+        if self._tasks.get(name) is task:
+            del self._tasks[name]
+        if not task.cancelled() and (task.exception() is None or isinstance(task.exception(), BrokerError)):
+            return  # it came to its end; after a lost connection, the receiving task subscribes to everything again
+        self._channels, self._idle, self._unchecked = {}, {}, {}  # whoever waits next begins anew
+        for watch in self._watches.values():
+            watch.end(BrokerUnavailable("this client was interrupted while it waited: ask for the result again"))
 
     async def _receive(self) -> None:
         failures = 0
         while True:
             try:
-                await self._subscription.subscribe(self._channels.values())
-                async for channel, message in self._subscription.messages():
+                await self._subscription.subscribe(channel.name for channel in self._channels.values())
+                async for name, message in self._subscription.messages():
                     failures = 0
-                    self._handle(channel, message)
-            except BrokerError as error:
+                    self._handle(name, message)
+            except Exception as error:
+                if not isinstance(error, BrokerError):
+                    log.exception("notifications interrupted")
                 log.debug("notifications interrupted: %s", error)
                 failures += 1
                 await asyncio.sleep(backoff(failures, last=CHECK_SECONDS))
 
-    def _handle(self, channel: str, message: bytes) -> None:
+    def _handle(self, name: str, message: bytes) -> None:
+        queue = name.partition("{")[2].partition("}")[0]
         if not message:  # a subscription has just taken effect: earlier notifications were missed
-            self._check(*(job for job in self._watches if self._channels[job.queue, job.key[ROUTE]] == channel))
+            if channel := self._channels.get((queue, name.rpartition(":")[2])):
+                self._suspect(channel.jobs)
             return
-        queue = channel.partition("{")[2].partition("}")[0]
         for key, outcome in ended_jobs(message):
             job = JobRef(queue, key)
             if outcome is not None and job not in self._retried:
                 self._end(job, outcome)
             elif job in self._watches:
-                self._check(job)
+                self._check((job,))
         for key in jobs_with_events(message):
             if watch := self._watches.get(JobRef(queue, key)):
                 watch.wake()
 
-    def _check(self, *jobs: JobRef) -> None:
+    def _suspect(self, jobs: Iterable[JobRef]) -> None:
+        """Notifications of these jobs may have been lost."""
+        self._check(jobs)
+        for job in jobs:
+            self._watches[job].wake()
+
+    def _check(self, jobs: Iterable[JobRef]) -> None:
         """Read the outcomes of jobs, queue by queue: one whose server does not answer must not delay the others."""
         for job in jobs:
-            self._unchecked.setdefault(job.queue, set()).add(job.key)
-            if job.queue not in self._checks:
-                check = self._check_queue(job.queue)
-                self._checks[job.queue] = asyncio.create_task(check, name=f"outcomes of {job.queue}")
+            keys = self._unchecked.get(job.queue)
+            if keys is None:
+                keys = self._unchecked[job.queue] = set()
+                self._run(f"outcomes of {job.queue}", partial(self._check_queue, job.queue))
+            keys.add(job.key)
 
-    async def _check_all_forever(self) -> None:
-        """Check all jobs once a second, whatever notifications say."""
+    async def _check_forever(self) -> None:
+        """Check the jobs that are due, however many notifications come: the longest overdue ones first."""
+        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(CHECK_SECONDS * random.uniform(0.75, 1.0))  # noqa: S311 - jitter
-            for watch in self._watches.values():
-                watch.wake()
-            self._check(*self._watches)
+            now = loop.time()
+            overdue = [(watch.due, job) for job, watch in self._watches.items() if watch.due <= now]
+            jobs = [job for _, job in heapq.nsmallest(BATCH_JOBS, overdue)]
+            for job in jobs:
+                self._watches[job].check_later(now)
+            self._suspect(jobs)
 
     async def _check_queue(self, queue: str) -> None:
-        try:
-            while keys := self._unchecked.pop(queue, None):
-                await self._check_keys(queue, [key for key in keys if JobRef(queue, key) in self._watches])
-        finally:
-            del self._checks[queue]
+        while keys := self._unchecked.pop(queue, None):
+            await self._check_keys(queue, [key for key in keys if JobRef(queue, key) in self._watches])
 
     async def _check_keys(self, queue: str, keys: list[str]) -> None:
         try:
@@ -192,7 +298,8 @@ class Waiter:
             if not isinstance(error, BrokerError):
                 log.exception("could not read results")
             log.debug("could not read results: %s", error)
-            await asyncio.sleep(backoff(1, CHECK_SECONDS / 2))  # then every job is checked again when it is due
+            await asyncio.sleep(backoff(1, CHECK_SECONDS / 2))
+            self._unchecked.setdefault(queue, set()).update(keys)
 
     async def _read(self, queue: str, keys: list[str]) -> None:
         while keys:
@@ -213,5 +320,5 @@ class Waiter:
         """Stop waiting; callers that still wait get an error."""
         for watch in self._watches.values():
             watch.end(ClientUnusable("this client was closed before the job had ended; the job continues"))
-        await cancel_and_wait(*self._tasks, *self._checks.values())
+        await cancel_and_wait(*self._tasks.values())
         await self._subscription.close()

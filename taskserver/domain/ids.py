@@ -10,7 +10,9 @@ last 8     random
 =========  ============================================================================
 
 A job submitted with an idempotency key gets its 24 characters from a hash of the key and a leading ``k``:
-the same key in the same queue *is* the same job, so nothing else has to remember the key.
+the same key in the same queue *is* the same job, so nothing else has to remember the key. Nobody knows from such an id
+who has submitted the job, perhaps several did, so its route is one of 1,024 that all submitters share: its first three
+characters.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from taskserver.errors import ConfigError
 LENGTH = 24
 AT_ONCE = 64
 ROUTE = slice(10, 16)
+SHARED_ROUTE = slice(0, 3)
 """Where a key contains its route."""
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 _LETTERS = (_ALPHABET * 8).encode()
@@ -103,6 +106,11 @@ def parse(job_id: str) -> JobRef:
     if not dash or len(key) != LENGTH or not key.isalnum() or not key.isascii():
         raise ConfigError(f"{job_id!r} is not a job id: expected a queue name, '-' and {LENGTH} letters or digits")
     return JobRef(check_partition_name(queue), key)
+
+
+def route_of(key: str) -> str:
+    """The route in a key: the name of the channel on which those who await the job are notified."""
+    return key[SHARED_ROUTE] if key[0] == "k" else key[ROUTE]
 
 
 def _time(milliseconds: int) -> str:

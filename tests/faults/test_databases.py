@@ -12,13 +12,15 @@ import pytest
 import redis.asyncio
 
 from taskserver import Client, JobCancelled, tool
+from taskserver.domain import ids
 from taskserver.domain.fleet import Action, FleetCommand
+from taskserver.domain.job import NewJob
 from taskserver.store.broker import control
 from taskserver.store.broker.connection import Broker
 from taskserver.testing import running_worker
 from tests.conftest import Eventually
 from tests.patience import PATIENCE
-from tests.store.harness import LONG_MS, Queue, says, succeed
+from tests.store.harness import LONG_MS, PAYLOAD, Queue, says, submit_all, succeed
 
 OTHER = "?db=3"
 
@@ -26,14 +28,14 @@ OTHER = "?db=3"
 @asynccontextmanager
 async def channels_of(url: str) -> AsyncIterator[set[str]]:
     """The channels on which anything is published inside the block."""
-    async with redis.asyncio.Redis.from_url(url, decode_responses=True) as client, client.pubsub() as heard:
+    async with redis.asyncio.Redis.from_url(url) as client, client.pubsub() as heard:
         await heard.psubscribe("*")
         await heard.parse_response()
         found: set[str] = set()
         yield found
         await client.publish("end", "")
-        while (message := await heard.get_message(timeout=PATIENCE)) and message["channel"] != "end":
-            found.add(message["channel"])
+        while (message := await heard.get_message(timeout=PATIENCE)) and message["channel"] != b"end":
+            found.add(message["channel"].decode())
 
 
 async def publish_everything(broker: Broker) -> set[str]:
@@ -44,9 +46,13 @@ async def publish_everything(broker: Broker) -> set[str]:
     await queue.cancel(job.key)
     await queue.settle(succeed(job))
     await queue.submit(delay_ms=LONG_MS)
+    keyed = ids.key_for("nightly")
+    await submit_all(broker, queue.keys.queue, [NewJob(keyed, PAYLOAD)])
+    await queue.cancel(keyed)
     await control.publish(broker, queue.keys.queue, control.RESUME)
     await control.send_command(broker, queue.keys.queue, FleetCommand(id="1", action=Action.STOP, whom="nobody"))
-    return {queue.keys.done("000000"), queue.keys.control, queue.keys.commands}
+    done = {queue.keys.done(ids.route_of(key)) for key in (job.key, keyed)}
+    return {*done, queue.keys.control, queue.keys.commands}
 
 
 async def test_no_channel_is_shared(broker_url: str) -> None:

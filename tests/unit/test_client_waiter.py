@@ -1,13 +1,15 @@
 """Awaited results arrive even if notifications are lost, connections break, or something unexpected happens."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 import pytest
 
 from taskserver import BrokerUnavailable, Client, Job, ResultTimeout, tool
 from taskserver.client import waiter
+from taskserver.domain.ids import KeyMaker, key_for, new_route, route_of
 from taskserver.domain.job import Outcome
 from taskserver.store.broker.connection import Broker
 from taskserver.store.queries.outcomes import read_outcomes
@@ -38,7 +40,7 @@ async def _heard(broker: Broker) -> bool:
     return any(b"done:" in channel for channel in await broker.client(broker.url).pubsub_channels())
 
 
-async def test_a_lost_notification_costs_a_second(client: Client, broker: Broker, eventually: Eventually) -> None:
+async def test_a_lost_notification_is_noticed(client: Client, broker: Broker, eventually: Eventually) -> None:
     job = await client.submit(answer)
     waiting = asyncio.create_task(job.result(timeout=PATIENCE))
     await eventually(lambda: _heard(broker))
@@ -174,3 +176,107 @@ async def test_a_late_notification_of_an_earlier_end_is_not_taken_for_the_next_o
     assert await broker.client(broker.url).publish(broker.keys(queue).done(key[10:16]), earlier) == 1
     await _end_silently(broker, job, 43)
     assert await waiting == 43
+
+
+async def test_a_job_that_is_awaited_for_long_is_checked_ever_more_rarely(
+    client: Client, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    times: list[float] = []
+
+    async def noting(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
+        times.append(asyncio.get_running_loop().time())
+        return await read_outcomes(broker, queue, keys)
+
+    async def checked_eight_times() -> bool:
+        return len(times) >= 8
+
+    monkeypatch.setattr(waiter, "read_outcomes", noting)
+    monkeypatch.setattr(waiter, "CHECK_SECONDS", 0.01)
+    waiting = asyncio.create_task((await client.submit("nobody")).result())
+    await eventually(checked_eight_times)
+    waiting.cancel()
+    rarer = len(times) - 2  # the others are when it begins, and when the subscription takes effect
+    assert times[-1] - times[0] >= 0.01 * (2**rarer - 2)
+
+
+async def test_checks_of_many_jobs_take_turns(
+    client: Client, broker: Broker, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    """However many jobs are awaited: a call for each second, and no job is forgotten."""
+    checked: Counter[str] = Counter()
+
+    async def noting(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
+        assert len(keys) <= 10
+        checked.update(keys)
+        return await read_outcomes(broker, queue, keys)
+
+    monkeypatch.setattr(waiter, "BATCH_JOBS", 10)
+    jobs = await client.submit_many([(answer, {})] * 45)
+    waiting = [asyncio.create_task(job.result(timeout=PATIENCE)) for job in jobs]
+    await eventually(lambda: _heard(broker))
+    monkeypatch.setattr(waiter, "read_outcomes", noting)
+    monkeypatch.setattr(waiter, "CHECK_SECONDS", 0.01)
+    for job in jobs:
+        await _end_silently(broker, job)
+    assert await asyncio.gather(*waiting) == [42] * 45
+
+
+def _keyed(number: int) -> str:
+    return f"default-{key_for(str(number))}"
+
+
+def _of_another_client(number: int) -> str:
+    return f"default-{KeyMaker(new_route())()}"
+
+
+@pytest.mark.parametrize("make", [_keyed, _of_another_client])
+async def test_channels_that_nobody_uses_are_left(
+    client: Client, broker: Broker, monkeypatch: pytest.MonkeyPatch, eventually: Eventually, make: Callable[[int], str]
+) -> None:
+    monkeypatch.setattr(waiter, "IDLE_CHANNELS", 10)
+    raw = broker.client(broker.url)
+    for start in (0, 100):
+        jobs: list[Job[int]] = [client.job(make(number)) for number in range(start, start + 100)]
+        for job in jobs:
+            await _end_silently(broker, job)
+        assert await asyncio.gather(*(job.result(timeout=PATIENCE) for job in jobs)) == [42] * 100
+
+        async def few_are_left() -> bool:
+            return len(await raw.pubsub_channels()) <= 10
+
+        await eventually(few_are_left)
+    job = await client.submit(answer, idempotency_key="one more")
+    waiting = asyncio.create_task(job.result(timeout=PATIENCE))
+    await eventually(lambda: _listens(broker, job))
+    await _end_silently(broker, job)
+    assert await waiting == 42
+
+
+async def _listens(broker: Broker, job: Job[int]) -> bool:
+    queue, _, key = job.id.rpartition("-")
+    ((_, count),) = await broker.client(broker.url).pubsub_numsub(broker.keys(queue).done(route_of(key)))
+    return count == 1
+
+
+@pytest.mark.parametrize("name", ["receive results", "check results", "subscribe to results", "outcomes of default"])
+async def test_a_task_that_is_cancelled_leaves_no_caller_waiting(client: Client, broker: Broker, name: str) -> None:
+    waiting = asyncio.create_task((await client.submit(answer)).result())
+    await asyncio.sleep(0)
+    (task,) = [task for task in asyncio.all_tasks() if task.get_name() == name]
+    task.cancel()
+    with pytest.raises(BrokerUnavailable, match="ask for the result again"):
+        await asyncio.wait_for(waiting, PATIENCE)
+    job = await client.submit(answer)
+    waiting = asyncio.create_task(job.result(timeout=PATIENCE))
+    await _end_silently(broker, job)
+    assert await waiting == 42
+
+
+async def test_a_client_whose_first_question_was_cancelled_asks_again(client: Client) -> None:
+    submits = [asyncio.create_task(client.submit(answer)) for _ in range(3)]
+    while not (asking := [task for task in asyncio.all_tasks() if task.get_name() == "learn partitions"]):
+        await asyncio.sleep(0)
+    asking[0].cancel()
+    outcomes = await asyncio.wait_for(asyncio.gather(*submits, return_exceptions=True), PATIENCE)
+    assert [type(outcome) for outcome in outcomes] == [BrokerUnavailable] * 3
+    assert await client.submit(answer)

@@ -48,6 +48,12 @@ def test_an_idempotency_key_is_always_the_same_id() -> None:
     assert set(key) <= ALPHABET
 
 
+def test_keys_from_idempotency_keys_share_a_bounded_number_of_routes() -> None:
+    routes = {ids.route_of(ids.key_for(str(number))) for number in range(20_000)}
+    assert 1_000 < len(routes) <= 1_024
+    assert ids.route_of(ids.KeyMaker("route1")()) == "route1"
+
+
 @given(st.text(), st.text())
 def test_different_idempotency_keys_are_different_ids(one: str, other: str) -> None:
     assert (ids.key_for(one) == ids.key_for(other)) == (one == other)

@@ -49,6 +49,18 @@ class Subscription:
                         await self._pubsub.subscribe(*new)
                 self._unconfirmed = False
 
+    async def unsubscribe(self, channels: Iterable[str]) -> None:
+        """Hear no more of some channels, if they are not the last ones.
+
+        Raises:
+            BrokerUnavailable: if the broker does not answer; ``messages`` does not subscribe to them again.
+        """
+        gone = [channel for channel in channels if self._channels.pop(channel, "") is None]
+        with self._translated():
+            async with self._connecting:
+                if self._pubsub is not None and gone:
+                    await self._pubsub.unsubscribe(*gone)
+
     async def messages(self) -> AsyncIterator[tuple[str, bytes]]:
         """Yield channel and message; an empty message each time a subscription has taken effect.
 

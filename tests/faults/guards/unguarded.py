@@ -32,6 +32,7 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ("submit", "if not written then"),
     ],
     "it reads an option": [
+        ("prelude/entries", "local route = byte(key) == 107 and sub(key, 1, 3) or sub(key, 11, 16)"),
         ("prelude/keys", "local MARK = KEYS[2] and sub(KEYS[2], #QUEUE + 1) or ''"),
         ("submit", "if options.lane then set('lane', options.lane) end"),
         ("submit", "local again = options ~= '' and cmsgpack.unpack(options)"),

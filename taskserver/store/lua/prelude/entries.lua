@@ -83,7 +83,7 @@ end
 -- (store/jobs/notifications.py).
 local notifications = {}
 local function notifications_for(key)
-  local route = sub(key, 11, 16)
+  local route = byte(key) == 107 and sub(key, 1, 3) or sub(key, 11, 16) -- 107 is 'k': see domain/ids.py
   local parts = notifications[route]
   if not parts then parts = { d = {}, e = {} }; notifications[route] = parts end
   return parts
