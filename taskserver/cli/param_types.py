@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from taskserver.config.texts import tidied
 from taskserver.domain.durations import seconds
 from taskserver.domain.sizes import parse_size
 from taskserver.errors import ConfigError
@@ -85,5 +86,5 @@ class ModuleName(click.ParamType):  # type: ignore[type-arg]
     envvar_list_splitter = ","
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name without surrounding blanks."""
-        return str(value).strip()
+        """The name without surrounding blanks and a byte order mark."""
+        return tidied(str(value)).strip()

@@ -26,6 +26,26 @@ _KINDS: dict[str, Callable[[str], Any]] = {
 }
 
 
+class SpelledInt(int):
+    """A whole number that Python would spell differently. Where text is meant, the spelling is the value.
+
+    Attributes:
+        spelling: As it is in the file: ``01234``, ``1_000``.
+    """
+
+    spelling: str
+
+
+class SpelledFloat(float):
+    """A decimal number that Python would spell differently.
+
+    Attributes:
+        spelling: As it is in the file: ``1.10``.
+    """
+
+    spelling: str
+
+
 class DocumentError(Exception):
     """Something in the YAML that cannot be read, and its line."""
 
@@ -174,12 +194,19 @@ def _scalar(node: ScalarNode) -> Any:
 
 def _number(text: str, otherwise: Any) -> Any:
     """An integer or decimal number; ``otherwise`` for the other forms that YAML has for numbers."""
-    for kind in (int, float):
+    for kind in (SpelledInt, SpelledFloat):
         try:
-            return kind(text)
+            number = kind(text)
         except ValueError:
             continue
+        number.spelling = text
+        return number
     return otherwise
+
+
+def spelling(value: Any) -> str:
+    """A number as it is in the file."""
+    return getattr(value, "spelling", None) or (f"{value:g}" if isinstance(value, float) else str(value))
 
 
 def _sentence(error: yaml.MarkedYAMLError) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from taskserver.config.checks import conflicts, plain_secret
-from taskserver.config.document import MAX_CHARACTERS, DocumentError, Path, read
+from taskserver.config.document import MAX_CHARACTERS, DocumentError, Path, read, spelling
 from taskserver.config.problems import dotted, invalid, keys_of, sentence
 from taskserver.config.references import Reference, ReferenceInvalid, parts, references, resolve
 from taskserver.config.resources import BrokerResource, File, TaskServer
@@ -157,6 +157,8 @@ class _Source:
                 return [walk(each, (*path, position)) for position, each in enumerate(value)]
             if value is None:
                 self.add(path, "has no value: write one, or remove the key")
+            if isinstance(value, (int, float)) and (message := plain_secret(path, spelling(value))):
+                self.add(path, message)
             return self._read(value, path, folder, keep) if isinstance(value, str) else value
 
         return {key: walk(each, (key,)) for key, each in self._data.items()}

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from taskserver.config.settings import settings
+from taskserver.config.texts import TextInvalid, read_variable, tidied_bytes
 from taskserver.domain.signing import KEY_BYTES, Keyring
 from taskserver.errors import ConfigError
 
@@ -36,7 +37,7 @@ def keyring(references: str | None = None) -> Keyring | None:
 
 
 def read_secret(reference: str, what: str) -> bytes:
-    """The secret that a reference points to, without a line end.
+    """The secret that a reference points to, without a byte order mark and line end.
 
     Args:
         reference: ``file:…`` or ``env:…``.
@@ -50,18 +51,20 @@ def read_secret(reference: str, what: str) -> bytes:
     if kind == "file" and target:
         return _content(Path(target).expanduser(), what)
     if kind == "env" and target.isidentifier():
-        value = os.environ.get(target, "")
+        value = read_variable(target)
         if not value:
             raise ConfigError(f"{what}: environment variable {target} is not set")
-        return os.fsencode(value).rstrip(b"\r\n")
+        return os.fsencode(value)
     raise ConfigError(f"{what} must be a reference: {_HINT}")
 
 
 def _content(path: Path, what: str) -> bytes:
     try:
-        return path.read_bytes().rstrip(b"\r\n")
+        return tidied_bytes(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"{what}: file {path} cannot be read: {(error.strerror or str(error)).lower()}") from None
+    except TextInvalid as error:
+        raise ConfigError(f"{what}: file {path} {error}") from None
 
 
 def _key(source: str, number: int) -> bytes:

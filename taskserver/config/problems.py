@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from taskserver.config.document import Path
+from taskserver.config.document import Path, spelling
 from taskserver.config.references import ResolvedText
 from taskserver.domain.names import did_you_mean
 from taskserver.domain.secrets import looks_secret
@@ -67,7 +67,7 @@ def sentence(error: ErrorDetails, path: Path, keys: Iterable[str]) -> str:
     shown = _shown(given, path)
     if kind in _EXPECTED:
         either = "a string or " if kind == "model_type" and {"queues", "tools"} & set(path[-2:]) else ""
-        return f"must be {either}{_EXPECTED[kind]}, not {shown}" + _hint(kind, given)
+        return f"must be {either}{_EXPECTED[kind]}, not {shown}" + _hint("string_type" if either else kind, given)
     return _BY_KIND.get(kind, _other)(error, shown)
 
 
@@ -83,7 +83,7 @@ def _shown(value: Any, path: Path) -> str:
         return "this value"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "nothing"}[value]
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = spelling(value)
     return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}…") if isinstance(value, str) else text
 
 
@@ -120,8 +120,9 @@ def _pattern(error: ErrorDetails, shown: str) -> str:
         "env": "must be a variable name (letters, digits and '_', no leading digit)",
     }
     key = next((part for part in reversed(error["loc"]) if part in by_key), "")
-    expected = by_key.get(str(key), "is not valid")
-    return expected if key == "signing_keys" or not key else f"{expected}, not {shown}"
+    if not key:
+        return f"is not valid: {shown}"
+    return by_key[str(key)] if key == "signing_keys" else f"{by_key[str(key)]}, not {shown}"
 
 
 def _empty(error: ErrorDetails, shown: str) -> str:
@@ -129,7 +130,7 @@ def _empty(error: ErrorDetails, shown: str) -> str:
 
 
 def _other(error: ErrorDetails, shown: str) -> str:
-    return f"{error['msg'][:1].lower()}{error['msg'][1:]}"
+    return f"{error['msg'][:1].lower()}{error['msg'][1:]}, not {shown}"
 
 
 _BY_KIND: dict[str, Callable[[ErrorDetails, str], str]] = {

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
+
+from taskserver.config.texts import TextInvalid, checked, read_text
 
 MAX_BYTES = 64 * 1024
 REFERENCE_HINT = "${NAME} for an environment variable, or ${file:/path/to/it}"
@@ -51,12 +54,15 @@ class Reference(NamedTuple):
             ReferenceInvalid: if the variable is not set, or the file cannot be read.
         """
         if self.kind == "file":
-            return _content(folder / Path(self.target).expanduser(), self.target)
-        found = os.environ.get(self.target) or self.default
+            read = partial(read_text, folder / Path(self.target).expanduser(), MAX_BYTES)
+        else:
+            read = partial(checked, os.environ.get(self.target, ""))
+        try:
+            found = read() or (self.default if self.kind == "env" else "")
+        except TextInvalid as error:
+            raise ReferenceInvalid(f"{self} {error}") from None
         if found is None:
-            raise ReferenceInvalid(
-                f"environment variable {self.target} is not set: set it, or write ${{{self.target}:-default}}"
-            )
+            raise ReferenceInvalid(f"{self} is not set: set it, or write ${{{self.target}:-default}}")
         return found
 
 
@@ -143,14 +149,3 @@ def _reference(inside: str) -> Reference:
     if not _NAME.fullmatch(name):
         raise ReferenceInvalid(f"${{{inside}}} is not a valid reference: write {REFERENCE_HINT}")
     return Reference("env", name, default if separator else None)
-
-
-def _content(path: Path, named: str) -> str:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ReferenceInvalid(f"file {named} is larger than {MAX_BYTES // 1024} KiB, the limit for a value")
-        return path.read_text("utf-8").rstrip("\r\n")
-    except OSError as error:
-        raise ReferenceInvalid(f"file {named} cannot be read: {(error.strerror or str(error)).lower()}") from None
-    except UnicodeDecodeError:
-        raise ReferenceInvalid(f"file {named} is not UTF-8 text") from None

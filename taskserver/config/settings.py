@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from taskserver.config.problems import sentence
 from taskserver.config.references import resolve
+from taskserver.config.texts import tidied
 from taskserver.config.values import DURABILITY, SECONDS, parsed
 from taskserver.config.worker_settings import WorkerSettings
 from taskserver.domain.buckets import BUCKETS, parse_buckets
@@ -19,6 +23,7 @@ from taskserver.domain.signing import TTL_MS
 from taskserver.errors import ConfigError
 
 _PREFIX = "TASKSERVER_"
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 
 
 def variable(name: str) -> str:
@@ -55,20 +60,58 @@ class Settings(BaseSettings, WorkerSettings):
     metrics_buckets: Annotated[tuple[float, ...], NoDecode, BeforeValidator(parsed(parse_buckets))] = BUCKETS
     """Bounds of the histogram buckets in seconds, ascending, separated by commas."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _tidied(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """A variable of which nothing is left without its line end is as good as none."""
+        texts = {name: tidied(value) for name, value in values.items() if isinstance(value, str)}
+        return {name: texts.get(name, value) for name, value in values.items() if texts.get(name, value) != ""}
+
+
+class PartlyWrong:
+    """In place of settings of which some are wrong: a wrong one is an error for who uses it, and for nobody else.
+
+    Args:
+        valid: The settings, with defaults in place of wrong ones.
+        wrong: The error of each wrong one, by its name.
+    """
+
+    def __init__(self, valid: Settings, wrong: dict[str, ConfigError]) -> None:
+        self._valid = valid
+        self._wrong = wrong
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._wrong:
+            raise self._wrong[name]
+        return getattr(self._valid, name)
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        """All settings, for who uses all of them."""
+        raise next(iter(self._wrong.values()))
+
 
 @cache
 def settings() -> Settings:
-    """The settings of this process.
-
-    Raises:
-        ConfigError: if an environment variable has a value that is not allowed.
-    """
+    """The settings of this process. Using one whose variable has a value that is not allowed raises ``ConfigError``."""
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        path = first["loc"][:1]
-        raise ConfigError(f"environment variable {variable(str(path[0]))}: {sentence(first, path, ())}") from None
+        wrong = {str(each["loc"][0]): _error(each) for each in reversed(error.errors(include_url=False))}
+    valid = Settings(**{name: Settings.model_fields[name].default for name in wrong})
+    return cast("Settings", PartlyWrong(valid, wrong))
+
+
+def _error(error: ErrorDetails) -> ConfigError:
+    """The error for a variable that is wrong."""
+    path = error["loc"][:1]
+    name = variable(str(path[0]))
+    if name.endswith("_PORT") and _SERVICE_LINK.fullmatch(str(error["input"])):
+        service = name.removesuffix("_PORT").lower().replace("_", "-")
+        return ConfigError(
+            f"environment variable {name}: Kubernetes set it to {error['input']!r}, for a Service called {service!r}: "
+            "rename the Service, or set enableServiceLinks: false for the pod"
+        )
+    return ConfigError(f"environment variable {name}: {sentence(error, path, ())}")
 
 
 def secret_names() -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from taskserver.config.document import spelling
 from taskserver.config.references import ResolvedText
 from taskserver.domain.durability import Durability
 from taskserver.domain.durations import seconds
@@ -46,7 +47,7 @@ def _flag(value: Any) -> Any:
 
 
 def _number_as_text(value: Any) -> Any:
-    return str(value) if type(value) in (int, float) else value
+    return spelling(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
 WHOLE = BeforeValidator(_whole)
@@ -57,7 +58,7 @@ BYTES = BeforeValidator(parsed(parse_size), json_schema_input_type=int | str)
 """A number of bytes, or one with a unit: ``64 KiB``."""
 DURABILITY = BeforeValidator(parsed(Durability.parse), json_schema_input_type=str)
 AS_TEXT = BeforeValidator(_number_as_text, json_schema_input_type=str | float)
-"""A string; a number needs no quotes."""
+"""A string; a number needs no quotes, and stays as it is written."""
 
 Slots = Annotated[int, Field(ge=1, le=10_000), WHOLE]
 

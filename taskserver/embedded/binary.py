@@ -7,6 +7,7 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
+from taskserver.config.texts import read_variable
 from taskserver.errors import BrokerUnavailable, ConfigError
 
 BINARY_VARIABLE = "TASKSERVER_REDIS_BIN"
@@ -20,7 +21,7 @@ def find_binary() -> Path:
         ConfigError: if ``TASKSERVER_REDIS_BIN`` does not name an executable file.
         BrokerUnavailable: if no server program is found.
     """
-    if configured := os.environ.get(BINARY_VARIABLE):
+    if configured := read_variable(BINARY_VARIABLE):
         return _configured(Path(configured).expanduser())
     found = _from_wheel() or _from_path()
     if found is None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 from urllib.parse import quote
 
+from taskserver.config.texts import read_variable
 from taskserver.errors import ConfigError
 from taskserver.files import check_own_folder, make_own_folder, open_own
 
@@ -47,7 +48,7 @@ class Home:
         The project is the nearest folder with a ``.taskserver``, ``pyproject.toml`` or ``.git``, searched upwards from
         ``start`` or the current folder; if there is none, it is that folder itself. Nothing is created or checked.
         """
-        configured = folder or os.environ.get(HOME_VARIABLE)
+        configured = folder or read_variable(HOME_VARIABLE)
         if configured:
             return cls(_followed(Path(configured).expanduser()))
         return cls(_project(start or Path.cwd()).resolve() / FOLDER)

@@ -103,10 +103,12 @@ def test_a_wrong_password_is_exit_code_4_and_is_not_shown(cli: Cli) -> None:
     assert "wrong-secret" not in done.err
 
 
-def test_a_setting_that_cannot_be_used_is_named(cli: Cli) -> None:
-    done = cli.run("job", "list", TASKSERVER_LEASE="long")
-    assert done.code == 2
-    assert "TASKSERVER_LEASE" in done.err
+def test_a_setting_that_is_wrong_is_named_by_who_uses_it_and_by_nobody_else(cli: Cli) -> None:
+    done = cli.run("job", "list", TASKSERVER_PATIENCE="long")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "TASKSERVER_PATIENCE" in done.err
+    assert cli.run("worker", TASKSERVER_LEASE="long").code == 2
+    assert cli.run("job", "list", TASKSERVER_LEASE="long").code == 0
 
 
 def test_an_unexpected_error_is_one_line_and_its_traceback_is_to_be_had(cli: Cli) -> None:

@@ -99,6 +99,19 @@ def test_references(loading: Loading, tmp_path: Path, monkeypatch: pytest.Monkey
     assert config.task_servers[0].env == {"A": "cost $5", "B": "default", "SECRET": "p@ss/word"}
 
 
+SPELLINGS = [
+    "1.10", "01234", "1_000", "+49", "5.", ".5", "-0", "1e5", "1.5e3", "12:30", "0x1F", "0o17", "0b1", "2026-11-29",
+    "1.0", "1.10.0", "00", "1__0", ".inf", ".NaN", "007.50", "'yes'", "\"~\"", "'1.10'",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spelled", SPELLINGS)
+def test_where_text_is_meant_a_value_arrives_letter_by_letter(loading: Loading, spelled: str) -> None:
+    text = f"task_server: {{tools: x, env: {{A: {spelled}}}, kubernetes: {{node_selector: {{zone: {spelled}}}}}}}\n"
+    (server,) = loading(text).task_servers
+    assert server.env["A"] == server.kubernetes.node_selector["zone"] == spelled.strip("'\"")
+
+
 def test_references_can_stay_unresolved(loading: Loading, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("broker: {url: '${UNSET}'}\ntask_server: {name: a}\n")
     assert load("config.yaml", keep=lambda path: path[-1] == "url").brokers[0].url == "${UNSET}"
@@ -168,7 +181,7 @@ SERVER = "task_server:\n  name: task_server\n"
         ("queues: [a, a]", "3: task_server.queues[1]: queue 'a' is listed twice"),
         (
             "queues: [no]",
-            "3: task_server.queues[0]: must be a string or a mapping, not false",
+            "3: task_server.queues[0]: must be a string or a mapping, not false: put it in quotes",
         ),
         (
             "queues: [{name: a b}]",
@@ -190,6 +203,12 @@ SERVER = "task_server:\n  name: task_server\n"
             "tools: [{module: a, class: b.c}]",
             "3: task_server.tools[0].class: must be the name of a class or function, not 'b.c'",
         ),
+        ("queues: [0123]", "3: task_server.queues[0]: must be a string or a mapping, not 0123: put it in quotes"),
+        ("queues: [{name: 1_0}]", "3: task_server.queues[0].name: must be a string, not 1_0: put it in quotes"),
+        ("kubernetes: {image: 1.10}", "3: task_server.kubernetes.image: must be a string, not 1.10: put it in quotes"),
+        ("replicas: 1_001", "3: task_server.replicas: must be at most 1,000, not 1_001"),
+        ("env: {DOOR_PASSWORD: 0123}", "3: task_server.env.DOOR_PASSWORD: secrets are not allowed in the file: write "
+         "${NAME} for an environment variable, or ${file:/path/to/it}"),
         ("env: {A: true}", "3: task_server.env.A: must be a string, not true: put it in quotes"),
         (
             "env: {5a: x}",

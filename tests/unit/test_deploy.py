@@ -51,7 +51,7 @@ task_server:
   log_format: json
   metrics_port: 9200
   metrics_targets: targets.json
-  env: {API_KEY: "${API_KEY}", PRICE: "5$$", GREETING: hello}
+  env: {API_KEY: "${API_KEY}", PRICE: "5$$", GREETING: hello, ZIP: 01234, VERSION: 1.10}
   kubernetes:
     image: "reg/agents:${TAG}"
     resources: {requests: {cpu: 2, memory: 1Gi}, limits: {cpu: 2, memory: 1Gi}}
@@ -192,7 +192,7 @@ def test_every_key_of_the_file_is_honoured(monkeypatch: pytest.MonkeyPatch) -> N
         "log_format": "json",
         "metrics_port": 9200,
         "metrics_host": "0.0.0.0",
-        "env": {"API_KEY": "${API_KEY}", "PRICE": "5$$", "GREETING": "hello"},
+        "env": {"API_KEY": "${API_KEY}", "PRICE": "5$$", "GREETING": "hello", "ZIP": "01234", "VERSION": "1.10"},
     }
     assert one(found, "Deployment", "agents-1")["spec"]["replicas"] == 3
     assert container["image"] == "reg/agents:2"
