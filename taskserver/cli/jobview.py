@@ -164,6 +164,8 @@ def _times(status: JobStatus) -> Iterator[tuple[str, str]]:
     yield "submitted", moment(status.submitted_at)
     if status.state is State.DELAYED:
         yield "due", moment(status.due_at)
+    if not status.attempt:
+        yield "expires", moment(status.expires_at)
     yield "started", moment(status.started_at)
     yield "ended", moment(status.ended_at)
     if status.started_at and status.ended_at and status.ended_at >= status.started_at:

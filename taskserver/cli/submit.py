@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -15,7 +17,8 @@ from taskserver.cli.screen import note, show_json, show_text
 from taskserver.client.client import Client
 from taskserver.client.job import Job
 from taskserver.client.options import ON_EXISTING
-from taskserver.tools import parse_key_values
+from taskserver.errors import ArgumentsInvalid, JobFailed
+from taskserver.tools import guessed, parse_key_values
 
 EXAMPLES = """\b
 Examples:
@@ -79,8 +82,23 @@ async def submit(
         show_json(shown) if as_json else show_text(job.id)
         return
     note(f"job {job.id}")
-    with failure_as_data(job.id, as_json):
+    with failure_as_data(job.id, as_json), _explaining_guesses(() if modules else arguments):
         show_result(job.id, await follow(job, timeout), as_json)
+
+
+@contextmanager
+def _explaining_guesses(pairs: tuple[str, ...]) -> Iterator[None]:
+    """Say of arguments that do not match the tool whether their types were guessed; the error is raised anyway."""
+    try:
+        yield
+    except JobFailed as error:
+        names = guessed(pairs, parse_key_values(None, pairs)) if error.error_type == ArgumentsInvalid.__name__ else []
+        if names:
+            note(
+                f"without --tools, {', '.join(names)} {'was' if len(names) == 1 else 'were'} taken as JSON: for text, "
+                f"put it in double quotes too, as in {names[0]}='\"…\"', or name the tool's module with --tools"
+            )
+        raise
 
 
 async def _submit(

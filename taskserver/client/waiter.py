@@ -83,14 +83,16 @@ class JobWatch:
         outcome: Completes when the job has ended.
         followers: Events to set when the job may have new events.
         due: When to check the job although no notification came, by the event loop's clock.
+        may_expire: Whether the job will be checked when it should have expired.
     """
 
-    __slots__ = ("_pause", "channel", "due", "followers", "outcome", "users")
+    __slots__ = ("_pause", "channel", "due", "followers", "may_expire", "outcome", "users")
 
     def __init__(self, channel: _Channel) -> None:
         loop = asyncio.get_running_loop()
         self.channel = channel
         self.users = 0
+        self.may_expire = False
         self.outcome: asyncio.Future[Outcome] = loop.create_future()
         self.followers: set[asyncio.Event] = set()
         self.due = loop.time() + CHECK_SECONDS
@@ -310,7 +312,21 @@ class Waiter:
                     self._end(job, JobNotFound(job.id))
                 elif outcome.state in ENDED:
                     self._end(job, outcome)
+                elif outcome.data:
+                    self._check_at_expiry(job, int(outcome.data))
             del keys[: len(found)]
+
+    def _check_at_expiry(self, job: JobRef, milliseconds: int) -> None:
+        """Check a job when its time to start is over: nobody else may end it then."""
+        watch = self._watches.get(job)
+        if watch is not None and not watch.may_expire:
+            watch.may_expire = True
+            asyncio.get_running_loop().call_later(milliseconds / 1000, self._check_again, job)
+
+    def _check_again(self, job: JobRef) -> None:
+        if watch := self._watches.get(job):
+            watch.may_expire = False
+            self._check((job,))
 
     def _end(self, job: JobRef, outcome: Outcome | TaskServerError) -> None:
         if watch := self._watches.get(job):

@@ -227,6 +227,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
         lane: ``high``, ``normal`` or ``low``.
         submitted_at: When it was submitted, by the submitter's clock; None if the message is gone.
         due_at: When a delayed job may start.
+        expires_at: When it ends if it has not started by then.
         started_at: When the current or last attempt began.
         ended_at: When it ended.
         worker: Name of the worker that is running it or ran it last.
@@ -250,6 +251,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     lane: str = "normal"
     submitted_at: float | None = None
     due_at: float | None = None
+    expires_at: float | None = None
     started_at: float | None = None
     ended_at: float | None = None
     worker: str = ""
@@ -263,7 +265,10 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(NamedTuple):
-    """What a caller that waits for a job needs: its state and, once it has ended, the packed result or error."""
+    """What a caller that waits for a job needs: its state and, once it has ended, the packed result or error.
+
+    Until then, ``data`` is the number of milliseconds until it expires, as text; empty if it does not.
+    """
 
     state: State
     data: bytes

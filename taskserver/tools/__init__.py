@@ -7,7 +7,7 @@ from taskserver.tools.call import check
 from taskserver.tools.codec import convert, decode, encode
 from taskserver.tools.consumer import BaseConsumer, RunPlan, ToolExecutionConsumer
 from taskserver.tools.context import Accepted, Context, Sink
-from taskserver.tools.key_values import parse_key_values
+from taskserver.tools.key_values import guessed, parse_key_values
 from taskserver.tools.loading import Toolbox, load, load_some
 from taskserver.tools.running import RunningToolbox
 from taskserver.tools.schema import FORMATS, describe, json_schema
@@ -31,6 +31,7 @@ __all__ = [
     "decode",
     "describe",
     "encode",
+    "guessed",
     "json_schema",
     "load",
     "load_some",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import msgspec
@@ -37,6 +37,12 @@ def parse_key_values(tool: Tool | None, pairs: Sequence[str]) -> dict[str, Any]:
             raise ArgumentsInvalid(f"expected key=value or one JSON object, got {shown!r}")
         found.append((name, _value(text, types.get(name, Any))))
     return _unique(found)
+
+
+def guessed(pairs: Sequence[str], arguments: Mapping[str, Any]) -> list[str]:
+    """The names of those arguments whose text ``parse_key_values`` has taken as JSON, without knowing their types."""
+    names = [pair.partition("=")[0] for pair in pairs]
+    return [name for name in names if name in arguments and not isinstance(arguments[name], str)]
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -115,6 +115,17 @@ def test_with_tools_their_types_decide(cli: Cli) -> None:
     assert done.out == "007\n"
 
 
+def test_without_tools_an_error_about_a_guessed_value_says_so(cli: Cli) -> None:
+    cli.worker()
+    for value in ("123", '{"a": 1}', "true", "null", "1e5"):
+        done = cli.run("submit", "echo", f"text={value}", "--wait")
+        assert (done.code, done.out) == (1, "")
+        assert "without --tools, text was taken as JSON: for text, put it in double quotes too" in done.err
+    assert cli.ok("submit", "echo", 'text="123"', "--wait").out == "123\n"
+    assert "taken as JSON" not in cli.run("submit", "echo", "txt=word", "--wait").err
+    assert "taken as JSON" not in cli.run("submit", "echo", '{"text": 1}', "--wait").err
+
+
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [

@@ -26,6 +26,15 @@ from tests.store.harness import (
 )
 
 
+async def test_how_long_a_job_has_until_it_expires_is_its_outcome_until_it_starts(queue: Queue) -> None:
+    key = await queue.submit(expires_ms=LONG_MS)
+    (queued,) = await read_outcomes(queue.broker, QUEUE, [key])
+    assert queued is not None
+    assert 0 < int(queued.data) <= LONG_MS
+    await queue.claim()
+    assert await read_outcomes(queue.broker, QUEUE, [key]) == [Outcome(State.RUNNING, b"")]
+
+
 async def test_a_job_that_has_not_ended_has_no_outcome_yet(queue: Queue) -> None:
     job = await queue.running()
     await queue.settle(retry(job))

@@ -13,6 +13,7 @@ it); with an idempotency key, ``digest`` (of the message) and ``call`` (a name o
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from taskserver.domain.messages import Envelope, JobSummary, unpack
 from taskserver.domain.partitions import queue_of
 from taskserver.domain.secrets import SecretNames, masked
 from taskserver.store.broker.connection import Broker
-from taskserver.store.queries.outcomes import STATES
+from taskserver.store.queries.outcomes import EXPIRED_AT_ONCE, STATES
 from taskserver.store.queries.untrusted import LAST_MS, fraction, number, unpacked
 from taskserver.store.replies import decode, grouped, milliseconds_of, none_if_missing
 
@@ -41,7 +42,7 @@ _summaries = msgspec.msgpack.Decoder(JobSummary)
 _progress = msgspec.msgpack.Decoder(tuple[float, str])
 _FIELDS = [
     b"state", b"data", b"kept", b"about", b"lane", b"max", b"due", b"attempt", b"worker", b"started", b"cancel",
-    b"progress", b"ended",
+    b"progress", b"ended", b"expires",
 ]  # fmt: skip
 """The script takes the first four in this order."""
 
@@ -71,10 +72,27 @@ async def statuses(broker: Broker, queue: str, keys: Sequence[str], *, brief: bo
 async def first_statuses(
     broker: Broker, queue: str, keys: Sequence[str], *, brief: bool = False
 ) -> list[JobStatus | None]:
-    """The same in one round trip; if they are large, only for the first jobs, at least one."""
+    """The same in one round trip; if they are large, only for the first jobs, at least one.
+
+    Jobs whose time to start is over, by this machine's clock, end here: there may be no worker to end them.
+    """
     mode = "brief" if brief else "all"
+    found = await _first_statuses(broker, queue, keys, mode)
+    if any(each is not None and _is_overdue(each) for each in found):
+        await broker.run("expire", queue, EXPIRED_AT_ONCE)
+        found = await _first_statuses(broker, queue, keys, mode)
+    return found
+
+
+async def _first_statuses(broker: Broker, queue: str, keys: Sequence[str], mode: str) -> list[JobStatus | None]:
     answer = await broker.run("statuses", queue, mode, len(_FIELDS), *_FIELDS, *keys)
     return [_status(queue, key, *reply) for key, reply in zip(keys, grouped(answer, 4), strict=False)]
+
+
+def _is_overdue(job: JobStatus) -> bool:
+    """Whether the job should have started, or its question have been answered, by now."""
+    waits = job.state is State.WAITING or (job.state in (State.QUEUED, State.DELAYED) and not job.attempt)
+    return waits and job.expires_at is not None and job.expires_at <= time.time()
 
 
 async def events(broker: Broker, job: JobRef, after: str = START) -> list[Event]:
@@ -161,6 +179,7 @@ def _status(
         progress_text=progress_text,
         lane=decode(fields.get(b"lane", b"normal")[:SHOWN]),
         due_at=_seconds(fields, b"due"),
+        expires_at=_seconds(fields, b"expires"),
         started_at=_seconds(fields, b"started"),
         ended_at=_seconds(fields, b"ended"),
         worker=decode(fields.get(b"worker", b"")[:SHOWN]),

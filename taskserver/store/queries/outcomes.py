@@ -23,11 +23,25 @@ _BY_LETTER = {ord(state.value[0]): state for state in ENDED}
 _LETTERS = [bytes((letter,)) for letter in _BY_LETTER]
 
 
+EXPIRED_AT_ONCE = 500
+"""Jobs whose time is over that one who looks at them ends; ``expire.lua`` ends the longest overdue ones first."""
+
+
 async def read_outcomes(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
     """State and outcome of jobs, for those who await them; None for an unknown job.
 
+    Jobs whose time to start is over end here, since there may be no worker to end them.
+
     If results are large, only those of the first jobs are returned, at least one: ask again for the others.
     """
+    found = await _read_outcomes(broker, queue, keys)
+    if any(each is not None and each.data == b"0" and each.state not in ENDED for each in found):
+        await broker.run("expire", queue, EXPIRED_AT_ONCE)
+        found = await _read_outcomes(broker, queue, keys)
+    return found
+
+
+async def _read_outcomes(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
     answer = await broker.run("outcomes", queue, *keys)
     pairs = zip(answer[::2], answer[1::2], strict=True)
     return [Outcome(STATES[state], data) if state in STATES else None for state, data in pairs]
