@@ -65,6 +65,8 @@ class WorkerSettings(BaseModel):
     """Lowest level that is logged."""
     log_format: Literal["text", "json"] = "text"
     """Format of the log: text for people, json for machines."""
+    loop: Literal["auto", "uvloop", "asyncio"] = "auto"
+    """Event loop; auto is uvloop where it is installed. Libraries that patch the event loop need asyncio."""
     metrics_port: Annotated[int | None, Field(ge=0, le=65_535), WHOLE, Option(metavar="PORT")] = None
     """Port that serves metrics and health; 0 picks a free one, which is logged. By default they are not served."""
     metrics_host: Annotated[str, Field(min_length=1), Option(metavar="HOST")] = "127.0.0.1"

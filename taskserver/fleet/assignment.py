@@ -22,6 +22,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
             command.
         loglevel: debug, info, warning or error.
         log_format: ``text`` or ``json``.
+        loop: The event loop: ``auto``, ``uvloop`` or ``asyncio``.
         environment: Variables for the process, in addition to those that it inherits. They may hold secrets.
         metrics_host: Address on which metrics are served.
         metrics_port: Port for metrics; 0 for any free port, None to serve none.
@@ -33,6 +34,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     broker_url: str | None = None
     loglevel: str = "info"
     log_format: str = "text"
+    loop: str = "auto"
     environment: dict[str, str] = {}
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None

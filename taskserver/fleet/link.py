@@ -21,6 +21,8 @@ from taskserver.domain.fleet import FleetCommand
 from taskserver.errors import TaskServerError
 from taskserver.fleet.assignment import Assignment
 from taskserver.fleet.sources import Stamp
+from taskserver.fleet.terminal import empty_standard_input
+from taskserver.forks import own
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -136,8 +138,6 @@ def receive(link: socket.socket, kind: Any) -> Any:
 
 def take_standard_input() -> socket.socket:
     """Take the link from this process's standard input; tools that read from there find it empty instead."""
-    link = socket.socket(fileno=os.dup(0))
-    empty = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(empty, 0)
-    os.close(empty)
+    link = own(socket.socket(fileno=os.dup(0)))
+    empty_standard_input()
     return link

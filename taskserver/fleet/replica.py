@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from taskserver.domain.fleet import FleetCommand
 from taskserver.errors import TaskServerError
+from taskserver.fleet.event_loop import run_loop
 from taskserver.fleet.link import (
     Begin,
     FromReplica,
@@ -29,7 +30,7 @@ from taskserver.fleet.link import (
     take_standard_input,
 )
 from taskserver.fleet.output import redirect_output
-from taskserver.fleet.runtime import prepare, run_loop, run_worker
+from taskserver.fleet.runtime import prepare, run_worker
 from taskserver.fleet.sources import files_of, loaded_files
 from taskserver.worker.identity import WorkerIdentity
 from taskserver.worker.process_exit import EXIT_BROKEN
@@ -54,7 +55,9 @@ class Replica:
         try:
             toolbox = prepare(begin.assignment)
             identity = WorkerIdentity(begin.assignment.task_server, begin.supervisor, begin.number, self._pass_on)
-            return run_loop(run_worker(begin.assignment, toolbox, identity, [self._report, self._listen]))
+            return run_loop(
+                run_worker(begin.assignment, toolbox, identity, [self._report, self._listen]), begin.assignment.loop
+            )
         except TaskServerError as error:
             self._send(Refused.of(error, files_of(error) if begin.watched else None))
             return EXIT_BROKEN

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
-import signal
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -14,8 +12,11 @@ from taskserver.aio import cancel_and_wait
 from taskserver.config.settings import settings
 from taskserver.embedded import EmbeddedBroker
 from taskserver.fleet.assignment import Assignment
+from taskserver.fleet.event_loop import run_loop
 from taskserver.fleet.monitor import Monitor
 from taskserver.fleet.service_manager import notify_service_manager
+from taskserver.fleet.signals import STOPPING, handling, prepare_signals
+from taskserver.fleet.terminal import empty_standard_input, leave_terminal
 from taskserver.observability.logging import configure
 from taskserver.store.broker.opening import open_broker
 from taskserver.tools import Toolbox, load_some
@@ -23,21 +24,20 @@ from taskserver.worker.identity import WorkerIdentity
 from taskserver.worker.process_exit import EXIT_RECYCLE
 from taskserver.worker.worker import Worker
 
-STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""The signals that stop a worker."""
-
 SideTask = Callable[[Worker], Coroutine[Any, Any, None]]
 """A coroutine that runs beside a worker and is cancelled when the worker ends."""
 
 
 def prepare(assignment: Assignment) -> Toolbox:
-    """Set up environment and logging, and load the tools.
+    """Set up environment, streams and logging, and load the tools.
 
     Raises:
         ConfigError: if a module cannot be loaded, or the modules have no tools.
         ToolInvalid: if one of the tools is not valid.
     """
     prepare_signals()
+    empty_standard_input()
+    leave_terminal()
     if assignment.environment:
         os.environ.update(assignment.environment)
         settings.cache_clear()
@@ -100,39 +100,7 @@ def run_alone(assignment: Assignment) -> int:
         BrokerError: if the broker is not suitable.
     """
     toolbox = prepare(assignment)
-    return run_loop(run_worker(assignment, toolbox, side_tasks=[_notify_service_manager]))
-
-
-def run_loop(work: Coroutine[Any, Any, int]) -> int:
-    """Run ``work`` in an event loop (uvloop, if it is installed) and return its exit code.
-
-    Signals that arrive after it do not change that code any more.
-    """
-    handled = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        code = runner.run(work)
-        for number in handled:
-            if signal.getsignal(number) is signal.SIG_IGN:  # set by ``handling``
-                # A thread or exit hook that hangs must not keep this process alive.
-                signal.signal(number, lambda *_: os._exit(code))
-    return code
-
-
-def prepare_signals() -> None:
-    """Let SIGTERM end this process before it has set up its own handling: process 1 ignores unhandled signals.
-
-    Call it before anything else in a worker or supervisor, so that its exit hook is the last one to run.
-    """
-    atexit.register(_ignore_signals)
-    if os.getpid() == 1:
-        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
-
-
-def _ignore_signals() -> None:
-    """At its end, Python restores the default actions of signals, and those would change the exit code."""
-    for number in STOPPING:
-        if callable(signal.getsignal(number)):
-            signal.signal(number, signal.SIG_IGN)
+    return run_loop(run_worker(assignment, toolbox, side_tasks=[_notify_service_manager]), assignment.loop)
 
 
 @contextmanager
@@ -148,38 +116,10 @@ def _stopping_at_signals(worker: Worker) -> Iterator[None]:
         else:
             worker.hurry()
 
-    with handling(dict.fromkeys(STOPPING, stop)):
+    with handling(dict.fromkeys(STOPPING, stop)) as handlers:
+        worker.call_after_attempts(handlers.look_soon)
         yield
-
-
-@contextmanager
-def handling(handlers: dict[int, Callable[[int], None]]) -> Iterator[None]:
-    """Handle signals in the running event loop. After ``nohup``, SIGHUP stays ignored.
-
-    Afterwards they are ignored: the process is about to end, with an exit code that tells why.
-    """
-    loop = asyncio.get_running_loop()
-    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    ours = [number for number in handlers if not (nohup and number == signal.SIGHUP)]
-    for number in ours:
-        loop.add_signal_handler(number, handlers[number], number)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, ours)  # for a moment the loop restores their default actions
-        for number in ours:
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ours)
 
 
 async def _notify_service_manager(worker: Worker) -> None:
     await notify_service_manager(worker.ready.wait, worker.until_stopping)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

@@ -13,8 +13,9 @@ from taskserver.aio import cancel_and_wait, unless
 from taskserver.config.file import load
 from taskserver.config.settings import settings
 from taskserver.embedded import EmbeddedBroker
+from taskserver.fleet.event_loop import run_loop
 from taskserver.fleet.planning import ServerPlan, plan_servers
-from taskserver.fleet.runtime import prepare_signals, run_loop
+from taskserver.fleet.signals import prepare_signals
 from taskserver.fleet.supervisor import Supervisor
 from taskserver.fleet.supervisor.process import ReportReady, host
 from taskserver.fleet.supervisor.targets import updated_targets

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from taskserver.observability.jsonlines import JsonFormatter
 from taskserver.observability.printable import one_line, printable
 from taskserver.observability.records import attempt_fields, message_of, trace_of
+from taskserver.own_loggers import print_own_lines
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
@@ -63,6 +64,8 @@ class _OwnHandler(logging.StreamHandler[TextIO]):
 def configure(level: str, form: str = "text", stream: TextIO | None = None) -> None:
     """Log everything from ``level`` on: from this package, from tools and from libraries. Replaces earlier calls.
 
+    Modules may configure logging after this; what this package logs still comes, and as it is configured here.
+
     Args:
         level: One of ``LEVELS``.
         form: One of ``FORMATS``.
@@ -77,6 +80,7 @@ def configure(level: str, form: str = "text", stream: TextIO | None = None) -> N
         root.removeHandler(earlier)
     root.addHandler(handler)
     root.setLevel(level.upper())
+    print_own_lines(handler, level.upper())
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 

@@ -64,6 +64,8 @@ class Executor:
 
     Attributes:
         tally: Where attempts are counted; None if nobody counts.
+        owner: The task in which the worker runs. When that is cancelled, so is everything in its event loop.
+        after_attempt: Called after each attempt; None for nothing.
     """
 
     def __init__(
@@ -78,6 +80,8 @@ class Executor:
         self._rules = rules
         self._keyring = keyring
         self.tally: Tally | None = None
+        self.owner: asyncio.Task[Any] | None = None
+        self.after_attempt: Callable[[], None] | None = None
         self._running: dict[str, Attempt] = {}
         self._deadlines = Deadlines(lambda attempt: self.end(attempt, StopReason.TIMEOUT))
         self._releasing = False
@@ -164,6 +168,8 @@ class Executor:
             self._deadlines.discard(attempt)
             self._forget(attempt)
             self._give_slot_back(attempt)
+            if self.after_attempt is not None:
+                self.after_attempt()
 
     async def _attempt(self, attempt: Attempt) -> None:
         opened = self._open(attempt)
@@ -211,6 +217,8 @@ class Executor:
         try:
             return Returned(opened, await opened.consumer.process(opened.message, context))
         except BaseException as error:  # noqa: BLE001 - whatever a tool raises concerns its own job only
+            if attempt.stop is None and self.owner is not None and self.owner.cancelling():
+                attempt.stop = StopReason.RELEASE  # the event loop is being ended: this is not the tool's doing
             return Raised(opened, error)
 
     def _decide(self, attempt: Attempt, ending: Ending) -> Decision:

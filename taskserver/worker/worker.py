@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -176,6 +177,10 @@ class Worker:
             return f"the broker has not answered a heartbeat for {silence:.1f} s"
         return ""
 
+    def call_after_attempts(self, call: Callable[[], None]) -> None:
+        """Call this in the event loop after each attempt."""
+        self._executor.after_attempt = call
+
     def counting_into(self, tally: Tally) -> Vitals:
         """Count into ``tally`` what it does from now on; call it before ``run``. Returns what else can be measured."""
         self._tally = self._executor.tally = tally
@@ -190,6 +195,7 @@ class Worker:
             BrokerUnsuitable, BrokerDenied: if this broker is not suitable, or no longer; then running jobs have ended.
         """
         load_scripts()
+        self._executor.owner = asyncio.current_task()
         if self._tally is not None:
             counting.set(self._tally.submissions)
         try:

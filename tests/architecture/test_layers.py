@@ -19,7 +19,7 @@ LAYERS = [
     {"store", "embedded"},
     {"tools", "observability", "config"},
     {"domain", "aio"},
-    {"errors", "files", "version"},
+    {"errors", "files", "forks", "own_loggers", "version"},
 ]
 """From the top. A room may import from the layers below its own, but not from the rooms beside it."""
 STORE_LAYERS = [{"maintenance"}, {"queries", "jobs"}, {"broker"}, {"keys", "scripts", "replies"}]

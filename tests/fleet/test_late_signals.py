@@ -10,7 +10,8 @@ from tests.patience import PATIENCE
 
 PROGRAM = """
 import atexit, os, signal, sys, threading
-from taskserver.fleet.runtime import prepare_signals, handling, run_loop
+from taskserver.fleet.event_loop import run_loop
+from taskserver.fleet.signals import handling, prepare_signals
 
 def send(kill=os.kill, pid=os.getpid(), number=signal.{signal}):
     kill(pid, number)

@@ -29,6 +29,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "keep_messages": ("true", True),
     "loglevel": ("debug", "debug"),
     "log_format": ("json", "json"),
+    "loop": ("asyncio", "asyncio"),
     "metrics_port": ("0", 0),
     "metrics_host": ("::1", "::1"),
     "metrics_targets": ("targets.json", "targets.json"),

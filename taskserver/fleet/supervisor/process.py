@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, Protocol
 
 from taskserver.aio import cancel_and_wait
 from taskserver.fleet.assignment import Assignment
+from taskserver.fleet.event_loop import run_loop
 from taskserver.fleet.output import redirect_output
-from taskserver.fleet.runtime import handling, prepare_signals, run_loop
 from taskserver.fleet.service_manager import notify_service_manager
+from taskserver.fleet.signals import handling, prepare_signals
 from taskserver.fleet.sources import Stamp
 from taskserver.fleet.supervisor.reaper import reap_orphans
 from taskserver.fleet.supervisor.reload import watch

@@ -21,6 +21,7 @@ from types import FrameType
 from taskserver.domain.job import Failure
 from taskserver.domain.secrets import Redactor, SecretNames, secret_values
 from taskserver.domain.sizes import size_text
+from taskserver.forks import own_signals
 from taskserver.tools import codec
 from taskserver.tools.context import Context
 from taskserver.tools.failures import failure_of, is_permanent
@@ -38,6 +39,7 @@ from taskserver.tools.processes.wire import (
 )
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def live(end: socket.socket, life: int, crash: int, parent: int) -> None:
@@ -81,8 +83,9 @@ def _stay_with(parent: int, life: int) -> None:
     if os.getppid() != parent:  # it ended before this took effect
         os._exit(0)
     threading.Thread(target=_watch, args=(life,), name="taskserver life", daemon=True).start()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _IGNORED:
         signal.signal(number, _ignore)  # not SIG_IGN, which programs started by a tool would inherit
+    own_signals(_IGNORED)
 
 
 def _ignore(_: int, __: FrameType | None) -> None:

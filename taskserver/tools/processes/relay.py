@@ -8,6 +8,7 @@ from typing import Any
 
 from taskserver.domain.events import Report
 from taskserver.domain.secrets import without_passwords
+from taskserver.own_loggers import print_own_lines
 from taskserver.tools.processes.wire import LOGGED_CHARACTERS, Logged, Reported, WorkerLink
 
 FIELD_CHARACTERS = 16
@@ -56,7 +57,9 @@ class JobSink:
 
 def relay_logs(relay: Relay, level: int) -> None:
     """Send all log records of this process from ``level`` on to the worker."""
-    logging.basicConfig(level=level, handlers=[_RelayHandler(relay)], force=True)
+    handler = _RelayHandler(relay)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    print_own_lines(handler, level)
 
 
 class _RelayHandler(logging.Handler):
