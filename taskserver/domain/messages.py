@@ -1,4 +1,4 @@
-"""Messages: what producers send, and how it is packed.
+"""Messages: what producers send, how it is packed, and what it may cost to read.
 
 A message is a msgspec struct. It is sent inside an *envelope*, a MessagePack array whose first element is the message
 type's tag and whose second is the message as a map. Readers ignore fields that they do not know, and every field added

@@ -1,4 +1,4 @@
-"""Calls of a tool: their arguments are checked, and its errors tell a model what to change; then it is called here."""
+"""Calls one tool: checks the arguments, with errors that tell a model what to change, and runs it in this process."""
 
 from __future__ import annotations
 
