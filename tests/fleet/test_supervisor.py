@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from taskserver import Client, ConfigError
+from taskserver.domain.fleet import Action, FleetCommand
 from taskserver.fleet.assignment import Assignment
 from taskserver.fleet.supervisor import Supervisor, child
 from taskserver.fleet.supervisor.exits import describe_exit
@@ -63,6 +64,18 @@ async def test_several_run_in_one_event_loop_and_scale(one_broker_url: str) -> N
                 await asyncio.sleep(0.01)
         second.stop()
         assert len(first.replicas) == 2
+
+
+async def test_a_command_that_arrives_twice_is_carried_out_once(one_broker_url: str) -> None:
+    """Each of its replicas hands it on: the last one may be late, when other commands have been carried out."""
+    async with running(Supervisor(assignment(one_broker_url), 1)) as supervisor:
+        more, fewer = (
+            FleetCommand(id=id_, action=Action.SCALE, whom=supervisor.name, replicas=replicas)
+            for id_, replicas in (("more", 2), ("fewer", 1))
+        )
+        for command in (more, fewer, more):
+            supervisor._execute(command)
+        assert supervisor.wanted == 1
 
 
 async def test_tools_that_cannot_be_loaded_raise_the_replicas_error(one_broker_url: str) -> None:

@@ -206,7 +206,8 @@ def test_a_consumer_that_wants_to_hears_of_success_with_the_result_as_it_was_ret
     assert hook.func == curious.consumer.on_success
     assert hook.args == (result, curious.message)
     assert hook.args[0] is result
-    assert decided(TIMEOUT, Returned(curious, result)).hook is None
+    for stop in (TIMEOUT, CANCEL, LOST):
+        assert decided(stop, Returned(curious, result)).hook is None
 
 
 def test_a_result_is_stored_with_what_the_job_is_found_by_or_its_whole_message() -> None:
