@@ -138,13 +138,17 @@ class Attempt:
         while not self.settled and not self.settler.wait_for_room(ROOM_SECONDS):
             continue
 
-    def settle(self, settlement: Settlement | None) -> None:
-        """Hand the settlement in, unless that was done before; with None, nothing is ever written for this attempt."""
+    def settle(self, settlement: Settlement | None) -> bool:
+        """Hand the settlement in, unless that was done before; with None, nothing is ever written for this attempt.
+
+        Returns:
+            Whether this settled it.
+        """
         if self.settled:
-            return
+            return False
         self.settled = True
         if settlement is None:
-            return
+            return True
         self.settler.settle(settlement)
         if self.series is not None:
             seconds = time.monotonic() - self.started
@@ -152,6 +156,7 @@ class Attempt:
                 self.series.end(settlement.state, seconds)
             elif isinstance(settlement, Retry):
                 self.series.end("retried", seconds)
+        return True
 
     def let_go(self) -> asyncio.Future[None] | None:
         """Forget what refers back to the attempt, now that its task ends: a circle waits for the garbage collector.

@@ -239,11 +239,10 @@ class Executor:
             log.exception("job %s: the consumer's hook failed", attempt.id)
 
     def _settle(self, attempt: Attempt, decision: Decision) -> None:
-        if attempt.settled:
+        if not attempt.settle(decision.settlement):
             return
         if decision.line:
             log.log(decision.level, decision.line)
-        attempt.settle(decision.settlement)
         if attempt.series is None and self.tally is not None and _is_dead(decision.settlement):  # it was not run
             self.tally.count_dead(attempt.job.queue, attempt.label or UNKNOWN)
 
