@@ -74,7 +74,7 @@ class Call:
             result = await run_in_thread(partial(self._call, **values), context)
         else:
             result = self._call(**values)
-        while hasattr(type(result), "__await__"):
+        while hasattr(type(result), "__await__"):  # as ``settled`` does, without another coroutine
             result = await result
         return result
 

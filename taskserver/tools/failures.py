@@ -119,7 +119,7 @@ def _text(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - an exception's own __str__ may raise anything
         return "(its message cannot be shown)"
     hints = [hint for part, hint in _HINTS.items() if part in text[:MESSAGE_CHARACTERS]]
-    return "; ".join([text, *hints])
+    return "; ".join([text.rstrip("."), *hints]) if hints else text
 
 
 def _traceback(error: BaseException) -> str:

@@ -123,7 +123,7 @@ async def opened(cls: Callable[..., Any], stack: AsyncExitStack, *args: Any, the
 
 
 async def enter(instance: object, stack: AsyncExitStack, there: Caller = _here) -> None:
-    """Enter an instance, if it is a context manager; its end is put on the stack. Arguments and errors as above."""
+    """Enter an instance, if it is a context manager; its end is put on the stack. For the rest, see ``opened``."""
     begin, end = lifecycle_of(instance)
     if begin is not None:
         with instantiating(type(instance)):
@@ -164,9 +164,9 @@ class Lifetime:
             ToolInvalid: if something could not be opened; what was opened before it is closed again.
         """
         self._task = asyncio.create_task(self._live())
-        opened = asyncio.create_task(self._opened.wait())
-        await asyncio.wait((self._task, opened), return_when=asyncio.FIRST_COMPLETED)
-        opened.cancel()
+        is_open = asyncio.create_task(self._opened.wait())
+        await asyncio.wait((self._task, is_open), return_when=asyncio.FIRST_COMPLETED)
+        is_open.cancel()
         if self._task.done():
             self._task.result()
 

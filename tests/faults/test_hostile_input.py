@@ -98,7 +98,7 @@ WAYS: dict[str, Callable[[Client, Any], Awaitable[Any]]] = {
 @pytest.mark.parametrize(
     ("value", "error", "sentence"),
     [
-        (2**70, MessageInvalid, "more than 64 bits; pass it as a string"),
+        (2**70, MessageInvalid, r"more than 64 bits at \.tool_args\.value; pass it as a string"),
         ("\ud800", MessageInvalid, "a lone surrogate"),
         (object(), MessageInvalid, "are not supported"),
         ([[]] * 300_000, MessageTooLarge, "too many elements: at most 200,000 are allowed"),

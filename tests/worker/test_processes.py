@@ -228,12 +228,17 @@ async def test_more_memory_than_it_may_hold(client: Client, hire: Hire, tmp_path
 
 
 async def test_a_permanent_error_is_not_retried_and_others_are(client: Client, hire: Hire, tmp_path: Path) -> None:
-    await hire(heavy.hopeless, heavy.unlucky, heavy.measure)
+    await hire(heavy.hopeless, heavy.hopeless_group, heavy.unlucky, heavy.measure)
     with pytest.raises(JobFailed) as caught:
         await (await client.submit(heavy.hopeless, {"file": str(tmp_path / "tries")})).result(timeout=PATIENCE)
     assert (caught.value.error_type, caught.value.error_message) == ("PermanentError", "it is so")
     assert caught.value.traceback.splitlines()[1].strip().startswith(f'File "{heavy.__file__}"')
     assert (tmp_path / "tries").read_text() == "tried\n"
+    group = await client.submit(heavy.hopeless_group)
+    with pytest.raises(JobFailed) as caught:
+        await group.result(timeout=PATIENCE)
+    assert (caught.value.error_type, caught.value.error_message) == ("PermanentError", "it is so")
+    assert (await group.status()).attempt == 1
     assert await (await client.submit(heavy.unlucky)).result(timeout=PATIENCE) == 2
     job = await client.submit("measure", {"box": "none"})
     with pytest.raises(JobFailed, match="argument 'box': expected object, got str"):

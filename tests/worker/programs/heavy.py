@@ -150,6 +150,11 @@ def hopeless(file: str) -> None:
     raise PermanentError("it is so")
 
 
+@tool(runs_in="process", retry_delay=0.01)
+async def hopeless_group(ctx: Context) -> None:
+    raise ExceptionGroup("unhandled errors", [PermanentError("it is so"), PermanentError("it is so")])
+
+
 @tool(runs_in="process", max_retries=1, retry_delay=0.01)
 def unlucky(ctx: Context) -> int:
     if ctx.attempt == 1:
