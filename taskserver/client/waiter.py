@@ -35,6 +35,7 @@ from taskserver.errors import (
     JobNotFound,
     TaskServerError,
 )
+from taskserver.observability.awaiting import awaiting
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.subscription import Subscription
 from taskserver.store.queries.outcomes import ended_jobs, jobs_with_events, read_outcomes
@@ -166,9 +167,14 @@ class Waiter:
             watch = self._watches[job] = JobWatch(self._listen(job))
         watch.users += 1
         self._check((job,))
+        observer = awaiting.get()  # of the worker, if this is inside an attempt
+        if observer is not None:
+            observer.begin(job.queue)
         try:
             yield watch
         finally:
+            if observer is not None:
+                observer.end(job.queue)
             watch.users -= 1
             if not watch.users:
                 del self._watches[job]

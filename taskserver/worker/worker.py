@@ -23,6 +23,7 @@ from taskserver.domain.retry import backoff
 from taskserver.domain.settlement import DeferLimits
 from taskserver.domain.signing import Keyring
 from taskserver.errors import BrokerFull, BrokerUnavailable, BrokerUnsuitable, TLSFailed
+from taskserver.observability.awaiting import awaiting
 from taskserver.observability.tally import Tally, counting
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.control import COMMAND, GROWN
@@ -34,6 +35,7 @@ from taskserver.version import VERSION
 from taskserver.worker.attempt import Attempt
 from taskserver.worker.config import WorkerConfig
 from taskserver.worker.control import Control, read_command
+from taskserver.worker.deadlock import DeadlockObserver
 from taskserver.worker.executor import Executor
 from taskserver.worker.heartbeat import Heartbeat, HeartbeatSource
 from taskserver.worker.identity import HOST, PYTHON, WorkerIdentity, oldest, resident_bytes
@@ -198,6 +200,7 @@ class Worker:
         self._executor.owner = asyncio.current_task()
         if self._tally is not None:
             counting.set(self._tally.submissions)
+        awaiting.set(DeadlockObserver(self._slots, self.config.queues))
         try:
             if await unless(self._stopping, self._prepare()):
                 await self._work()
