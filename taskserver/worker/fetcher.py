@@ -148,14 +148,17 @@ class Fetcher(LoopService):
         self._lane_turn = (self._lane_turn + asked) % len(CYCLE)
         self._room = 1  # until this claim is answered: if its answer does not get through, the next one is smaller
         attempts: list[Attempt] = []
+        drained = True  # for all that is known, should the claim fail
         self.claiming = True
         try:
             claimed = await claim(self._broker, self._queue, self._worker, quotas, self._attempts_cap, entries)
+            drained = claimed.paused or claimed.drained
             self._room = min(claimed.room, MOST)
             attempts = self._executor.admit(claimed.jobs, self._slots, self._settler)
         finally:
             self.claiming = False
-            self._slots.claimed(len(attempts), wanted)  # before any begins: it may block the event loop at once
+            # Before any begins: it may block the event loop at once.
+            self._slots.claimed(len(attempts), wanted, drained=drained)
         if attempts:
             self.claims += 1
             self.claimed += len(attempts)

@@ -214,15 +214,21 @@ class PartitionSlots:
         self._changed.clear()
         return taken
 
-    def claimed(self, started: int, taken: int) -> None:
-        """Give back those of the taken slots in which no job was started: nothing more is queued."""
+    def claimed(self, started: int, taken: int, *, drained: bool) -> None:
+        """Give back those of the taken slots in which no job was started.
+
+        Args:
+            started: How many jobs the claim brought.
+            taken: For how many slots.
+            drained: Whether nothing more is queued; else the partition still wants slots, and its queue keeps its turn.
+        """
         unused = taken - started
         self._slots.claimed(started, taken)
         if unused:  # others may have what was dealt meanwhile, too
             self._slots.claimed(0, self._dealt)
             self._turns.held -= unused + self._dealt
             self._dealt = 0
-            self.wants = False
+            self.wants = not drained
             if not any(partition.wants for partition in self._turns.partitions):
                 self._turns.credit = 0
             self._shared.deal()

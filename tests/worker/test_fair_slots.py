@@ -22,7 +22,7 @@ def shared(size: int, *shares: QueueShare, partitions: Sequence[str] = ()) -> di
 def begin(slots: PartitionSlots) -> int:
     """What a fetcher of a queue with more jobs than slots does; how many jobs it began."""
     taken = slots.take()
-    slots.claimed(taken, taken)
+    slots.claimed(taken, taken, drained=False)
     return taken
 
 
@@ -64,8 +64,16 @@ def test_a_queue_without_more_jobs_leaves_its_part_to_others() -> None:
     made = shared(2, QueueShare("a"), QueueShare("b"))
     assert made["a"].take() == 2
     assert made["b"].take() == 0
-    made["a"].claimed(1, 2)
+    made["a"].claimed(1, 2, drained=True)
     assert made["b"].take() == 1
+
+
+def test_a_queue_whose_jobs_did_not_all_fit_into_one_answer_keeps_its_share() -> None:
+    made = shared(4, QueueShare("heavy", 3), QueueShare("light"))
+    assert made["heavy"].take() == 4
+    assert made["light"].take() == 0
+    made["heavy"].claimed(1, 4, drained=False)
+    assert (made["heavy"].take(), made["light"].take()) == (2, 1)
 
 
 def test_no_more_of_a_queue_than_its_limit() -> None:
@@ -120,7 +128,7 @@ async def test_who_waits_is_woken_when_its_turn_comes() -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     made["a"].give()
-    made["a"].claimed(0, made["a"].take())
+    made["a"].claimed(0, made["a"].take(), drained=True)
     await asyncio.wait_for(waiting, PATIENCE)
     assert begin(made["b"]) == 1
 

@@ -10,7 +10,6 @@ import pytest
 from taskserver import Client, Context, State, tool
 from taskserver.worker import executor
 from taskserver.worker.attempt import Attempt
-from taskserver.worker.slots import Slots
 from tests.conftest import Eventually
 from tests.patience import PATIENCE
 from tests.worker.conftest import Hire
@@ -199,16 +198,3 @@ async def test_jobs_that_cannot_begin_give_their_slots_back_and_run_later(
     assert "no more tasks" in caplog.text
     await hired.stop()
     assert hired.worker._slots.free == 3
-
-
-def test_a_worker_for_a_number_of_jobs_has_had_them_only_when_no_claim_is_under_way() -> None:
-    slots = Slots(4, jobs=2)
-    assert slots.take() == 2
-    slots.claimed(1, 1)
-    assert not slots.used_up.is_set()  # the other claim may bring nothing
-    slots.claimed(0, 1)
-    assert not slots.used_up.is_set()
-    assert slots.take() == 1
-    slots.claimed(1, 1)
-    assert slots.used_up.is_set()
-    assert slots.take() == 0
