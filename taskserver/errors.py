@@ -33,6 +33,7 @@
     │   └── ResultTimeout           has not ended yet (also a ``TimeoutError``)
     ├── WorkerError                 a worker or its supervisor
     │   ├── WorkerNotFound          none with this name is running
+    │   ├── WorkerBroken            a worker inside your program could not continue; its jobs go to other workers
     │   └── WorkersUnchanged        workers have not carried out a command yet (also a ``TimeoutError``)
     └── PermanentError              raised *by a tool*: fail now, do not try again
 
@@ -279,6 +280,13 @@ class WorkerError(TaskServerError):
 
 class WorkerNotFound(WorkerError):
     """No worker, supervisor or task server with this name is running at this broker."""
+
+
+class WorkerBroken(WorkerError):
+    """A worker inside your program could not continue: the event loop was blocked, or there was no memory left.
+
+    It has stopped, and other workers get its jobs. A worker in a process of its own ends that process instead.
+    """
 
 
 class WorkersUnchanged(WorkerError, TimeoutError):

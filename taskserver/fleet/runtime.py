@@ -69,7 +69,7 @@ async def run_worker(
     with _monitor(assignment) as monitor:  # first, so that a port in use is reported before anything starts
         async with open_broker(assignment.broker_url, EmbeddedBroker.acquire) as broker:
             identity = identity or WorkerIdentity(assignment.task_server)
-            worker = Worker(broker, toolbox, assignment.worker, identity)
+            worker = Worker(broker, toolbox, assignment.worker, identity._replace(owns_process=True))
             if monitor is not None:
                 monitor.observe(worker)
             await _run(worker, side_tasks)

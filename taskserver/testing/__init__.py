@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from taskserver.embedded import EmbeddedBroker
@@ -30,18 +30,45 @@ async def running_worker(*tools: object, url: str | None = None, **config: Any) 
         url: The broker; else ``TASKSERVER_BROKER_URL``; else the embedded one.
         **config: Fields of ``WorkerConfig``.
 
+    If the worker ends because it cannot continue, the block is cancelled, and the reason is raised in its place.
+
     Raises:
         BrokerUnsuitable, BrokerDenied: if the broker is not suitable, or refuses the user.
+        WorkerBroken: if a tool has blocked the event loop past its timeout, or there was no memory left.
     """
     async with open_broker(url, EmbeddedBroker.acquire) as broker:
         worker = Worker(broker, Toolbox.of(*tools), WorkerConfig(**config))
         running = asyncio.create_task(worker.run())
         try:
             await _ready(worker, running)
-            yield worker
+            with _ending_with(running):
+                yield worker
         finally:
             worker.stop()
             await running
+
+
+@contextmanager
+def _ending_with(running: asyncio.Task[None]) -> Iterator[None]:
+    """Cancel the block if the worker fails, and raise why; as ``asyncio.timeout`` does when the time is over."""
+    block = asyncio.current_task()
+    assert block is not None  # noqa: S101 - this is called in a coroutine
+    before, interrupted = block.cancelling(), False
+
+    def interrupt(ended: asyncio.Task[None]) -> None:
+        nonlocal interrupted
+        if not ended.cancelled() and ended.exception() is not None:
+            interrupted = block.cancel()
+
+    running.add_done_callback(interrupt)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if interrupted and block.uncancel() <= before:
+            running.result()
+        raise
+    finally:
+        running.remove_done_callback(interrupt)
 
 
 async def _ready(worker: Worker, running: asyncio.Task[None]) -> None:

@@ -43,7 +43,7 @@ from taskserver.worker.outcome import (
     decide,
     decide_failure,
 )
-from taskserver.worker.process_exit import quit_now
+from taskserver.worker.process_exit import give_up
 from taskserver.worker.settler import Settler
 from taskserver.worker.slots import PartitionSlots, Slots
 
@@ -159,7 +159,7 @@ class Executor:
         except asyncio.CancelledError:  # stopped before the tool had begun
             self._settle(attempt, self._decide(attempt, Unfinished(None)))
         except MemoryError:  # there is none left to settle the attempt, nor to run the next ones
-            quit_now(f"job {attempt.id}: out of memory")
+            give_up(f"job {attempt.id}: out of memory")
         except BaseException as error:
             # Not the tool's (those are caught where it runs): a consumer's plan, or a bug of ours.
             log.exception("job %s: its attempt could not be carried out", attempt.id)

@@ -12,6 +12,7 @@ its jobs go to others.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import random
 import threading
@@ -23,7 +24,7 @@ from taskserver.errors import BrokerError
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs.lease import LeaseKeeper
 from taskserver.worker.attempt import Attempt
-from taskserver.worker.process_exit import quit_now
+from taskserver.worker.process_exit import give_up
 from taskserver.worker.service import Service
 
 BEATS_PER_LEASE = 3
@@ -86,7 +87,8 @@ class Heartbeat(Service):
 
     async def start(self) -> None:
         """Start the thread, and return after the first beat: the worker is known to the broker then."""
-        self._thread = threading.Thread(target=self._main, name="taskserver heartbeat", daemon=True)
+        run = contextvars.copy_context().run
+        self._thread = threading.Thread(target=run, args=(self._main,), name="taskserver heartbeat", daemon=True)
         self._thread.start()
         await self._first_beat.wait()
 
@@ -100,7 +102,7 @@ class Heartbeat(Service):
         try:
             self._beats()
         except Exception as error:  # noqa: BLE001 - no memory, even to see to an error
-            quit_now(f"leases cannot be renewed any more ({type(error).__name__})")
+            give_up(f"leases cannot be renewed any more ({type(error).__name__})")
         finally:
             self._call_in_loop(self._ended.set)
 
@@ -154,7 +156,7 @@ class Heartbeat(Service):
             self._keeper.hold(partition, round(self._beat_seconds * 500))
 
     def _watch_loop(self) -> None:
-        """End the process if the event loop has been silent for a lease and longer than any job may take.
+        """Give up if the event loop has been silent for a lease and longer than any job may take.
 
         Silent through several beats, that is: a process that was frozen, and its machine, come back with a late
         clock and a loop that answers at once.
@@ -166,7 +168,8 @@ class Heartbeat(Service):
         overdue = [a for a in self._source.running() if a.deadline and now > a.deadline + self._lease]
         if silent > self._lease and overdue:
             job = f"job {overdue[0].id} ({overdue[0].label})"
-            quit_now(f"the event loop has been blocked for {silent:.0f} s, past the timeout of {job}")
+            self._stopped.set()  # so that the jobs go to others, whatever becomes of this process
+            give_up(f"the event loop has been blocked for {silent:.0f} s, past the timeout of {job}")
 
     def _note_loop(self) -> None:
         self._loop_seen = time.monotonic()

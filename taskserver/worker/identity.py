@@ -27,12 +27,14 @@ class WorkerIdentity(NamedTuple):
         supervisor: Name of its supervisor; empty if it has none.
         replica: Its number there, from 1.
         pass_on: Takes the commands that it receives; None if it is to carry them out itself.
+        owns_process: Whether its process is there for it alone, and ends with it if it cannot continue.
     """
 
     task_server: str = "worker"
     supervisor: str = ""
     replica: int = 0
     pass_on: Callable[[FleetCommand], None] | None = None
+    owns_process: bool = False
 
 
 def oldest(running: Iterable[Attempt]) -> list[RunningJob]:

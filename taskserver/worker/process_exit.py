@@ -1,13 +1,16 @@
-"""How a worker's process ends: its exit codes, and the last resort of a worker that cannot continue.
+"""How a worker's process ends: in what time, with which codes, and what becomes of a worker that cannot continue.
 
-Such a worker ends at once. Without one of its services it would keep the leases of jobs that nobody runs.
+Such a worker ends at once. Without one of its services it would keep the leases of jobs that nobody runs. It ends with
+its process, but only if that is its own: a program that contains a worker is not the worker's to end.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import NoReturn
 
 RELEASE_SECONDS = 6.0
@@ -36,3 +39,12 @@ def quit_now(why: str) -> NoReturn:
         log.critical("%s: this worker ends itself", why)
         logging.shutdown()
     os._exit(EXIT_BROKEN)
+
+
+ending: ContextVar[Callable[[str], object]] = ContextVar("ending", default=quit_now)
+"""How the worker of this context ends when it cannot continue; called from any thread, with the reason."""
+
+
+def give_up(why: str) -> None:
+    """End the worker of this context, because it cannot continue."""
+    ending.get()(why)

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from taskserver.aio import cancel_and_wait
 from taskserver.domain.retry import backoff
 from taskserver.errors import BrokerError
-from taskserver.worker.process_exit import quit_now
+from taskserver.worker.process_exit import give_up
 
 log = logging.getLogger("taskserver.worker")
 
@@ -87,7 +87,7 @@ class LoopService(Service):
         try:
             await self._turns()
         except Exception as error:  # noqa: BLE001 - no memory, even to see to an error
-            quit_now(f"{self.name} cannot continue ({type(error).__name__})")
+            give_up(f"{self.name} cannot continue ({type(error).__name__})")
 
     async def _turns(self) -> None:
         failures = 0

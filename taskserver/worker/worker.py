@@ -12,6 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -22,7 +23,7 @@ from taskserver.domain.fleet import Action, WorkerSnapshot
 from taskserver.domain.retry import backoff
 from taskserver.domain.settlement import DeferLimits
 from taskserver.domain.signing import Keyring
-from taskserver.errors import BrokerFull, BrokerUnavailable, BrokerUnsuitable, TLSFailed
+from taskserver.errors import BrokerFull, BrokerUnavailable, BrokerUnsuitable, TLSFailed, WorkerBroken
 from taskserver.observability.awaiting import awaiting
 from taskserver.observability.tally import Tally, counting
 from taskserver.store.broker.connection import Broker
@@ -45,7 +46,7 @@ from taskserver.worker.maintenance.schema_watcher import SchemaWatcher
 from taskserver.worker.outcome import ResultRules, StopReason
 from taskserver.worker.partition import PartitionSettings, attempts_cap
 from taskserver.worker.partitions import Partitions
-from taskserver.worker.process_exit import EXIT_RECYCLE
+from taskserver.worker.process_exit import EXIT_RECYCLE, ending, quit_now
 from taskserver.worker.service import Service
 from taskserver.worker.shutdown import Shutdown
 from taskserver.worker.slots import FairSlots, Slots
@@ -97,7 +98,8 @@ class Worker:
         self._stopping = asyncio.Event()
         self._stop_requested = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._outgrown: BrokerUnsuitable | None = None
+        self._loop = asyncio.get_running_loop()
+        self._failure: BrokerUnsuitable | WorkerBroken | None = None
         self._build()
 
     def _build(self) -> None:
@@ -194,10 +196,12 @@ class Worker:
 
         Raises:
             ToolInvalid: if the class of a tool or a consumer could not be instantiated.
+            WorkerBroken: if it could not continue. A worker that owns its process ends that instead.
             BrokerUnsuitable, BrokerDenied: if this broker is not suitable, or no longer; then running jobs have ended.
         """
         load_scripts()
         self._executor.owner = asyncio.current_task()
+        ending.set(quit_now if self._identity.owns_process else self._give_up)
         if self._tally is not None:
             counting.set(self._tally.submissions)
         awaiting.set(DeadlockObserver(self._slots, self.config.queues))
@@ -220,8 +224,8 @@ class Worker:
         finally:
             await self._shut_down()
             processes.reset(used)
-        if self._outgrown is not None:
-            raise self._outgrown
+        if self._failure is not None:
+            raise self._failure
 
     async def _find_broker(self) -> None:
         """Wait until the broker answers, and check that it is suitable."""
@@ -267,9 +271,20 @@ class Worker:
 
     def _end_outgrown(self, error: BrokerUnsuitable) -> None:
         if not self._stopping.is_set():
-            self._outgrown = error
+            self._failure = error
             log.error("worker %s is stopping: %s", self.name, error)
             self._stopping.set()
+
+    def _give_up(self, why: str) -> None:
+        """Stop, and leave the process to the program that contains this worker. From any thread."""
+        with suppress(Exception):  # there may be no memory left
+            log.critical("%s: worker %s ends itself", why, self.name)
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._end_broken, why)
+
+    def _end_broken(self, why: str) -> None:
+        self._failure = self._failure or WorkerBroken(f"worker {self.name} has ended itself: {why}")
+        self.hurry()
 
     def _end_to_recycle(self, why: str) -> None:
         if not self._stopping.is_set():

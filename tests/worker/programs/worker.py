@@ -7,11 +7,13 @@ import sys
 from taskserver import Worker, WorkerConfig
 from taskserver.store.broker.connection import Broker
 from taskserver.tools import load
+from taskserver.worker.identity import WorkerIdentity
 
 
 async def main(url: str, lease: float) -> None:
     broker = Broker(url)
-    await Worker(broker, load(["tests.worker.programs.tools"]), WorkerConfig(lease=lease, grace_period=0)).run()
+    config, identity = WorkerConfig(lease=lease, grace_period=0), WorkerIdentity(owns_process=True)
+    await Worker(broker, load(["tests.worker.programs.tools"]), config, identity).run()
 
 
 if __name__ == "__main__":
