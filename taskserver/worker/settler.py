@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from taskserver.domain.retry import backoff
 from taskserver.domain.settlement import DeferLimits, Finish, PackedReport, Release, Settlement
@@ -30,6 +30,14 @@ REPORTS_ROOM = 1_000
 log = logging.getLogger("taskserver.worker")
 
 T = TypeVar("T")
+
+
+class _Kept(NamedTuple):
+    """Reports and settlements that are to be sent again, and why."""
+
+    reports: list[PackedReport]
+    settlements: list[Settlement]
+    denied: BrokerDenied | None = None
 
 
 class Settler(LoopService):
@@ -143,37 +151,54 @@ class Settler(LoopService):
         """Send a batch. It leaves the queue here only when the broker has it, so nothing is lost on the way."""
         reports = self._next_reports()
         settlements = self._next_settlements(unsent=islice(tuple(self._reports), len(reports), None))
-        if reports or settlements:
-            await self._deliver(reports, settlements)
+        kept = await self._deliver(reports, settlements) if reports or settlements else _Kept([], [])
         if settlements:
             self.batches += 1
-            self.delivered += len(settlements)
+            self.delivered += len(settlements) - len(kept.settlements)
         for _ in reports:
             self._reports.popleft()
         for settlement in settlements:
             self._settlements.remove(settlement)  # found at once: they are the first ones
+        self._reports.extendleft(reversed(kept.reports))
+        self._settlements.extend(kept.settlements)  # behind the others, which must not wait for them
         if len(self._reports) < REPORTS_ROOM // 2:
             self._open()
         if not self._reports and not self._settlements and not self.stopping:
             self._wake.clear()
+        if kept.denied is not None:
+            raise kept.denied
 
-    async def _deliver(self, reports: list[PackedReport], settlements: list[Settlement]) -> None:
+    async def _deliver(self, reports: list[PackedReport], settlements: list[Settlement]) -> _Kept:
+        """Send some; those that are to be sent again, because this user has no right to write them.
+
+        Raises:
+            BrokerUnavailable, BrokerFull: if all must be sent again.
+        """
+        kept = _Kept([], [])
         try:
             refused = await settle(self._broker, self._queue, reports, settlements, self._limits)
-        except (BrokerUnavailable, BrokerFull, BrokerDenied):
-            raise  # all of it is sent again, later
+        except (BrokerUnavailable, BrokerFull):
+            raise
         except BrokerError as error:
-            # The broker refuses something about one of the jobs: the others must not wait for it.
-            if len(reports) + len(settlements) == 1:
-                log.error("job %s-%s: %s", self._queue, (reports or settlements)[0].key, error)
-                return
-            for report in reports:
-                await self._deliver([report], [])
-            for settlement in settlements:
-                await self._deliver([], [settlement])
-            return
+            if len(reports) + len(settlements) > 1:
+                return await self._deliver_one_by_one(reports, settlements)
+            if isinstance(error, BrokerDenied):  # somebody may give the right back
+                return _Kept(reports, settlements, error)
+            log.error("job %s-%s: %s", self._queue, (reports or settlements)[0].key, error)
+            return kept
         for refusal in refused:
             log.warning("job %s-%s: its outcome came too late and is dropped (%s)", self._queue, *refusal)
+        return kept
+
+    async def _deliver_one_by_one(self, reports: list[PackedReport], settlements: list[Settlement]) -> _Kept:
+        """The broker refuses something about one of the jobs: the others must not wait for it."""
+        found = [await self._deliver([report], []) for report in reports]
+        found += [await self._deliver([], [settlement]) for settlement in settlements]
+        return _Kept(
+            [report for each in found for report in each.reports],
+            [settlement for each in found for settlement in each.settlements],
+            next((each.denied for each in found if each.denied), None),
+        )
 
     def _next_settlements(self, unsent: Iterable[PackedReport]) -> list[Settlement]:
         """The next settlements, but for those of jobs with reports that have not been sent yet."""

@@ -8,6 +8,7 @@ import pytest
 
 from taskserver import BrokerUnavailable, Client, Context, State, tool
 from taskserver.domain.settlement import Defer, DeferLimits, Finish, Retry, Settlement
+from taskserver.errors import BrokerDenied, BrokerError
 from taskserver.store.broker.connection import Broker
 from taskserver.worker import settler
 from tests.patience import PATIENCE
@@ -151,3 +152,30 @@ async def test_a_stopping_worker_goes_on_trying_to_settle(
     await hired.stop()
     assert failures == 4
     assert await job.result(timeout=PATIENCE) == "done"
+
+
+@pytest.mark.parametrize("error", [BrokerDenied, BrokerError])
+async def test_a_job_whose_end_is_refused_keeps_no_other_waiting(
+    monkeypatch: pytest.MonkeyPatch, error: type[BrokerError]
+) -> None:
+    taken: list[str] = []
+    refusing = True
+
+    async def settle(_: Any, queue: str, reports: Any, settlements: Any, patience: Any) -> list[Any]:
+        if refusing and any(each.key == "refused" for each in settlements):
+            raise error("not this one")
+        taken.extend(each.key for each in settlements)
+        return []
+
+    monkeypatch.setattr(settler, "settle", settle)
+    settling = settler.Settler(cast("Broker", None), "default", DeferLimits(0))
+    for key in ("refused", "one", "other"):
+        settling.settle(Finish(key, 1, 1, State.SUCCEEDED, b"", b"normal/1-1"))
+    if error is BrokerDenied:  # the right may be given back: it is kept
+        with pytest.raises(BrokerDenied, match="not this one"):
+            await settling.turn()
+        assert (taken, settling.unsettled) == (["one", "other"], ["refused"])
+        refusing = False
+    await settling.turn()
+    assert settling.backlog == 0
+    assert taken[:2] == ["one", "other"]
