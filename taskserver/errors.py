@@ -108,9 +108,14 @@ class BrokerError(TaskServerError):
     Attributes:
         acknowledged: Of a ``submit_many``: for each call, in order, the id of its job, or None if the broker has not
             acknowledged it. Empty for everything else.
+        done: Of a call that changes many jobs: how many it had changed when it failed. The message says it too.
     """
 
     acknowledged: Sequence[str | None] = ()
+    done: int = 0
+
+    def __str__(self) -> str:
+        return super().__str__() + (f"; {self.done:,} jobs were changed before" if self.done else "")
 
 
 class BrokerUnavailable(BrokerError):

@@ -150,12 +150,14 @@ class DeadLetterInspector(JobInspector):
         Raises:
             ConfigError: if an id does not have the form of one, there is no such queue, or neither ids nor a filter
                 nor ``everything`` is given, or ids and something else; nothing is queued then.
+            BrokerError: if the broker does not answer or refuses; its ``done`` counts those that are queued already.
         """
         ids = await self._selected(job_ids, selection)
         broker = await self._broker()
         replies = Counter[str]()
-        for partition, keys in _by_queue(ids):
-            replies.update(await admin.requeue(broker, partition, keys, self._keyring))
+        with admin.telling(lambda: replies[""]):
+            for partition, keys in _by_queue(ids):
+                replies.update(await admin.requeue(broker, partition, keys, self._keyring))
         queued, unsigned = replies[""], replies[admin.UNSIGNED]
         return Requeued(queued, unsigned, replies.total() - queued - unsigned)
 
@@ -172,7 +174,11 @@ class DeadLetterInspector(JobInspector):
         """
         ids = await self._selected(job_ids, selection)
         broker = await self._broker()
-        return sum([await admin.delete_dead(broker, partition, keys) for partition, keys in _by_queue(ids)])
+        deleted = 0
+        with admin.telling(lambda: deleted):
+            for partition, keys in _by_queue(ids):
+                deleted += await admin.delete_dead(broker, partition, keys)
+        return deleted
 
     async def _selected(self, job_ids: str | Iterable[str] | None, selection: DeadLetterSelection) -> Iterable[str]:
         """The ids that are given, or those of the dead letters that match now.

@@ -65,7 +65,11 @@ class QueueInspector(Connection):
             ConfigError: if there is no such queue.
         """
         broker = await self._broker()
-        return sum([await admin.purge(broker, part) for part in await self._partitions(queue)])
+        cancelled = 0
+        with admin.telling(lambda: cancelled):
+            for part in await self._partitions(queue):
+                cancelled += await admin.purge(broker, part)
+        return cancelled
 
     async def partitions(self, queue: str) -> int:
         """How many partitions the queue has.

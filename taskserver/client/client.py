@@ -29,6 +29,9 @@ from taskserver.tools import check as check_arguments
 T = TypeVar("T", covariant=True)
 Arguments = Mapping[str, Any]
 
+MOST_TOOLS = 1_000
+"""Tools about which a client remembers something; one that has used more, made while it runs, forgets all of them."""
+
 
 class AsyncToolClass(Protocol[T]):
     """For type checkers: a class tool with an async ``run``."""
@@ -288,6 +291,8 @@ class Client:
         tool = tool_of(target)
         if tool is None:
             raise ToolInvalid(f"{getattr(target, '__name__', target)!r} is not a tool: decorate it with @tool")
+        if len(self._tools) >= MOST_TOOLS:
+            self._tools, self._declarations = {}, {}
         return self._tools.setdefault(id(target), tool)
 
     def _declare(self, tool: Tool) -> Declaration:

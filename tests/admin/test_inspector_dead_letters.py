@@ -1,11 +1,14 @@
 """Dead letters through the inspector: listed, counted by cause, queued again and deleted."""
 
+import itertools
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from taskserver import Client, ConfigError, Inspector, Job, JobFailed, State, tool
-from taskserver.errors import JobConflict
+from taskserver.errors import BrokerUnavailable, JobConflict
+from taskserver.store.jobs import admin
 from tests.conftest import RunWorker
 from tests.patience import PATIENCE
 
@@ -84,3 +87,34 @@ async def test_bulk_actions_need_either_ids_or_filters(inspector: Inspector, sel
     for act in (inspector.requeue, inspector.delete_dead_letters):
         with pytest.raises(ConfigError, match="select dead letters by their ids"):
             await act(**selection)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda inspector: inspector.requeue(everything=True),
+        lambda inspector: inspector.delete_dead_letters(everything=True),
+        lambda inspector: inspector.purge("default"),
+    ],
+    ids=["requeue", "delete", "purge"],
+)
+async def test_a_call_that_fails_in_the_middle_says_how_many_jobs_it_has_changed(
+    inspector: Inspector,
+    client: Client,
+    letters: list[Job[None]],
+    monkeypatch: pytest.MonkeyPatch,
+    call: Callable[[Inspector], Awaitable[Any]],
+) -> None:
+    await client.submit_many([("anything", {})] * 3)
+    run, calls = admin._run_once, itertools.count(1)
+
+    async def lost(*args: Any) -> Any:
+        if next(calls) == 3:
+            raise BrokerUnavailable("lost")
+        return await run(*args)
+
+    monkeypatch.setattr(admin, "BATCH", 1)
+    monkeypatch.setattr(admin, "_run_once", lost)
+    with pytest.raises(BrokerUnavailable, match=r"^lost; 2 jobs were changed before$") as caught:
+        await call(inspector)
+    assert caught.value.done == 2

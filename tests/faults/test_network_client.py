@@ -387,7 +387,7 @@ async def test_connections_that_died_while_they_were_idle(proxy: Proxy, hasty: N
     at.far.patience = connections.ANSWER_SECONDS
     job = at.client.job(f"q-{await at.queued()}")
     await asyncio.gather(*(job.status() for _ in range(8)))
-    assert len(proxy.links) > 1
+    assert proxy.links
     proxy.hole()
     before = await at.entries()
     await asyncio.gather(at.client.submit("add"), at.client.submit("add", queue="other"))

@@ -30,6 +30,9 @@ from taskserver.store.broker.urls import parse_url, without_secrets
 from taskserver.store.keys import SCHEMA, Keys
 from taskserver.store.scripts import script
 
+MOST_QUEUES = 10_000
+"""Queues about which a process remembers something; a program that has used more forgets all of them."""
+
 T = TypeVar("T")
 C = TypeVar("C")
 
@@ -78,8 +81,15 @@ class Broker:
         """The keys of ``queue``."""
         keys = self._keys.get(queue)
         if keys is None:
+            if len(self._keys) >= MOST_QUEUES:
+                self._forget_queues()
             keys = self._keys[queue] = Keys(queue, self._parsed.database)
         return keys
+
+    def _forget_queues(self) -> None:
+        """Programs that use a queue for each customer or session must not grow with them."""
+        self._keys, self._scripts = {}, {}
+        self._preparer.prepared.clear()
 
     async def server(self, key: str) -> str:
         """Name of the server that holds ``key``."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from taskserver.domain.ids import job_id
 from taskserver.domain.job import State
 from taskserver.domain.signing import Keyring
-from taskserver.errors import JobConflict, JobNotFound, SignatureInvalid
+from taskserver.errors import BrokerError, JobConflict, JobNotFound, SignatureInvalid
 from taskserver.store.broker import control
 from taskserver.store.broker.connection import Broker
 from taskserver.store.replies import decode
@@ -87,11 +88,12 @@ async def requeue(broker: Broker, queue: str, keys: Sequence[str], keyring: Keyr
         ``UNSIGNED``.
     """
     replies: list[str] = []
-    for batch in _batches(keys, BATCH):
-        seals = [b""] * len(batch) if keyring is None else await _seals(broker, queue, batch, keyring)
-        ready = [value for pair in zip(batch, seals, strict=True) if pair[1] is not None for value in pair]
-        answers = iter(await _run_once(broker, "requeue", queue, *ready) if ready else ())
-        replies += [UNSIGNED if seal is None else decode(next(answers)) for seal in seals]
+    with telling(lambda: replies.count("")):
+        for batch in _batches(keys, BATCH):
+            seals = [b""] * len(batch) if keyring is None else await _seals(broker, queue, batch, keyring)
+            ready = [value for pair in zip(batch, seals, strict=True) if pair[1] is not None for value in pair]
+            answers = iter(await _run_once(broker, "requeue", queue, *ready) if ready else ())
+            replies += [UNSIGNED if seal is None else decode(next(answers)) for seal in seals]
     return replies
 
 
@@ -131,9 +133,10 @@ async def purge(broker: Broker, queue: str) -> int:
         How many were cancelled.
     """
     total, seen = 0, 1
-    while seen:
-        seen, cancelled = await _run_once(broker, "purge", queue, BATCH)
-        total += cancelled
+    with telling(lambda: total):
+        while seen:
+            seen, cancelled = await _run_once(broker, "purge", queue, BATCH)
+            total += cancelled
     return total
 
 
@@ -143,8 +146,21 @@ async def delete_dead(broker: Broker, queue: str, keys: Sequence[str]) -> int:
     Returns:
         How many were deleted.
     """
-    deleted: int = sum([await _run_once(broker, "delete_dead", queue, *batch) for batch in _batches(keys, BATCH)])
+    deleted = 0
+    with telling(lambda: deleted):
+        for batch in _batches(keys, BATCH):
+            deleted += await _run_once(broker, "delete_dead", queue, *batch)
     return deleted
+
+
+@contextmanager
+def telling(done: Callable[[], int]) -> Iterator[None]:
+    """Let an error that ends a call about many jobs say how many were done before it."""
+    try:
+        yield
+    except BrokerError as error:
+        error.done += done()
+        raise
 
 
 async def _run_once(broker: Broker, script: str, queue: str, *args: object) -> Any:

@@ -60,8 +60,9 @@ class GaugeReader:
         Raises:
             BrokerError: if the queues cannot be read.
         """
-        if self._reading_workers is None:
+        if self._reading_workers is None or self._reading_workers.done():
             self._reading_workers = asyncio.create_task(self._read_workers())
+            self._reading_workers.add_done_callback(lambda _: self._first.set())  # nobody may wait for it in vain
         known = await partitions.by_queue(self._broker)
         names = self._only or list(known)
         slots = asyncio.Semaphore(AT_ONCE)

@@ -108,6 +108,8 @@ class ProcessPool:
     async def close(self) -> None:
         """End all processes and wait until they are gone; those that are running a job are killed."""
         self._closed = True
+        while (free := self._next_waiting()) is not None:
+            free.set_exception(ToolCrashed("the process pool was closed before a process was free"))
         for task in self._starting:
             task.cancel()
         for process in list(self._all):
@@ -177,7 +179,12 @@ class ProcessPool:
             process.ended.add_done_callback(partial(self._gone, process))
             task = asyncio.create_task(self._start(process))
             self._starting.add(task)
-            task.add_done_callback(self._starting.discard)
+            task.add_done_callback(partial(self._started, process))
+
+    def _started(self, process: ToolProcess, task: asyncio.Task[None]) -> None:
+        self._starting.discard(task)
+        if task.cancelled() and not process.spent:  # before it began; whoever waits gets another process
+            process.kill()
 
     async def _start(self, process: ToolProcess) -> None:
         begun = time.monotonic()
