@@ -24,8 +24,9 @@ from itertools import islice
 from typing import Any
 
 from taskserver.aio import LoopGuard, cancel_and_wait
+from taskserver.client.unserved import explain
 from taskserver.domain.ids import JobRef, route_of
-from taskserver.domain.job import ENDED, Outcome
+from taskserver.domain.job import ENDED, Outcome, State
 from taskserver.domain.retry import backoff
 from taskserver.errors import (
     BrokerDenied,
@@ -104,6 +105,11 @@ class JobWatch:
         self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
         self.due = now + self._pause
 
+    @property
+    def waits_long(self) -> bool:
+        """Whether it was checked twice although no notification came: after about three seconds."""
+        return self._pause > 2 * CHECK_SECONDS
+
     def wake(self) -> None:
         """Wake callers that follow the job's events."""
         for event in self.followers:
@@ -132,6 +138,7 @@ class Waiter:
         self._new: list[str] = []
         self._unchecked: dict[str, set[str]] = {}  # by queue
         self._retried: dict[JobRef, float] = {}
+        self._explained: set[str] = set()  # queues
         self._subscription = Subscription(broker)
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -318,16 +325,18 @@ class Waiter:
                     self._end(job, JobNotFound(job.id))
                 elif outcome.state in ENDED:
                     self._end(job, outcome)
-                elif outcome.data:
-                    self._check_at_expiry(job, int(outcome.data))
+                elif watch := self._watches.get(job):
+                    self._note_waiting(job, watch, outcome)
             del keys[: len(found)]
 
-    def _check_at_expiry(self, job: JobRef, milliseconds: int) -> None:
-        """Check a job when its time to start is over: nobody else may end it then."""
-        watch = self._watches.get(job)
-        if watch is not None and not watch.may_expire:
+    def _note_waiting(self, job: JobRef, watch: JobWatch, outcome: Outcome) -> None:
+        """Check a job again when its time to start is over: nobody else may end it. If it does not start, say why."""
+        if outcome.data and not watch.may_expire:
             watch.may_expire = True
-            asyncio.get_running_loop().call_later(milliseconds / 1000, self._check_again, job)
+            asyncio.get_running_loop().call_later(int(outcome.data) / 1000, self._check_again, job)
+        if outcome.state is State.QUEUED and watch.waits_long and job.queue not in self._explained:
+            self._explained.add(job.queue)
+            self._run(f"workers of {job.queue}", partial(explain, self._broker, job))
 
     def _check_again(self, job: JobRef) -> None:
         if watch := self._watches.get(job):

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import msgspec
 import pytest
 
-from taskserver import BrokerUnavailable, Client, Job, ResultTimeout, tool
+from taskserver import BrokerUnavailable, Client, Inspector, Job, ResultTimeout, tool
 from taskserver.client import waiter
 from taskserver.domain.ids import KeyMaker, key_for, new_route, route_of
 from taskserver.domain.job import Outcome
@@ -280,3 +280,58 @@ async def test_a_client_whose_first_question_was_cancelled_asks_again(client: Cl
     outcomes = await asyncio.wait_for(asyncio.gather(*submits, return_exceptions=True), PATIENCE)
     assert [type(outcome) for outcome in outcomes] == [BrokerUnavailable] * 3
     assert await client.submit(answer)
+
+
+@pytest.mark.parametrize(
+    ("paused", "sentence"),
+    [
+        (False, "no worker serves queue nobody; start one: taskserver worker --queue nobody --tools MODULE"),
+        (True, "queue nobody is paused; resume it: taskserver queue resume nobody"),
+    ],
+)
+async def test_why_a_job_does_not_start_is_said_once(
+    client: Client,
+    one_broker_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    eventually: Eventually,
+    paused: bool,
+    sentence: str,
+) -> None:
+    monkeypatch.setattr(waiter, "CHECK_SECONDS", 0.02)
+    jobs = await client.submit_many([(answer, {})] * 3, queue="nobody")
+    if paused:
+        async with Inspector(one_broker_url) as inspector:
+            await inspector.pause("nobody")
+    waiting = [asyncio.create_task(job.result(timeout=PATIENCE)) for job in jobs]
+
+    async def is_said() -> bool:
+        return bool(caplog.messages)
+
+    await eventually(is_said)
+    with pytest.raises(ResultTimeout):
+        await jobs[0].result(timeout=0.2)
+    (line,) = caplog.messages
+    assert line.endswith(f" waits: {sentence}")
+    for each in waiting:
+        each.cancel()
+
+
+async def test_nothing_is_said_of_a_job_that_waits_for_a_busy_worker(
+    client: Client, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(waiter, "CHECK_SECONDS", 0.02)
+    end = asyncio.Event()
+
+    @tool
+    async def long() -> None:
+        await end.wait()
+
+    async with run_worker(long, answer, concurrency=1):
+        await client.submit(long)
+        job = await client.submit(answer)
+        with pytest.raises(ResultTimeout):
+            await job.result(timeout=0.3)
+        end.set()
+        assert await job.result(timeout=PATIENCE) == 42
+    assert caplog.messages == []
