@@ -25,7 +25,7 @@ from taskserver.errors import (
     ResultTimeout,
     TaskServerError,
 )
-from taskserver.tools import BaseConsumer, Context, Toolbox, tool
+from taskserver.tools import BaseConsumer, Context, Toolbox, tool, worker_lifespan
 from taskserver.version import VERSION
 from taskserver.worker.config import WorkerConfig
 from taskserver.worker.worker import Worker
@@ -68,4 +68,5 @@ __all__ = [
     "WorkerConfig",
     "__version__",
     "tool",
+    "worker_lifespan",
 ]

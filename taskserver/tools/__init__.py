@@ -8,6 +8,7 @@ from taskserver.tools.codec import convert, decode, encode
 from taskserver.tools.consumer import BaseConsumer, RunPlan, ToolExecutionConsumer
 from taskserver.tools.context import Accepted, Context, Sink
 from taskserver.tools.key_values import guessed, parse_key_values
+from taskserver.tools.lifespan import Lifespan, worker_lifespan
 from taskserver.tools.loading import Toolbox, load, load_some
 from taskserver.tools.running import RunningToolbox
 from taskserver.tools.schema import FORMATS, describe, json_schema
@@ -20,6 +21,7 @@ __all__ = [
     "Accepted",
     "BaseConsumer",
     "Context",
+    "Lifespan",
     "RunPlan",
     "RunningToolbox",
     "Sink",
@@ -40,4 +42,5 @@ __all__ = [
     "secret_fields",
     "tool",
     "tool_of",
+    "worker_lifespan",
 ]

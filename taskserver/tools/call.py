@@ -17,6 +17,7 @@ from taskserver.domain.secrets import Redactor, SecretNames, secret_values
 from taskserver.errors import ArgumentsInvalid
 from taskserver.tools.codec import convert, encode_message
 from taskserver.tools.context import Context
+from taskserver.tools.lifespan import Resources
 from taskserver.tools.lifetime import opened
 from taskserver.tools.secrets import reveal_secrets
 from taskserver.tools.targets import is_async
@@ -38,15 +39,25 @@ class Call:
         ToolInvalid: if an annotation cannot be resolved.
     """
 
-    __slots__ = ("_call", "_context_parameter", "_in_thread", "_tool")
+    __slots__ = ("_call", "_context_parameter", "_in_thread", "_resources", "_tool")
 
     def __init__(self, tool: Tool) -> None:
         self._tool = tool
         self._context_parameter = tool.context_parameter
         self._call: Callable[..., Any] = tool.target
         self._in_thread = tool.runs_in == "thread"
+        self._resources: dict[str, Any] = {}
 
-    async def open(self, stack: AsyncExitStack) -> None:
+    async def open(self, resources: Resources) -> None:
+        """Open what the tool needs: its resources, and the instance of its class.
+
+        Raises:
+            ToolInvalid: if one of them could not be opened.
+        """
+        self._resources = await resources.by_parameter(self._tool.resources)
+        await self.instantiate(resources.stack)
+
+    async def instantiate(self, stack: AsyncExitStack) -> None:
         """Instantiate a class tool where its jobs run; what closes it is put on the stack.
 
         Raises:
@@ -79,7 +90,7 @@ class Call:
         return result
 
     def values(self, arguments: Mapping[str, Any], context: Context) -> dict[str, Any]:
-        """The checked arguments by name, and the context if the tool takes it.
+        """The checked arguments by name, and the context and the resources that the tool takes.
 
         Raises:
             ArgumentsInvalid: if they do not match the tool's signature.
@@ -87,6 +98,8 @@ class Call:
         values = msgspec.structs.asdict(check(self._tool, arguments))
         if self._context_parameter is not None:
             values[self._context_parameter] = context
+        if self._resources:
+            values |= self._resources
         return values
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack
 from functools import cached_property
-from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -17,6 +16,7 @@ from taskserver.errors import MessageInvalid, ToolInvalid, ToolNotFound
 from taskserver.tools.codec import dec_hook
 from taskserver.tools.context import Context
 from taskserver.tools.failures import is_permanent
+from taskserver.tools.lifespan import Resources
 from taskserver.tools.options import DEFAULT_TIMEOUT, check_timeout
 from taskserver.tools.runner import runner_of
 from taskserver.tools.secrets import secret_fields
@@ -144,7 +144,7 @@ class BaseConsumer(ABC, Generic[M]):
 
 
 class ToolExecutionConsumer(BaseConsumer[ToolExecutionMessage]):
-    """Runs the given tools, and no others. ``async with`` instantiates the classes of class tools, and closes them.
+    """Runs the given tools, and no others. ``open`` it before the first message.
 
     Args:
         tools: The tools by name.
@@ -159,15 +159,14 @@ class ToolExecutionConsumer(BaseConsumer[ToolExecutionMessage]):
             name: RunPlan(name, tool.timeout, tool.retry, tool.secret_fields) for name, tool in tools.items()
         }
 
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            for runner in self._runners.values():
-                await runner.open(stack)
-            self._open = stack.pop_all()
-        return self
+    async def open(self, resources: Resources) -> None:
+        """Open what the tools need: resources, and instances of classes.
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._open.aclose()
+        Raises:
+            ToolInvalid: if something could not be opened.
+        """
+        for runner in self._runners.values():
+            await runner.open(resources)
 
     async def process(self, message: ToolExecutionMessage, ctx: Context) -> Any:
         """Check the arguments and run the tool: on the event loop, in a thread or in a process, as declared.

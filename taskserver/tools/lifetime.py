@@ -39,9 +39,9 @@ def lifecycle_of(instance: object) -> Lifecycle:
             end = partial(getattr(kind, leave), instance, None, None, None)
             return Lifecycle(partial(getattr(kind, enter), instance), end)
     for name in ("aclose", "close"):
-        close = getattr(instance, name, None)
-        if callable(close) and _takes_nothing(close):
-            return Lifecycle(None, close)
+        method = getattr(instance, name, None)
+        if callable(method) and _takes_nothing(method):
+            return Lifecycle(None, method)
     return Lifecycle(None, None)
 
 
@@ -57,8 +57,8 @@ def _takes_nothing(method: Callable[..., Any]) -> bool:
 
 
 @contextmanager
-def instantiating(cls: Callable[..., Any]) -> Iterator[None]:
-    """Explain errors of a class that is being instantiated or entered.
+def explaining(target: Callable[..., Any], what: str = "instantiated") -> Iterator[None]:
+    """Explain errors of a class or function that is being instantiated, entered or opened.
 
     Raises:
         ToolInvalid: for any of them, ``SystemExit`` included.
@@ -70,8 +70,7 @@ def instantiating(cls: Callable[..., Any]) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         kind, text = type_and_text(error)
         raise ToolInvalid(
-            f"{location_of(cls)} could not be instantiated: {kind}: {text}; "
-            "repair that, or do not load the class in this worker"
+            f"{location_of(target)} could not be {what}: {kind}: {text}; repair that, or do not load it in this worker"
         ) from error
 
 
@@ -81,7 +80,7 @@ def instance_of(cls: Callable[..., Any], *args: Any) -> Any:
     Raises:
         ToolInvalid: if it raises an error.
     """
-    with instantiating(cls):
+    with explaining(cls):
         return cls(*args)
 
 
@@ -126,22 +125,23 @@ async def enter(instance: object, stack: AsyncExitStack, there: Caller = _here) 
     """Enter an instance, if it is a context manager; its end is put on the stack. For the rest, see ``opened``."""
     begin, end = lifecycle_of(instance)
     if begin is not None:
-        with instantiating(type(instance)):
+        with explaining(type(instance)):
             await settled(await there(begin))
     if end is not None:
-        stack.push_async_callback(_close, type(instance), partial(there, end))
+        stack.push_async_callback(close, type(instance), partial(there, end))
 
 
-async def _close(cls: type, end: Callable[[], Awaitable[Any]]) -> None:
+async def close(target: Callable[..., Any], end: Callable[[], Awaitable[Any]]) -> None:
+    """Call what closes something; errors are logged."""
     try:
         await settled(await end())
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the others have to be closed as well
-        report_unclosed(cls, error)
+        report_unclosed(target, error)
 
 
-def report_unclosed(cls: type, error: BaseException) -> None:
-    """Log that an instance could not be closed."""
-    log.warning("%s could not be closed: %s: %s", location_of(cls), *type_and_text(error))
+def report_unclosed(target: Callable[..., Any], error: BaseException) -> None:
+    """Log that something could not be closed."""
+    log.warning("%s could not be closed: %s: %s", location_of(target), *type_and_text(error))
 
 
 class Lifetime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -13,6 +13,7 @@ from taskserver.domain.messages import ToolExecutionMessage
 from taskserver.domain.names import did_you_mean
 from taskserver.errors import ConfigError, ToolInvalid
 from taskserver.tools.consumer import BaseConsumer, ToolExecutionConsumer, tool_not_found
+from taskserver.tools.lifespan import Lifespan
 from taskserver.tools.modules import import_module
 from taskserver.tools.runner import runner_of
 from taskserver.tools.targets import check_parameterless, location_of
@@ -28,30 +29,40 @@ class Toolbox:
         tools: The tools by name.
         consumers: The consumers by the tag of their message type, classes or instances; there is always one that runs
             tools.
+        lifespans: Resources that a worker opens, whether or not a tool names them.
     """
 
-    def __init__(self, tools: Mapping[str, Tool], consumers: Mapping[str, Consumer]) -> None:
+    def __init__(
+        self,
+        tools: Mapping[str, Tool],
+        consumers: Mapping[str, Consumer],
+        lifespans: Sequence[Lifespan[..., Any]] = (),
+    ) -> None:
         self.tools = dict(tools)
         self.consumers = dict(consumers)
+        self.lifespans = tuple(lifespans)
 
     @classmethod
     def of(cls, *objects: object) -> Self:
-        """A toolbox of decorated functions and classes, ``Tool`` records, and consumers (classes or instances).
+        """A toolbox of decorated functions and classes, ``Tool`` records, lifespans, and consumers of either kind.
 
         Raises:
             ToolInvalid: if an object is none of these or cannot be loaded, or if two have the same name.
         """
         tools: dict[str, Tool] = {}
         consumers: list[Consumer] = []
+        lifespans: list[Lifespan[..., Any]] = []
         for each in objects:
             tool = each if isinstance(each, Tool) else tool_of(each)
             if tool is not None:
                 _add_tool(tools, tool)
+            elif isinstance(each, Lifespan):
+                lifespans.append(each)
             elif isinstance(each, BaseConsumer) or _is_consumer(each):
                 consumers.append(each)  # type: ignore[arg-type]
             else:
                 raise ToolInvalid(f"{location_of(each)} is neither a tool nor a consumer; decorate it with @tool")
-        return cls(tools, _consumers(consumers, tools))
+        return cls(tools, _consumers(consumers, tools), lifespans)
 
     def tool(self, name: str) -> Tool:
         """The tool with this name.
@@ -70,7 +81,7 @@ _SINGLE = re.compile(r"(?:(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)=)?(?P<module>[^=]+)
 
 
 def load(modules: Iterable[str], search: Path | None = None) -> Toolbox:
-    """Import modules, and collect every tool and consumer at their top level, defined there or imported.
+    """Import modules, and collect every tool, consumer and lifespan at their top level, defined there or imported.
 
     Args:
         modules: Dotted names such as ``my_agent.tools``, or files such as ``./tools.py``. ``my_agent.tools:SqlTool``
@@ -90,7 +101,7 @@ def load(modules: Iterable[str], search: Path | None = None) -> Toolbox:
             _add_tool(tools, _single(import_module(single["module"], folder), single["object"], single["name"]))
             continue
         for each in vars(import_module(name, folder)).values():
-            if tool_of(each) is not None or _is_consumer(each):
+            if isinstance(each, Lifespan) or tool_of(each) is not None or _is_consumer(each):
                 found[id(each)] = each
     return Toolbox.of(*found.values(), *tools.values())
 

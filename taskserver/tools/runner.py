@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from typing import Any
 
 from taskserver.errors import ToolInvalid
 from taskserver.tools.call import Call
 from taskserver.tools.context import Context
+from taskserver.tools.lifespan import Resources
 from taskserver.tools.processes import processes, reference_of
 from taskserver.tools.tool import Tool
 
@@ -26,7 +26,7 @@ class ProcessRunner:
         reference_of(tool)
         self._tool = tool
 
-    async def open(self, stack: AsyncExitStack) -> None:
+    async def open(self, resources: Resources) -> None:
         """Nothing: the tool's processes do that."""
 
     async def run(self, arguments: Mapping[str, Any], context: Context) -> Any:

@@ -1,4 +1,4 @@
-"""The toolbox of a running worker: its consumers and the classes of its tools are instantiated."""
+"""The toolbox of a running worker: its resources are open, its consumers and the classes of its tools instantiated."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from taskserver.tools.consumer import BaseConsumer, ToolExecutionConsumer
+from taskserver.tools.lifespan import Resources
 from taskserver.tools.lifetime import Lifetime, opened
-from taskserver.tools.loading import Toolbox
+from taskserver.tools.loading import Consumer, Toolbox
 
 
 class RunningToolbox:
@@ -40,15 +41,16 @@ class RunningToolbox:
         await self._lifetime.stop()
 
     async def _open(self, stack: AsyncExitStack) -> None:
+        resources = Resources(stack)
+        for lifespan in self._toolbox.lifespans:
+            await resources.value(lifespan)
         for tag, declared in self._toolbox.consumers.items():
-            self.consumers[tag] = await self._opened(declared, stack)
+            consumer = await self._instance(declared, stack)
+            if isinstance(consumer, ToolExecutionConsumer):
+                await consumer.open(resources)
+            self.consumers[tag] = consumer
 
-    async def _opened(
-        self, declared: BaseConsumer[Any] | type[BaseConsumer[Any]], stack: AsyncExitStack
-    ) -> BaseConsumer[Any]:
-        if isinstance(declared, ToolExecutionConsumer):
-            await stack.enter_async_context(declared)
-            return declared
+    async def _instance(self, declared: Consumer, stack: AsyncExitStack) -> BaseConsumer[Any]:
         if isinstance(declared, BaseConsumer):
             return declared
         arguments = (self._toolbox.tools,) if issubclass(declared, ToolExecutionConsumer) else ()

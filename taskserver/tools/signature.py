@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from enum import Enum
 from inspect import Parameter
 from pathlib import PurePath
@@ -16,6 +16,7 @@ from taskserver.errors import ToolInvalid
 from taskserver.tools.codec import is_model
 from taskserver.tools.context import Context
 from taskserver.tools.docstrings import documented_parameters
+from taskserver.tools.lifespan import Lifespan, resources_in
 from taskserver.tools.secrets import secret_types
 from taskserver.tools.targets import function_of, location_of, parameters_of
 
@@ -27,11 +28,13 @@ class Signature(NamedTuple):
         arguments: A struct type with one field for each argument.
         context_parameter: Name of the parameter that takes the Context; None if there is none.
         returns: The type of the result; Any if it is not annotated.
+        resources: The parameters that take a resource of the worker.
     """
 
     arguments: type[msgspec.Struct]
     context_parameter: str | None
     returns: Any
+    resources: Mapping[str, Lifespan[..., Any]]
 
 
 def signature_of(target: Any, name: str) -> Signature:
@@ -50,14 +53,16 @@ def signature_of(target: Any, name: str) -> Signature:
     contexts = [each.name for each in parameters if _takes_context(each, hints)]
     if len(contexts) > 1:
         raise ToolInvalid(f"{location}: {' and '.join(contexts)} both take the Context; remove one")
+    resources = resources_in({each.name: hints.get(each.name) for each in parameters})
+    given = {*contexts, *resources}
     documented = documented_parameters(target.__doc__) | documented_parameters(function_of(target).__doc__)
-    fields = [_field(each, hints, documented, location) for each in parameters if each.name not in contexts]
+    fields = [_field(each, hints, documented, location) for each in parameters if each.name not in given]
     arguments = msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True, module=target.__module__)
     returns = _awaited(hints.get("return", Any))
     _check_sendable(returns, f"{location}: the result")
     if returns in secret_types():
         raise ToolInvalid(f"{location}: the result is a {returns.__name__}, but results are stored and shown unmasked")
-    return Signature(arguments, contexts[0] if contexts else None, returns)
+    return Signature(arguments, contexts[0] if contexts else None, returns, resources)
 
 
 def _hints(target: Any, location: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar, overload
 
@@ -15,6 +15,7 @@ from taskserver.domain.names import check_queue_name, check_tool_name, did_you_m
 from taskserver.domain.retry import DEFAULT_MAX_RETRIES, RetryPolicy
 from taskserver.errors import ConfigError, ToolInvalid
 from taskserver.tools.docstrings import summary
+from taskserver.tools.lifespan import Lifespan
 from taskserver.tools.options import DEFAULT_TIMEOUT, check_timeout, memory_limit, retry_policy
 from taskserver.tools.secrets import secret_fields
 from taskserver.tools.signature import Signature, signature_of
@@ -95,6 +96,11 @@ class Tool:
     def context_parameter(self) -> str | None:
         """Name of the parameter that takes the Context; None if there is none."""
         return self._signature.context_parameter
+
+    @property
+    def resources(self) -> Mapping[str, Lifespan[..., Any]]:
+        """The resources of the worker that the tool takes, by parameter."""
+        return self._signature.resources
 
     @property
     def returns(self) -> Any:

@@ -27,6 +27,7 @@ OUTPUT = {
         "2 queued again, 0 dead, paused: True",
         "['hello Ada', 'hello Grace']",
     ],
+    "shared_resources.py": ["opened\npaid: 250\nclosed"],
     "fan_out.py": ["the sum of all: 2664667000"],
     "idempotent_effects.py": ["1 job for 3 submits", "paid 250 cents in 1 payment"],
     "signed.py": [

@@ -43,6 +43,7 @@ EXPORTS = [
     "WorkerConfig",
     "__version__",
     "tool",
+    "worker_lifespan",
 ]
 
 

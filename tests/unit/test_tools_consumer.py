@@ -1,6 +1,7 @@
 """Consumers: one type of message each, and the one that runs tools."""
 
 import threading
+from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,6 +21,7 @@ from taskserver.errors import (
     ToolNotFound,
 )
 from taskserver.tools import BaseConsumer, Context, RunPlan, ToolExecutionConsumer, tool, tool_of
+from taskserver.tools.lifespan import Resources
 
 
 class Address(BaseModel):
@@ -196,7 +198,9 @@ async def test_a_sync_tool_runs_in_a_thread():
 
 
 async def test_a_class_is_instantiated_once():
-    async with runs(Counter) as consumer:
+    async with AsyncExitStack() as stack:
+        consumer = runs(Counter)
+        await consumer.open(Resources(stack))
         assert [await consumer.process(call("Counter"), context()) for _ in range(2)] == [1, 2]
 
 
@@ -209,7 +213,7 @@ async def test_a_class_that_cannot_be_instantiated_is_refused_at_the_start():
         def run(self) -> None: ...
 
     with pytest.raises(ToolInvalid, match=r"^'.*Broken' .* could not be instantiated: OSError: no disk; repair"):
-        await runs(Broken).__aenter__()
+        await runs(Broken).open(Resources(AsyncExitStack()))
 
 
 async def test_arguments_are_checked_before_the_tool_is_called():

@@ -15,11 +15,12 @@ from typing import Any
 
 from taskserver.tools.call import Call
 from taskserver.tools.context import Context
+from taskserver.tools.lifespan import Resources
 from taskserver.tools.lifetime import (
     Lifetime,
     enter,
+    explaining,
     instance_of,
-    instantiating,
     is_awaitable,
     lifecycle_of,
     report_unclosed,
@@ -57,10 +58,11 @@ class ProcessTools:
         await self._lifetime.start()
 
     async def _open_async(self, stack: AsyncExitStack) -> None:
+        resources = Resources(stack)
         for name, call in self._calls.items():
             if isinstance(call, ProcessCall) and call.needs_loop:
                 try:
-                    await call.open(stack)
+                    await call.open(resources)
                 except Exception as error:  # noqa: BLE001 - as above
                     self._calls[name] = error
 
@@ -91,7 +93,7 @@ class ProcessCall(Call):
     """Calls one tool in a tool process.
 
     Attributes:
-        needs_loop: Whether its class has to be instantiated or entered in the event loop, by ``open``.
+        needs_loop: Whether something has to be opened in the event loop, by ``open``.
     """
 
     __slots__ = ("_instance", "_runner", "needs_loop")
@@ -100,7 +102,7 @@ class ProcessCall(Call):
         super().__init__(tool)
         self._runner = runner
         self._instance: Any = None
-        self.needs_loop = inspect.isclass(tool.target) and is_async(tool.target)
+        self.needs_loop = bool(tool.resources) or (inspect.isclass(tool.target) and is_async(tool.target))
 
     def open_sync(self, stack: ExitStack) -> None:
         """Do what must not be done in the event loop: instantiate a class whose ``run`` is sync.
@@ -111,31 +113,32 @@ class ProcessCall(Call):
             ToolInvalid: if the class could not be instantiated.
         """
         target = self._tool.target
-        if self.needs_loop or not inspect.isclass(target):
+        if not inspect.isclass(target) or is_async(target):
             return
         self._instance = instance_of(target)
         self._call = self._instance.run
-        self.needs_loop = hasattr(target, "__aenter__")
-        if not self.needs_loop:
+        if hasattr(target, "__aenter__"):
+            self.needs_loop = True
+        else:
             self._enter(target, stack)
 
     def _enter(self, target: type, stack: ExitStack) -> None:
         begin, end = lifecycle_of(self._instance)
         if begin is not None:
-            with instantiating(target):
+            with explaining(target):
                 begin()
         if end is not None:
             stack.callback(self._close, target, end)
 
-    async def open(self, stack: AsyncExitStack) -> None:
-        """Do the rest, in the event loop.
+    async def instantiate(self, stack: AsyncExitStack) -> None:
+        """Do what ``open_sync`` has not done, in the event loop.
 
         Raises:
             ToolInvalid: if the class could not be instantiated.
         """
         if self._instance is None:
-            await super().open(stack)
-        else:
+            await super().instantiate(stack)
+        elif hasattr(self._tool.target, "__aenter__"):
             await enter(self._instance, stack)
 
     def _close(self, target: type, end: Callable[[], Any]) -> None:

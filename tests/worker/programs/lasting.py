@@ -7,11 +7,11 @@ import contextvars
 import functools
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from taskserver import tool
+from taskserver import tool, worker_lifespan
 
 DIARY = "TEST_DIARY"
 """Environment variable with the file in which the classes note what happens to them."""
@@ -179,3 +179,58 @@ for group in (AWAITED, GREETING):
     for target in group:
         if not hasattr(target, "__tool__"):
             tool(max_retries=0)(target)
+
+
+@worker_lifespan
+async def first() -> AsyncIterator[str]:
+    """A resource that another one needs."""
+    note("first opened")
+    yield "first"
+    note("first closed")
+
+
+First = Annotated[str, first]
+
+
+@worker_lifespan
+async def second(base: First) -> AsyncIterator[list[str]]:
+    task = asyncio.current_task()
+    note("second opened")
+    yield [base, "second"]
+    assert asyncio.current_task() is task
+    note("second closed")
+
+
+Second = Annotated[list[str], second]
+
+
+def sync_user(x: int, one: First, two: Second) -> list[str]:
+    note("ran")
+    return [one, *two]
+
+
+async def async_user(x: int, one: First, two: Second) -> list[str]:
+    return sync_user(x, one, two)
+
+
+class ClassUser:
+    def run(self, x: int, one: First, two: Second) -> list[str]:
+        return sync_user(x, one, two)
+
+
+USERS: list[Any] = []
+"""Tools that take resources, in each way in which a tool can run."""
+for user_of in (sync_user, async_user, ClassUser):
+    process = in_process(user_of)
+    USERS += [tool(max_retries=0)(user_of), process]
+
+
+@worker_lifespan
+async def broken() -> AsyncIterator[str]:
+    raise OSError("no network")
+    yield "never"
+
+
+@tool(runs_in="process", max_retries=0)
+def needs_broken(resource: Annotated[str, broken]) -> str:
+    return resource
