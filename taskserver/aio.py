@@ -53,20 +53,20 @@ async def unless(stopped: asyncio.Event, work: Coroutine[Any, Any, None]) -> boo
     return not stopped.is_set()
 
 
-async def wait_all(calls: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run coroutines at the same time and wait until all of them have ended.
+async def wait_all(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run coroutines at the same time, wait until all of them have ended, and return what they return.
 
     Raises:
         Exception: the first error that any of them raised.
     """
     pending = list(calls)
     if len(pending) == 1:  # the usual case, without a task
-        await pending[0]
-        return
+        return [await pending[0]]
     results = await asyncio.gather(*pending, return_exceptions=True)
     for error in results:
         if isinstance(error, BaseException):
             raise error
+    return results  # type: ignore[return-value]
 
 
 async def paced(items: Iterable[T]) -> AsyncIterator[T]:

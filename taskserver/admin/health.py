@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 
 from taskserver.admin.connection import Connection
+from taskserver.aio import wait_all
 from taskserver.store.broker import health
+from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.health import Finding
 from taskserver.store.broker.schema import Schema
 from taskserver.store.maintenance import doctor
 from taskserver.store.queries.gauges import GaugeReader, Gauges
 
+QUEUES_AT_ONCE = 8
+"""Queues that are examined at the same time; the server has other work too."""
 Progress = Callable[[str, int, int], object]
 """Called with the queue that is being examined, how many of its keys are done, and about how many there are."""
 
@@ -72,8 +77,7 @@ class HealthInspector(Connection):
             return findings
         broker = await self._broker()
         findings += await doctor.repair_registry(broker)
-        for queue in await doctor.queue_names(broker):
-            findings += await doctor.repair_queue(broker, queue, progress or _silent)
+        findings += await _of_each_queue(broker, doctor.repair_queue, progress)
         return findings + await self._examine_queues(progress)
 
     async def gauges(self, *queues: str) -> Gauges:
@@ -102,10 +106,21 @@ class HealthInspector(Connection):
 
     async def _examine_queues(self, progress: Progress | None) -> list[Finding]:
         broker = await self._broker()
-        findings = await doctor.examine_registry(broker)
-        for queue in await doctor.queue_names(broker):
-            findings += await doctor.examine_queue(broker, queue, progress or _silent)
-        return findings
+        return await doctor.examine_registry(broker) + await _of_each_queue(broker, doctor.examine_queue, progress)
+
+
+async def _of_each_queue(
+    broker: Broker, look: Callable[[Broker, str, Progress], Awaitable[list[Finding]]], progress: Progress | None
+) -> list[Finding]:
+    """The findings of all queues, in the order of their names."""
+    slots = asyncio.Semaphore(QUEUES_AT_ONCE)
+
+    async def look_at(queue: str) -> list[Finding]:
+        async with slots:
+            return await look(broker, queue, progress or _silent)
+
+    found = await wait_all(look_at(queue) for queue in await doctor.queue_names(broker))
+    return [finding for each in found for finding in each]
 
 
 def _usable(findings: list[Finding]) -> bool:

@@ -134,8 +134,9 @@ class Fetcher(LoopService):
         if begun.paused:
             self._resumed.clear()
             await self.rest(PAUSED_SECONDS, until=self._resumed)
-        elif begun.drained and not self.stopping:
-            self._entries = await self._reader.read()
+        elif begun.drained:
+            while not self._entries and not self.stopping:  # nothing came: there is nothing to claim either
+                self._entries = await self._reader.read()
 
     async def _begin(self, wanted: int) -> Begun:
         """Claim up to ``wanted`` jobs, and begin them.

@@ -8,13 +8,14 @@ from typing import NamedTuple
 from taskserver.domain.retry import RetryPolicy
 from taskserver.domain.settlement import DeferLimits
 from taskserver.store.broker.connection import Broker
-from taskserver.store.broker.control import RESUME
+from taskserver.store.broker.control import LISTENING, RESUME
 from taskserver.tools import Toolbox
 from taskserver.worker.executor import Executor
 from taskserver.worker.fetcher import Fetcher
 from taskserver.worker.maintenance.janitor import Janitor
 from taskserver.worker.maintenance.reclaimer import Reclaimer
 from taskserver.worker.maintenance.scheduler import Scheduler
+from taskserver.worker.pace import Pace
 from taskserver.worker.service import LoopService
 from taskserver.worker.settler import Settler
 from taskserver.worker.slots import PartitionSlots
@@ -29,6 +30,7 @@ class PartitionSettings(NamedTuple):
         defer_limits: How long jobs are kept that no worker can run.
         lease: Seconds after which the jobs of a silent worker are taken back.
         attempts_cap: Maximum attempts of a job whose submitter did not set any.
+        pace: How often the background services look.
     """
 
     broker: Broker
@@ -36,6 +38,7 @@ class PartitionSettings(NamedTuple):
     defer_limits: DeferLimits
     lease: float
     attempts_cap: int
+    pace: Pace
 
 
 class Partition:
@@ -63,9 +66,9 @@ class Partition:
         self.leases_lost = 0
         self._executor = executor
         self.settler = Settler(broker, name, settings.defer_limits, worker)
-        self.scheduler = Scheduler(broker, name)
+        self.scheduler = Scheduler(broker, name, settings.pace)
         self.reclaimer = Reclaimer(broker, name, worker, settings.lease)
-        self.janitor = Janitor(broker, name, worker)
+        self.janitor = Janitor(broker, name, worker, settings.pace)
         self.fetcher = Fetcher(
             broker,
             name,
@@ -95,7 +98,13 @@ class Partition:
             "due": lambda _: self.scheduler.look_again(),
             "reclaim": lambda _: self.reclaimer.look_again(),
             RESUME: lambda _: self.fetcher.resume(),
+            LISTENING: lambda _: self._look_again(),
         }
+
+    def _look_again(self) -> None:
+        """Messages may have been lost before this one."""
+        self.scheduler.look_again()
+        self.fetcher.resume()
 
 
 def attempts_cap(toolbox: Toolbox) -> int:

@@ -65,6 +65,7 @@ class Partitions(Mapping[str, Partition]):
             if name not in self._by_name
         }
         self._by_name = {**self._by_name, **new}
+        self._settings.pace.partitions = len(self._by_name)
         return list(new.values())
 
     async def open(self, names: Iterable[str]) -> None:

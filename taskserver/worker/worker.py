@@ -44,6 +44,7 @@ from taskserver.worker.maintenance.partition_watcher import PartitionWatcher
 from taskserver.worker.maintenance.recycler import Recycler
 from taskserver.worker.maintenance.schema_watcher import SchemaWatcher
 from taskserver.worker.outcome import ResultRules, StopReason
+from taskserver.worker.pace import Pace
 from taskserver.worker.partition import PartitionSettings, attempts_cap
 from taskserver.worker.partitions import Partitions
 from taskserver.worker.process_exit import EXIT_RECYCLE, ending, quit_now
@@ -105,7 +106,7 @@ class Worker:
     def _build(self) -> None:
         config, broker, toolbox = self.config, self._broker, self.toolbox
         limits = DeferLimits(round(config.unknown_tool_wait * 1000))
-        settings = PartitionSettings(broker, self.name, limits, config.lease, attempts_cap(toolbox))
+        settings = PartitionSettings(broker, self.name, limits, config.lease, attempts_cap(toolbox), Pace())
         rules = ResultRules(config.max_message_bytes, config.keep_messages)
         self._slots = Slots(config.concurrency, config.max_jobs)
         fair_slots = FairSlots(self._slots, config.shares)

@@ -45,7 +45,7 @@ LISTS: dict[str, Callable[[Inspector], Awaitable[Any]]] = {
     "causes": lambda inspector: inspector.causes(),
     "queues": lambda inspector: inspector.queues(),
     "workers": lambda inspector: inspector.workers(),
-    "doctor": lambda inspector: inspector.check(),
+    "doctor": lambda inspector: inspector.examine(),
     "delete by error": lambda inspector: inspector.delete_dead_letters(error="herring"),
 }
 

@@ -18,6 +18,8 @@ from taskserver.store.broker.connection import Broker
 
 RESUME = "resume"
 """The queue is no longer paused."""
+LISTENING = ""
+"""Sent by nobody: the worker listens from now on, and what was sent before is lost."""
 GROWN = "grown"
 """The queue has more partitions than before."""
 COMMAND = "order"

@@ -40,7 +40,7 @@ local function repair(key)
   local job = read_job(key)
   if not job then return make_dead_letter(key) end
   local is_expiry_lost = is_never_expiring(key, job)
-  if is_expiry_lost then call_or_reset(EXPIRING, 'ZADD', EXPIRING, job.expires, key) end
+  if is_expiry_lost then expire_at(key, job.expires) end
   if not is_stranded(key, job, now) then return is_expiry_lost end
   REPAIRS[job.state](key, job)
   return true

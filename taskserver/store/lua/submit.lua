@@ -23,7 +23,7 @@ local function add(key, options)
   if options.call then set('digest', options.digest); set('call', options.call) end
   if options.expires then
     set('expires', now + options.expires)
-    call_or_reset(EXPIRING, 'ZADD', EXPIRING, now + options.expires, key)
+    expire_at(key, now + options.expires)
   end
   local due = options.due or (options.delay and now + options.delay)
   if due and due > now then

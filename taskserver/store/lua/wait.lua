@@ -14,7 +14,7 @@ return move_attempts(1, 4, function(key, job, question, limit)
   call('HDEL', job_key(key), 'entry', 'answer', 'expires')
   if tonumber(limit) > 0 then
     call('HSET', job_key(key), 'expires', now + limit)
-    call_or_reset(EXPIRING, 'ZADD', EXPIRING, now + limit, key)
+    expire_at(key, now + limit)
   end
   drop_entry(job.entry)
 end)

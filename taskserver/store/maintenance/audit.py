@@ -20,9 +20,10 @@ from taskserver.store.keys import GROUP, RECLAIMER, Keys
 from taskserver.store.maintenance.damage import Damage, DamageFinding
 from taskserver.store.replies import decode, decode_pairs, none_if_missing
 
-QUICK_PAGE = 500
 PAGE = 250
 """Keys, members or entries checked in one step: some milliseconds of the server's time."""
+SCANNED = 5_000
+"""Keys that one SCAN goes over, most of which may belong to other queues: about a millisecond of the server's time."""
 
 _LANES = (RETURNED, *LANES)
 _SETS = ("delayed", "expiring", "dead")
@@ -44,6 +45,13 @@ class AuditStep(NamedTuple):
     found: list[DamageFinding]
     records: int = 0
     workers: tuple[str, ...] = ()
+
+
+class NamePage(NamedTuple):
+    """Names of a queue's keys without its prefix, and how many keys of the server were gone over for them."""
+
+    seen: int
+    names: list[bytes]
 
 
 async def estimate_size(broker: Broker, queue: str) -> int:
@@ -79,14 +87,14 @@ async def audit_queue(
     structures = await _check_structures(broker, queue, repair)
     yield structures
     readable = repair or not any(found.damage is Damage.TYPE for found in structures.found)
-    async for names in _names(broker, queue, b"" if thorough else b"job:"):
+    async for seen, names in _names(broker, queue, b"" if thorough else b"job:"):
         jobs = [name[4:] for name in names if name.startswith(b"job:")] if readable else []
         found = await _check_jobs(broker, queue, jobs, repair)
         if thorough:
             found += await _check_keys(broker, queue, [name for name in names if name not in _STRUCTURES], repair)
         records = sum(name.startswith(_RECORDS) for name in names)
         workers = tuple(decode(name[7:]) for name in names if name.startswith(b"worker:"))
-        yield AuditStep(PAGE, found, records, workers)
+        yield AuditStep(seen, found, records, workers)
     if not readable:
         return
     if thorough:
@@ -122,15 +130,17 @@ def _has_group(groups: Any) -> bool:
     return any(group["name"] == GROUP.encode() for group in groups or ())
 
 
-async def _names(broker: Broker, queue: str, kind: bytes) -> AsyncGenerator[list[bytes], None]:
-    """The names of a queue's keys without its prefix, page by page; SCAN's promises: none that stays is missed."""
+async def _names(broker: Broker, queue: str, kind: bytes) -> AsyncGenerator[NamePage, None]:
+    """The names of a queue's keys, page by page; SCAN's promises: none that stays is missed."""
     prefix = broker.keys(queue).prefix.encode()
-    scan = partial(_scan, match=prefix + kind + b"*", count=QUICK_PAGE if kind else PAGE)
+    scan = partial(_scan, match=prefix + kind + b"*", count=SCANNED)
     cursor, begun = 0, False
     while cursor or not begun:
         cursor, found = await broker.ask(prefix.decode(), partial(scan, cursor=cursor))
         begun = True
-        yield [name[len(prefix) :] for name in found]
+        pages = list(_pages([name[len(prefix) :] for name in found])) or [[]]
+        for page in pages:
+            yield NamePage(SCANNED // len(pages), page)
 
 
 async def _check_jobs(broker: Broker, queue: str, jobs: Sequence[bytes], repair: bool) -> list[DamageFinding]:

@@ -17,6 +17,7 @@ from taskserver.store.broker.connection import Broker
 from taskserver.store.maintenance import registry
 from taskserver.store.maintenance.audit import Turn, audit_queue, keep_turn, take_turn
 from taskserver.store.maintenance.damage import DESCRIPTIONS, Damage, DamageFinding
+from taskserver.worker.pace import Pace
 from taskserver.worker.service import LoopService
 
 STEP_SECONDS = 0.2
@@ -36,14 +37,16 @@ log = logging.getLogger("taskserver.worker")
 class Janitor(LoopService):
     """Audits one queue and repairs it."""
 
-    def __init__(self, broker: Broker, queue: str, worker: str) -> None:
+    def __init__(self, broker: Broker, queue: str, worker: str, pace: Pace) -> None:
         super().__init__()
         self.name = f"janitor of {queue}"
         self._broker = broker
         self._queue = queue
         self._worker = worker
+        self._pace = pace
         self._hurry = asyncio.Event()
         self._thorough_at = time.monotonic()
+        self._begun = False
 
     def hurry(self) -> None:
         """Groups are gone: look at once whether it is this worker that audits the queue now."""
@@ -51,10 +54,14 @@ class Janitor(LoopService):
 
     async def turn(self) -> None:
         """Audit the queue once and pause, unless another worker is doing that or has just done it."""
+        if not self._begun:
+            self._begun = True
+            await self.rest(self._pace.spread(PAUSE_SECONDS), until=self._hurry)
+            return
         self._hurry.clear()
         turn = await take_turn(self._broker, self._queue, self._worker, round(HOLD_SECONDS * 1000))
         if turn is Turn.OTHERS:
-            await self.rest(LOOK_SECONDS, until=self._hurry)
+            await self.rest(self._pace.pause(LOOK_SECONDS), until=self._hurry)
             return
         fast = turn is Turn.URGENT
         thorough = not fast and time.monotonic() >= self._thorough_at
@@ -63,8 +70,9 @@ class Janitor(LoopService):
         if thorough:
             self._thorough_at = time.monotonic() + THOROUGH_SECONDS
         await self._forget_unused_queues()
-        await self._keep_turn(PAUSE_SECONDS)
-        await self.rest(PAUSE_SECONDS, until=self._hurry)
+        pause = self._pace.pause(PAUSE_SECONDS)
+        await self._keep_turn(pause)
+        await self.rest(pause, until=self._hurry)
 
     async def interrupt(self) -> None:
         """End a pause early."""

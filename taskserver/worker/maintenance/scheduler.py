@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 from taskserver.store.broker.connection import Broker
 from taskserver.store.jobs.recover import BATCH, Due, expire, promote
+from taskserver.worker.pace import Pace
 from taskserver.worker.service import LoopService
 
 LOOK_SECONDS = 1.0
-"""How soon an earlier due time is seen if the message about it was lost."""
+"""How soon an earlier due time is seen if the message about it was lost. With many queues, it takes longer."""
 
 
 class Scheduler(LoopService):
     """Keeps the times of one queue by the broker's clock: this process only measures how long to wait."""
 
-    def __init__(self, broker: Broker, queue: str) -> None:
+    def __init__(self, broker: Broker, queue: str, pace: Pace) -> None:
         super().__init__()
         self.name = f"scheduler of {queue}"
         self._broker = broker
         self._queue = queue
+        self._pace = pace
         self._sooner = asyncio.Event()
 
     def look_again(self) -> None:
-        """A job was delayed that is due before all others."""
+        """A job may be due, or expire, before all others."""
         self._sooner.set()
 
     async def turn(self) -> None:
@@ -31,7 +34,8 @@ class Scheduler(LoopService):
         self._sooner.clear()
         promoted = await promote(self._broker, self._queue)
         expired = await expire(self._broker, self._queue)
-        await self.rest(min(_pause(promoted), _pause(expired)), until=self._sooner)
+        look = self._pace.pause(LOOK_SECONDS)
+        await self.rest(min(look, _pause(promoted), _pause(expired)), until=self._sooner)
 
     async def interrupt(self) -> None:
         """Wake the loop, so that it sees the stop."""
@@ -41,4 +45,4 @@ class Scheduler(LoopService):
 def _pause(due: Due) -> float:
     if due.moved >= BATCH:
         return 0.0
-    return LOOK_SECONDS if due.next_ms is None else min(LOOK_SECONDS, due.next_ms / 1000 + 0.001)
+    return math.inf if due.next_ms is None else due.next_ms / 1000 + 0.001

@@ -159,7 +159,7 @@ BACKGROUND = [
          "every audit reports every job", SOUND),
         ("stranded", "once", "if not is_stranded(key, job, now) then return is_expiry_lost end", "",
          "every audit repairs every job", SOUND),
-        ("never expiring", "wake-up", "if is_expiry_lost then call", "if false then call",
+        ("never expiring", "wake-up", "if is_expiry_lost then expire_at", "if false then expire_at",
          "a job that nobody starts in time waits for ever",
          by(test_wrong_types.test_a_structure_of_the_wrong_type_is_made_anew, name="expiring")),
         ("old entry", "record", "if old_lane then call", "call", "a damaged record stops the janitor",
