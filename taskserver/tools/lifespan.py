@@ -107,13 +107,20 @@ class Resources:
         Raises:
             ToolInvalid: if it could not be opened, or needs itself.
         """
+        if lifespan in self._opening:
+            raise ToolInvalid(f"{location_of(lifespan.function)} needs itself, directly or through others")
         if lifespan not in self._values:
-            if lifespan in self._opening:
-                raise ToolInvalid(f"{location_of(lifespan.function)} needs itself, directly or through others")
             self._opening.add(lifespan)
-            needed = await self.by_parameter(lifespan.needs)
-            with explaining(lifespan.function, "opened"):
-                manager = lifespan(**needed)
-                self._values[lifespan] = await manager.__aenter__()
-            self.stack.push_async_callback(close, lifespan.function, partial(manager.__aexit__, None, None, None))
+            try:
+                self._values[lifespan] = await self._opened(lifespan)
+            finally:
+                self._opening.discard(lifespan)
         return self._values[lifespan]
+
+    async def _opened(self, lifespan: Lifespan[..., Any]) -> Any:
+        needed = await self.by_parameter(lifespan.needs)
+        with explaining(lifespan.function, "opened"):
+            manager = lifespan(**needed)
+            value = await manager.__aenter__()
+        self.stack.push_async_callback(close, lifespan.function, partial(manager.__aexit__, None, None, None))
+        return value

@@ -97,10 +97,14 @@ async def test_what_cannot_be_opened_ends_the_worker_at_the_start(
     assert diary.read_text().splitlines() == ["first opened loop", "first closed loop"]
 
 
-async def test_in_a_process_it_fails_the_attempt(client: Client, hire: Hire) -> None:
-    await hire(lasting.needs_broken)
-    with pytest.raises(JobFailed, match="could not be opened: OSError: no network"):
-        await (await client.submit(lasting.needs_broken)).result(timeout=PATIENCE)
+@pytest.mark.usefixtures("diary")
+async def test_in_a_process_it_fails_the_attempts_that_need_it(client: Client, hire: Hire) -> None:
+    guilty = (lasting.needs_broken, lasting.needs_broken_too)
+    await hire(*guilty, lasting.USERS[1], concurrency=1)
+    for each in guilty:
+        with pytest.raises(JobFailed, match="could not be opened: OSError: no network"):
+            await (await client.submit(each)).result(timeout=PATIENCE)
+    assert await (await client.submit("sync_user_process", {"x": 1})).result(timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("wrong", [lambda: None, inspect.cleandoc, lasting.wrapped])

@@ -232,5 +232,10 @@ async def broken() -> AsyncIterator[str]:
 
 
 @tool(runs_in="process", max_retries=0)
+async def needs_broken_too(resource: Annotated[str, broken]) -> str:
+    return resource
+
+
+@tool(runs_in="process", max_retries=0)
 def needs_broken(resource: Annotated[str, broken]) -> str:
     return resource
