@@ -16,9 +16,11 @@ ANSWER_SECONDS = 4.0
 
 def check(path: str = "/healthz", port: str = "") -> tuple[int, str]:
     """The exit code and a message."""
-    port = port or os.environ.get("TASKSERVER_METRICS_PORT", "")
+    port = (port or os.environ.get("TASKSERVER_METRICS_PORT", "")).strip()
     if port in ("", "0"):
         return 0, "not checked: set TASKSERVER_METRICS_PORT to serve health"
+    if not port.isdecimal():  # Kubernetes sets this variable for a Service called taskserver-metrics
+        return 1, f"TASKSERVER_METRICS_PORT is {port!r}, not the number of a port"
     url = f"http://127.0.0.1:{port}{path}"
     try:
         # Without proxies: their variables are meant for other machines.

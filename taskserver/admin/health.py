@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from taskserver.admin.connection import Connection
 from taskserver.aio import wait_all
@@ -25,7 +25,7 @@ class HealthInspector(Connection):
 
     def __init__(self, url: str | None = None, *, signing_keys: str | None = None) -> None:
         super().__init__(url, signing_keys=signing_keys)
-        self._readers: dict[tuple[str, ...], GaugeReader] = {}
+        self._readers: dict[tuple[tuple[str, ...], tuple[str, ...]], GaugeReader] = {}
 
     async def schema(self) -> Schema:
         """The schema of the broker's keys: its number, the oldest version that knows it, and if this one does.
@@ -80,23 +80,25 @@ class HealthInspector(Connection):
         findings += await _of_each_queue(broker, doctor.repair_queue, progress)
         return findings + await self._examine_queues(progress)
 
-    async def gauges(self, *queues: str) -> Gauges:
+    async def gauges(self, *queues: str, declared: Sequence[str] = ()) -> Gauges:
         """The figures of all queues and workers at this moment, read cheaply enough to be asked every few seconds.
 
         The first call starts reading the workers in the background, which lasts until the inspector is closed. So the
         workers are those of a few seconds ago.
 
         Args:
-            *queues: Only these, which need not exist yet; all if none is named.
+            *queues: Only these, which need not exist yet; all if none is named, at most 500.
+            declared: These first, which need not exist yet either.
 
         Raises:
             BrokerError: if the broker cannot be asked.
         """
         broker = await self._broker()
-        reader = self._readers.get(queues)
+        which = (queues, tuple(declared))
+        reader = self._readers.get(which)
         if reader is None:
-            reader = self._readers[queues] = GaugeReader(broker, queues)
-            self._once.stack.callback(self._readers.pop, queues)
+            reader = self._readers[which] = GaugeReader(broker, *which)
+            self._once.stack.callback(self._readers.pop, which)
             self._once.stack.push_async_callback(reader.close)
         return await reader.read()
 

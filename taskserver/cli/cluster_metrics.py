@@ -31,14 +31,17 @@ class Cluster:
     Args:
         inspector: Reads them. It belongs to the event loop in which this is created.
         names: Only of these queues; all if there are none.
+        declared: Of these queues first.
 
     Attributes:
         registry: What is served.
     """
 
-    def __init__(self, inspector: Inspector, names: Sequence[str] = ()) -> None:
+    def __init__(self, inspector: Inspector, names: Sequence[str] = (), declared: Sequence[str] = ()) -> None:
         self._inspector = inspector
         self._names = names
+        self._declared = declared
+        self._left_out = False
         self._loop = asyncio.get_running_loop()
         self._reading = asyncio.Lock()
         self._last: Gauges | None = None
@@ -62,12 +65,13 @@ class Cluster:
                 return self._last
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    self._last = await self._inspector.gauges(*self._names)
+                    self._last = await self._inspector.gauges(*self._names, declared=self._declared)
             except (BrokerError, TimeoutError) as error:
                 self._note(f"the broker did not answer: {str(error) or 'timeout'}", away=True)
                 self._last = None
             else:
                 self._note("the broker is answering again", away=False)
+                self._note_left_out(self._last)
             self._read_at = time.monotonic()
             return self._last
 
@@ -75,6 +79,14 @@ class Cluster:
         if away != self._away:
             log.warning("%s", what)
         self._away = away
+
+    def _note_left_out(self, found: Gauges) -> None:
+        if found.left_out and not self._left_out:
+            log.warning(
+                "%d of %d queues are left out: choose some with --queue, or declare them in the file of --config-file",
+                *(found.left_out, found.known),
+            )
+        self._left_out = found.left_out > 0
 
 
 def families(found: Gauges | None) -> Iterator[Metric]:
@@ -89,10 +101,11 @@ def families(found: Gauges | None) -> Iterator[Metric]:
             serving[name] += 1
     rows = [((each.name,), each) for each in found.queues]
     yield metrics.QUEUES.family([((), found.known)])
+    yield metrics.QUEUES_LEFT_OUT.family([((), found.left_out)])
     yield metrics.QUEUE_READY.family((labels, sum(each.ready.values())) for labels, each in rows)
     yield metrics.QUEUE_RUNNING.family((labels, each.running) for labels, each in rows)
     yield metrics.QUEUE_DELAYED.family((labels, each.delayed) for labels, each in rows)
-    yield metrics.QUEUE_BACKLOG.family((labels, sum(each.ready.values()) + each.delayed) for labels, each in rows)
+    yield metrics.QUEUE_BACKLOG.family((labels, each.backlog) for labels, each in rows)
     yield metrics.QUEUE_DEAD.family((labels, each.dead) for labels, each in rows)
     yield metrics.QUEUE_AGE.family((labels, each.oldest_age or 0.0) for labels, each in rows)
     yield metrics.QUEUE_PAUSED.family((labels, int(each.paused)) for labels, each in rows)

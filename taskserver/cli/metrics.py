@@ -57,13 +57,23 @@ def metrics_(
     """
     for name in names:
         check_queue_name(name)
-    if (declared := find_declared(config_file, task_server)) is not None and broker_url is None:
+    declared = find_declared(config_file, task_server)
+    first = _queues_of(declared) if declared is not None else []
+    if declared is not None and broker_url is None:
         broker_url = _url_of(declared)
     if once:
-        run_async(_print(broker_url, names))
+        run_async(_print(broker_url, names, first))
     else:
         configure(settings().loglevel, settings().log_format)
-        run_async(_serve(broker_url, host or settings().metrics_host, port, names))
+        run_async(_serve(broker_url, host or settings().metrics_host, port, names, first))
+
+
+def _queues_of(declared: Declared) -> list[str]:
+    """The queues of all task servers with the same broker."""
+    config = declared.config
+    broker = config.broker_of(declared.server)
+    servers = [server for server in config.task_servers if config.broker_of(server) is broker]
+    return [queue for server in servers for queue in server.queue_names or [settings().queue]]
 
 
 def _url_of(declared: Declared) -> str | None:
@@ -76,21 +86,21 @@ def _url_of(declared: Declared) -> str | None:
     return url
 
 
-async def _print(broker_url: str | None, names: tuple[str, ...]) -> None:
+async def _print(broker_url: str | None, names: tuple[str, ...], declared: list[str]) -> None:
     async with Inspector(broker_url) as inspector:
         await inspector.check()
-        found = await inspector.gauges(*names)
+        found = await inspector.gauges(*names, declared=declared)
     registry = registry_of(lambda: families(found), process=False)
     show_text(generate_latest(registry).decode().rstrip())
 
 
-async def _serve(broker_url: str | None, host: str, port: int, names: tuple[str, ...]) -> None:
+async def _serve(broker_url: str | None, host: str, port: int, names: tuple[str, ...], declared: list[str]) -> None:
     watch = LoopWatch(asyncio.get_running_loop())
     pages = {"/healthz": health_page(lambda: _illness(watch)), "/readyz": health_page(lambda: _illness(watch))}
     server = PageServer(host, port, pages, watch.ask)
     try:
         async with Inspector(broker_url) as inspector:
-            cluster = Cluster(inspector, names)
+            cluster = Cluster(inspector, names, declared)
             server.pages["/metrics"] = metrics_page(cluster.registry)
             server.start()
             note(f"serving metrics at {server.url}/metrics")

@@ -223,6 +223,11 @@ class TaskServer(WorkerSettings, _Essentials):
         return name
 
     @property
+    def queue_names(self) -> list[str]:
+        """The names of its queues; empty if it has that of the environment."""
+        return [queue.name for queue in self.queues or ()]
+
+    @property
     def slots(self) -> int:
         """Its concurrency, under either key."""
         slots: int = self._under("concurrency")

@@ -21,6 +21,7 @@ from taskserver.deploy.units import (
     PodServer,
     metrics_manifests,
     metrics_unit,
+    queues_of,
     worker_manifests,
     worker_unit,
 )
@@ -135,7 +136,9 @@ class _Rendering:
         self._result.notes.extend(_notes(resource))
         self._put(server.name, worker_manifests(unit, broker.resource.name, resource), (*path, "name"))
         if resource.kubernetes.service_monitor:
-            self._monitored.setdefault(broker.resource.name, metrics_unit(unit, broker, resource))
+            servers = [each for each in self._config.task_servers if self._broker(each) is broker]
+            queues = list(dict.fromkeys(queue for each in servers for queue in queues_of(each)))
+            self._monitored.setdefault(broker.resource.name, metrics_unit(unit, broker, resource, queues))
 
     def _server(self, resource: TaskServer, path: Path) -> PodServer | None:
         name = self._try((*path, "name"), lambda: object_name(resource.name))

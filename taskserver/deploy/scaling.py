@@ -1,8 +1,8 @@
 """Autoscalers. They follow two metrics, and the one that asks for more pods wins.
 
-The backlog counts the jobs that wait for a slot *and* the delayed ones: those are in no stream, and without a worker
-nobody would promote them. The running jobs keep one pod for every ``concurrency`` of them: with the backlog alone, the
-pods would be ended as soon as they had claimed all jobs.
+The backlog counts the jobs that could start now or within a minute, and is at least 1 while any job is delayed: delayed
+jobs are in no stream, and without a worker nobody would promote them. The running jobs keep one pod for every
+``concurrency`` of them: with the backlog alone, the pods would be ended as soon as they had claimed all jobs.
 """
 
 from __future__ import annotations

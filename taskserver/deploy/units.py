@@ -79,13 +79,20 @@ def worker_unit(server: PodServer, broker: PodBroker, namespace: str | None) -> 
     )
 
 
-def metrics_unit(workers: Unit, broker: PodBroker, server: TaskServer) -> Unit:
-    """The unit that serves the metrics of all queues and workers of a broker, like the workers of a task server."""
+def metrics_unit(workers: Unit, broker: PodBroker, server: TaskServer, queues: list[str]) -> Unit:
+    """The unit that serves the metrics of all queues and workers of a broker, like the workers of a task server.
+
+    Args:
+        workers: The unit of that task server.
+        broker: The broker.
+        server: The task server.
+        queues: The queues of all task servers of the broker: they have metrics however many others there are.
+    """
     return workers._replace(
         name=broker.name,
         component="metrics",
         arguments=["metrics", "--config-file", CONFIG, "--host", EVERYWHERE, "--port", str(METRICS_PORT)],
-        config=as_yaml({"broker": broker.config, "task_server": {"name": server.name}}),
+        config=as_yaml({"broker": broker.config, "task_server": {"name": server.name, "queues": queues}}),
         port=METRICS_PORT,
         resources=_SMALL,
         secrets=broker.secrets,
@@ -94,13 +101,17 @@ def metrics_unit(workers: Unit, broker: PodBroker, server: TaskServer) -> Unit:
     )
 
 
+def queues_of(server: TaskServer) -> list[str]:
+    """The queues that the pods of a task server consume."""
+    return server.queue_names or [str(Settings.model_fields["queue"].default)]
+
+
 def worker_manifests(unit: Unit, broker: str, server: TaskServer) -> list[Manifest]:
     """All objects of a unit of workers."""
     made = [config_map(unit), deployment(unit), service(unit), network_policy(unit), disruption_budget(unit)]
     made += _monitor(unit, broker)
     if bounds := server.kubernetes.autoscaling:
-        queues = [queue.name for queue in server.queues or ()] or [str(Settings.model_fields["queue"].default)]
-        made.append(autoscaler(unit, bounds, broker, queues, server.slots))
+        made.append(autoscaler(unit, bounds, broker, queues_of(server), server.slots))
     return made
 
 

@@ -131,7 +131,11 @@ QUEUE_READY = MetricSpec("taskserver_queue_ready", GAUGE, "Jobs that are waiting
 QUEUE_RUNNING = MetricSpec("taskserver_queue_running", GAUGE, "Jobs that are running.", _QUEUE, "cluster")
 QUEUE_DELAYED = MetricSpec("taskserver_queue_delayed", GAUGE, "Jobs that are not due yet.", _QUEUE, "cluster")
 QUEUE_BACKLOG = MetricSpec(
-    "taskserver_queue_backlog", GAUGE, "Jobs that are waiting for a slot or are not due yet.", _QUEUE, "cluster"
+    "taskserver_queue_backlog",
+    GAUGE,
+    "Jobs that could start now or within a minute; at least 1 while any is delayed; 0 if the queue is paused.",
+    _QUEUE,
+    "cluster",
 )
 QUEUE_DEAD = MetricSpec("taskserver_queue_dead", GAUGE, "Dead letters.", _QUEUE, "cluster")
 QUEUE_AGE = MetricSpec(
@@ -144,6 +148,9 @@ QUEUE_AGE = MetricSpec(
 QUEUE_PAUSED = MetricSpec("taskserver_queue_paused", GAUGE, "1 if the queue is paused, else 0.", _QUEUE, "cluster")
 QUEUE_WORKERS = MetricSpec("taskserver_queue_workers", GAUGE, "Live workers that consume the queue.", _QUEUE, "cluster")
 QUEUES = MetricSpec("taskserver_queues", GAUGE, "Queues at the broker.", (), "cluster")
+QUEUES_LEFT_OUT = MetricSpec(
+    "taskserver_queues_left_out", GAUGE, "Queues that have no metrics here, because there are too many.", (), "cluster"
+)
 WORKERS = MetricSpec("taskserver_workers", GAUGE, "Live workers.", (), "cluster")
 WORKER_SLOTS = MetricSpec("taskserver_worker_slots", GAUGE, "Slots of all live workers.", (), "cluster")
 WORKER_SLOTS_BUSY = MetricSpec(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -30,13 +30,15 @@ class Gauges(NamedTuple):
 
     Attributes:
         known: Number of queues.
-        queues: The first ``MOST_QUEUES`` of them.
+        queues: At most ``MOST_QUEUES`` of them: first the declared ones, then those that workers consume.
         workers: Live workers of these queues.
+        left_out: Number of queues that were not read, because there are too many.
     """
 
     known: int
     queues: list[QueueInfo]
     workers: list[WorkerInfo]
+    left_out: int = 0
 
 
 class GaugeReader:
@@ -45,11 +47,13 @@ class GaugeReader:
     Args:
         broker: Where.
         only: Queues to read; all if it is empty.
+        declared: Queues to read first, even if nobody has used them yet.
     """
 
-    def __init__(self, broker: Broker, only: Sequence[str] = ()) -> None:
+    def __init__(self, broker: Broker, only: Sequence[str] = (), declared: Sequence[str] = ()) -> None:
         self._broker = broker
         self._only = list(only)
+        self._declared = list(declared)
         self._workers: list[WorkerInfo] | None = None
         self._first = asyncio.Event()
         self._reading_workers: asyncio.Task[None] | None = None
@@ -64,7 +68,8 @@ class GaugeReader:
             self._reading_workers = asyncio.create_task(self._read_workers())
             self._reading_workers.add_done_callback(lambda _: self._first.set())  # nobody may wait for it in vain
         known = await partitions.by_queue(self._broker)
-        names = self._only or list(known)
+        await self._first.wait()
+        names = self._only or self._in_order(known)
         slots = asyncio.Semaphore(AT_ONCE)
 
         async def one(name: str) -> QueueInfo:
@@ -74,8 +79,11 @@ class GaugeReader:
                 return await queues.combined_info(self._broker, name, known[name])
 
         infos = await asyncio.gather(*(one(name) for name in names[:MOST_QUEUES]))
-        await self._first.wait()
-        return Gauges(len(names), infos, self._workers or [])
+        return Gauges(len(self._only or known), infos, self._workers or [], len(names) - len(infos))
+
+    def _in_order(self, known: Mapping[str, object]) -> list[str]:
+        consumed = sorted({name for worker in self._workers or () for name in worker.queues} & known.keys())
+        return list(dict.fromkeys((*self._declared, *consumed, *known)))
 
     async def close(self) -> None:
         """Stop reading; harmless when repeated."""

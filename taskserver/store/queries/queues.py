@@ -15,6 +15,9 @@ from taskserver.store.keys import GROUP, QUEUES, Keys
 from taskserver.store.queries.untrusted import is_queue_name
 from taskserver.store.replies import decode, milliseconds_of
 
+SOON_SECONDS = 60.0
+"""A job that is due within this time counts as waiting: a new pod takes nearly as long to start."""
+
 
 class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One queue at one moment.
@@ -25,6 +28,7 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
         ready: Jobs in its lanes that no worker has claimed, by lane.
         running: Jobs that workers have claimed and not ended.
         delayed: Jobs that wait for their time.
+        due_soon: Those of them that are due within ``SOON_SECONDS``.
         dead: Dead letters.
         oldest_age: Seconds for which the oldest unclaimed job has waited; None if no job waits.
         workers: Names of its live workers.
@@ -40,6 +44,14 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
     oldest_age: float | None
     workers: list[str]
     partitions: int = 1
+    due_soon: int = 0
+
+    @property
+    def backlog(self) -> int:
+        """Jobs that workers could start now or soon; at least 1 while any is delayed, since a worker promotes those."""
+        if self.paused:
+            return 0
+        return max(sum(self.ready.values()) + self.due_soon, min(self.delayed, 1))
 
 
 def unused(name: str) -> QueueInfo:
@@ -90,6 +102,7 @@ async def combined_info(broker: Broker, queue: str, partitions: Sequence[str]) -
         ready={lane: sum(each.ready[lane] for each in infos) for lane in infos[0].ready},
         running=sum(each.running for each in infos),
         delayed=sum(each.delayed for each in infos),
+        due_soon=sum(each.due_soon for each in infos),
         dead=sum(each.dead for each in infos),
         oldest_age=max(ages, default=None),
         workers=infos[0].workers,
@@ -107,8 +120,10 @@ async def _read(client: Any, keys: Keys) -> QueueInfo:
         pipe.zcard(keys.delayed)
         pipe.zcard(keys.dead)
         pipe.hget(keys.meta, "paused")
+        pipe.time()
         answers = await pipe.execute()
-    *of_lanes, delayed, dead, paused = answers
+    *of_lanes, delayed, dead, paused, (seconds, micros) = answers
+    now = seconds + micros / 1e6
     groups = {lane: _group(found) for lane, found in zip(lanes, of_lanes[::3], strict=True)}
     lengths = dict(zip(lanes, of_lanes[1::3], strict=True))
     workers = worker_keys(keys, of_lanes[2::3])
@@ -117,16 +132,17 @@ async def _read(client: Any, keys: Keys) -> QueueInfo:
             pipe.xrange(keys.lane(lane), min=f"({groups[lane]['last-delivered-id'].decode()}", count=1)
         for worker in workers:
             pipe.exists(worker)
-        pipe.time()
-        *found, (seconds, micros) = await pipe.execute()
+        pipe.zcount(keys.delayed, "-inf", round((now + SOON_SECONDS) * 1000))
+        *found, due_soon = await pipe.execute()
     oldest, alive = found[: len(lanes)], found[len(lanes) :]
-    ages = [seconds + micros / 1e6 - milliseconds_of(entries[0][0]) / 1000 for entries in oldest if entries]
+    ages = [now - milliseconds_of(entries[0][0]) / 1000 for entries in oldest if entries]
     return QueueInfo(
         name=keys.queue,
         paused=paused is not None,
         ready={lane: max(0, lengths[lane] - groups[lane]["pending"]) for lane in lanes},
         running=sum(group["pending"] for group in groups.values()),
         delayed=delayed,
+        due_soon=due_soon,
         dead=dead,
         oldest_age=max(0.0, *ages) if ages else None,
         workers=[decode(key)[len(keys.worker("")) :] for key, lives in zip(workers, alive, strict=True) if lives],
