@@ -52,6 +52,14 @@ class LoopService(Service):
     async def start(self) -> None:
         """Begin the loop."""
         self._task = asyncio.create_task(self._loop(), name=self.name)
+        self._task.add_done_callback(self._begin_again)
+
+    def _begin_again(self, ended: asyncio.Task[None]) -> None:
+        """Some libraries cancel every task they find: without this service, the worker would only look alive."""
+        if ended.cancelled() and not self._stopping.is_set():
+            log.warning("%s was cancelled by other code in this process, and begins again", self.name)
+            self._task = asyncio.create_task(self._loop(), name=self.name)
+            self._task.add_done_callback(self._begin_again)
 
     async def stop(self) -> None:
         """Let the current turn end, and begin no other."""

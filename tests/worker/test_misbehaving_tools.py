@@ -96,3 +96,20 @@ async def test_a_very_long_error_is_cut(client: Client, hire: Hire) -> None:
     with pytest.raises(JobFailed, match="characters left out") as caught:
         await (await client.submit(verbose)).result(timeout=PATIENCE)
     assert len(caught.value.error_message) < 5_000
+
+
+async def test_the_worker_survives_a_tool_that_cancels_whatever_task_it_finds(client: Client, hire: Hire) -> None:
+    """Some libraries do so when they clean up. Here it is every service of the worker."""
+
+    @tool
+    async def clean_up() -> list[str]:
+        names = ("fetcher of default", "settler of default", "reclaimer of default", "control", "watcher", "recycler")
+        services = [task for task in asyncio.all_tasks() if task.get_name().endswith(names)]
+        for service in services:
+            service.cancel()
+        return [service.get_name() for service in services]
+
+    await hire(clean_up, lease=2.0, concurrency=2)
+    for _ in range(3):
+        names = await (await client.submit(clean_up)).result(timeout=PATIENCE)
+        assert {"fetcher of default", "settler of default", "control"} <= set(names)
