@@ -85,7 +85,7 @@ def words(lua: str) -> set[str]:
 @every_script
 def test_what_adds_work_is_refused_when_memory_is_out_and_what_ends_it_is_not(path: Path) -> None:
     adds_work = path.stem in ("submit", "requeue")
-    reads_only = path.stem in ("outcomes", "find_stranded", "messages", "statuses")
+    reads_only = path.stem in ("outcomes", "find_stranded", "messages", "statuses", "events")
     expected = "#!lua" if adds_work else "#!lua flags=no-writes" if reads_only else "#!lua flags=allow-oom"
     assert path.read_text("utf-8").splitlines()[0] == expected
 

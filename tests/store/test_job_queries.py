@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from taskserver.domain.events import START
+from taskserver.domain.ids import JobRef
 from taskserver.domain.job import NewJob, Outcome, State
 from taskserver.store.jobs import admin
 from taskserver.store.jobs.submit import submit
@@ -22,6 +24,7 @@ from tests.store.harness import (
     fail,
     new_job,
     retry,
+    says,
     succeed,
 )
 
@@ -159,3 +162,29 @@ async def test_a_history_of_the_wrong_type_hides_no_job(queue: Queue) -> None:
     key = await queue.submit()
     await queue.redis.set(queue.keys.history(key), "not a list")
     assert (await queue.status(key)).history == []
+
+
+async def test_large_events_come_in_several_pages(queue: Queue) -> None:
+    job = await queue.running()
+    texts = [f"{number} " + "x" * 60_000 for number in range(60)]
+    for number, text in enumerate(texts, 1):
+        await queue.report(says(job, number, text))
+    pages, after = [], START
+    while page := await job_queries.events(queue.broker, JobRef(QUEUE, job.key), after):
+        pages.append(page)
+        after = page[-1].cursor
+    assert [event.text for page in pages for event in page] == texts
+    assert max(map(len, pages)) < len(texts) / 2
+
+
+async def test_a_page_has_a_bounded_number_of_small_events(queue: Queue) -> None:
+    job = await queue.running()
+    await queue.report(*(says(job, number, str(number)) for number in range(1, 701)))
+    page = await job_queries.events(queue.broker, JobRef(QUEUE, job.key))
+    assert [event.text for event in page] == [str(number) for number in range(1, job_queries.PAGE + 1)]
+
+
+async def test_events_of_the_wrong_type_are_none(queue: Queue) -> None:
+    key = await queue.submit()
+    await queue.redis.set(queue.keys.events(key), "not a stream")
+    assert await job_queries.events(queue.broker, JobRef(QUEUE, key)) == []

@@ -29,7 +29,7 @@ from taskserver.domain.secrets import SecretNames, masked
 from taskserver.store.broker.connection import Broker
 from taskserver.store.queries.outcomes import EXPIRED_AT_ONCE, STATES
 from taskserver.store.queries.untrusted import LAST_MS, fraction, number, unpacked
-from taskserver.store.replies import decode, grouped, milliseconds_of, none_if_missing
+from taskserver.store.replies import decode, grouped, milliseconds_of
 
 PAGE = 500
 SHOWN = 200
@@ -96,23 +96,17 @@ def _is_overdue(job: JobStatus) -> bool:
 
 
 async def events(broker: Broker, job: JobRef, after: str = START) -> list[Event]:
-    """The job's events after the cursor ``after``, oldest first: at most ``PAGE``, and gaps where some are missing.
+    """The job's next events after the cursor ``after``, oldest first, and gaps where some are missing.
+
+    They are at most ``PAGE``, and fewer if they are large; none only if there are no more.
 
     Raises:
         ConfigError: if ``after`` is not a cursor of this job.
     """
     expected = number_after(job, after)
-    name = broker.keys(job.queue).events(job.key)
-
-    async def read(client: Any) -> list[Any]:
-        async with client.pipeline(transaction=False) as pipe:
-            pipe.xrange(name, min=f"({after}", count=PAGE)
-            return none_if_missing(await pipe.execute(raise_on_error=False))
-
-    (entries,) = await broker.ask(name, read)
     found: list[Event] = []
-    for id_, fields in entries or ():
-        event = _event(id_, fields or {})
+    for id_, fields in await broker.run("events", job.queue, job.key, after, PAGE):
+        event = _event(id_, dict(zip(fields[::2], fields[1::2], strict=True)))
         position = number_of(job, event.cursor)
         if expected and position and position > expected:
             found.append(gap_before(event, position - expected))

@@ -172,6 +172,14 @@ CLIENTS = [
          by(test_requeue.test_messages_are_signed_again_however_large_they_are_together)),
     ),
     *guards(
+        "events",
+        ("events of another type", "record", "if is_wrong_type(found) then return false end",
+         "if is_wrong_type(found) then error(found) end", "damaged events hide their job's end",
+         by(test_job_queries.test_events_of_the_wrong_type_are_none)),
+        ("size", "owner", "size < LARGE and", "", "an answer has no end",
+         by(test_job_queries.test_large_events_come_in_several_pages)),
+    ),
+    *guards(
         "statuses",
         ("history of another type", "record", "if is_wrong_type(history) then return {} end",
          "if is_wrong_type(history) then error(history) end",
