@@ -15,7 +15,7 @@ from taskserver.fleet.assignment import Assignment
 from taskserver.fleet.event_loop import run_loop
 from taskserver.fleet.monitor import Monitor
 from taskserver.fleet.service_manager import notify_service_manager
-from taskserver.fleet.signals import STOPPING, handling, prepare_signals
+from taskserver.fleet.signals import STOPPING, handling, prepare_signals, warn_of_shell
 from taskserver.fleet.terminal import empty_standard_input, leave_terminal
 from taskserver.observability.logging import configure
 from taskserver.store.broker.opening import open_broker
@@ -42,6 +42,7 @@ def prepare(assignment: Assignment) -> Toolbox:
         os.environ.update(assignment.environment)
         settings.cache_clear()
     configure(assignment.loglevel, assignment.log_format)
+    warn_of_shell()
     return load_some(assignment.modules)
 
 

@@ -7,14 +7,17 @@ import atexit
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 
 from taskserver.forks import own_signals
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """The signals that stop a worker."""
+SHELLS = ("sh", "bash", "dash", "ash", "busybox", "ksh", "zsh")
 LOOK_SECONDS = 1.0
 SOON_SECONDS = 0.02
 """How long after the end of an attempt to look: one look for all attempts that end meanwhile."""
@@ -128,3 +131,16 @@ def _ignore_signals() -> None:
     for number in STOPPING:
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_IGN)
+
+
+def warn_of_shell() -> None:
+    """Log that SIGTERM will not arrive, if a shell has started this process and keeps it to itself, as process 1."""
+    if os.getppid() != 1 or sys.stderr.isatty():  # who types at a shell in a container has other means
+        return
+    with suppress(OSError):  # no such file, or somebody else's process
+        name = Path("/proc/1/exe").readlink().name
+        if name in SHELLS:
+            log.warning(
+                "process 1 is a shell (%s), which does not pass SIGTERM on: start taskserver with exec in front of it",
+                name,
+            )

@@ -102,7 +102,10 @@ def _name(kind: type[BaseException]) -> str:
 
 
 _IN_LOOP = "only async tools run in the event loop: make the function, or the method run, async"
+_PATCHED = "a library patches the event loop, which uvloop does not allow: start the worker with --loop asyncio"
 _HINTS = {
+    "Can't patch loop": _PATCHED,
+    "event loop is already running": f"the tool is async and runs in one: await the coroutine; or {_PATCHED}",
     "SQLite objects created in a thread": "each attempt of a sync tool has its own thread: connect inside run, or use "
     "runs_in='process'",
     "signal only works in main thread": "sync tools run in threads: use runs_in='process'",

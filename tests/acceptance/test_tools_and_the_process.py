@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pty
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,3 +188,18 @@ def test_tools_do_not_read_what_is_typed_at_the_workers_terminal(cli: Cli, repli
             assert shell.wait(PATIENCE) == 0
         finally:
             shell.kill()
+
+
+@pytest.mark.skipif(
+    shutil.which("unshare") is None or os.geteuid() != 0, reason="process id 1 takes root and unshare(1)"
+)
+@pytest.mark.parametrize("prefix", ["", "exec "])
+def test_a_worker_below_a_shell_that_is_process_1_says_that_sigterm_does_not_arrive(cli: Cli, prefix: str) -> None:
+    (cli.folder / "start.sh").write_text(f"{prefix}{shlex.join(COMMAND)} worker --tools agent_tools\n")
+    as_process_1 = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "start.sh")
+    with subprocess.Popen(as_process_1, cwd=cli.folder, env=cli.env, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr
+        lines = iter(running.stderr.readline, "")
+        before = list(itertools.takewhile(lambda line: "is ready" not in line, lines))
+        running.kill()
+    assert ["start taskserver with exec" in line for line in before] == ([] if prefix else [True])

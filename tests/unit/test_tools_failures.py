@@ -118,9 +118,22 @@ def loop_in_a_loop() -> None:
     asyncio.run(inner())
 
 
+def patched_loop() -> None:
+    raise ValueError("Can't patch loop of type <class 'uvloop.Loop'>")
+
+
+def loop_that_runs() -> None:
+    async def inner() -> None:
+        asyncio.get_running_loop().run_forever()
+
+    asyncio.run(inner())
+
+
 @pytest.mark.parametrize(
     ("call", "hint"),
     [
+        (patched_loop, "--loop asyncio"),
+        (loop_that_runs, "--loop asyncio"),
         (from_another_thread, "connect inside run, or use runs_in='process'"),
         (signals_in_a_thread, "use runs_in='process'"),
         (asyncio.get_running_loop, "make the function, or the method run, async"),

@@ -14,7 +14,7 @@ from taskserver.fleet.assignment import Assignment
 from taskserver.fleet.event_loop import run_loop
 from taskserver.fleet.output import redirect_output
 from taskserver.fleet.service_manager import notify_service_manager
-from taskserver.fleet.signals import handling, prepare_signals
+from taskserver.fleet.signals import handling, prepare_signals, warn_of_shell
 from taskserver.fleet.sources import Stamp
 from taskserver.fleet.supervisor.reaper import reap_orphans
 from taskserver.fleet.supervisor.reload import watch
@@ -84,6 +84,7 @@ def supervise(config: SupervisorConfig, report_ready: ReportReady | None = None)
     """
     prepare_signals()
     configure(config.assignment.loglevel, config.assignment.log_format)
+    warn_of_shell()
     return run_loop(_supervise(config, report_ready))
 
 
