@@ -14,6 +14,6 @@ In reading order, from one process upwards:
 ``background.py``   runs a supervisor or ``up`` in the background (``pidfile.py``: one process per PID file)
 ==================  ==================================================================================================
 
-Small helpers: ``interpreter.py`` (how processes are started), ``output.py`` (log files), ``service_manager.py``
-(systemd's notifications).
+Small helpers: ``first_process.py`` (process 1 of a container), ``interpreter.py`` (how processes are started),
+``output.py`` (log files), ``service_manager.py`` (systemd's notifications).
 """

@@ -13,6 +13,7 @@ from taskserver.config.settings import settings
 from taskserver.embedded import EmbeddedBroker
 from taskserver.fleet.assignment import Assignment
 from taskserver.fleet.event_loop import run_loop
+from taskserver.fleet.first_process import become_child_of_first_process
 from taskserver.fleet.monitor import Monitor
 from taskserver.fleet.service_manager import notify_service_manager
 from taskserver.fleet.signals import STOPPING, handling, prepare_signals, warn_of_shell
@@ -94,12 +95,13 @@ def _monitor(assignment: Assignment) -> AbstractContextManager[Monitor | None]:
 
 
 def run_alone(assignment: Assignment) -> int:
-    """Run a worker in this process, without a supervisor, and return the exit code.
+    """Run a worker without a supervisor, in this process or, if that is process 1, in a child; return the exit code.
 
     Raises:
         ConfigError, ToolInvalid: if the assignment or its tools are not valid.
         BrokerError: if the broker is not suitable.
     """
+    become_child_of_first_process()
     toolbox = prepare(assignment)
     return run_loop(run_worker(assignment, toolbox, side_tasks=[_notify_service_manager]), assignment.loop)
 

@@ -106,24 +106,32 @@ def test_no_secret_is_in_a_command_line_or_an_environment(cli: Cli) -> None:
     assert "hush-hush" not in str(replica.cmdline()) + str(replica.environ())
 
 
-def test_as_process_1_it_reaps_orphans_and_stops_at_sigterm(cli: Cli, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "count", "children"), [(["--replicas", "2"], 2, 2), ([], 1, 1)], ids=["supervised", "alone"]
+)
+def test_as_process_1_it_reaps_orphans_and_stops_at_sigterm(
+    cli: Cli, tmp_path: Path, options: list[str], count: int, children: int
+) -> None:
     unshare = shutil.which("unshare")
     if unshare is None or os.geteuid() != 0:
         pytest.skip("it takes root and unshare(1) to give a supervisor process id 1")
     (cli.folder / "orphans.py").write_text(
         "import subprocess\nfrom taskserver import tool\n\n\n"
-        "@tool\ndef leave() -> None:\n    subprocess.run(['sh', '-c', '(sleep 0.1; exit 3) & sleep 0.1 &'])\n"
+        "@tool\ndef leave() -> None:\n    subprocess.run(['sh', '-c', '(sleep 0.1; exit 3) & sleep 0.1 &'])\n\n\n"
+        "@tool\ndef codes() -> list[int]:\n"
+        "    return [subprocess.run(['sh', '-c', f'exit {n}']).returncode for n in range(20)]\n"
     )
     log = (tmp_path / "log").open("wb")
-    command = [*COMMAND, "worker", "--tools", "orphans", "--replicas", "2", "--lease", "1"]
+    command = [*COMMAND, "worker", "--tools", "orphans", *options, "--lease", "1"]
     outer = subprocess.Popen(
         [unshare, "--pid", "--fork", "--kill-child", *command], cwd=cli.folder, env=cli.env, stderr=log
     )
     try:
-        until(cli, lambda there: len(there) == 2)
+        until(cli, lambda there: len(there) == count)
         (first,) = psutil.Process(outer.pid).children()
         call(cli, "leave")
-        eventually(lambda: len(first.children()) == 2)
+        eventually(lambda: len(first.children()) == children)
+        assert call(cli, "codes") == list(range(20)), "no exit code is taken from a tool"
         first.send_signal(signal.SIGTERM)
         assert outer.wait(30) == 0
     finally:
