@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import aclosing
 from typing import Any, Generic, TypeVar
 
+from taskserver.client.following import EventFollower
 from taskserver.client.waiter import Waiter
 from taskserver.domain.events import Event
 from taskserver.domain.ids import JobRef, job_id
 from taskserver.domain.job import JobStatus, Outcome, State
 from taskserver.domain.signing import Keyring
 from taskserver.errors import (
-    BrokerUnavailable,
     JobCancelled,
     JobExpired,
     JobFailed,
@@ -26,9 +26,6 @@ from taskserver.store.queries import jobs as job_queries
 from taskserver.tools import codec
 
 T = TypeVar("T")
-
-RETRY_SECONDS = 1.0
-"""How long a follower of events waits for a broker that did not answer."""
 
 
 class Job(Generic[T]):
@@ -118,7 +115,7 @@ class Job(Generic[T]):
         """Follow the job's progress and output until it has ended, starting with the events so far.
 
         The newest 2,000 events of a job are kept. Where a reader has missed some, because it came or read on too late,
-        it gets an event of the kind ``gap`` in their place.
+        it gets an event of the kind ``gap`` in their place. Up to 16 MiB of events are read ahead of a slow reader.
 
         Args:
             after: The ``cursor`` of the last event seen; continues after it, also in another process.
@@ -127,29 +124,11 @@ class Job(Generic[T]):
             ConfigError: if ``after`` is not a cursor of this job.
             JobNotFound: if the id is unknown, or the record has expired.
         """
-        more = asyncio.Event()
         with self._waiter.watch(self._ref) as watch:
-            watch.followers.add(more)
-            try:
-                while True:
-                    more.clear()
-                    ended = watch.outcome.done()
-                    try:
-                        page = await job_queries.events(self._broker, self._ref, after)
-                    except BrokerUnavailable:  # it may come back
-                        with suppress(TimeoutError):
-                            await asyncio.wait_for(more.wait(), RETRY_SECONDS)
-                        continue
-                    for event in page:
-                        yield event
-                        after = event.cursor
-                    if ended and not page:
-                        watch.outcome.result()
-                        return
-                    if not page:
-                        await more.wait()
-            finally:
-                watch.followers.discard(more)
+            follower = EventFollower(self._broker, self._ref, watch, after)
+            async with aclosing(follower.events()) as events:
+                async for event in events:
+                    yield event
 
     async def cancel(self) -> State:
         """Cancel the job: at once if it has not started, otherwise its worker stops it within half a second.

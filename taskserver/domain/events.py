@@ -83,7 +83,7 @@ def number_after(job: JobRef, cursor: str) -> int | None:
     Raises:
         ConfigError: if it is not a cursor, or one of another job.
     """
-    if cursor == START:
+    if cursor in (START, "0-0"):
         return 1
     found = _CURSOR.fullmatch(cursor) if isinstance(cursor, str) else None
     if found is None or max(map(int, found.groups())) > _LARGEST:
