@@ -91,7 +91,7 @@ def masked(value: Any, names: SecretNames, depth: int = 0) -> Any:
         return "…"
     if isinstance(value, dict):
         return {
-            _text(key): MASK if key in names and item is not None else masked(item, names, depth + 1)
+            _shown(key, value): MASK if key in names and item is not None else masked(item, names, depth + 1)
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple)):
@@ -158,6 +158,12 @@ def _secrets_in_url(text: str) -> Iterator[str]:
     for _, name, value in _PARAMETER.findall(text):
         if _is_secret_parameter(name):
             yield from (value, unquote_plus(value))
+
+
+def _shown(key: Any, mapping: dict[Any, Any]) -> str:
+    """A key as text, with its type if a key that is text looks the same."""
+    text = _text(key)
+    return f"{text} ({type(key).__name__})" if not isinstance(key, str) and text in mapping else text
 
 
 def _text(value: Any) -> str:

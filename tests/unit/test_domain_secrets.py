@@ -59,6 +59,8 @@ def test_secrets_are_masked_in_what_is_shown() -> None:
         "login": {"user": "ada", "pin": 1234, "api_key": ["a", {"b": "c"}]},
         "list": [{"secret": "s"}, ["plain"]],
         5: b"bytes",
+        6: "number",
+        "6": "text",
     }
     assert masked(arguments, SecretNames(["pin"])) == {
         "url": "x",
@@ -67,6 +69,8 @@ def test_secrets_are_masked_in_what_is_shown() -> None:
         "login": {"user": "ada", "pin": MASK, "api_key": MASK},
         "list": [{"secret": MASK}, ["plain"]],
         "5": b"bytes",
+        "6 (int)": "number",
+        "6": "text",
     }
     assert arguments["password"] == "hunter2"
 

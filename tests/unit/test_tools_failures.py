@@ -5,6 +5,7 @@ import signal
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
@@ -97,8 +98,7 @@ def test_what_was_cut_once_is_not_cut_again() -> None:
 
 
 def from_another_thread() -> None:
-    database = sqlite3.connect(":memory:", check_same_thread=True)
-    with ThreadPoolExecutor(1) as pool:
+    with closing(sqlite3.connect(":memory:")) as database, ThreadPoolExecutor(1) as pool:
         pool.submit(database.execute, "select 1").result()
 
 
