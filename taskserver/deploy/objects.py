@@ -9,8 +9,14 @@ _JOBS = {"worker": "taskserver", "metrics": "taskserver-cluster"}
 
 
 def config_map(unit: Unit) -> Manifest:
-    """The configuration file; it contains references, and no secret."""
-    return unit.manifest("v1", "ConfigMap", data={"config.yaml": unit.config})
+    """The configuration file; it contains references, and no secret.
+
+    Its name changes with its content. So a pod that restarts during a rollout finds the file of its own version, and a
+    changed file replaces the pods.
+    """
+    made = unit.manifest("v1", "ConfigMap", data={"config.yaml": unit.config}, immutable=True)
+    made["metadata"]["name"] = unit.config_name
+    return made
 
 
 def service(unit: Unit) -> Manifest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Any
 
 from taskserver.deploy.secrets import FOLDER, variables, volumes
@@ -12,20 +11,19 @@ USER = 10001
 """The user in the image. It is a number, so that the cluster can check that it is not root."""
 CONFIG = "/etc/taskserver/config.yaml"
 _NODE, _ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
+_STRATEGIES: dict[str, Manifest] = {
+    "worker": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
+    "metrics": {"type": "Recreate"},  # two such pods would double every sum
+}
 
 
 def deployment(unit: Unit) -> Manifest:
-    """The Deployment. A rollout never has fewer pods than replicas, and old pods finish their jobs."""
-    digest = blake2b(unit.config.encode(), digest_size=8).hexdigest()
+    """The Deployment. A rollout of workers never has fewer pods than replicas, and old pods finish their jobs."""
     spec: Manifest = {} if unit.replicas is None else {"replicas": unit.replicas}
     spec |= {
         "selector": unit.selector,
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
-        "template": {
-            # Kubernetes replaces pods when this changes; it does not when only the ConfigMap does.
-            "metadata": {"labels": unit.labels, "annotations": {"config-digest": digest}},
-            "spec": _pod(unit),
-        },
+        "strategy": _STRATEGIES[unit.component],
+        "template": {"metadata": {"labels": unit.labels}, "spec": _pod(unit)},
     }
     return unit.manifest("apps/v1", "Deployment", spec)
 
@@ -53,7 +51,7 @@ def _pod(unit: Unit) -> Manifest:
         "topologySpreadConstraints": [_spread(unit, key) for key in (_NODE, _ZONE)],
         "containers": [_container(unit)],
         "volumes": [
-            {"name": "config", "configMap": {"name": unit.name}},
+            {"name": "config", "configMap": {"name": unit.config_name}},
             {"name": "tmp", "emptyDir": {}},
             *volumes(unit.secrets),
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from taskserver.config.resources import ComputeResources, Kubernetes
@@ -15,7 +16,7 @@ class Unit(NamedTuple):
     """One Deployment and the objects around it.
 
     Attributes:
-        name: Name of all its objects; no two objects of a kind have the same name.
+        name: Name of all its objects but the ConfigMap; no two objects of a kind have the same name.
         component: ``worker`` or ``metrics``.
         arguments: Arguments of ``taskserver`` in its pods.
         config: The configuration file of its pods.
@@ -52,6 +53,11 @@ class Unit(NamedTuple):
         metadata["labels"] = self.labels
         made: Manifest = {"apiVersion": api, "kind": kind, "metadata": metadata}
         return made | ({} if spec is None else {"spec": spec}) | rest
+
+    @property
+    def config_name(self) -> str:
+        """Name of the ConfigMap with its configuration file."""
+        return f"{self.name}-{blake2b(self.config.encode(), digest_size=5).hexdigest()}"
 
     @property
     def labels(self) -> dict[str, str]:

@@ -135,7 +135,7 @@ def test_what_the_pods_run_runs(cli: Cli) -> None:
     pods = {}
     for each in yaml.safe_load_all(cli.ok(*SETUP).out):
         if each["kind"] == "ConfigMap":
-            (cli.folder / each["metadata"]["name"]).write_text(
+            (cli.folder / each["metadata"]["name"].rpartition("-")[0]).write_text(
                 each["data"]["config.yaml"].replace("metrics_port: 9101", "metrics_port: 0")
             )
         if each["kind"] == "Deployment":

@@ -79,7 +79,13 @@ def refused(text: str, **rest: Any) -> list[str]:
 
 
 def one(found: Rendered, kind: str, name: str) -> dict[str, Any]:
-    (made,) = [m for m in found.manifests if (m["kind"], m["metadata"]["name"]) == (kind, name)]
+    """An object by its kind and name; the name of a ConfigMap continues with a digest of its content."""
+    (made,) = [
+        each
+        for each in found.manifests
+        if each["kind"] == kind
+        and name == (each["metadata"]["name"].rpartition("-")[0] if kind == "ConfigMap" else each["metadata"]["name"])
+    ]
     return made
 
 
@@ -319,13 +325,25 @@ def test_without_the_operator_there_is_none_and_no_process_for_it() -> None:
     assert one(found, "NetworkPolicy", "task-server")["spec"]["egress"] == [{}]
 
 
-def test_another_configuration_replaces_the_pods() -> None:
-    def digest(text: str) -> str:
-        template = one(rendered(text), "Deployment", "task-server")["spec"]["template"]
-        return str(template["metadata"]["annotations"]["config-digest"])
+def test_another_configuration_is_another_object_that_replaces_the_pods() -> None:
+    def mounted(text: str) -> str:
+        found = rendered(text)
+        made = one(found, "ConfigMap", "task-server")
+        (name,) = [each["configMap"]["name"] for each in pod(found, "task-server")["volumes"] if "configMap" in each]
+        assert (made["metadata"]["name"], made["immutable"]) == (name, True)
+        return str(name)
 
-    assert digest(SEED) != digest(SEED + "  lease: 20\n")
-    assert digest(SEED) == digest(SEED.replace("replicas: 4", "replicas: 5"))
+    assert mounted(SEED) != mounted(SEED + "  lease: 20\n")
+    assert mounted(SEED) == mounted(SEED.replace("replicas: 4", "replicas: 5"))
+
+
+def test_two_pods_never_serve_the_metrics_of_one_broker() -> None:
+    assert one(rendered(SEED), "Deployment", "redis-metrics")["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_the_metrics_of_a_broker_know_the_queues_of_all_its_task_servers() -> None:
+    found = rendered("task_server:\n- {name: one, queues: [b, a]}\n- {name: two}\n")
+    assert own_file(found, "redis-metrics")["task_server"]["queues"] == ["b", "a", "default"]
 
 
 BAD = [
