@@ -49,6 +49,8 @@ BATCH_JOBS = 500
 """Maximum number of jobs that are read at once, and that are checked per second although no notification came."""
 IDLE_CHANNELS = 100
 """Maximum number of channels that are kept although no job of theirs is awaited: the next job often uses the same."""
+MOST_EXPLAINED = 100
+"""Queues of which a client says, once each, why a job does not start."""
 RETRIED_SECONDS = 60.0
 """How long notifications of a job that is run again are not believed; none is on its way for longer."""
 
@@ -85,16 +87,16 @@ class JobWatch:
         outcome: Completes when the job has ended.
         followers: Events to set when the job may have new events.
         due: When to check the job although no notification came, by the event loop's clock.
-        may_expire: Whether the job will be checked when it should have expired.
+        expiry: Checks the job when it should have expired; None if it does not expire.
     """
 
-    __slots__ = ("_pause", "channel", "due", "followers", "may_expire", "outcome", "users")
+    __slots__ = ("_pause", "channel", "due", "expiry", "followers", "outcome", "users")
 
     def __init__(self, channel: _Channel) -> None:
         loop = asyncio.get_running_loop()
         self.channel = channel
         self.users = 0
-        self.may_expire = False
+        self.expiry: asyncio.TimerHandle | None = None
         self.outcome: asyncio.Future[Outcome] = loop.create_future()
         self.followers: set[asyncio.Event] = set()
         self.due = loop.time() + CHECK_SECONDS
@@ -104,6 +106,11 @@ class JobWatch:
         """Put the next check off, for twice as long as the last time."""
         self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
         self.due = now + self._pause
+
+    def check_soon(self, now: float) -> None:
+        """Begin the checks anew, since no notifications come."""
+        self._pause = CHECK_SECONDS
+        self.due = min(self.due, now + CHECK_SECONDS)
 
     @property
     def waits_long(self) -> bool:
@@ -185,6 +192,8 @@ class Waiter:
             watch.users -= 1
             if not watch.users:
                 del self._watches[job]
+                if watch.expiry is not None:
+                    watch.expiry.cancel()
                 self._leave(job, watch.channel)
 
     def _listen(self, job: JobRef) -> _Channel:
@@ -254,6 +263,9 @@ class Waiter:
                     log.exception("notifications interrupted")
                 log.debug("notifications interrupted: %s", error)
                 failures += 1
+                now = asyncio.get_running_loop().time()
+                for watch in self._watches.values():
+                    watch.check_soon(now)
                 await asyncio.sleep(backoff(failures, last=CHECK_SECONDS))
 
     def _handle(self, name: str, message: bytes) -> None:
@@ -331,16 +343,18 @@ class Waiter:
 
     def _note_waiting(self, job: JobRef, watch: JobWatch, outcome: Outcome) -> None:
         """Check a job again when its time to start is over: nobody else may end it. If it does not start, say why."""
-        if outcome.data and not watch.may_expire:
-            watch.may_expire = True
-            asyncio.get_running_loop().call_later(int(outcome.data) / 1000, self._check_again, job)
-        if outcome.state is State.QUEUED and watch.waits_long and job.queue not in self._explained:
+        if outcome.data and watch.expiry is None:
+            watch.expiry = asyncio.get_running_loop().call_later(int(outcome.data) / 1000, self._check_again, job)
+        if outcome.state is State.QUEUED and watch.waits_long and self._may_explain(job.queue):
             self._explained.add(job.queue)
             self._run(f"workers of {job.queue}", partial(explain, self._broker, job))
 
+    def _may_explain(self, queue: str) -> bool:
+        return queue not in self._explained and len(self._explained) < MOST_EXPLAINED
+
     def _check_again(self, job: JobRef) -> None:
         if watch := self._watches.get(job):
-            watch.may_expire = False
+            watch.expiry = None
             self._check((job,))
 
     def _end(self, job: JobRef, outcome: Outcome | TaskServerError) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from taskserver import BrokerUnavailable, Client, Inspector, Job, ResultTimeout, tool
 from taskserver.client import waiter
-from taskserver.domain.ids import KeyMaker, key_for, new_route, route_of
+from taskserver.domain.ids import KeyMaker, key_for, new_route, parse, route_of
 from taskserver.domain.job import Outcome
+from taskserver.errors import BrokerDenied
 from taskserver.store.broker.connection import Broker
 from taskserver.store.queries.outcomes import read_outcomes
 from tests.brokers import Server, kinds
@@ -199,6 +200,31 @@ async def test_a_job_that_is_awaited_for_long_is_checked_ever_more_rarely(
     assert times[-1] - times[0] >= 0.01 * (2**rarer - 2)
 
 
+async def test_checks_grow_no_rarer_while_no_notifications_can_come(
+    client: Client, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    """Here because the user has no right to subscribe. Rarer checks would take longer than tests wait."""
+    checks = 0
+
+    async def counting(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
+        nonlocal checks
+        checks += 1
+        return await read_outcomes(broker, queue, keys)
+
+    async def denied(*_: object) -> None:
+        raise BrokerDenied("no")
+
+    async def checked_often() -> bool:
+        return checks >= 20
+
+    monkeypatch.setattr(waiter, "read_outcomes", counting)
+    monkeypatch.setattr(waiter.Subscription, "subscribe", denied)
+    monkeypatch.setattr(waiter, "CHECK_SECONDS", 0.01)
+    waiting = asyncio.create_task((await client.submit("nobody")).result())
+    await eventually(checked_often)
+    waiting.cancel()
+
+
 async def test_checks_of_many_jobs_take_turns(
     client: Client, broker: Broker, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
@@ -335,3 +361,15 @@ async def test_nothing_is_said_of_a_job_that_waits_for_a_busy_worker(
         end.set()
         assert await job.result(timeout=PATIENCE) == 42
     assert caplog.messages == []
+
+
+async def test_a_caller_that_leaves_leaves_no_timer(client: Client, eventually: Eventually) -> None:
+    job = await client.submit("nobody", expires=3600)
+    with job._waiter.watch(parse(job.id)) as watch:
+
+        async def has_a_timer() -> bool:
+            return watch.expiry is not None
+
+        await eventually(has_a_timer)
+    assert watch.expiry
+    assert watch.expiry.cancelled()
