@@ -11,10 +11,9 @@ from contextlib import contextmanager
 def restored_logging() -> Iterator[logging.Logger]:
     """The root logger; afterwards, it and the package's loggers are what they were."""
     root = logging.getLogger()
-    ours = [
-        logging.getLogger(name) for name in ("taskserver", *root.manager.loggerDict) if name.startswith("taskserver")
-    ]
-    before = [(each, each.__class__, each.level) for each in (root, *ours)]
+    names = [name for name in root.manager.loggerDict if name.startswith("taskserver.")]
+    loggers = [root, *map(logging.getLogger, ("taskserver", *names))]
+    before = [(each, each.__class__, each.level) for each in loggers]
     handlers = root.handlers[:]
     try:
         yield root

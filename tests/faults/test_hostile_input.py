@@ -22,6 +22,7 @@ from taskserver.observability.logging import configure
 from taskserver.observability.printable import one_line, printable
 from taskserver.store.broker.connection import Broker
 from tests.conftest import Eventually, RunWorker
+from tests.logs import restored_logging
 from tests.patience import PATIENCE
 from tests.store.harness import submit_all
 
@@ -212,9 +213,8 @@ async def shout(text: str, *, ctx: Context) -> None:
 async def test_nothing_that_a_job_says_steers_a_terminal_or_passes_for_a_line_of_the_log(
     client: Client, broker: Broker, run_worker: RunWorker
 ) -> None:
-    stream, root = io.StringIO(), logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
+    stream = io.StringIO()
+    with restored_logging():
         configure("debug", stream=stream)
         async with run_worker(shout, unknown_tool_wait=0):
             job = await client.submit(shout, {"text": NASTY}, tags=[NASTY], session_id=NASTY)
@@ -223,8 +223,6 @@ async def test_nothing_that_a_job_says_steers_a_terminal_or_passes_for_a_line_of
             for payload in (call(NASTY), msgspec.msgpack.encode([NASTY, {}]), msgspec.msgpack.encode([NASTY])):
                 with pytest.raises(JobFailed):
                     await (await planted(client, broker, payload)).result(timeout=PATIENCE)
-    finally:
-        root.handlers[:], root.level = handlers, level
     log = stream.getvalue()
     assert "forged" in log
     assert printable(log) == log

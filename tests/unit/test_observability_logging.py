@@ -8,7 +8,9 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from contextvars import copy_context
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from taskserver.domain.secrets import Redactor
 from taskserver.observability.jsonlines import JsonFormatter
 from taskserver.observability.logging import LineFormatter, configure
 from taskserver.observability.redaction import log_context
+from tests.logs import restored_logging
 
 ABOUT = {"job_id": "q-1", "attempt": 2, "tool": "add", "queue": "q", "worker": "w"}
 
@@ -119,16 +122,26 @@ def test_the_items_of_nested_fields_are_bounded_together() -> None:
 
 
 def test_configuring_again_replaces_only_our_handler(monkeypatch: pytest.MonkeyPatch) -> None:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     theirs = logging.NullHandler()
-    root.addHandler(theirs)
     out = io.StringIO()
-    try:
+    with restored_logging() as root:
+        root.addHandler(theirs)
         configure("info", stream=sys.stderr)
         configure("info", "json", out)
         logging.getLogger("mine").info("once")
         assert theirs in root.handlers
-    finally:
-        root.handlers[:], root.level = handlers, level
     assert [json.loads(line)["message"] for line in out.getvalue().splitlines()] == ["once"]
+
+
+def test_other_handlers_of_the_root_logger_get_our_records_too_but_no_second_console(tmp_path: Path) -> None:
+    out, console = io.StringIO(), logging.StreamHandler(sys.__stderr__)
+    with restored_logging() as root, closing(logging.FileHandler(tmp_path / "theirs.log")) as file:
+        configure("info", "json", out)
+        root.addHandler(console)
+        root.addHandler(file)
+        ours = logging.getLogger("taskserver.worker")
+        ours.warning("once")
+        ours.debug("not at this level")
+        assert console not in ours.handlers
+    assert [json.loads(line)["message"] for line in out.getvalue().splitlines()] == ["once"]
+    assert (tmp_path / "theirs.log").read_text() == "once\n"
