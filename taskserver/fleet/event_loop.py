@@ -59,11 +59,21 @@ def _run_in(runner: asyncio.Runner, work: Coroutine[Any, Any, int]) -> int:
 
     try:
         return runner.run(run())
-    except RuntimeError:
+    except (RuntimeError, SystemExit) as error:
         if ended:
             raise
-        log.critical("a tool, or a library that it uses, stopped the event loop: this worker ends itself")
-        return EXIT_BROKEN  # what runs is cancelled now, and handed back
+        log.critical("a tool, or a library that it uses, ended the event loop: this process ends too")
+        _end_tasks(runner.get_loop())
+        wanted = error.code if isinstance(error, SystemExit) else None
+        return wanted if isinstance(wanted, int) else EXIT_BROKEN
+
+
+def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel everything that the loop was running, and wait for it: a worker stops, and hands its jobs back."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
 
 
 def _end_soon(code: int) -> None:
