@@ -1,5 +1,6 @@
-"""Which version this is."""
+"""Which version this is, and how the package is called where it is installed from."""
 
-from importlib.metadata import version
-
-VERSION = version("taskserver")
+VERSION = "0.1.0"
+"""The version; the distribution's is read from here."""
+DISTRIBUTION = "agent-taskserver"
+"""What to pass to ``pip install``: ``taskserver`` is another project's there."""

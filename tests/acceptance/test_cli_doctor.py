@@ -65,10 +65,10 @@ def test_keys_of_a_newer_version_are_refused_with_the_command_to_run(cli: Cli) -
     for command in (("submit", "add"), ("worker", "--tools", "agent_tools"), ("queue", "list")):
         done = cli.run(*command)
         assert (done.code, done.err.count("\n")) == (4, 1)
-        assert f"{sentence}: pip install --upgrade 'taskserver>=0.9.0'" in done.err
+        assert f"{sentence}: pip install --upgrade 'agent-taskserver>=0.9.0'" in done.err
     done = cli.run("doctor", "--fix")
     assert (done.code, sentence in done.out) == (1, True)
-    assert "→ pip install --upgrade 'taskserver>=0.9.0'" in done.out
+    assert "→ pip install --upgrade 'agent-taskserver>=0.9.0'" in done.out
 
 
 def test_a_damaged_schema_is_refused_until_it_is_repaired(cli: Cli) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from taskserver import Inspector
 from taskserver.domain.job import TRANSITIONS, State
 from taskserver.store.broker.access import ROLES
+from taskserver.version import DISTRIBUTION
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs"
@@ -36,6 +37,22 @@ def test_files_that_documents_name_exist() -> None:
 
 def exists(name: str) -> bool:
     return (ROOT / name).exists()
+
+
+def test_whatever_says_how_to_install_it_says_the_right_name() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["name"] == DISTRIBUTION
+    folders = ("taskserver", "docs", "docker", "examples", "benchmarks", ".ci")
+    files = [*ROOT.glob("*.*"), ROOT / "Makefile", *(path for name in folders for path in (ROOT / name).rglob("*"))]
+    wrong = {
+        f"{path.name}: {line.strip()}"
+        for path in files
+        if path.is_file() and path.suffix not in (".pyc", ".png")
+        for line in path.read_text("utf-8").splitlines()
+        if re.search(r"\bpip3?\b.*\binstall\b.*[\s'\"]taskserver(?![\w./-])", line.partition(" #")[0])
+    }
+    assert wrong == set()
+    assert f"$ pip install {DISTRIBUTION}" in (ROOT / "README.md").read_text("utf-8")
 
 
 def test_the_navigation_has_every_page_once() -> None:

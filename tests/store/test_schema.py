@@ -16,7 +16,7 @@ from taskserver.worker.maintenance import schema_watcher
 from tests.patience import PATIENCE
 
 NEWER = f"{NUMBER + 1} 9.1.0"
-UPGRADE = rf"has schema {NUMBER + 1}, .*supports schema {NUMBER}: pip install --upgrade 'taskserver>=9\.1\.0'"
+UPGRADE = rf"has schema {NUMBER + 1}, .*supports schema {NUMBER}: pip install --upgrade 'agent-taskserver>=9\.1\.0'"
 
 
 @tool
@@ -70,7 +70,7 @@ async def test_something_else_in_its_place_is_refused_and_repaired(broker: Broke
 async def test_a_newer_one_is_not_repaired_away(broker: Broker) -> None:
     await broker.client(broker.url).set(SCHEMA, NEWER)
     (finding,) = await health.examine_schema(broker, repair=True)
-    assert (finding.level, finding.advice) == ("error", "pip install --upgrade 'taskserver>=9.1.0'")
+    assert (finding.level, finding.advice) == ("error", "pip install --upgrade 'agent-taskserver>=9.1.0'")
     assert await broker.client(broker.url).get(SCHEMA) == NEWER.encode()
 
 

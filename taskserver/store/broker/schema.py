@@ -16,6 +16,7 @@ from redis import exceptions as redis_errors
 
 from taskserver.errors import BrokerUnsuitable
 from taskserver.store.keys import SCHEMA
+from taskserver.version import DISTRIBUTION
 
 NUMBER = 1
 """The schema that this version reads and writes; ``store/keys.py`` describes it."""
@@ -78,7 +79,7 @@ async def check(command: Command, shown: str) -> None:
     if found is not None and not found.supported:
         raise BrokerUnsuitable(
             f"the broker at {shown} has schema {found.number}, but this version of taskserver supports schema "
-            f"{NUMBER}: pip install --upgrade 'taskserver>={found.since}'"
+            f"{NUMBER}: pip install --upgrade '{DISTRIBUTION}>={found.since}'"
         )
 
 
