@@ -1,7 +1,8 @@
-"""What processes that are forked from ours let go of: signals, and file descriptors that others wait for.
+"""What processes that are forked from ours let go of: signals, file descriptors that others wait for, and clients.
 
 Libraries fork helpers from inside tools, as multiprocessing does with its start method "fork". A helper must end when
-it is told to, and it must not hold a port or a lock of ours after we have ended.
+it is told to, and it must not hold a port or a lock of ours after we have ended. Servers fork after they have loaded a
+program and its clients, whose threads and connections remain the parent's.
 """
 
 from __future__ import annotations
@@ -21,10 +22,19 @@ class Closable(Protocol):
         """Close its file descriptor."""
 
 
+class Forked(Protocol):
+    """Something that is different in a forked process."""
+
+    def forked(self) -> None:
+        """This is a forked process."""
+
+
 T = TypeVar("T", bound=Closable)
 
 _signals: set[int] = set()
 _held: WeakSet[Closable] = WeakSet()
+_told: WeakSet[Forked] = WeakSet()
+_left: list[object] = []
 
 
 def own_signals(numbers: Iterable[int]) -> None:
@@ -36,6 +46,16 @@ def own(held: T) -> T:
     """Close this in processes that are forked from ours, as long as it exists. Returns it."""
     _held.add(held)
     return held
+
+
+def tell(each: Forked) -> None:
+    """Call its ``forked`` in processes that are forked from ours, as long as it exists."""
+    _told.add(each)
+
+
+def leave(thing: object) -> None:
+    """Keep something of the parent's: a forked process that frees it would take the parent's sockets off its loop."""
+    _left.append(thing)
 
 
 class _Mask(threading.local):
@@ -64,6 +84,8 @@ def _let_go() -> None:
     _signals.clear()
     for held in list(_held):
         held.close()
+    for each in list(_told):
+        each.forked()
     _unhold()
 
 

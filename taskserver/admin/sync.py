@@ -7,7 +7,7 @@ from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from taskserver.admin.inspector import Inspector
-from taskserver.aio import Blocking
+from taskserver.blocking import Blocking
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, Unpack, overload
 
-from taskserver.aio import Blocking
+from taskserver.blocking import Blocking
 from taskserver.client.client import AsyncToolClass, Client, SyncToolClass
 from taskserver.client.job import Job
 from taskserver.client.options import SubmitOptions

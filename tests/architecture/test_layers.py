@@ -17,7 +17,7 @@ LAYERS = [
     {"worker", "agents"},
     {"client", "admin"},
     {"store", "embedded"},
-    {"tools", "observability", "config"},
+    {"tools", "observability", "config", "blocking"},
     {"domain", "aio"},
     {"errors", "files", "forks", "own_loggers", "version"},
 ]

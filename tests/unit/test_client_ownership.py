@@ -213,14 +213,16 @@ def test_a_callback_that_calls_its_own_inspector_is_refused(one_broker_url: str)
     refused: list[str] = []
 
     def ask_again(*_: object) -> None:
-        with pytest.raises(ClientUnusable) as caught:
-            inspector.queues()
-        refused.append(str(caught.value))
+        for call in (inspector.queues, inspector.close):
+            with pytest.raises(ClientUnusable) as caught:
+                call()
+            refused.append(str(caught.value))
 
     with SyncClient(one_broker_url) as client, SyncInspector(one_broker_url) as inspector:
         client.submit("anything")
         inspector.examine(progress=ask_again)
-    assert "cannot wait for another call" in refused[0]
+        assert inspector.queues()
+    assert {"cannot wait for another call" in each for each in refused} == {True}
 
 
 FORKS = """
