@@ -22,7 +22,7 @@ from taskserver.observability.logging import configure
 from taskserver.store.broker.opening import open_broker
 from taskserver.tools import Toolbox, load_some
 from taskserver.worker.identity import WorkerIdentity
-from taskserver.worker.process_exit import EXIT_RECYCLE
+from taskserver.worker.process_exit import EXIT_RECYCLE, LEAVE_SECONDS
 from taskserver.worker.worker import Worker
 
 SideTask = Callable[[Worker], Coroutine[Any, Any, None]]
@@ -119,7 +119,7 @@ def _stopping_at_signals(worker: Worker) -> Iterator[None]:
         else:
             worker.hurry()
 
-    with handling(dict.fromkeys(STOPPING, stop)) as handlers:
+    with handling(dict.fromkeys(STOPPING, stop), worker.config.grace_period + LEAVE_SECONDS) as handlers:
         worker.call_after_attempts(handlers.look_soon)
         yield
 

@@ -36,11 +36,14 @@ class SignalHandlers:
 
     Args:
         handlers: By signal, what to call.
+        seconds: How long this process may live after the first signal, even if its event loop is blocked; None for any
+            time.
     """
 
-    def __init__(self, handlers: Mapping[int, Handler]) -> None:
+    def __init__(self, handlers: Mapping[int, Handler], seconds: float | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._handlers = dict(handlers)
+        self._seconds = seconds
         self._reported = False
         self._soon: asyncio.TimerHandle | None = None
         self._install()
@@ -55,7 +58,8 @@ class SignalHandlers:
             self._soon = self._loop.call_later(SOON_SECONDS, self._restore)
 
     def ignore(self) -> None:
-        """Ignore the signals from now on."""
+        """Ignore the signals from now on: what there was to do has been done in time."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
         self._timer.cancel()
         if self._soon is not None:
             self._soon.cancel()
@@ -74,6 +78,10 @@ class SignalHandlers:
             signal.siginterrupt(number, False)
 
     def _take(self, number: int, _: FrameType | None) -> None:
+        if self._seconds is not None:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel ends the process, whatever this thread is doing
+            signal.setitimer(signal.ITIMER_REAL, self._seconds)
+            self._seconds = None
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._handlers[number], number)
 
@@ -103,13 +111,18 @@ def _wake() -> None:
 
 
 @contextmanager
-def handling(handlers: Mapping[int, Handler]) -> Iterator[SignalHandlers]:
+def handling(handlers: Mapping[int, Handler], seconds: float | None = None) -> Iterator[SignalHandlers]:
     """Handle signals in the running event loop. After ``nohup``, SIGHUP stays ignored.
 
     Afterwards they are ignored: the process is about to end, with an exit code that tells why.
+
+    Args:
+        handlers: By signal, what to call.
+        seconds: How long this process may live after the first signal.
     """
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    kept = SignalHandlers({n: handler for n, handler in handlers.items() if not (nohup and n == signal.SIGHUP)})
+    ours = {n: handler for n, handler in handlers.items() if not (nohup and n == signal.SIGHUP)}
+    kept = SignalHandlers(ours, seconds)
     try:
         yield kept
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -107,3 +108,27 @@ def test_signals_that_are_taken_over_come_back(loop: str, look: str, seconds: st
 def test_forked_processes_have_the_usual_signals_and_the_worker_keeps_its_own(loop: str) -> None:
     done = run(FORKS.replace("{loop}", loop))
     assert done.returncode == 0, done.stderr
+
+
+BLOCKED = """
+import os, signal, time
+from types import SimpleNamespace
+from taskserver.fleet import runtime
+from taskserver.fleet.event_loop import run_loop
+
+runtime.LEAVE_SECONDS = 0.1
+
+async def work():
+    calls = dict.fromkeys(("drain", "hurry", "call_after_attempts"), print)
+    with runtime._stopping_at_signals(SimpleNamespace(config=SimpleNamespace(grace_period=0.1), **calls)):
+        os.kill(os.getpid(), signal.SIGTERM)
+        while True:  # nothing else gets a turn
+            time.sleep(600)
+
+run_loop(work(), "{loop}")
+"""
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_worker_whose_loop_is_blocked_ends_in_time_all_the_same(loop: str) -> None:
+    assert run(BLOCKED.replace("{loop}", loop)).returncode == -signal.SIGALRM

@@ -11,6 +11,7 @@ _MEANINGS = {
     -signal.SIGSEGV: "crashed in native code",
     -signal.SIGABRT: "aborted, perhaps because it was out of memory",
     -signal.SIGBUS: "crashed in native code",
+    -signal.SIGALRM: "its event loop was blocked, and it did not stop in time",
     0: "stopped on request",
     1: "a Python error, see above",
     EXIT_BROKEN: "it could not continue, see above",
