@@ -170,8 +170,9 @@ class Fetcher(LoopService):
 
     async def _recall(self) -> None:
         """The last claim or read was not answered: it may have brought jobs that nobody runs."""
-        running = [attempt.job.key for attempt in self._executor.running if attempt.job.queue == self._queue]
-        returned = await recall(self._broker, self._queue, self._worker, running + self._settler.unsettled)
+        held = [attempt.job.key for attempt in self._executor.running if attempt.job.queue == self._queue]
+        held += [key for key, _ in self._settler.unsettled]
+        returned = await recall(self._broker, self._queue, self._worker, held)
         if returned:
             log.warning("jobs of an unanswered claim requeued: %d", len(returned))
         self._unanswered = False

@@ -38,6 +38,8 @@ class HeartbeatSource(NamedTuple):
 
     Attributes:
         running: The attempts that hold a lease. Called from the heartbeat's thread.
+        unsettled: Key and fence of each attempt of this partition that has ended, but whose settlement the broker does
+            not have yet: over a slow link, a large result may take longer than a lease. Called from the same thread.
         snapshot: The worker's ``WorkerSnapshot``, packed. Called from the heartbeat's thread.
         claiming: Whether a claim of this partition is being answered. Called from the heartbeat's thread.
         attend: Called in the event loop for each attempt that was lost or is to be cancelled, with the reason.
@@ -46,6 +48,7 @@ class HeartbeatSource(NamedTuple):
     """
 
     running: Callable[[], Sequence[Attempt]]
+    unsettled: Callable[[str], Sequence[tuple[str, int]]]
     snapshot: Callable[[], bytes]
     claiming: Callable[[str], bool]
     attend: Callable[[Attempt, str], None]
@@ -148,9 +151,11 @@ class Heartbeat(Service):
         # By attempt: when the answer comes, this worker may be running the next attempt of the same job.
         held = {attempt.job.key: attempt for attempt in attempts}
         fences = [(key, attempt.job.fence) for key, attempt in held.items()]
+        fences += [(key, fence) for key, fence in self._source.unsettled(partition) if key not in held]
         begun = time.monotonic()
         for attention in self._keeper.renew(partition, fences, snapshot, round(self._lease * 1000)):
-            self._call_in_loop(self._source.attend, held[attention.key], attention.reason)
+            if attention.key in held:  # else it has ended, and its settlement is refused by its fence
+                self._call_in_loop(self._source.attend, held[attention.key], attention.reason)
         self._source.renewed(partition, begun + self._lease)
         if self._source.claiming(partition):  # over a slow link, an answer may take longer than a lease
             self._keeper.hold(partition, round(self._beat_seconds * 500))

@@ -81,9 +81,9 @@ class Settler(LoopService):
         return len(self._settlements)
 
     @property
-    def unsettled(self) -> list[str]:
-        """Keys of the jobs whose settlement the broker does not have yet."""
-        return [settlement.key for settlement in self._settlements]
+    def unsettled(self) -> list[tuple[str, int]]:
+        """Key and fence of the attempts whose settlement the broker does not have yet. From any thread."""
+        return [(settlement.key, settlement.fence) for settlement in tuple(self._settlements)]
 
     def settle(self, settlement: Settlement) -> None:
         """Take a settlement. From the event loop's thread only."""

@@ -117,6 +117,7 @@ class Worker:
         self._partitions.add(config.queues)
         source = HeartbeatSource(
             lambda: self._executor.running,
+            lambda name: self._partitions[name].settler.unsettled,
             self._snapshot,
             lambda name: self._partitions[name].fetcher.claiming,
             self._attend,

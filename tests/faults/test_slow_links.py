@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -42,8 +43,8 @@ async def start_worker(proxy: Proxy) -> AsyncIterator[StartWorker]:
     broker = Broker(proxy.url, patience=1.0)
     lives: list[tuple[Worker, asyncio.Task[None]]] = []
 
-    async def start(sizes: Sizes, **config: float) -> Worker:
-        worker = Worker(broker, Toolbox.of(sizes.measure), WorkerConfig(**{"lease": 15.0, **config}))  # type: ignore[arg-type]
+    async def start(what: Any, **config: float) -> Worker:
+        worker = Worker(broker, Toolbox.of(what), WorkerConfig(**{"lease": 15.0, **config}))  # type: ignore[arg-type]
         lives.append((worker, asyncio.create_task(worker.run())))
         await worker.ready.wait()
         return worker
@@ -62,7 +63,7 @@ async def test_jobs_arrive_whose_answers_take_longer_than_the_patience(
     sizes, size = Sizes(), int(RATE * SECONDS_PER_ANSWER)
     jobs = await client.submit_many([(sizes.measure, {"blob": "x" * size})] * 3)
     proxy.rate = RATE
-    await start_worker(sizes, concurrency=4)
+    await start_worker(sizes.measure, concurrency=4)
     assert [await job.result(timeout=PATIENCE) for job in jobs] == [size] * 3
     assert sizes.seen == [(size, 1)] * 3
 
@@ -73,7 +74,7 @@ async def test_after_a_lost_answer_jobs_come_back_unspent_and_fewer_are_asked_fo
     sizes, size = Sizes(), 100_000
     jobs = await client.submit_many([(sizes.measure, {"blob": "x" * size})] * 6)
     lost = proxy.plan(Fault(script("claim").sha, reply=4 * size))
-    worker = await start_worker(sizes, concurrency=6)
+    worker = await start_worker(sizes.measure, concurrency=6)
     assert [await job.result(timeout=PATIENCE) for job in jobs] == [size] * 6
     assert lost.reply_size > 6 * size
     assert sizes.seen == [(size, 1)] * 6
@@ -96,8 +97,35 @@ async def test_a_job_keeps_its_lease_while_it_arrives(
             await asyncio.sleep(0.05)
 
     reclaiming = asyncio.create_task(reclaim())
-    await start_worker(sizes, lease=lease)
+    await start_worker(sizes.measure, lease=lease)
     assert await job.result(timeout=PATIENCE) == size
     await reclaiming
     assert sizes.seen == [(size, 1)]
+    assert (await job.status()).history == []
+
+
+async def test_a_job_keeps_its_lease_while_its_result_leaves(
+    proxy: Proxy, client: Client, broker: Broker, hasty: None, start_worker: StartWorker
+) -> None:
+    attempts, lease = list[int](), 1.0
+    size = int(RATE * 2.5 * lease)
+
+    @tool
+    async def produce(ctx: Context) -> str:
+        attempts.append(ctx.attempt)
+        proxy.rate = RATE
+        return "x" * size
+
+    await start_worker(produce, lease=lease)
+    job = await client.submit(produce)
+
+    async def reclaim() -> None:
+        while True:
+            await recover.reclaim(broker, "default", "near", round(lease * 1000))
+            await asyncio.sleep(0.05)
+
+    reclaiming = asyncio.create_task(reclaim())
+    assert len(await job.result(timeout=PATIENCE)) == size
+    reclaiming.cancel()
+    assert attempts == [1]
     assert (await job.status()).history == []

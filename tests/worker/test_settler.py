@@ -174,7 +174,7 @@ async def test_a_job_whose_end_is_refused_keeps_no_other_waiting(
     if error is BrokerDenied:  # the right may be given back: it is kept
         with pytest.raises(BrokerDenied, match="not this one"):
             await settling.turn()
-        assert (taken, settling.unsettled) == (["one", "other"], ["refused"])
+        assert (taken, settling.unsettled) == (["one", "other"], [("refused", 1)])
         refusing = False
     await settling.turn()
     assert settling.backlog == 0
