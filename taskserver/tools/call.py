@@ -26,6 +26,8 @@ from taskserver.tools.tool import Tool
 
 MOST_PROBLEMS = 10
 """Maximum number of problems in one error; a call may have a hundred thousand unknown arguments."""
+NAME_CHARACTERS = 100
+"""Maximum length of an argument's name that is shown."""
 MOST_CHARACTERS = 4_000
 """Maximum length of such an error; an enum may have a hundred thousand values."""
 
@@ -162,7 +164,9 @@ def _unknown(fields: tuple[Any, ...], arguments: Mapping[Any, Any]) -> Iterator[
             yield f"argument names must be strings, got {type(name).__name__}"
         elif name not in names:
             known = f"; the tool takes {', '.join(names)}" if names else "; the tool takes no arguments"
-            yield f"unknown argument {name[:100]!r}{did_you_mean(name[:100], names) or known}"
+            # Not cut: it may be a secret, of which a part would not be masked.
+            shown = repr(name) if len(name) <= NAME_CHARACTERS else f"with a name of {len(name):,} characters"
+            yield f"unknown argument {shown}{did_you_mean(name[:NAME_CHARACTERS], names) or known}"
 
 
 def _readable(what: str, error: BaseException) -> str:

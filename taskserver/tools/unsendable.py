@@ -11,7 +11,7 @@ import msgspec
 from taskserver.domain.messages import MAX_DEPTH
 
 KEY_CHARACTERS = 50
-"""How much of a key is shown."""
+"""Maximum length of a key that is shown."""
 
 Part = tuple[str, Any]
 
@@ -61,4 +61,6 @@ def _step(key: Any) -> str:
     if isinstance(key, str) and key.isidentifier() and len(key) <= KEY_CHARACTERS:
         return f".{key}"
     shown = repr(key)
-    return f"[{shown if len(shown) <= KEY_CHARACTERS else shown[:KEY_CHARACTERS] + '…'}]"
+    if len(shown) > KEY_CHARACTERS:  # not cut: it may be a secret, of which a part would not be masked
+        shown = f"a key of {len(shown):,} characters"
+    return f"[{shown}]"

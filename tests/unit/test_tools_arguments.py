@@ -255,3 +255,9 @@ def test_no_arguments_are_an_empty_object():
 def test_ambiguous_text_is_refused(pairs: list[str], says: str):
     with pytest.raises(ArgumentsInvalid, match=says):
         parse_key_values(None, pairs)
+
+
+def test_a_long_name_is_not_shown_in_part() -> None:
+    """It may be a secret that got into the wrong place, of which a part would not be masked."""
+    with pytest.raises(ArgumentsInvalid, match="unknown argument with a name of 5,000 characters; the tool takes url"):
+        check(SUMMARIZE, {"url": "x", "s" * 5_000: 1})

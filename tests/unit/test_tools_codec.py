@@ -142,7 +142,7 @@ class Row:
         ([Person.model_construct(name=object())], "[0].name"),
         ({"n": [1, 2**70]}, ".n[1]"),
         ({"t": {"\ud800": 1}}, ".t in a key"),
-        ({"x" * 99: object()}, "['" + "x" * 49 + "…]"),
+        ({"x" * 99: object()}, "[a key of 101 characters]"),
         ([SecretStr("hunter22")], "[0]"),
     ],
 )
