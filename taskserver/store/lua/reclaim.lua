@@ -105,11 +105,12 @@ for _, holder in ipairs(holders) do
   local stream, ids = lane_key(lane), {}
   for i, pending in ipairs(overdue(stream, consumer)) do ids[i] = pending[1] end
   count = count - #ids
-  if #ids > 0 then -- entries that were deleted while they were pending are not in the answer
-    for _, item in ipairs(call('XCLAIM', stream, GROUP, RECLAIMER, '0', unpack(ids, 1, #ids))) do
+  in_parts(ids, function(...)
+    -- Entries that were deleted while they were pending are not in the answer.
+    for _, item in ipairs(call('XCLAIM', stream, GROUP, RECLAIMER, '0', ...)) do
       take_back(lane .. '/' .. item[1], key_in(item), consumer)
     end
-  end
+  end)
 end
 flush()
 return { 1, count == 0 and 0 or soonest + 1, taken }

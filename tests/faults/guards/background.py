@@ -92,8 +92,6 @@ BACKGROUND = [
         ("gone", "wake-up", "if not valid then return", "if false then return", "the dead stop the reclaimer",
          by(test_reclaim.test_a_worker_that_is_gone_has_lost_its_jobs_whatever_the_reclaimers_own_lease,
             own_ms=60_000)),
-        ("nothing overdue", "record", "if #ids > 0 then", "if true then", "the reclaimer stops where nothing is lost",
-         by(test_reclaim.test_a_lease_that_is_not_over_is_left_alone)),
         ("record", "record", "if not job or job.entry ~= entry then return drop_entry(entry) end",
          "if job.entry ~= entry then return drop_entry(entry) end", "garbage stops the reclaimer",
          by(test_reclaim.test_garbage_that_a_lost_worker_had_read_is_dropped)),
