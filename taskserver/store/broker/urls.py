@@ -139,8 +139,8 @@ def _parse(url: str) -> BrokerURL:
         raise URLInvalid(f"remove {hidden!r} from it")
     address, _, query = rest.partition("?")
     authority, _, path = address.partition("/")
-    login, at, names = authority.rpartition("@")
-    if "#" in names + path + query or (authority and not at and "@" in path):
+    login, _, names = authority.rpartition("@")
+    if "#" in names + path + query or (authority and "@" in path):
         raise URLInvalid(ESCAPE)
     tls = base in ("rediss", "valkeys")
     options = read_options(_query(query), tls=tls)
@@ -152,17 +152,22 @@ def _parse(url: str) -> BrokerURL:
             raise URLInvalid("write unix:///path/to/socket")
         return found._replace(socket=f"/{_unquoted(path)}", database=database or 0)
     try:
-        service, in_path = _path(kind, path)
-        hosts = tuple(_address(name, kind) for name in names.split(","))
+        return _with_servers(found, names, path, database)
     except URLInvalid as error:
         raise URLInvalid(f"{error}; {ESCAPE}" if "@" in query else str(error)) from None
-    if kind == "cluster" and database:
+
+
+def _with_servers(url: BrokerURL, names: str, path: str, database: int | None) -> BrokerURL:
+    """Add the hosts and what follows them; ``database`` is the one that the options name."""
+    service, in_path = _path(url.kind, path)
+    hosts = tuple(_address(name, url.kind) for name in names.split(","))
+    if url.kind == "cluster" and database:
         raise URLInvalid("a cluster has no other database than 0: remove the option db")
     if len({database, in_path} - {None}) > 1:
         raise URLInvalid("it names two databases, in the path and with the option db: remove one of them")
-    if len(hosts) > 1 and not kind:
+    if len(hosts) > 1 and not url.kind:
         raise URLInvalid("several servers need redis+sentinel:// or redis+cluster://")
-    return found._replace(hosts=hosts, service=service, database=database or in_path or 0)
+    return url._replace(hosts=hosts, service=service, database=database or in_path or 0)
 
 
 def _query(query: str) -> dict[str, str]:
@@ -192,13 +197,14 @@ def _merged(login: str, other: Login) -> Login:
 def _path(kind: str, path: str) -> tuple[str, int | None]:
     """The service and the database that a path names."""
     service, _, database = path.partition("/") if kind == "sentinel" else ("", "", path.strip("/"))
-    if kind == "sentinel" and (not service or not (database or "0").isdecimal()):
+    valid = re.fullmatch(r"[0-9]{0,9}", database)
+    if kind == "sentinel" and not (service and valid):
         raise URLInvalid(
             "the hosts must be followed by the name of the master, as in redis+sentinel://host:26379/mymaster/0"
         )
     if kind == "cluster" and database not in ("", "0"):
         raise URLInvalid("a cluster has no other database than 0: remove the path after the hosts")
-    if not (database or "0").isdecimal():
+    if not valid:
         raise URLInvalid("the path must be a database number, such as /0, or be left out")
     return _unquoted(service), int(database) if database else None
 
@@ -214,10 +220,10 @@ def _address(text: str, kind: str) -> Address:
     host = _unquoted(host) or ("" if kind else "localhost")
     if not _HOST.fullmatch(host):
         raise URLInvalid("write the servers as host:port,host:port" if kind else "the host must be a name or address")
-    number = int(port) if port.isdecimal() and len(port) < 6 else -1
-    if port and not 1 <= number <= 65_535:
+    number = int(port or _PORTS[kind]) if re.fullmatch(r"[0-9]{0,5}", port) else 0
+    if not 1 <= number <= 65_535:
         raise URLInvalid("the port must be a number from 1 to 65535")
-    return Address(host, number if port else _PORTS[kind])
+    return Address(host, number)
 
 
 def _unquoted(text: str) -> str:
