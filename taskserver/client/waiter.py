@@ -313,7 +313,12 @@ class Waiter:
 
     async def _check_queue(self, queue: str) -> None:
         while keys := self._unchecked.pop(queue, None):
-            await self._check_keys(queue, [key for key in keys if JobRef(queue, key) in self._watches])
+            await self._check_keys(queue, [key for key in keys if self._is_awaited(JobRef(queue, key))])
+
+    def _is_awaited(self, job: JobRef) -> bool:
+        """Whether somebody waits for its outcome: one that is known may be large, and is not read again."""
+        watch = self._watches.get(job)
+        return watch is not None and not watch.outcome.done()
 
     async def _check_keys(self, queue: str, keys: list[str]) -> None:
         try:

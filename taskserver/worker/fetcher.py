@@ -16,6 +16,7 @@ from taskserver.store.jobs.recover import recall
 from taskserver.worker.attempt import Attempt
 from taskserver.worker.executor import Executor
 from taskserver.worker.maintenance.janitor import Janitor
+from taskserver.worker.pace import Pace
 from taskserver.worker.service import LoopService
 from taskserver.worker.settler import Settler
 from taskserver.worker.slots import PartitionSlots
@@ -58,6 +59,7 @@ class Fetcher(LoopService):
         settler: Settles them; while too much waits there, no more are claimed.
         janitor: Called when the queue's groups are gone.
         attempts_cap: Maximum attempts of a job whose submitter did not set any.
+        pace: How often a paused queue is looked at.
 
     Attributes:
         claims: Claims that brought jobs.
@@ -78,6 +80,7 @@ class Fetcher(LoopService):
         settler: Settler,
         janitor: Janitor,
         attempts_cap: int,
+        pace: Pace,
     ) -> None:
         super().__init__()
         self.name = f"fetcher of {queue}"
@@ -93,6 +96,7 @@ class Fetcher(LoopService):
         self._settler = settler
         self._janitor = janitor
         self._attempts_cap = attempts_cap
+        self._pace = pace
         self._lane_turn = 0
         self._reader = BlockingReader(broker, queue, worker)
         self._entries: list[StreamEntry] = []
@@ -133,7 +137,7 @@ class Fetcher(LoopService):
         begun = await self._begin(wanted)
         if begun.paused:
             self._resumed.clear()
-            await self.rest(PAUSED_SECONDS, until=self._resumed)
+            await self.rest(self._pace.pause(PAUSED_SECONDS), until=self._resumed)
         elif begun.drained:
             while not self._entries and not self.stopping:  # nothing came: there is nothing to claim either
                 self._entries = await self._reader.read()

@@ -78,6 +78,7 @@ class Partition:
             settler=self.settler,
             janitor=self.janitor,
             attempts_cap=settings.attempts_cap,
+            pace=settings.pace,
         )
 
     @property

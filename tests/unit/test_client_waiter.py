@@ -10,7 +10,7 @@ import pytest
 from taskserver import BrokerUnavailable, Client, Inspector, Job, ResultTimeout, tool
 from taskserver.client import waiter
 from taskserver.domain.ids import KeyMaker, key_for, new_route, parse, route_of
-from taskserver.domain.job import Outcome
+from taskserver.domain.job import Outcome, State
 from taskserver.errors import BrokerDenied
 from taskserver.store.broker.connection import Broker
 from taskserver.store.queries.outcomes import read_outcomes
@@ -373,3 +373,26 @@ async def test_a_caller_that_leaves_leaves_no_timer(client: Client, eventually: 
         await eventually(has_a_timer)
     assert watch.expiry
     assert watch.expiry.cancelled()
+
+
+async def test_an_outcome_that_is_known_is_not_read_again(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be large, and the link slow: meanwhile, the job may be checked again for other reasons."""
+    reads: list[list[str]] = []
+    reading, arrived = asyncio.Event(), asyncio.Event()
+
+    async def read(_: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
+        reads.append(list(keys))
+        reading.set()
+        await arrived.wait()
+        return [Outcome(State.SUCCEEDED, msgspec.msgpack.encode(42))] * len(keys)
+
+    monkeypatch.setattr(waiter, "read_outcomes", read)
+    job = await client.submit(answer)
+    waiting = asyncio.create_task(job.result(timeout=PATIENCE))
+    await reading.wait()
+    job._waiter._check((job._ref,))
+    arrived.set()
+    assert await waiting == 42
+    while job._waiter._unchecked:
+        await asyncio.sleep(0)
+    assert len(reads) == 1
