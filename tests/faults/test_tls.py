@@ -164,10 +164,10 @@ async def test_a_running_worker_waits_for_files_that_are_being_replaced(tmp_path
             await broker.prepare("another")
         assert not life.done()
         shutil.copy(certificates.authority, ours)
-        while True:
-            with suppress(BrokerUnavailable):
-                await broker.prepare("another")
-                break
+        async with asyncio.timeout(PATIENCE):
+            while "another" not in broker._preparer.prepared:
+                with suppress(BrokerUnavailable):
+                    await broker.prepare("another")
         assert not life.done()
     finally:
         worker.stop()

@@ -314,8 +314,9 @@ async def test_only_an_operator_tells_workers_to_stop(town: Town, brokers: dict[
     async with Client(town.urls["producer"]) as client:  # heard and answered after the commands
         assert await (await client.submit(work, {"what": "x"})).result(timeout=PATIENCE)
         held = await client.submit(work, {"what": "hold"})
-        while (await held.status()).state is not State.RUNNING:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(PATIENCE):
+            while (await held.status()).state is not State.RUNNING:
+                await asyncio.sleep(0.01)
         await held.cancel()
         with pytest.raises(JobCancelled):
             await held.result(timeout=PATIENCE)
