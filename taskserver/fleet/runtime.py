@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib import import_module
 from typing import Any
 
 from taskserver.aio import cancel_and_wait
@@ -27,6 +28,8 @@ from taskserver.worker.worker import Worker
 
 SideTask = Callable[[Worker], Coroutine[Any, Any, None]]
 """A coroutine that runs beside a worker and is cancelled when the worker ends."""
+LOADED_AT_START = ("taskserver.admin", "taskserver.client.sync")
+"""What the package exports beside a worker's own modules. Tools may import it late, when the code on disk is newer."""
 
 
 def prepare(assignment: Assignment) -> Toolbox:
@@ -44,6 +47,8 @@ def prepare(assignment: Assignment) -> Toolbox:
         settings.cache_clear()
     configure(assignment.loglevel, assignment.log_format)
     warn_of_shell()
+    for module in LOADED_AT_START:
+        import_module(module)
     return load_some(assignment.modules)
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
+
+import pytest
 
 import taskserver
-from tests.architecture.package import modules
+from tests.architecture.package import ROOT, modules
 
+COMMAND = "from taskserver.cli.main import run; run"
 EXPORTS = [
     "ArgumentsInvalid",
     "BaseConsumer",
@@ -53,18 +58,50 @@ def test_the_exports_are_these() -> None:
         assert getattr(taskserver, name) is not None
 
 
-def test_everything_that_is_imported_is_exported() -> None:
+def test_type_checkers_and_programs_find_each_name_in_the_same_module() -> None:
     (package,) = (module for module in modules() if not module.room)
-    imported = {
-        alias.asname or alias.name
-        for node in package.tree.body
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("taskserver.")
-        for alias in node.names
+    block, _ = (node for node in package.tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.name: f"{node.module}" for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
     }
-    assert imported == set(EXPORTS) - {"__version__"} | {"VERSION"}
+    assert ast.unparse(block.test) == "TYPE_CHECKING"
+    assert seen == taskserver._MODULE_OF
+    assert seen.keys() | {"__version__"} == set(EXPORTS)
 
 
-def test_the_package_itself_holds_no_code() -> None:
-    (package,) = (module for module in modules() if not module.room)
-    allowed = (ast.Import, ast.ImportFrom, ast.Assign, ast.Expr)
-    assert all(isinstance(node, allowed) for node in package.tree.body)
+def test_the_package_lists_its_names_and_refuses_others() -> None:
+    assert set(EXPORTS) < set(dir(taskserver))
+    with pytest.raises(AttributeError, match=r"module 'taskserver' has no attribute 'Clint'"):
+        getattr(taskserver, "Clint")  # noqa: B009
+
+
+HEAVY = {"asyncio", "click", "msgspec", "prometheus_client", "pydantic", "pydantic_settings", "redis", "rich", "uvloop"}
+LIGHT = {
+    "import taskserver": set(),
+    "from taskserver import PermanentError": set(),
+    "from taskserver import tool": {"asyncio", "msgspec"},
+    f"{COMMAND}(['--help'])": {"click", "msgspec"},
+    f"{COMMAND}(['--version'])": {"click", "msgspec"},
+}
+
+
+@pytest.mark.parametrize("program", LIGHT)
+def test_whoever_needs_little_loads_little(program: str) -> None:
+    """What is loaded is held, and not how long that takes."""
+    show = f"import sys\n{program}\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
+    assert HEAVY & set(done.stderr.split()) == LIGHT[program]
+
+
+def test_a_worker_loads_at_its_start_what_its_tools_may_import_late() -> None:
+    """By then, the code on disk may be of another version."""
+    start = """
+import sys
+from taskserver.fleet.runtime import prepare
+from taskserver.fleet.assignment import Assignment
+from taskserver.worker.config import WorkerConfig
+prepare(Assignment(modules=("examples.first_program",), worker=WorkerConfig()))
+print(*sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", start], cwd=ROOT.parent, capture_output=True, text=True, check=True)
+    assert set(taskserver._MODULE_OF.values()) - set(done.stdout.split()) == set()
