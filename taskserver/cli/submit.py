@@ -92,7 +92,8 @@ def _explaining_guesses(pairs: tuple[str, ...]) -> Iterator[None]:
     try:
         yield
     except JobFailed as error:
-        names = guessed(pairs, parse_key_values(None, pairs)) if error.error_type == ArgumentsInvalid.__name__ else []
+        wrong = error.error_message if error.error_type == ArgumentsInvalid.__name__ else ""
+        names = [name for name in guessed(pairs, parse_key_values(None, pairs)) if repr(name) in wrong]
         if names:
             note(
                 f"without --tools, {', '.join(names)} {'was' if len(names) == 1 else 'were'} taken as JSON: for text, "

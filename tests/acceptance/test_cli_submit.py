@@ -124,6 +124,7 @@ def test_without_tools_an_error_about_a_guessed_value_says_so(cli: Cli) -> None:
     assert cli.ok("submit", "echo", 'text="123"', "--wait").out == "123\n"
     assert "taken as JSON" not in cli.run("submit", "echo", "txt=word", "--wait").err
     assert "taken as JSON" not in cli.run("submit", "echo", '{"text": 1}', "--wait").err
+    assert "taken as JSON" not in cli.run("submit", "add", "a=x", "b=2", "--wait").err  # b was right
 
 
 @pytest.mark.parametrize(
