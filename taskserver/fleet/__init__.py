@@ -4,7 +4,9 @@ In reading order, from one process upwards:
 
 ==================  ==================================================================================================
 ``assignment.py``   everything a process needs to know to become a worker
-``runtime.py``      makes the current process a worker: environment, tools, broker, signals
+``runtime.py``      makes the current process a worker: environment, tools, broker
+``signals.py``      the process's signals, kept from libraries that take them
+``event_loop.py``   the process's event loop, and its end
 ``monitor.py``      a worker's HTTP port: metrics, health, readiness
 ``link.py``         the messages between a supervisor and a replica, and the socket they travel over
 ``replica.py``      the program of a replica (``sources.py``: which source files it was loaded from)
@@ -15,5 +17,5 @@ In reading order, from one process upwards:
 ==================  ==================================================================================================
 
 Small helpers: ``first_process.py`` (process 1 of a container), ``interpreter.py`` (how processes are started),
-``output.py`` (log files), ``service_manager.py`` (systemd's notifications).
+``output.py`` (log files), ``service_manager.py`` (systemd's notifications), ``terminal.py`` (no input).
 """
