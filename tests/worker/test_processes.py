@@ -15,6 +15,7 @@ from taskserver import Client, Job, JobCancelled, JobFailed, State, Toolbox
 from taskserver.errors import ToolInvalid
 from taskserver.tools import tool, tool_of
 from taskserver.tools.processes import pool
+from taskserver.tools.processes.process import ToolProcess
 from taskserver.tools.runner import runner_of
 from tests.conftest import Eventually
 from tests.patience import PATIENCE
@@ -202,6 +203,25 @@ async def test_somebody_kills_the_process_in_the_middle_of_a_job(client: Client,
         await job.result(timeout=PATIENCE)
     await gone(processes)
     assert await (await client.submit(heavy.who)).result(timeout=PATIENCE) not in {each.pid for each in processes}
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_process_whose_reaping_is_cancelled_is_reaped_all_the_same(
+    client: Client, hire: Hire, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    reap_soon, cancelled = ToolProcess._reap_soon, []
+
+    def cancel_first(process: ToolProcess, patience: float) -> None:
+        reap_soon(process, patience)
+        if process._reaping and not cancelled:
+            cancelled.append(process)
+            asyncio.get_running_loop().call_later(0, process._reaping.cancel) if begun else process._reaping.cancel()
+
+    monkeypatch.setattr(ToolProcess, "_reap_soon", cancel_first)
+    await hire(heavy.crash)
+    with pytest.raises(JobFailed, match="was killed by SIGKILL"):
+        await (await client.submit(heavy.crash, {"how": "kill"})).result(timeout=PATIENCE)
+    assert cancelled
 
 
 async def test_a_process_that_dies_while_it_is_idle_costs_no_attempt(client: Client, hire: Hire) -> None:

@@ -253,7 +253,14 @@ class ToolProcess:
 
     def _reap_soon(self, patience: float) -> None:
         if self._reaping is None:
-            self._reaping = asyncio.create_task(self._reap(patience))
+            self._reaping = asyncio.create_task(self._reap(patience), name="reap tool process")
+            self._reaping.add_done_callback(self._reap_again)
+
+    def _reap_again(self, reaping: asyncio.Task[None]) -> None:
+        """Whoever waits for the end of the process must not wait in vain, even if other code cancels all tasks."""
+        if reaping.cancelled():
+            self._reaping = None
+            self._reap_soon(0)
 
     async def _reaped(self) -> None:
         """Wait until a process whose link is broken has ended; kill it if need be."""
