@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from tests.faults.soak.check import Breach, Stored, check, recoveries, repeated_runs
+from tests.faults.soak.check import Breach, Stored, check, repeated_runs
 from tests.faults.soak.plan import BROKER_FAULTS, plan
 from tests.faults.soak.records import Record, read_ledger
+from tests.faults.soak.takeovers import NO_OTHER_WORKER, late_by_cause, takeovers
 
 JOB = "default-k00000000000000000000001"
 ACK = {"at": 1.0, "what": "ack", "job": JOB, "token": "p-1", "kind": "quick", "may": []}
@@ -137,11 +138,38 @@ def test_runs_are_counted_by_why_there_was_another() -> None:
     }
 
 
-def test_the_time_until_a_killed_workers_job_runs_again() -> None:
-    kill = {"at": 3.0, "what": "fault", "name": "kill worker", "pid": 9}
+KILL = {"at": 3.0, "what": "fault", "name": "kill worker", "pid": 9}
+KILLED = [{"at": 0.1, "what": "ready", "name": "worker", "pid": 9, "lease": 1.5}, ACK, BEGIN, KILL]
+AGAIN = {**BEGIN, "at": 6.6, "run": "8.0", "fence": 12, "pid": 8}
+OTHER = {"at": 0.2, "what": "ready", "name": "worker", "pid": 8, "lease": 6.0}
+
+
+def fault(name: str, begun: float, over: float, pid: int | None = None) -> list[dict[str, Any]]:
+    return [{"at": begun, "what": "fault", "name": name, "pid": pid}, {"at": over, "what": "over", "name": name}]
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "why"),
+    [
+        ([], []),
+        (fault("flush scripts", 4.0, 4.0), ["flush scripts"]),
+        (fault("freeze broker", 1.0, 2.5), ["freeze broker"]),
+        (fault("freeze broker", 0.1, 1.5), []),
+        (fault("freeze worker", 2.0, 3.5, pid=8), [NO_OTHER_WORKER]),
+        (fault("freeze worker", 1.0, 2.5, pid=8), []),
+        (fault("terminate worker", 4.0, 4.0, pid=8), [NO_OTHER_WORKER]),
+        ([{"at": 4.0, "what": "died", "name": "worker", "pid": 8, "code": -6}], [NO_OTHER_WORKER]),
+        ([{**BEGIN, "at": 2.5, "job": "b", "run": "8.1", "kind": "block", "pid": 8}], [NO_OTHER_WORKER]),
+        ([{**OTHER, "at": 3.2}], [NO_OTHER_WORKER]),
+    ],
+)
+def test_a_takeover_is_told_with_what_was_in_the_way(meanwhile: list[dict[str, Any]], why: list[str]) -> None:
     over = {"at": 3.0, "what": "over", "name": "kill worker"}
-    found = record(ACK, BEGIN, kill, over, {**BEGIN, "at": 6.0, "run": "8.0", "fence": 12, "pid": 8})
-    assert recoveries(found, lease=1.5) == [2.0]
+    lines = sorted([*KILLED, over, OTHER, *meanwhile, AGAIN], key=lambda line: line["at"])
+    stored = {JOB: GOOD._replace(lost=[4.5])}
+    (found,) = takeovers(record(*lines), stored, lease=99.0)
+    assert (round(found.leases, 2), found.taken_back, list(found.disturbances)) == (2.4, 4.5, why)
+    assert late_by_cause([found]) == (dict.fromkeys(why, 1) or {"nothing known": 1})
 
 
 def test_the_seed_decides_the_plan() -> None:

@@ -13,6 +13,7 @@
 ``watcher.py``     looks at jobs over and over: an end that was seen must stay
 ``records.py``     the ledger, read job by job
 ``check.py``       the invariants
+``takeovers.py``   how long until jobs of killed workers ran again, and what was in the way
 ``report.py``      the figures, as a table and as JSON
 ``run.py``         one soak on one broker, from the start to the report
 =================  ==================================================================================

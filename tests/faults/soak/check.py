@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
-from tests.faults.soak.plan import BROKER_FAULTS
 from tests.faults.soak.records import JobRecord, Record, Run, Seen
 from tests.faults.soak.tools import PIECES
 from tests.faults.soak.watcher import ended_at, fence_of, has_not_ended
@@ -38,6 +37,7 @@ class Stored(NamedTuple):
         token: The submit that it is from.
         history: How often an attempt was ``lost``, ``released`` or followed by a ``retry``.
         pieces: Its output, in order.
+        lost: When its attempts were lost, by the broker's clock, in seconds since 1970.
     """
 
     end: str
@@ -45,6 +45,7 @@ class Stored(NamedTuple):
     token: str
     history: Mapping[str, int]
     pieces: list[str]
+    lost: Sequence[float] = ()
 
 
 class Breach(NamedTuple):
@@ -209,31 +210,6 @@ def repeated_runs(record: Record, stored: Mapping[str, Stored]) -> Counter[str]:
         if extra > 0:
             causes["unknown" if not record.cuts else "unknown, or forgotten by the broker"] += extra
     return causes
-
-
-def recoveries(record: Record, lease: float, *, undisturbed: bool = False) -> list[float]:
-    """Leases from the kill of a worker until its jobs ran again; or only where nothing was wrong with the broker."""
-    return [
-        (again - kill) / lease
-        for kill, again in _taken_over(record)
-        if not (undisturbed and _disturbed(record, kill, again))
-    ]
-
-
-def _taken_over(record: Record) -> Iterator[tuple[float, float]]:
-    """When a worker was killed, and when a job that it was running began to run again."""
-    kills = {fault.pid: fault.begun for fault in record.faults if fault.name in ("kill worker", "kill all workers")}
-    for job_record in record.jobs.values():
-        runs = sorted(job_record.runs.values(), key=lambda run: run.at)
-        for run, following in pairwise(runs):
-            kill = kills.get(run.pid)
-            if kill is not None and run.at < kill < following.at and run.ended is None:
-                yield kill, following.at
-
-
-def _disturbed(record: Record, kill: float, again: float) -> bool:
-    faults = (fault for fault in record.faults if fault.name in BROKER_FAULTS)
-    return any(fault.begun < again and fault.over > kill - 1 for fault in faults)
 
 
 def returns(record: Record, stored: Mapping[str, Stored]) -> list[float]:

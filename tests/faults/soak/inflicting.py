@@ -16,7 +16,7 @@ import redis
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.keys import Keys
 from tests.faults.soak.ledger import Ledger
-from tests.faults.soak.plan import Step
+from tests.faults.soak.plan import PROCESS_FAULTS, Step
 from tests.faults.soak.processes import ProcessSlots
 from tests.faults.soak.server import SoakServer
 
@@ -45,6 +45,8 @@ class Faults:
             await asyncio.sleep(step.pause)
             if step.name in self.skipped:
                 continue
+            if step.name in PROCESS_FAULTS:
+                await self._workers.any_ready()
             do: Callable[[Step], Awaitable[dict[str, Any] | None]] = getattr(self, f"_{step.name.replace(' ', '_')}")
             try:
                 facts = await do(step)

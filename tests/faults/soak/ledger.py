@@ -17,6 +17,7 @@ killed leaves what it had said. Times are seconds since 1970 by this machine's c
 ``fault``      the driver, when a fault begins              ``name, target`` and what else there is to tell
 ``over``       the driver, when a fault is over             ``name``
 ``cut``        the driver: data since then may be lost      ``kept_until``
+``ready``      the driver: a worker takes jobs              ``name, pid, lease``
 ``died``       the driver: a process ended by itself        ``name, pid, code``
 ``phase``      the driver                                   ``fsync`` (the server's setting from now on)
 =============  ===========================================  =====================================================

@@ -23,7 +23,11 @@ KINDS = {"quick": 50, "slow": 15, "talk": 12, "thread": 10, "flaky": 8, "broken"
 """Tools and how often each is called."""
 NASTY = ("poison", "hog", "block", "grip", "stubborn")
 """What harms the worker it runs on; called now and then by the first producer."""
-NASTY_SECONDS = 4.0
+NASTY_SECONDS = 2.0
+"""Between the end of one and the next."""
+LARGE_BYTES = 4_000_000
+LARGE_SECONDS = 20.0
+"""How often the first producer submits a large message, after the one before; over a slow link, it takes 16 s."""
 AWAITED_AT_ONCE = 500
 
 
@@ -58,22 +62,36 @@ class Producer:
 
     async def produce(self, rate: float, stop: asyncio.Event) -> None:
         """Submit ``rate`` jobs a second until ``stop`` is set, then await what is still awaited."""
-        nasty = asyncio.create_task(self._be_nasty()) if self._name.endswith(".0") else None
+        works = (self._be_nasty(), self._be_large()) if self._name.endswith(".0") else ()
+        beside = [asyncio.create_task(work) for work in works]
         while not stop.is_set():
             count = await self._submit_some()
             try:
                 await asyncio.wait_for(stop.wait(), self._random.expovariate(rate / count))
             except TimeoutError:
                 continue
-        if nasty:
-            nasty.cancel()
+        for work in beside:
+            work.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
 
     async def _be_nasty(self) -> None:
+        """One after the other: on a busy machine, a heap of them would kill each worker that has just started."""
         for kind in self._nasty:
-            self._later(self._one(self._call(kind), {}))
+            await self._one_to_its_end(self._call(kind))
             await asyncio.sleep(NASTY_SECONDS)
+
+    async def _be_large(self) -> None:
+        while True:
+            call = self._call("large")
+            call.args["blob"] = "x" * LARGE_BYTES
+            await self._one_to_its_end(call)
+            await asyncio.sleep(LARGE_SECONDS)
+
+    async def _one_to_its_end(self, call: Call) -> None:
+        job = await self._one(call, {})
+        if job is not None:
+            await self._await(job)
 
     async def _submit_some(self) -> int:
         """One, some at once, or a batch; how many that were."""
@@ -107,7 +125,8 @@ class Producer:
             options["idempotency_key"] = f"{self._name}-{next(self._numbers)}"
         return options
 
-    async def _one(self, call: Call, options: dict[str, Any]) -> None:
+    async def _one(self, call: Call, options: dict[str, Any]) -> Job[Any] | None:
+        """Submit it; with a key, until that succeeds."""
         options["session_id"] = call.token  # it is found by that also when its message was not kept
         key = options.get("idempotency_key")
         job = None
@@ -118,12 +137,13 @@ class Producer:
                 known = job_id("default", key_for(key)) if key else None
                 self._ledger.write("unknown", token=call.token, job=known, error=type(error).__name__)
                 if not key:
-                    return
+                    return None
                 await asyncio.sleep(self._random.uniform(0.1, 1))
         self._acknowledged(call, job, options)
         if key and self._random.random() < 0.1:
             options["idempotency_key"] = key
             self._later(self._again(call, options, job.id))
+        return job
 
     async def _again(self, call: Call, options: dict[str, Any], known: str) -> None:
         """Submit what was acknowledged once more, with its key: there is one job."""

@@ -71,6 +71,13 @@ class Fault(NamedTuple):
     failed: bool = False
 
 
+class Ready(NamedTuple):
+    """A worker takes jobs from a moment on, with its own lease, in seconds."""
+
+    at: float
+    lease: float
+
+
 @dataclass
 class Record:
     """The whole ledger."""
@@ -79,6 +86,8 @@ class Record:
     faults: list[Fault] = field(default_factory=list)
     cuts: list[Cut] = field(default_factory=list)
     deaths: list[Line] = field(default_factory=list)
+    ready: dict[int, Ready] = field(default_factory=dict)
+    """Workers, by their pids."""
     unknown: int = 0
     """Submits that raised."""
 
@@ -149,6 +158,9 @@ class _Reader:
 
     def cut(self, line: Line) -> None:
         self.record.cuts.append(Cut(line["kept_until"], line["at"]))
+
+    def ready(self, line: Line) -> None:
+        self.record.ready[line["pid"]] = Ready(line["at"], line["lease"])
 
     def died(self, line: Line) -> None:
         self.record.deaths.append(line)

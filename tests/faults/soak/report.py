@@ -45,6 +45,8 @@ class Report:
     ended_twice: int = 0
     leases_until_taken_over_undisturbed: dict[str, float] = field(default_factory=dict)
     leases_until_taken_over: dict[str, float] = field(default_factory=dict)
+    taken_over_after_two_leases: dict[str, int] = field(default_factory=dict)
+    late_takeovers: list[str] = field(default_factory=list)
     until_a_job_ended_after_the_brokers_return: dict[str, float] = field(default_factory=dict)
     drained_in: float = 0.0
     breaches: list[Breach] = field(default_factory=list)
@@ -94,7 +96,7 @@ def _flat(report: Report) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for name, value in report.as_json().items():
         label = name.replace("_", " ").replace("brokers return", "broker's return")
-        if name in ("server", "skipped"):
+        if name in ("server", "skipped", "late_takeovers"):
             continue
         if name == "breaches":
             rows["invariants broken"] = dict(Counter(breach.rule for breach in report.breaches)) or "none"

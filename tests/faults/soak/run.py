@@ -12,12 +12,14 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import redis
 
 from taskserver.aio import cancel_and_wait
+from tests.faults.proxy import Proxy
 from tests.faults.soak import ledger as ledgers
-from tests.faults.soak.check import Breach, Stored, Verdict, check, recoveries, repeated_runs, returns
+from tests.faults.soak.check import Breach, Stored, Verdict, check, repeated_runs, returns
 from tests.faults.soak.inflicting import Faults
 from tests.faults.soak.ledger import Ledger
 from tests.faults.soak.plan import plan
@@ -26,6 +28,7 @@ from tests.faults.soak.records import Record, read_ledger
 from tests.faults.soak.report import Report, spread
 from tests.faults.soak.server import SoakServer
 from tests.faults.soak.snapshot import live, snapshot
+from tests.faults.soak.takeovers import PROMISED_LEASES, late_by_cause, takeovers
 from tests.faults.soak.watcher import Watcher
 
 PHASES = (
@@ -38,6 +41,10 @@ PHASES = (
 First only processes die, so that it can be measured how soon others take over. With ``always``, nothing that was
 acknowledged may be lost; with ``everysec``, what was acknowledged in the second before a power cut.
 """
+SLOW_BYTES = 250_000
+"""Bytes a second of a slow link: 2 Mbit/s. Every third worker has one, and every second producer."""
+LONGER = 4
+"""How many times longer the lease of every third worker is."""
 DRAIN_SECONDS = 120.0
 """In which all that is left must end, and as long again for every so many jobs: the janitor walks over all of them."""
 DRAIN_JOBS = 100_000
@@ -102,7 +109,7 @@ class Soak:
 
     @contextmanager
     def _server(self) -> Iterator[SoakServer]:
-        megabytes = 192 + round(24 * self.settings.minutes)
+        megabytes = 192 + round(40 * self.settings.minutes)
         server = SoakServer(self.settings.binary, self._secrets[0], megabytes)
         try:
             yield server
@@ -116,18 +123,21 @@ class Soak:
     async def _fleet(self, server: SoakServer) -> AsyncIterator[tuple[ProcessSlots, ProcessSlots]]:
         settings = self.settings
         env = {
-            "TASKSERVER_BROKER_URL": server.url,
             "SOAK_LEDGER": str(self.ledger_path),
             "SOAK_LEASE": str(settings.lease),
             "SOAK_SECRET": self._secrets[1],
         }
-        crew = workers(settings.workers, settings.slots, settings.lease, env, self._ledger, self.folder)
-        submitters = producers(settings.producers, settings.rate, settings.seed, env, self._ledger, self.folder)
-        try:
-            yield crew, submitters
-        finally:
-            crew.close()
-            submitters.close()
+        async with slow_way(server.url) as slow:
+            leases = [settings.lease * (LONGER if number % 3 == 2 else 1) for number in range(settings.workers)]
+            ways = [slow if number % 3 == 0 else server.url for number in range(settings.workers)]
+            crew = workers(leases, settings.slots, ways, env, self._ledger, self.folder)
+            ways = [slow if number % 2 else server.url for number in range(settings.producers)]
+            submitters = producers(settings.rate, settings.seed, ways, env, self._ledger, self.folder)
+            try:
+                yield crew, submitters
+            finally:
+                crew.close()
+                submitters.close()
 
     async def _inflict(self, server: SoakServer, faults: Faults) -> None:
         """Phase after phase, and nothing that was inflicted is left at the end of one."""
@@ -189,10 +199,26 @@ def _fill(report: Report, record: Record, stored: dict[str, Stored], verdict: Ve
     report.lost_by_the_broker, report.ends_undone_by_the_broker = verdict.lost, verdict.undone
     report.ended_twice = len({breach.job for breach in verdict.breaches if breach.rule == "I2"})
     report.run_again = dict(repeated_runs(record, stored).most_common())
-    report.leases_until_taken_over = spread(recoveries(record, lease))
-    report.leases_until_taken_over_undisturbed = spread(recoveries(record, lease, undisturbed=True))
+    found = takeovers(record, stored, lease)
+    undisturbed = [takeover for takeover in found if not takeover.disturbances]
+    report.leases_until_taken_over = spread(takeover.leases for takeover in found)
+    report.leases_until_taken_over_undisturbed = spread(takeover.leases for takeover in undisturbed)
+    report.taken_over_after_two_leases = late_by_cause(found)
+    report.late_takeovers = [str(takeover) for takeover in found if takeover.leases > PROMISED_LEASES]
     report.until_a_job_ended_after_the_brokers_return = spread(returns(record, stored))
     report.breaches = verdict.breaches
+
+
+@asynccontextmanager
+async def slow_way(url: str) -> AsyncIterator[str]:
+    """The URL of a slow link to a broker: each connection has so many bytes a second, each way."""
+    proxy = Proxy(url)
+    proxy.rate = SLOW_BYTES
+    await proxy.start()
+    try:
+        yield proxy.url.replace("//", f"//:{urlsplit(url).password}@", 1)
+    finally:
+        await proxy.close()
 
 
 @asynccontextmanager

@@ -57,6 +57,7 @@ async def _page(broker: Broker, raw: Any, keys: list[str]) -> dict[str, Stored]:
             stamp=stamp,
             token=status.session_id or (status.arguments or {}).get("label", key).partition("/")[0],
             history=Counter(line.event for line in status.history),
+            lost=[line.at_ms / 1000 for line in status.history if line.event == "lost"],
             pieces=pieces.get(key, []),
         )
         for key, status, outcome, stamp in rows

@@ -83,6 +83,13 @@ async def slow(label: str, seconds: float, ctx: Context) -> dict[str, Any]:
 
 
 @tool(max_retries=8, retry_delay=0.2, retry_cap=1)
+async def large(label: str, blob: str, ctx: Context) -> dict[str, Any]:
+    """Get a large message."""
+    with recorded(ctx, "large") as run:
+        return run.result()
+
+
+@tool(max_retries=8, retry_delay=0.2, retry_cap=1)
 async def talk(label: str, ctx: Context) -> dict[str, Any]:
     """Tell of its progress, and say a few words: each with the run that said it."""
     with recorded(ctx, "talk") as run:
