@@ -155,6 +155,12 @@ async def test_the_next_look_is_when_the_first_lease_may_be_over(queue: Queue) -
     assert 2_000 < look.next_ms <= 3_001
 
 
+async def test_a_worker_whose_key_has_no_end_makes_nobody_look_all_the_time(queue: Queue) -> None:
+    await queue.running(worker="w1")
+    await queue.redis.set(queue.keys.worker("w1"), snapshot(50_000))
+    assert (await recover.reclaim(queue.broker, QUEUE, "w3", 60_000)).next_ms == 60_001
+
+
 async def test_one_worker_reclaims_at_a_time(queue: Queue) -> None:
     async def reclaim(worker: str) -> bool:
         return (await recover.reclaim(queue.broker, QUEUE, worker, LONG_MS)).is_reclaimer

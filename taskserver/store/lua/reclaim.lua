@@ -54,7 +54,8 @@ local function lease_of(worker)
   known = snapshot ~= '' and stated_lease(snapshot)
   if known then
     longest_alive = math.max(longest_alive, known)
-    soonest = math.min(soonest, math.max(0, call('PTTL', key)))
+    local ends = call('PTTL', key)
+    if ends >= 0 then soonest = math.min(soonest, ends) end
   end
   leases[worker] = known
   return known
