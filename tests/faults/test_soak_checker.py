@@ -152,9 +152,10 @@ def fault(name: str, begun: float, over: float, pid: int | None = None) -> list[
     ("meanwhile", "why"),
     [
         ([], []),
-        (fault("flush scripts", 4.0, 4.0), ["flush scripts"]),
+        (fault("delete streams", 4.0, 4.0), ["delete streams"]),
+        (fault("flush scripts", 4.0, 4.0), []),
         (fault("freeze broker", 1.0, 2.5), ["freeze broker"]),
-        (fault("freeze broker", 0.1, 1.5), []),
+        (fault("freeze broker", -3.0, -1.5), []),
         (fault("freeze worker", 2.0, 3.5, pid=8), [NO_OTHER_WORKER]),
         (fault("freeze worker", 1.0, 2.5, pid=8), []),
         (fault("terminate worker", 4.0, 4.0, pid=8), [NO_OTHER_WORKER]),
