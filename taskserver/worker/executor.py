@@ -140,6 +140,14 @@ class Executor:
         if (attempt := self._running.get(job_id)) is not None:
             self.end(attempt, StopReason.CANCEL)
 
+    def abandon_all(self) -> None:
+        """Stop every running attempt and settle none: others take the jobs when the leases run out, an attempt spent.
+
+        For one of them may be why this worker cannot continue, and would bring down the next worker, and so on.
+        """
+        for attempt in self.running:
+            self.end(attempt, StopReason.LOST)
+
     def release_all(self) -> None:
         """Hand back every running attempt, and every one that is admitted from now on."""
         self._releasing = True

@@ -286,6 +286,7 @@ class Worker:
 
     def _end_broken(self, why: str) -> None:
         self._failure = self._failure or WorkerBroken(f"worker {self.name} has ended itself: {why}")
+        self._executor.abandon_all()
         self.hurry()
 
     def _end_to_recycle(self, why: str) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from taskserver import Client, Worker, WorkerConfig
 from taskserver.store.broker.connection import Broker
 from taskserver.tools import load
+from taskserver.worker.identity import WorkerIdentity
 from tests.clients import broker_of
 from tests.faults.soak import ledger as ledgers
 from tests.faults.soak.check import Verdict, check
@@ -135,6 +136,6 @@ def _work(url: str, ledger: str, lease: float) -> None:
 async def _run(url: str, lease: float) -> None:
     broker = Broker(url)
     config = WorkerConfig(concurrency=SLOTS, lease=lease, grace_period=lease)
-    worker = Worker(broker, load(["tests.faults.soak.tools"]), config)
+    worker = Worker(broker, load(["tests.faults.soak.tools"]), config, WorkerIdentity(owns_process=True))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     await worker.run()

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from taskserver import Client, tool
+from taskserver import Client, State, tool
 from taskserver.errors import BrokerUnavailable, WorkerBroken
 from taskserver.testing import running_worker
 from taskserver.tools import codec
@@ -59,13 +59,25 @@ async def test_an_attempt_that_finds_no_memory_to_be_settled(
 
     monkeypatch.setattr(codec, "encode", encode)
 
+    begun = asyncio.Event()
+
+    @tool
+    async def hold() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    beside = await client.submit(hold)
+
     async def program() -> None:
-        async with running_worker(quick, url=broker_url):
+        async with running_worker(quick, hold, url=broker_url):
+            await begun.wait()
             await client.submit(quick)
             await asyncio.sleep(PATIENCE)
 
     with pytest.raises(WorkerBroken, match=r"job .*: out of memory"):
         await program()
+    status = await beside.status()  # it may be what used up the memory: its attempt is spent, when its lease runs out
+    assert (status.state, status.attempt) == (State.RUNNING, 1)
 
 
 def test_the_process_ends_with_code_70_and_says_why() -> None:
