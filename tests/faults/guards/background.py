@@ -48,7 +48,7 @@ BACKGROUND = [
     ),
     *guards(
         "reclaim",
-        ("reclaimer", "owner", "if not acquire_lock('sweeper', me, hold_ms) then return { 0, left, {} } end", "",
+        ("reclaimer", "owner", "if not acquire_lock('sweeper', me, hold_ms) then return { 0, pace, {} } end", "",
          "all workers reclaim at once", by(test_reclaim.test_one_worker_reclaims_at_a_time)),
         ("shorter lease", "wake-up", "if left > hold_ms then", "if false then",
          "jobs with a short lease wait for a reclaimer with a long one",
