@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from benchmarks.floor import drain_floor
 from benchmarks.server import Server, Work
+from benchmarks.start import PROGRAMS, start_time
 from benchmarks.worker import WorkerProcess
 from taskserver import Client
 from taskserver.domain.lanes import LANES, RETURNED
@@ -126,6 +127,15 @@ async def latency_p99(server: Server, jobs: int) -> Figure:
     return Figure(statistics.quantiles(samples, n=100)[98] * 1000)
 
 
+def start(program: str) -> Scenario:
+    """The processor time that a program takes from its start to its end."""
+
+    async def run(server: Server, jobs: int) -> Figure:
+        return Figure(await start_time(program))
+
+    return run
+
+
 async def _latencies(server: Server, jobs: int) -> list[float]:
     await server.empty()
     samples = []
@@ -161,4 +171,5 @@ SCENARIOS: dict[str, tuple[str, Scenario]] = {
     "floor of drain, 100 at a time": ("jobs/s", floor(100)),
     "submit to result, p50": ("ms", latency),
     "submit to result, p99": ("ms", latency_p99),
+    **{name: ("ms", start(name)) for name in PROGRAMS},
 }

@@ -13,7 +13,8 @@ from taskserver.config.checks import is_secret
 from taskserver.config.document import Path
 from taskserver.config.file import Config
 from taskserver.config.resources import BrokerResource, TaskServer
-from taskserver.config.settings import settings, variable
+from taskserver.config.settings import settings
+from taskserver.config.texts import variable
 from taskserver.config.worker_settings import WorkerSettings
 from taskserver.domain.durability import Durability
 from taskserver.domain.secrets import MASK, looks_secret

@@ -1,66 +1,37 @@
-"""The one place where commands connect to a broker, and where their event loop runs."""
+"""Commands that need a connection to the broker. What connects is imported when they run; help does without."""
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
-from taskserver.admin import Inspector
-from taskserver.aio import cancel_and_wait
 from taskserver.cli.options import broker_option
-from taskserver.client.client import Client
 
-T = TypeVar("T")
 Command = Callable[..., Coroutine[Any, Any, None]]
 
 
 def with_client(command: Command) -> Callable[..., None]:
     """Make ``async def command(client, …)`` a command with the option ``--broker``."""
-    return _connected(Client, command)
 
-
-def with_inspector(command: Command) -> Callable[..., None]:
-    """Make ``async def command(inspector, …)`` a command with the option ``--broker``."""
-    return _connected(Inspector, command)
-
-
-def _connected(kind: type[Client | Inspector], command: Command) -> Callable[..., None]:
     @broker_option
     @wraps(command)
     def run(broker_url: str | None, **parameters: Any) -> None:
-        async def main() -> None:
-            async with kind(broker_url) as connection:
-                await connection.check()  # awaiting a result would wait for a broker that is down without end
-                await command(connection, **parameters)
+        from taskserver.cli.running import run_with_client
 
-        run_async(main())
+        run_with_client(command, broker_url, parameters)
 
     return run
 
 
-def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run work in an event loop; Ctrl-C cancels it, and a second one does not wait for its end.
+def with_inspector(command: Command) -> Callable[..., None]:
+    """Make ``async def command(inspector, …)`` a command with the option ``--broker``."""
 
-    Raises:
-        KeyboardInterrupt: after Ctrl-C.
-    """
-    return asyncio.run(_until_interrupted(work))
+    @broker_option
+    @wraps(command)
+    def run(broker_url: str | None, **parameters: Any) -> None:
+        from taskserver.cli.running import run_with_inspector
 
+        run_with_inspector(command, broker_url, parameters)
 
-async def _until_interrupted(work: Coroutine[Any, Any, T]) -> T:
-    """What asyncio does at Ctrl-C is to cancel once, which before Python 3.12 may be lost (see ``aio.py``)."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell script
-        return await work
-    loop, task, interrupted = asyncio.get_running_loop(), asyncio.create_task(work), asyncio.Event()
-    waiting = asyncio.create_task(interrupted.wait())
-    loop.add_signal_handler(signal.SIGINT, interrupted.set)
-    await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
-    loop.remove_signal_handler(signal.SIGINT)  # a second one does not wait
-    await cancel_and_wait(waiting)
-    if not task.done():
-        await cancel_and_wait(task)
-        raise KeyboardInterrupt
-    return task.result()
+    return run

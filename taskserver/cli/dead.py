@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from taskserver.admin import Inspector
 from taskserver.cli.confirm import confirm
 from taskserver.cli.connecting import with_inspector
 from taskserver.cli.groups import SuggestingGroup
@@ -18,6 +17,9 @@ from taskserver.cli.progress import progress_bar
 from taskserver.cli.screen import note, show_json, show_text
 from taskserver.observability.phrases import count
 from taskserver.observability.printable import json_text
+
+if TYPE_CHECKING:
+    from taskserver.admin import Inspector
 
 F = TypeVar("F", bound=Callable[..., Any])
 

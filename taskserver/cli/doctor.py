@@ -7,10 +7,10 @@ from typing import NamedTuple
 import click
 
 from taskserver.admin import Finding, Inspector
-from taskserver.cli.connecting import run_async
 from taskserver.cli.failures import FAILED, OK, exit_code
 from taskserver.cli.options import broker_option, json_option
 from taskserver.cli.progress import progress_bar
+from taskserver.cli.running import run_async
 from taskserver.cli.screen import Styled, show_card, show_json
 from taskserver.errors import BrokerDenied, BrokerError, TLSFailed
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 from taskserver.domain.names import did_you_mean
 
@@ -67,12 +68,21 @@ class LazyGroup(SuggestingGroup):
         return list(self.entries)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command."""
-        if cmd_name not in self.entries:
-            return None
-        module, _, name = self.entries[cmd_name].target.partition(":")
-        command: click.Command = getattr(import_module(module), name)
+        """Import a command; None if there is none of that name."""
+        return self.load(cmd_name) if cmd_name in self.entries else None
+
+    def load(self, name: str) -> click.Command:
+        """Import a command of the table."""
+        module, _, variable = self.entries[name].target.partition(":")
+        command: click.Command = getattr(import_module(module), variable)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the names of commands from the table, without importing any, and the group's own options."""
+        found = [
+            CompletionItem(name, help=entry.help) for name, entry in self.entries.items() if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table, without importing any."""
@@ -80,7 +90,7 @@ class LazyGroup(SuggestingGroup):
             formatter.write_dl([(name, entry.help) for name, entry in self.entries.items()])
 
 
-class DefaultGroup(SuggestingGroup):
+class DefaultGroup(LazyGroup):
     """A group that is also a command: without a subcommand's name, its options are those of ``default``.
 
     Args:
@@ -94,11 +104,18 @@ class DefaultGroup(SuggestingGroup):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the default's name in front of arguments that name no subcommand."""
-        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+        completing_first = not args and ctx.resilient_parsing
+        if not completing_first and (not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the names of commands and the options of the default command."""
+        if incomplete.startswith("-"):
+            return self.load(self.default).shell_complete(ctx, incomplete)
+        return super().shell_complete(ctx, incomplete)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options of the default command, and the list of commands."""
-        self.commands[self.default].format_options(ctx, formatter)
+        self.load(self.default).format_options(ctx, formatter)
         self.format_commands(ctx, formatter)

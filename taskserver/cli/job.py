@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from taskserver.admin import Inspector
 from taskserver.cli.connecting import with_client, with_inspector
-from taskserver.cli.following import print_events
 from taskserver.cli.groups import SuggestingGroup
 from taskserver.cli.jobview import job_data, show_job, show_jobs
 from taskserver.cli.options import json_option, limit_option, queue_filter, tool_filter
@@ -17,9 +15,12 @@ from taskserver.cli.param_types import Duration
 from taskserver.cli.results import failure_as_data, show_result
 from taskserver.cli.screen import show_json, show_text
 from taskserver.cli.stdout import write
-from taskserver.client.client import Client
 from taskserver.domain.job import State
 from taskserver.errors import JobConflict
+
+if TYPE_CHECKING:
+    from taskserver.admin import Inspector
+    from taskserver.client.client import Client
 
 job_argument = click.argument("job_id", metavar="ID")
 
@@ -65,6 +66,8 @@ async def events(client: Client, *, job_id: str, after: str, as_json: bool) -> N
 
     With --json, each line is one object.
     """
+    from taskserver.cli.following import print_events
+
     followed = client.job(job_id)
     if not as_json:
         await print_events(followed, lambda text: write(text, end=""), after)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict
 
-from taskserver.admin import Cause
 from taskserver.cli.screen import Column, Styled, show_card, show_json, show_table
 from taskserver.domain.job import AttemptRecord, Failure, JobStatus, State
 from taskserver.observability.phrases import age, duration, moment
 from taskserver.observability.printable import json_text, one_line
+
+if TYPE_CHECKING:
+    from taskserver.admin import Cause
 
 STYLES = {
     State.QUEUED: "cyan",

@@ -11,11 +11,12 @@ from prometheus_client import generate_latest
 
 from taskserver.admin import Inspector
 from taskserver.cli.cluster_metrics import Cluster, families
-from taskserver.cli.connecting import run_async
 from taskserver.cli.declared import Declared, find_declared
 from taskserver.cli.options import broker_option, config_file_option, task_server_option
+from taskserver.cli.running import run_async
 from taskserver.cli.screen import note, show_text
-from taskserver.config.settings import settings, variable
+from taskserver.config.settings import settings
+from taskserver.config.texts import variable
 from taskserver.domain.names import check_queue_name
 from taskserver.embedded.home import HOME_VARIABLE
 from taskserver.fleet.planning import home_of, url_of

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from taskserver.cli.param_types import ModuleName
 from taskserver.cli.stdout import keep_stdout
-from taskserver.tools import Toolbox, load_some
+
+if TYPE_CHECKING:
+    from taskserver.tools import Toolbox
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -77,6 +79,8 @@ def load_tools(modules: tuple[str, ...]) -> Toolbox:
         ConfigError: if a module cannot be loaded, or contains neither tools nor consumers.
         ToolInvalid: if a tool is not declared correctly.
     """
+    from taskserver.tools import load_some
+
     named = named_modules(modules)
     keep_stdout()
     return load_some(named)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 from msgspec.structs import asdict
 
-from taskserver.admin import Inspector, QueueInfo
 from taskserver.cli.confirm import confirm
 from taskserver.cli.connecting import with_inspector
 from taskserver.cli.groups import SuggestingGroup
@@ -14,6 +15,9 @@ from taskserver.cli.screen import Column, Styled, show_json, show_table, show_te
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.domain.partitions import MOST_PARTITIONS
 from taskserver.observability.phrases import count, duration
+
+if TYPE_CHECKING:
+    from taskserver.admin import Inspector, QueueInfo
 
 name_argument = click.argument("name")
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from taskserver.cli.connecting import with_client
-from taskserver.cli.following import follow
-from taskserver.cli.options import json_option, load_tools, tools_option
+from taskserver.cli.options import json_option, tools_option
 from taskserver.cli.param_types import Duration
 from taskserver.cli.results import failure_as_data, show_result
 from taskserver.cli.screen import note, show_json, show_text
-from taskserver.client.client import Client
-from taskserver.client.job import Job
-from taskserver.client.options import ON_EXISTING
-from taskserver.errors import ArgumentsInvalid, JobFailed
-from taskserver.tools import guessed, parse_key_values
+from taskserver.domain.job import ON_EXISTING
+
+if TYPE_CHECKING:
+    from taskserver.client.client import Client
 
 EXAMPLES = """\b
 Examples:
@@ -73,7 +69,10 @@ async def submit(
     """
     if timeout is not None and not wait:
         raise click.UsageError("--timeout requires --wait; to limit one attempt, use --job-timeout")
-    job = await _submit(client, tool, arguments, modules, {**options, "timeout": job_timeout})
+    from taskserver.cli.calls import explaining_guesses, submit_call
+    from taskserver.cli.following import follow
+
+    job = await submit_call(client, tool, arguments, modules, {**options, "timeout": job_timeout})
     if job.existed is not None:
         again = "it runs again" if options["on_existing"] == "rerun" and job.existed.ended else f"it is {job.existed}"
         note(f"job {job.id} was submitted before with this key: {again}")
@@ -82,33 +81,5 @@ async def submit(
         show_json(shown) if as_json else show_text(job.id)
         return
     note(f"job {job.id}")
-    with failure_as_data(job.id, as_json), _explaining_guesses(() if modules else arguments):
+    with failure_as_data(job.id, as_json), explaining_guesses(() if modules else arguments):
         show_result(job.id, await follow(job, timeout), as_json)
-
-
-@contextmanager
-def _explaining_guesses(pairs: tuple[str, ...]) -> Iterator[None]:
-    """Say of arguments that do not match the tool whether their types were guessed; the error is raised anyway."""
-    try:
-        yield
-    except JobFailed as error:
-        wrong = error.error_message if error.error_type == ArgumentsInvalid.__name__ else ""
-        names = [name for name in guessed(pairs, parse_key_values(None, pairs)) if repr(name) in wrong]
-        if names:
-            note(
-                f"without --tools, {', '.join(names)} {'was' if len(names) == 1 else 'were'} taken as JSON: for text, "
-                f"put it in double quotes too, as in {names[0]}='\"…\"', or name the tool's module with --tools"
-            )
-        raise
-
-
-async def _submit(
-    client: Client, name: str, pairs: tuple[str, ...], modules: tuple[str, ...], options: dict[str, Any]
-) -> Job[Any]:
-    given = {option: value for option, value in options.items() if value not in (None, ())}
-    if not modules:
-        return await client.submit(name, parse_key_values(None, pairs), **given)
-    tool = load_tools(modules).tool(name)
-    job: Job[Any] = await client.submit(tool.target, parse_key_values(tool, pairs), **given)
-    job.returns = Any  # its result as plain data, since it is only printed
-    return job

@@ -11,15 +11,13 @@ from typing import Any, NamedTuple, TypedDict
 import msgspec
 
 from taskserver.domain.ids import key_for
-from taskserver.domain.job import NewJob
+from taskserver.domain.job import ON_EXISTING, NewJob
 from taskserver.domain.lanes import lane_for
 from taskserver.domain.messages import BaseMessage, Envelope, digest, pack, summary_beside
 from taskserver.domain.names import check_queue_name, did_you_mean
 from taskserver.domain.signing import Keyring
 from taskserver.errors import ConfigError
 from taskserver.tools import codec
-
-ON_EXISTING = ("return", "rerun", "raise")
 
 
 class SubmitOptions(TypedDict, total=False):

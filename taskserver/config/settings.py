@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from taskserver.config.problems import sentence
 from taskserver.config.references import resolve
-from taskserver.config.texts import tidied
+from taskserver.config.texts import PREFIX, tidied, variable
 from taskserver.config.values import DURABILITY, SECONDS, parsed
 from taskserver.config.worker_settings import WorkerSettings
 from taskserver.domain.buckets import BUCKETS, parse_buckets
@@ -22,13 +22,7 @@ from taskserver.domain.durability import IN_MEMORY, Durability
 from taskserver.domain.signing import TTL_MS
 from taskserver.errors import ConfigError
 
-_PREFIX = "TASKSERVER_"
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
-
-
-def variable(name: str) -> str:
-    """The environment variable of a setting."""
-    return _PREFIX + name.upper()
 
 
 def _resolved(value: Any) -> Any:
@@ -40,7 +34,7 @@ class Settings(BaseSettings, WorkerSettings):
     """Settings, each read from ``TASKSERVER_`` and its name in capitals; those of a worker are inherited."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, validate_default=False
+        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, validate_default=False
     )
 
     broker_url: Annotated[SecretStr | None, BeforeValidator(_resolved)] = None

@@ -10,6 +10,8 @@ import os
 import re
 from pathlib import Path
 
+PREFIX = "TASKSERVER_"
+"""The beginning of every environment variable of the package."""
 _MARK = "\N{BYTE ORDER MARK}"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _HIDDEN = re.compile(rf"{_MARK}|\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -17,6 +19,11 @@ _HIDDEN = re.compile(rf"{_MARK}|\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 class TextInvalid(ValueError):
     """Why a text cannot be used, to follow a name of it; it does not contain the text."""
+
+
+def variable(setting: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + setting.upper()
 
 
 def tidied(text: str) -> str:

@@ -97,6 +97,10 @@ TRANSITIONS = {
 }
 
 
+ON_EXISTING = ("return", "rerun", "raise")
+"""What a submit may do about an ended job with its idempotency key; the first is the default."""
+
+
 class NewJob(msgspec.Struct, frozen=True, gc=False):
     """What a submit writes.
 

@@ -13,7 +13,8 @@ from taskserver.config.document import Path as KeyPath
 from taskserver.config.file import Config
 from taskserver.config.problems import NO_TOOLS, invalid
 from taskserver.config.resources import BrokerResource, TaskServer, ToolSource
-from taskserver.config.settings import settings, variable
+from taskserver.config.settings import settings
+from taskserver.config.texts import variable
 from taskserver.embedded import Home
 from taskserver.embedded.home import HOME_VARIABLE
 from taskserver.errors import ConfigError, ConfigFileInvalid, Problem

@@ -147,10 +147,21 @@ def test_completion_prints_the_script_of_a_shell(cli: Cli, shell: str) -> None:
     assert "_TASKSERVER_COMPLETE" in cli.ok("completion", shell).out
 
 
-def test_completion_completes(cli: Cli) -> None:
-    words = {"COMP_WORDS": "taskserver job st", "COMP_CWORD": "2"}
-    done = cli.ok(_TASKSERVER_COMPLETE="bash_complete", **words)
-    assert done.out.split() == ["plain,status"]
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("job st", ["status"]),
+        ("wo", ["worker"]),
+        ("worker sta", ["start", "status"]),
+        ("worker --rel", ["--reload"]),
+        ("worker start --rel", ["--reload"]),
+        ("worker --tools my_agent --rel", ["--reload"]),
+    ],
+)
+def test_completion_completes(cli: Cli, words: str, completed: list[str]) -> None:
+    typed = {"COMP_WORDS": f"taskserver {words}", "COMP_CWORD": str(len(words.split()))}
+    done = cli.ok(_TASKSERVER_COMPLETE="bash_complete", **typed)
+    assert done.out.split() == [f"plain,{word}" for word in completed]
 
 
 def test_colours_only_at_a_terminal_that_wants_them(cli: Cli) -> None:

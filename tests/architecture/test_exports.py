@@ -11,7 +11,6 @@ import pytest
 import taskserver
 from tests.architecture.package import ROOT, modules
 
-COMMAND = "from taskserver.cli.main import run; run"
 EXPORTS = [
     "ArgumentsInvalid",
     "BaseConsumer",
@@ -73,24 +72,6 @@ def test_the_package_lists_its_names_and_refuses_others() -> None:
     assert set(EXPORTS) < set(dir(taskserver))
     with pytest.raises(AttributeError, match=r"module 'taskserver' has no attribute 'Clint'"):
         getattr(taskserver, "Clint")  # noqa: B009
-
-
-HEAVY = {"asyncio", "click", "msgspec", "prometheus_client", "pydantic", "pydantic_settings", "redis", "rich", "uvloop"}
-LIGHT = {
-    "import taskserver": set(),
-    "from taskserver import PermanentError": set(),
-    "from taskserver import tool": {"asyncio", "msgspec"},
-    f"{COMMAND}(['--help'])": {"click", "msgspec"},
-    f"{COMMAND}(['--version'])": {"click", "msgspec"},
-}
-
-
-@pytest.mark.parametrize("program", LIGHT)
-def test_whoever_needs_little_loads_little(program: str) -> None:
-    """What is loaded is held, and not how long that takes."""
-    show = f"import sys\n{program}\nprint(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
-    assert HEAVY & set(done.stderr.split()) == LIGHT[program]
 
 
 def test_a_worker_loads_at_its_start_what_its_tools_may_import_late() -> None:

@@ -21,7 +21,8 @@ from taskserver.config.resources import (
     TaskServer,
     ToolSource,
 )
-from taskserver.config.settings import Settings, variable
+from taskserver.config.settings import Settings
+from taskserver.config.texts import variable
 from taskserver.config.values import as_written
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"

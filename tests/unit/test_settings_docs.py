@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from taskserver.config.settings import Settings, variable
+from taskserver.config.settings import Settings
+from taskserver.config.texts import variable
 from taskserver.config.values import as_written
 from taskserver.domain.durability import Durability
 

@@ -12,7 +12,8 @@ from taskserver import WorkerConfig
 from taskserver.cli.worker.start import start
 from taskserver.config.resources import TaskServer
 from taskserver.config.schema import schema
-from taskserver.config.settings import Settings, settings, variable
+from taskserver.config.settings import Settings, settings
+from taskserver.config.texts import variable
 from taskserver.config.worker_settings import Option, WorkerSettings
 from taskserver.fleet.assignment import Assignment
 from taskserver.fleet.supervisor.process import SupervisorConfig

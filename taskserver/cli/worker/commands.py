@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from taskserver.admin import Inspector, Waiting
 from taskserver.cli.connecting import with_inspector
 from taskserver.cli.param_types import Duration
 from taskserver.cli.screen import note, show_text
 from taskserver.cli.worker.options import host_and_queue, names_argument
 from taskserver.observability.phrases import count
+
+if TYPE_CHECKING:
+    from taskserver.admin import Inspector, Waiting
 
 all_option = click.option("--all", "-a", "everyone", is_flag=True, help="All workers of this broker.")
 timeout_option = click.option(

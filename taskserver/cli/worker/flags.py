@@ -13,7 +13,8 @@ from click.core import ParameterSource
 
 from taskserver.cli.declared import Declared
 from taskserver.cli.options import named_modules
-from taskserver.config.settings import settings, variable
+from taskserver.config.settings import settings
+from taskserver.config.texts import variable
 from taskserver.embedded.home import HOME_VARIABLE
 from taskserver.fleet.assignment import Assignment
 from taskserver.fleet.planning import plan_server
@@ -32,6 +33,8 @@ class Flags(NamedTuple):
         queues: Queues as ``name`` or ``name=weight``.
         broker_url: The broker.
         replicas: The number of processes.
+        config_file: The configuration file.
+        task_server: Which of its task servers.
         settings: The worker settings that were given, by name.
     """
 
@@ -39,6 +42,8 @@ class Flags(NamedTuple):
     queues: tuple[str, ...]
     broker_url: str | None
     replicas: int | None
+    config_file: str | None
+    task_server: str | None
     settings: dict[str, Any]
 
 

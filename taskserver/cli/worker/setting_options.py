@@ -10,7 +10,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from taskserver.cli.param_types import Duration, Size
-from taskserver.config.settings import variable
+from taskserver.config.texts import variable
 from taskserver.config.values import BYTES, SECONDS, WHOLE, as_written
 from taskserver.config.worker_settings import Option, WorkerSettings
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
+from typing import TYPE_CHECKING
 
 import click
 from msgspec import to_builtins
 
-from taskserver.admin import Inspector, WorkerInfo
 from taskserver.cli.connecting import with_inspector
 from taskserver.cli.options import json_option
 from taskserver.cli.screen import Column, Styled, show_json, show_table, show_text
 from taskserver.cli.worker.options import host_and_queue, names_argument
 from taskserver.observability.phrases import count, duration, size
+
+if TYPE_CHECKING:
+    from taskserver.admin import Inspector, WorkerInfo
 
 WATCH_SECONDS = 1.0
 JOBS_SHOWN = 3
@@ -47,6 +49,8 @@ async def status(
 
     Shows slots, running jobs, memory and last heartbeat. NAME is a task server, a supervisor or a single worker.
     """
+    from asyncio import sleep
+
     while True:
         found = await inspector.workers(*names, host=host, queue=queue)
         if watch and sys.stdout.isatty():
@@ -54,7 +58,7 @@ async def status(
         show_json([to_builtins(each) for each in found], 0 if watch else 2) if as_json else _show(found)
         if not watch:
             return
-        await asyncio.sleep(WATCH_SECONDS)
+        await sleep(WATCH_SECONDS)
 
 
 def _show(workers: list[WorkerInfo]) -> None:
