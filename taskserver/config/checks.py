@@ -11,8 +11,19 @@ from typing import Any, NamedTuple
 from taskserver.config.document import Path
 from taskserver.config.references import REFERENCE_HINT, Reference, ResolvedText, has_plain_password, parts
 from taskserver.config.resources import ALIASES
+from taskserver.config.settings import variable
+from taskserver.config.worker_settings import WorkerSettings
 from taskserver.domain.names import did_you_mean
 from taskserver.domain.secrets import looks_secret, words
+
+_KEY_OF = {variable(name): name for name in WorkerSettings.model_fields} | {
+    variable("queue"): "queues",
+    "TASKSERVER_TOOLS": "tools",
+    variable("broker_url"): "broker.url",
+    variable("durability"): "broker.durability",
+    "TASKSERVER_HOME": "broker.data",
+}
+"""Variables that ``env`` cannot set, each with the key of the file that can."""
 
 
 class Conflict(NamedTuple):
@@ -54,6 +65,7 @@ def conflicts(data: dict[str, Any]) -> Iterator[Conflict]:
         yield from _queues(path, server)
         yield from _tools(path, server)
         yield from _autoscaling(path, server)
+        yield from _env(path, server)
     yield from _ports(servers)
     yield from _targets(servers)
 
@@ -131,6 +143,14 @@ def _tools(path: Path, server: dict[str, Any]) -> Iterator[Conflict]:
         if isinstance(tool, dict) and "name" in tool and "class" not in tool:
             where = (*path, "tools", position) if several else (*path, "tools")
             yield Conflict((*where, "name"), "requires a class: name the class, or remove the name")
+
+
+def _env(path: Path, server: dict[str, Any]) -> Iterator[Conflict]:
+    """The environment is read before ``env``, so these would set nothing."""
+    given = server.get("env")
+    for name in given if isinstance(given, dict) else ():
+        if name in _KEY_OF:
+            yield Conflict((*path, "env", name), f"has no effect here: use the key {_KEY_OF[name]}")
 
 
 def _autoscaling(path: Path, server: dict[str, Any]) -> Iterator[Conflict]:

@@ -10,6 +10,7 @@ from taskserver.config.file import Config
 from taskserver.config.problems import invalid
 from taskserver.config.resources import BrokerResource, TaskServer
 from taskserver.deploy.brokers import address_of
+from taskserver.deploy.effective import effective, environment_notes, left_out
 from taskserver.deploy.loading import stated_by
 from taskserver.deploy.naming import object_name
 from taskserver.deploy.pod_config import pod_config
@@ -21,7 +22,6 @@ from taskserver.deploy.units import (
     PodServer,
     metrics_manifests,
     metrics_unit,
-    queues_of,
     worker_manifests,
     worker_unit,
 )
@@ -57,6 +57,7 @@ def render(config: Config, *, image: str | None, modules: tuple[str, ...], names
         namespace: Namespace of all objects; None for the one in which they are applied.
 
     Raises:
+        ConfigError: if a variable of the environment is not valid.
         ConfigFileInvalid: with everything that would not work in a cluster.
     """
     return _Rendering(config, image, modules, namespace).done()
@@ -67,6 +68,7 @@ class _Rendering:
 
     def __init__(self, config: Config, image: str | None, modules: tuple[str, ...], namespace: str | None) -> None:
         self._config = config
+        self._servers = [effective(each) for each in config.task_servers]
         self._image = image
         self._modules = modules
         self._namespace = namespace
@@ -76,8 +78,11 @@ class _Rendering:
         self._result = Rendered({}, [], [])
 
     def done(self) -> Rendered:
-        for position, server in enumerate(self._config.task_servers):
+        for position, server in enumerate(self._servers):
             self._task_server(server, ("task_server", position))
+        for stated in self._config.task_servers:
+            self._result.notes.extend(environment_notes(stated))
+        self._result.notes.extend(left_out())
         if self._problems:
             raise invalid(self._config.file, self._problems)
         for name, unit in self._monitored.items():
@@ -136,8 +141,8 @@ class _Rendering:
         self._result.notes.extend(_notes(resource))
         self._put(server.name, worker_manifests(unit, broker.resource.name, resource), (*path, "name"))
         if resource.kubernetes.service_monitor:
-            servers = [each for each in self._config.task_servers if self._broker(each) is broker]
-            queues = list(dict.fromkeys(queue for each in servers for queue in queues_of(each)))
+            servers = [each for each in self._servers if self._broker(each) is broker]
+            queues = list(dict.fromkeys(queue for each in servers for queue in each.queue_names))
             self._monitored.setdefault(broker.resource.name, metrics_unit(unit, broker, resource, queues))
 
     def _server(self, resource: TaskServer, path: Path) -> PodServer | None:

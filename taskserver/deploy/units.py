@@ -6,7 +6,6 @@ import math
 from typing import Any, NamedTuple
 
 from taskserver.config.resources import Amounts, BrokerResource, ComputeResources, TaskServer
-from taskserver.config.settings import Settings
 from taskserver.deploy.brokers import BrokerAddress
 from taskserver.deploy.objects import config_map, disruption_budget, network_policy, service, service_monitor
 from taskserver.deploy.pod_config import EVERYWHERE
@@ -101,17 +100,12 @@ def metrics_unit(workers: Unit, broker: PodBroker, server: TaskServer, queues: l
     )
 
 
-def queues_of(server: TaskServer) -> list[str]:
-    """The queues that the pods of a task server consume."""
-    return server.queue_names or [str(Settings.model_fields["queue"].default)]
-
-
 def worker_manifests(unit: Unit, broker: str, server: TaskServer) -> list[Manifest]:
     """All objects of a unit of workers."""
     made = [config_map(unit), deployment(unit), service(unit), network_policy(unit), disruption_budget(unit)]
     made += _monitor(unit, broker)
     if bounds := server.kubernetes.autoscaling:
-        made.append(autoscaler(unit, bounds, broker, queues_of(server), server.slots))
+        made.append(autoscaler(unit, bounds, broker, server.queue_names, server.slots))
     return made
 
 

@@ -107,7 +107,7 @@ TAKEN_BACK = MetricSpec(
     _QUEUE,
 )
 BROKER_ERRORS = MetricSpec(
-    "taskserver_broker_errors", COUNTER, "Calls that the broker refused or did not answer.", ("service",)
+    "taskserver_broker_errors", COUNTER, "Calls that the broker refused or did not answer.", ("part",)
 )
 BROKER_SILENCE = MetricSpec(
     "taskserver_broker_silence_seconds", GAUGE, "Seconds since the broker last answered a heartbeat of this replica."

@@ -234,6 +234,11 @@ SERVER = "task_server:\n  name: task_server\n"
             "3: task_server.signing_keys: must be a reference, not the key itself: write file:/path/to/the/key or "
             "env:NAME",
         ),
+        ("env: {TASKSERVER_GRACE_PERIOD: 5m}", "3: task_server.env.TASKSERVER_GRACE_PERIOD: has no effect here: "
+         "use the key grace_period"),
+        ("env: {TASKSERVER_TOOLS: a}", "3: task_server.env.TASKSERVER_TOOLS: has no effect here: use the key tools"),
+        ("env: {TASKSERVER_BROKER_URL: '${URL:-x}'}", "3: task_server.env.TASKSERVER_BROKER_URL: has no effect here: "
+         "use the key broker.url"),
         ("metrics_port: 70000", "3: task_server.metrics_port: must be at most 65,535, not 70000"),
         (
             "kubernetes: {resources: {limits: {cpu: lots}}}",

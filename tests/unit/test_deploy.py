@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 import yaml
 
 from taskserver.config.file import load
+from taskserver.config.settings import settings
 from taskserver.deploy import Rendered, as_yaml, load_unresolved, render
 from taskserver.deploy.secrets import secret_commands
-from taskserver.errors import ConfigFileInvalid
+from taskserver.errors import ConfigError, ConfigFileInvalid
 from taskserver.fleet.planning import plan_server
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "kubernetes.yaml"
@@ -65,6 +67,20 @@ task_server:
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Sets variables as whoever runs the command has them."""
+
+    def put(**variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        settings.cache_clear()
+
+    yield put
+    monkeypatch.undo()
+    settings.cache_clear()
 
 
 def rendered(text: str, *, image: str | None = "reg/a:1", namespace: str | None = None) -> Rendered:
@@ -302,6 +318,45 @@ def test_keda_asks_prometheus_for_the_same() -> None:
             "ignoreNullValues": "false",
         },
     }
+
+
+def grace_and_slots(found: Rendered) -> tuple[int, str]:
+    """Seconds that a pod has to end, and slots of each pod by which the autoscaler counts."""
+    metrics = one(found, "HorizontalPodAutoscaler", "task-server")["spec"]["metrics"]
+    target: str = metrics[1]["external"]["target"]["averageValue"]
+    return pod(found, "task-server")["terminationGracePeriodSeconds"], target
+
+
+def test_what_the_file_leaves_open_is_rendered_as_the_environment_says(environment: Callable[..., None]) -> None:
+    text = "task_server:\n  kubernetes: {autoscaling: {max: 9}}\n"
+    plain = rendered(text)
+    grace, slots = grace_and_slots(plain)
+    assert slots == "4"
+    own = own_file(plain, "task-server")["task_server"]
+    assert (own["concurrency"], own["grace_period"], own["queues"]) == (4, 30, [{"name": "default"}])
+    environment(TASKSERVER_GRACE_PERIOD="68s", TASKSERVER_CONCURRENCY="20", TASKSERVER_QUEUE="mail",
+                TASKSERVER_LEASE="9", TASKSERVER_METRICS_PORT="1", TASKSERVER_SIGNING_KEYS="file:k")  # fmt: skip
+    found = rendered(text)
+    assert grace_and_slots(found) == (grace + 38, "20")
+    own = own_file(found, "task-server")["task_server"]
+    assert (own["concurrency"], own["grace_period"], own["lease"], own["metrics_port"]) == (20, 68, 9, 9101)
+    for name in ("task-server", "redis-metrics"):
+        assert own_file(found, name)["task_server"]["queues"] in (["mail"], [{"name": "mail"}])
+    assert found.notes[1:6] == [
+        "concurrency of task_server is 20, as TASKSERVER_CONCURRENCY says in this environment",
+        "grace_period of task_server is 68, as TASKSERVER_GRACE_PERIOD says in this environment",
+        "lease of task_server is 9, as TASKSERVER_LEASE says in this environment",
+        "queue of task_server is mail, as TASKSERVER_QUEUE says in this environment",
+        "pods do not get TASKSERVER_SIGNING_KEYS from this environment: write in the file what they need",
+    ]
+    assert grace_and_slots(rendered(scaled("max: 9") + "  grace_period: 30\n")) == (grace, "1")
+
+
+def test_a_wrong_variable_is_told_by_its_name(environment: Callable[..., None]) -> None:
+    environment(TASKSERVER_CONCURRENCY="many")
+    with pytest.raises(ConfigError, match="environment variable TASKSERVER_CONCURRENCY"):
+        rendered("task_server: {}\n")
+    assert rendered(SEED)  # it states its own
 
 
 def test_a_service_monitor_finds_the_services_pods() -> None:

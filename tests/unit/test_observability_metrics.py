@@ -15,6 +15,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+import yaml
 
 from taskserver.domain.buckets import parse_buckets
 from taskserver.domain.job import ClaimedJob
@@ -104,6 +105,21 @@ def test_alerts_are_about_what_is_declared() -> None:
     used = set(re.findall(r"\btaskserver_\w+", rules))
     assert used
     assert used <= NAMES
+
+
+def test_every_alert_is_tested_with_its_source_and_without() -> None:
+    folder = ROOT / "docker" / "prometheus"
+    (rules,) = yaml.safe_load((folder / "alerts.yml").read_text())["groups"]
+    alerts = {rule["alert"] for rule in rules["rules"]}
+    with_source, without = yaml.safe_load((folder / "alerts_test.yml").read_text())["tests"]
+    tested = [*with_source["alert_rule_test"], *without["alert_rule_test"]]
+    assert {each["alertname"] for each in tested if each["exp_alerts"]} == alerts
+    assert {each["alertname"] for each in without["alert_rule_test"]} == alerts
+
+
+def test_no_label_is_one_that_prometheus_sets_itself() -> None:
+    set_by_prometheus = {"job", "instance", "namespace", "pod", "container", "endpoint", "service", "node"}
+    assert not [each.title for each in DECLARED if set_by_prometheus & set(each.labels)]
 
 
 def test_the_page_documents_every_metric_as_declared() -> None:
