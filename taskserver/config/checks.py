@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from taskserver.config.document import Path
 from taskserver.config.references import REFERENCE_HINT, Reference, ResolvedText, has_plain_password, parts
 from taskserver.config.resources import ALIASES
-from taskserver.config.settings import variable
+from taskserver.config.texts import variable
 from taskserver.config.worker_settings import WorkerSettings
 from taskserver.domain.names import did_you_mean
 from taskserver.domain.secrets import looks_secret, words

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from taskserver.config.resources import QueueResource, TaskServer
-from taskserver.config.settings import Settings, settings, variable
+from taskserver.config.settings import Settings, settings
+from taskserver.config.texts import variable
 from taskserver.config.worker_settings import WorkerSettings
 
 _RENDERED = {"concurrency", "grace_period"}
