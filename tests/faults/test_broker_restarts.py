@@ -92,14 +92,17 @@ async def test_down_for_longer_than_a_lease_it_gives_no_job_to_a_second_worker(i
 async def test_while_it_loads_its_data_submits_wait_or_are_refused(it: Stage) -> None:
     await it.client.submit_many([("quick", {"label": str(n)}) for n in range(1000)])
     async with Client(it.server.url) as patient, Client(it.server.url) as impatient:
-        (await broker_of(patient)).patience = 60.0
+        (await broker_of(patient)).patience = PATIENCE
         (await broker_of(impatient)).patience = 0.0
-        it.server.kill()
-        starting = asyncio.create_task(it.server.start("--key-load-delay", str(it.server.load_delay(1.5))))
-        submitting = asyncio.create_task(patient.submit("quick", {"label": "late"}))
-        refused = await _refusal(impatient, starting)
-        await starting
-        await (await submitting).result(timeout=PATIENCE)
+        for seconds in (1.5, 6.0, 24.0):  # on a busy machine, it may be up before anybody has asked
+            it.server.kill()
+            starting = asyncio.create_task(it.server.start("--key-load-delay", str(it.server.load_delay(seconds))))
+            submitting = asyncio.create_task(patient.submit("quick", {"label": "late"}))
+            refused = await _refusal(impatient, starting)
+            await starting
+            await (await submitting).result(timeout=PATIENCE)
+            if refused:
+                break
     assert "does not answer" in refused
     verdict, _ = await it.verdict()
     assert verdict.breaches == []
@@ -111,7 +114,7 @@ async def _refusal(client: Client, starting: asyncio.Task[None]) -> str:
             await client.submit("quick", {"label": "early"}, idempotency_key="early")
         except BrokerUnavailable as error:
             return str(error)
-    return "it was up before it was asked"
+    return ""
 
 
 @pytest.mark.parametrize("fsync", ["always", "everysec"])
