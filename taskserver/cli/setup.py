@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import click
 
+from taskserver.cli.kubectl import Kubectl
 from taskserver.cli.manifests import write_folder
 from taskserver.cli.options import config_file_option, tools_option
 from taskserver.cli.screen import note, show_text
 from taskserver.deploy import Rendered, as_yaml, load_unresolved, render
 from taskserver.deploy.naming import check_namespace
 from taskserver.deploy.secrets import secret_commands
-from taskserver.errors import ConfigError, TaskServerError
 
 
 @click.command()
@@ -45,16 +43,15 @@ def setup(
     rendered = render(
         load_unresolved(config_file), image=image, modules=tuple(filter(None, modules)), namespace=namespace
     )
-    text = as_yaml(*rendered.manifests)
     if output is not None:
         for line in write_folder(output, rendered.groups, namespace):
             note(line)
     _show_notes(rendered, namespace)
     if apply_ and cluster_name:
-        _apply(text, cluster_name, namespace)
+        _apply(rendered, Kubectl(cluster_name, namespace))
         return
     if output is None:
-        show_text(text.rstrip("\n"))
+        show_text(as_yaml(*rendered.manifests).rstrip("\n"))
     if cluster_name:
         note(f"nothing was applied to {cluster_name}: add --apply to do so")
 
@@ -68,30 +65,8 @@ def _show_notes(rendered: Rendered, namespace: str | None) -> None:
             note(f"  {command}")
 
 
-def _apply(text: str, context: str, namespace: str | None) -> None:
-    """Apply the manifests with kubectl, and show its output.
-
-    Raises:
-        ConfigError: if kubectl cannot be run.
-        TaskServerError: if it fails.
-    """
-    command = ["kubectl", f"--context={context}", "apply", "--server-side", "--field-manager=taskserver", "-f", "-"]
-    if namespace:
-        command.append(f"--namespace={namespace}")
-    try:
-        done = subprocess.run(command, input=text, encoding="utf-8", stderr=subprocess.PIPE, check=False)  # noqa: S603
-    except OSError as error:
-        problem = "is not installed" if isinstance(error, FileNotFoundError) else f"cannot be run: {error.strerror}"
-        raise ConfigError(f"kubectl {problem}: install it, or apply the printed manifests on another machine") from None
-    if done.stderr.strip():
-        note(done.stderr.strip())
-    if done.returncode:
-        missing = next((kind for kind in _OPERATORS if f'"{kind}"' in done.stderr), None)
-        hint = f": the cluster has no {missing}; {_OPERATORS[missing]}" if missing else ""
-        raise TaskServerError(f"kubectl failed with exit code {done.returncode}{hint}")
-
-
-_OPERATORS = {
-    "ServiceMonitor": "install the Prometheus operator, or write service_monitor: false under kubernetes",
-    "ScaledObject": "install KEDA, or write scaler: hpa under kubernetes.autoscaling",
-}
+def _apply(rendered: Rendered, cluster: Kubectl) -> None:
+    cluster.apply(rendered.manifests)
+    if objects := cluster.left_over(rendered.manifests):
+        note("note: these objects are not part of this file; if no other file has them, delete them:")
+        note(f"  {cluster.deletion(objects)}")

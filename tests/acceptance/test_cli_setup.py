@@ -29,6 +29,11 @@ SETUP = ("setup", "--config-file", "config.yaml")
 
 KUBECTL = f"""#!{sys.executable}
 import json, os, sys
+if "get" in sys.argv:
+    kinds = sys.argv[sys.argv.index("get") + 1]
+    found = json.loads(os.environ.get("FOUND", "{{}}")).get(kinds)
+    print(json.dumps({{"items": found}}))
+    sys.exit(found is None)
 with open("kubectl.json", "w") as file:
     json.dump({{"arguments": sys.argv[1:], "input": sys.stdin.read()}}, file)
 print("deployment.apps/task-server serverside-applied")
@@ -87,9 +92,36 @@ def test_apply_hands_everything_to_kubectl_and_shows_what_it_says(cli: Cli) -> N
     assert done.out == "deployment.apps/task-server serverside-applied\n"
     heard = json.loads((cli.folder / "kubectl.json").read_text())
     assert heard["arguments"] == [
-        "--context=production", "apply", "--server-side", "--field-manager=taskserver", "-f", "-", "--namespace=lab"
+        "--context=production", "--namespace=lab", "apply", "--server-side", "--field-manager=taskserver", "-f", "-"
     ]  # fmt: skip
     assert heard["input"].rstrip() == cli.ok(*SETUP, "-n", "lab").out.rstrip()
+
+
+def test_what_an_earlier_file_has_left_behind_is_listed_with_the_command_that_deletes_it(cli: Cli) -> None:
+    write(cli)
+    rendered = list(yaml.safe_load_all(cli.ok(*SETUP).out))
+
+    def labelled(kind: str, name: str, instance: str) -> dict[str, object]:
+        labels = {"app.kubernetes.io/instance": instance}
+        return {"kind": kind, "metadata": {"name": name, "labels": labels}}
+
+    found = {
+        "deployments,services,configmaps,networkpolicies,poddisruptionbudgets,horizontalpodautoscalers": [
+            *rendered,
+            labelled("ConfigMap", "task-server-0123456789", "task-server"),  # a rollback may need it
+            labelled("ConfigMap", "old-0123456789", "old"),
+            labelled("Deployment", "old", "old"),
+            labelled("HorizontalPodAutoscaler", "task-server", "task-server"),
+        ],
+        "servicemonitors.monitoring.coreos.com": [labelled("ServiceMonitor", "old", "old")],
+    }
+    apply = (*SETUP, "--cluster-name", "production", "-n", "lab", "--apply")
+    done = cli.ok(*apply, FOUND=json.dumps(found), **kubectl(cli))
+    assert done.err.endswith(
+        "note: these objects are not part of this file; if no other file has them, delete them:\n"
+        "  kubectl --context=production --namespace=lab delete configmap/old-0123456789 deployment/old "
+        "horizontalpodautoscaler/task-server servicemonitor/old\n"
+    )
 
 
 def test_a_kubectl_that_fails_or_is_missing_is_one_clear_error(cli: Cli) -> None:
