@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import runpy
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import yaml
 
 from taskserver.cli.main import root
 from taskserver.config.settings import Settings
+from taskserver.observability.serving import Page, PageServer, health_page
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -52,7 +55,8 @@ def test_the_commands_are_those_of_this_version(service: str) -> None:
     command = root.get_command(click.Context(root), name)
     assert command is not None
     if isinstance(command, click.Group):
-        command = command.commands["start"]
+        command = command.get_command(click.Context(command), "start")
+        assert command is not None
     known = {flag for parameter in command.params for flag in parameter.opts}
     assert {flag for flag in flags if flag.startswith("--")} <= known
 
@@ -92,42 +96,58 @@ def test_the_image_is_nobodys_and_fetches_no_syntax() -> None:
     assert "# syntax" not in DOCKERFILE
 
 
-class Health(BaseHTTPRequestHandler):
-    """Answers as a worker would."""
+class Stranger(BaseHTTPRequestHandler):
+    """A port of a tool, which knows no health."""
 
     def do_GET(self) -> None:
-        well = self.path == "/healthz"
-        self.send_response(200 if well else 503)
-        self.end_headers()
-        self.wfile.write(b"ok" if well else b"starting")
+        self.send_error(500)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
 
 @pytest.fixture
-def port() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), Health) as server:
+def stranger() -> Iterator[None]:
+    with HTTPServer(("127.0.0.1", 0), Stranger) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield str(server.server_port)
+        yield
         server.shutdown()
         thread.join()
 
 
-def test_the_health_check_asks_the_worker(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TASKSERVER_METRICS_PORT", port)
-    assert check() == (0, "ok")
-    assert check("/readyz") == (1, "starting")
+@contextmanager
+def serving(host: str, pages: dict[str, Page]) -> Iterator[None]:
+    server = PageServer(host, 0, pages)
+    server.start()
+    yield
+    server.close()
+
+
+def health(problem: str = "") -> Page:
+    return health_page(lambda: problem)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])
+def test_the_health_check_finds_who_serves_health_and_believes_nobody_else(
+    host: str, stranger: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    assert check("/healthz", port) == (0, "ok")
+    with serving(host, {"/healthz": health(), "/readyz": health("starting")}):
+        assert check("/healthz", False, [os.getpid()]) == (0, "ok")
+        assert check("/readyz", True, [os.getpid()]) == (1, "starting")
+        with serving(host, {"/healthz": health("blocked")}):
+            assert check("/healthz", False, [os.getpid()]) == (1, "blocked")  # one of several replicas is
 
 
-def test_the_health_check_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TASKSERVER_METRICS_PORT", raising=False)
-    code, message = check()
-    assert (code, message) == (0, "not checked: set TASKSERVER_METRICS_PORT to serve health")
-    code, message = check("/healthz", "1")
-    assert code == 1
-    assert "no answer from" in message
-    assert os.linesep not in message
+def test_the_health_check_of_nobody(stranger: None) -> None:
+    for expected in (False, True):
+        code, message = check("/healthz", expected, [os.getpid()])
+        assert (code, message.partition(":")[0]) == (expected, "not checked")
+
+
+def test_the_health_check_of_a_worker_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(check.__globals__, "ANSWER_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        code, message = check("/healthz", False, [os.getpid()])
+        assert (code, message.partition(":")[0]) == (1, f"no answer from port {silent.getsockname()[1]}")
