@@ -20,43 +20,6 @@ from taskserver.errors import ResultTimeout
 from taskserver.observability.printable import one_line, printable
 
 
-class Printer:
-    """Prints events as text: output as it is, progress on separate lines.
-
-    Args:
-        write: Prints a piece of text.
-    """
-
-    def __init__(self, write: Callable[[str], object]) -> None:
-        self._write = write
-        self._attempt = 1
-        self._inside_line = False
-
-    def show(self, event: Event) -> None:
-        """Print one event."""
-        if event.attempt != self._attempt:
-            self._attempt = event.attempt
-            self._line(f"-- attempt {event.attempt} --")
-        if event.kind is EventKind.GAP:
-            self._line(event.text.rstrip())
-        elif event.kind is EventKind.PROGRESS:
-            self._line(f"[{event.progress or 0:4.0%}] {one_line(event.text)}".rstrip())
-        elif event.text:
-            text = printable(event.text)
-            self._write(text)
-            self._inside_line = not text.endswith("\n")
-
-    def close(self) -> None:
-        """End a line that output has left unfinished."""
-        if self._inside_line:
-            self._write("\n")
-            self._inside_line = False
-
-    def _line(self, text: str) -> None:
-        self.close()
-        self._write(f"{text}\n")
-
-
 class Bar:
     """Shows progress as a bar at the bottom of the terminal, and output above it, line by line."""
 
@@ -89,7 +52,7 @@ class Bar:
             text = (again + one_line(event.text)) or "running"
             self._progress.update(self._task, completed=event.progress or 0.0, description=text[:40])
             return
-        apart = "\n" if event.kind is EventKind.GAP and self._rest else ""
+        apart = "\n" if event.kind is not EventKind.OUTPUT and self._rest else ""
         *lines, self._rest = (self._rest + apart + printable(event.text)).split("\n")
         for line in lines:
             self._progress.console.print(Text(line))
@@ -118,11 +81,19 @@ async def follow(job: Job[Any], timeout: float | None) -> Any:
 
 async def print_events(job: Job[Any], write: Callable[[str], object], after: str = "0") -> None:
     """Print a job's events as text, after the cursor ``after`` until the job has ended."""
-    printer = Printer(write)
+    inside_line = False
+
+    def show(event: Event) -> None:
+        nonlocal inside_line
+        if text := printable(str(event)):
+            write(text)
+            inside_line = not text.endswith("\n")
+
     try:
-        await _each(job, printer.show, after)
+        await _each(job, show, after)
     finally:
-        printer.close()
+        if inside_line:
+            write("\n")
 
 
 async def _show_until_ended(job: Job[Any]) -> Any:

@@ -73,7 +73,9 @@ async def events(client: Client, *, job_id: str, after: str, as_json: bool) -> N
         await print_events(followed, lambda text: write(text, end=""), after)
         return
     async for event in followed.events(after):
-        show_json(msgspec.structs.asdict(event), indent=0)
+        data = msgspec.structs.asdict(event)
+        del data["inside_line"]  # only for print
+        show_json(data, indent=0)
 
 
 @job.command()

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from taskserver.aio import cancel_and_wait
 from taskserver.client.waiter import JobWatch
-from taskserver.domain.events import Event
+from taskserver.domain.events import Event, EventSequence
 from taskserver.domain.ids import JobRef
 from taskserver.errors import BrokerUnavailable
 from taskserver.store.broker.connection import Broker
@@ -38,6 +38,7 @@ class EventFollower:
         self._job = job
         self._watch = watch
         self._after = after
+        self._sequence = EventSequence(None)
         self._pages: deque[list[Event]] = deque()
         self._ahead = 0
         self._more = asyncio.Event()
@@ -45,7 +46,7 @@ class EventFollower:
         self._room = asyncio.Event()
 
     async def events(self) -> AsyncGenerator[Event]:
-        """The events, gaps included.
+        """The events, with gaps, and with what says that another attempt begins.
 
         Raises:
             ConfigError: if ``after`` is not a cursor of the job.
@@ -60,7 +61,8 @@ class EventFollower:
                 while self._pages:
                     page = self._pages.popleft()
                     for event in page:
-                        yield event
+                        for completed in self._sequence.completed(event):
+                            yield completed
                     self._ahead -= _size(page)
                     self._room.set()
                 if not reading.done():
@@ -71,11 +73,15 @@ class EventFollower:
             await cancel_and_wait(reading)
 
     async def _read(self) -> None:
+        begun = False
         while True:
             self._more.clear()
             ended = self._watch.outcome.done()
             try:
                 page = await job_queries.events(self._broker, self._job, self._after)
+                if page and not begun:
+                    self._sequence = EventSequence(await job_queries.attempt_at(self._broker, self._job, self._after))
+                    begun = True
             except BrokerUnavailable:  # it may come back
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._more.wait(), RETRY_SECONDS)

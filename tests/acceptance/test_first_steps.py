@@ -58,7 +58,8 @@ def test_the_page_for_beginners_works_from_its_first_line_to_its_own_broker(fold
     done = walk(text, folder, enter(Path(sys.executable).parent))
     assert done.code == 0, done
     assert done.out.startswith("66\n"), done
-    assert "43 words\n13\n" in done.out
+    assert "\n[ 33%] 12 words so far\n" in done.out
+    assert "\n43 words\n13\n" in done.out
     assert "state      succeeded" in done.out
 
 

@@ -32,7 +32,7 @@ async def test_events_are_followed_live_and_resumed_by_another_client(
             more.set()
             assert await rest == ["a time"]
     assert [(event.kind, event.progress, str(event)) for event in seen] == [
-        (EventKind.PROGRESS, 0.5, "half way"),
+        (EventKind.PROGRESS, 0.5, "[ 50%] half way\n"),
         (EventKind.OUTPUT, None, "Once upon "),
     ]
 
@@ -65,3 +65,28 @@ async def test_a_reader_that_comes_late_gets_all_that_is_left_and_is_told_how_mu
     assert str(gap) == f"[{gap.missing:,} events are missing: only the newest 2,000 are kept]\n"
     assert [event.text for event in rest] == [f"{number} " for number in range(gap.missing, 9_000)]
     assert [event.kind async for event in long.events(after=gap.cursor)] == [EventKind.OUTPUT] * len(rest)
+
+
+async def test_printed_events_read_well_and_another_attempt_says_that_output_begins_again(
+    client: Client, run_worker: RunWorker
+) -> None:
+    @tool(max_retries=2, retry_delay=0)
+    async def write(ctx: Context) -> None:
+        await ctx.emit("Once upon")
+        if ctx.attempt < 3:
+            raise ConnectionError("no ink")
+        await ctx.progress(0.5, "half\nway")
+        await ctx.emit(" a time\n")
+        await ctx.progress(1)
+
+    async with run_worker(write):
+        job = await client.submit(write)
+        await job.result()
+    events = [event async for event in job.events()]
+    assert "".join(map(str, events)) == (
+        "Once upon\n-- attempt 2 --\nOnce upon\n-- attempt 3 --\nOnce upon\n[ 50%] half way\n a time\n[100%]\n"
+    )
+    _, second, *_ = events
+    assert (second.kind, second.attempt) == (EventKind.ATTEMPT, 2)
+    for number, event in enumerate(events, 1):
+        assert [each async for each in job.events(after=event.cursor)] == events[number:]

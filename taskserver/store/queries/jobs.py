@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from taskserver.config.settings import secret_names
-from taskserver.domain.events import START, Event, EventKind, Report, gap_before, number_after, number_of
+from taskserver.domain.events import START, Event, EventKind, Report, gap_before, just_below, number_after, number_of
 from taskserver.domain.ids import JobRef
 from taskserver.domain.job import AttemptRecord, Failure, JobStatus, State
 from taskserver.domain.messages import Envelope, JobSummary, unpack
@@ -113,6 +113,20 @@ async def events(broker: Broker, job: JobRef, after: str = START) -> list[Event]
         found.append(event)
         expected = position + 1 if position else None
     return found
+
+
+async def attempt_at(broker: Broker, job: JobRef, cursor: str) -> int | None:
+    """The attempt of the event at a cursor that ``events`` accepts; None if there is none.
+
+    Before the first event it is 1, so that a reader learns when that is of a later attempt.
+    """
+    before = just_below(cursor)
+    if before is None:
+        return 1
+    for id_, fields in await broker.run("events", job.queue, job.key, before, 1):
+        event = _event(id_, dict(zip(fields[::2], fields[1::2], strict=True)))
+        return event.attempt or None if event.cursor == cursor else None
+    return None
 
 
 def _event(id_: bytes, fields: dict[bytes, bytes]) -> Event:
