@@ -3,7 +3,7 @@
 import asyncio
 import os
 
-from taskserver import Client, JobFailed, tool
+from taskserver import JobFailed, tool
 from taskserver.testing import running_worker
 
 
@@ -20,7 +20,7 @@ def runaway() -> None:
 
 
 async def main() -> None:
-    async with running_worker(count_primes, runaway, concurrency=2), Client() as client:
+    async with running_worker(count_primes, runaway, concurrency=2) as client:
         jobs = await client.submit_many([(count_primes, {"below": 50_000})] * 4)
         results = await asyncio.gather(*(job.result() for job in jobs))
         print(f"{results[0][0]} primes, counted by others: {os.getpid() not in {process for _, process in results}}")

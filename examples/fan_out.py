@@ -2,7 +2,7 @@
 
 import asyncio
 
-from taskserver import Client, tool
+from taskserver import tool
 from taskserver.testing import running_worker
 
 
@@ -12,7 +12,7 @@ async def square(number: int) -> int:
 
 
 async def main() -> None:
-    async with running_worker(square, concurrency=100), Client() as client:
+    async with running_worker(square, concurrency=100) as client:
         jobs = await client.submit_many([(square, {"number": number}) for number in range(2000)])
         first = await next(asyncio.as_completed([job.result() for job in jobs[:10]]))
         print(f"the first to come: {first}")

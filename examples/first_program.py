@@ -6,7 +6,7 @@ taskserver worker --tools examples.first_program
 import asyncio
 from pathlib import Path
 
-from taskserver import Client, Context, tool
+from taskserver import Context, tool
 from taskserver.testing import running_worker
 
 
@@ -18,7 +18,7 @@ async def summarize(path: str, max_words: int = 20, *, ctx: Context) -> str:
 
 
 async def main() -> None:
-    async with running_worker(summarize), Client() as client:
+    async with running_worker(summarize) as client:
         job = await client.submit(summarize, {"path": __file__, "max_words": 3})
         print(await job.result(timeout=60))
 

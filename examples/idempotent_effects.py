@@ -2,7 +2,7 @@
 
 import asyncio
 
-from taskserver import Client, Context, tool
+from taskserver import Context, tool
 from taskserver.testing import running_worker
 
 ledger: dict[str, int] = {}
@@ -18,7 +18,7 @@ async def pay(cents: int, *, ctx: Context) -> int:
 
 
 async def main() -> None:
-    async with running_worker(pay), Client() as client:
+    async with running_worker(pay) as client:
         call = "tool-call-17"  # an agent's id of this call: the same after the agent has restarted
         jobs = [await client.submit(pay, {"cents": 250}, idempotency_key=call) for _ in range(3)]
         print(f"{len({job.id for job in jobs})} job for {len(jobs)} submits")

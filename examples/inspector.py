@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 
-from taskserver import Client, Inspector, JobFailed, tool
+from taskserver import Inspector, JobFailed, tool
 from taskserver.testing import running_worker
 
 service_is_up = False
@@ -18,7 +18,7 @@ async def call_service(name: str) -> str:
 
 async def main() -> None:
     global service_is_up
-    async with running_worker(call_service), Client() as client, Inspector() as inspector:
+    async with running_worker(call_service) as client, Inspector() as inspector:
         jobs = await client.submit_many([(call_service, {"name": name}) for name in ("Ada", "Grace")])
         for job in jobs:
             with suppress(JobFailed):

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from taskserver import BaseConsumer, BaseMessage, Client, Context
+from taskserver import BaseConsumer, BaseMessage, Context
 from taskserver.testing import running_worker
 
 
@@ -20,7 +20,7 @@ class ReportConsumer(BaseConsumer[SendReport]):
 
 
 async def main() -> None:
-    async with running_worker(ReportConsumer), Client() as client:
+    async with running_worker(ReportConsumer) as client:
         job = await client.send(SendReport(address="ada@example.org", pages=[1, 2, 3]), priority="high")
         print(await job.result(timeout=60))
 

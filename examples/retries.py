@@ -2,7 +2,7 @@
 
 import asyncio
 
-from taskserver import Client, Context, JobFailed, PermanentError, tool
+from taskserver import Context, JobFailed, PermanentError, tool
 from taskserver.testing import running_worker
 
 service_is_up = False
@@ -29,7 +29,7 @@ async def read_page(number: int) -> str:
 
 async def main() -> None:
     global service_is_up
-    async with running_worker(flaky, call_service, read_page), Client() as client:
+    async with running_worker(flaky, call_service, read_page) as client:
         print(await (await client.submit(flaky)).result())
 
         job = await client.submit(call_service)

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from taskserver import Client, tool, worker_lifespan
+from taskserver import tool, worker_lifespan
 from taskserver.testing import running_worker
 
 
@@ -33,7 +33,7 @@ async def total(*, db: Database) -> int:
 
 
 async def main() -> None:
-    async with running_worker(pay, total), Client() as client:
+    async with running_worker(pay, total) as client:
         payments = await client.submit_many([(pay, {"cents": cents}) for cents in (100, 150)])
         await asyncio.gather(*(payment.result(timeout=60) for payment in payments))
         print("paid:", await (await client.submit(total)).result(timeout=60))

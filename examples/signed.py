@@ -22,7 +22,7 @@ async def main() -> None:
     keys = "env:AGENT_KEY"  # a reference; or in the environment: TASKSERVER_SIGNING_KEYS=env:AGENT_KEY
 
     worker = running_worker(unlock, signing_keys=keys, keep_messages=True)
-    async with worker, Client(signing_keys=keys) as agent, Client() as stranger:
+    async with worker as agent, Client() as stranger:
         job = await agent.submit(unlock, {"door": "the lab", "code": SecretStr("314159")})
         print(await job.result(timeout=60))
         print("shown:", (await job.status()).arguments)

@@ -1,80 +1,12 @@
-"""Helpers for the tests of programs that use taskserver, and for programs small enough to hold their own worker."""
+"""Helpers for the tests of programs that use taskserver, and for programs small enough to hold their own worker.
 
-from __future__ import annotations
+``run_tool`` calls one tool, without a broker. ``running_worker`` runs whole jobs, on a broker of the test's own.
+``taskserver.pytest_plugin`` makes fixtures of it.
+"""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from taskserver.testing.broker import private_broker
+from taskserver.testing.calling import run_tool
+from taskserver.testing.context import RecordingContext
+from taskserver.testing.worker import running_worker
 
-from taskserver.embedded import EmbeddedBroker
-from taskserver.store.broker.opening import open_broker
-from taskserver.tools import Toolbox
-from taskserver.worker.config import WorkerConfig
-from taskserver.worker.worker import Worker
-
-__all__ = ["running_worker"]
-
-
-@asynccontextmanager
-async def running_worker(*tools: object, url: str | None = None, **config: Any) -> AsyncIterator[Worker]:
-    """A worker in this process and event loop, for as long as the block.
-
-    ::
-
-        async with running_worker(add), Client() as client:
-            assert await (await client.submit(add, {"a": 1, "b": 2})).result() == 3
-
-    Args:
-        *tools: Decorated tools, and consumers.
-        url: The broker; else ``TASKSERVER_BROKER_URL``; else the embedded one.
-        **config: Fields of ``WorkerConfig``.
-
-    If the worker ends because it cannot continue, the block is cancelled, and the reason is raised in its place.
-
-    Raises:
-        BrokerUnsuitable, BrokerDenied: if the broker is not suitable, or refuses the user.
-        WorkerBroken: if a tool has blocked the event loop past its timeout, or there was no memory left.
-    """
-    async with open_broker(url, EmbeddedBroker.acquire) as broker:
-        worker = Worker(broker, Toolbox.of(*tools), WorkerConfig(**config))
-        running = asyncio.create_task(worker.run())
-        try:
-            await _ready(worker, running)
-            with _ending_with(running):
-                yield worker
-        finally:
-            worker.stop()
-            await running
-
-
-@contextmanager
-def _ending_with(running: asyncio.Task[None]) -> Iterator[None]:
-    """Cancel the block if the worker fails, and raise why; as ``asyncio.timeout`` does when the time is over."""
-    block = asyncio.current_task()
-    assert block is not None  # noqa: S101 - this is called in a coroutine
-    before, interrupted = block.cancelling(), False
-
-    def interrupt(ended: asyncio.Task[None]) -> None:
-        nonlocal interrupted
-        if not ended.cancelled() and ended.exception() is not None:
-            interrupted = block.cancel()
-
-    running.add_done_callback(interrupt)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if interrupted and block.uncancel() <= before:
-            running.result()
-        raise
-    finally:
-        running.remove_done_callback(interrupt)
-
-
-async def _ready(worker: Worker, running: asyncio.Task[None]) -> None:
-    """Wait until the worker takes jobs; if it cannot, raise why."""
-    ready = asyncio.create_task(worker.ready.wait())
-    await asyncio.wait((ready, running), return_when=asyncio.FIRST_COMPLETED)
-    ready.cancel()
-    if running.done():
-        running.result()
+__all__ = ["RecordingContext", "private_broker", "run_tool", "running_worker"]

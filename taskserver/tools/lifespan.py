@@ -86,11 +86,12 @@ class Resources:
 
     Args:
         stack: Closes it, last first.
+        given: Values of resources that are not opened here, nor closed.
     """
 
-    def __init__(self, stack: AsyncExitStack) -> None:
+    def __init__(self, stack: AsyncExitStack, given: Mapping[Lifespan[..., Any], Any] | None = None) -> None:
         self.stack = stack
-        self._values: dict[Lifespan[..., Any], Any] = {}
+        self._values: dict[Lifespan[..., Any], Any] = dict(given or {})
         self._opening: set[Lifespan[..., Any]] = set()
 
     async def by_parameter(self, needs: Mapping[str, Lifespan[..., Any]]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ OUTPUT = {
         "SignatureInvalid: the message is not signed",
     ],
 }
+WITH_PYTEST = {"tested_tools.py": "3 passed"}
 WITH_A_WORKER = {"sync_client.py": ["HELLO", "succeeded"]}
 
 
@@ -45,7 +46,7 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def test_every_example_is_run() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {*OUTPUT, *WITH_A_WORKER}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {*OUTPUT, *WITH_PYTEST, *WITH_A_WORKER}
 
 
 @pytest.mark.parametrize("name", OUTPUT)
@@ -56,6 +57,13 @@ def test_an_example_runs_by_itself(name: str, tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     for line in OUTPUT[name]:
         assert line in ended.stdout
+
+
+@pytest.mark.parametrize("name", WITH_PYTEST)
+def test_an_example_of_tests_passes(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", EXAMPLES / name]
+    ended = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=PATIENCE)
+    assert WITH_PYTEST[name] in ended.stdout, ended
 
 
 @pytest.mark.parametrize("name", WITH_A_WORKER)

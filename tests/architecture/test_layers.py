@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tests.architecture.package import PACKAGE, Module, modules
 
 LAYERS = [
-    {"__main__"},
+    {"__main__", "pytest_plugin"},
     {"cli"},
     {"dashboard", "deploy", "demo", "testing"},
     {"fleet"},
