@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from taskserver.config.settings import settings, variable
+from taskserver.config.settings import settings
+from taskserver.config.texts import variable
 from taskserver.embedded import EmbeddedBroker, stop, wire
 from taskserver.errors import BrokerError
 
