@@ -172,10 +172,28 @@ class Client:
         """
         return await self._send(self._prepare_call(tool, args or {}, options))
 
+    @overload
     async def submit_many(
-        self,
-        calls: Iterable[tuple[Callable[..., Any] | str, Arguments]],
-        **options: Unpack[SubmitOptions],
+        self, calls: Iterable[tuple[type[AsyncToolClass[T]], Arguments]], **options: Unpack[SubmitOptions]
+    ) -> list[Job[T]]: ...
+    @overload
+    async def submit_many(
+        self, calls: Iterable[tuple[type[SyncToolClass[T]], Arguments]], **options: Unpack[SubmitOptions]
+    ) -> list[Job[T]]: ...
+    @overload
+    async def submit_many(
+        self, calls: Iterable[tuple[Callable[..., Coroutine[Any, Any, T]], Arguments]], **options: Unpack[SubmitOptions]
+    ) -> list[Job[T]]: ...
+    @overload
+    async def submit_many(
+        self, calls: Iterable[tuple[Callable[..., T], Arguments]], **options: Unpack[SubmitOptions]
+    ) -> list[Job[T]]: ...
+    @overload
+    async def submit_many(
+        self, calls: Iterable[tuple[Callable[..., Any] | str, Arguments]], **options: Unpack[SubmitOptions]
+    ) -> list[Job[Any]]: ...
+    async def submit_many(
+        self, calls: Iterable[tuple[Any, Arguments]], **options: Unpack[SubmitOptions]
     ) -> list[Job[Any]]:
         """Submit many tool calls in as few round trips as their size allows; return their handles in order.
 

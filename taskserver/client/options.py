@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import msgspec
 
@@ -45,7 +45,7 @@ class SubmitOptions(TypedDict, total=False):
     delay: float | timedelta
     at: datetime | float
     idempotency_key: str
-    on_existing: str
+    on_existing: Literal["return", "rerun", "raise"]
     timeout: float | timedelta
     max_retries: int
     expires: float | timedelta

@@ -123,10 +123,30 @@ class SyncClient(Blocking[Client]):
         """Submit a tool call."""
         return SyncJob(self, self._run(lambda client: client.submit(tool, args, **options)))
 
+    @overload
+    def submit_many(
+        self, calls: Iterable[tuple[type[AsyncToolClass[T]], Mapping[str, Any]]], **options: Unpack[SubmitOptions]
+    ) -> list[SyncJob[T]]: ...
+    @overload
+    def submit_many(
+        self, calls: Iterable[tuple[type[SyncToolClass[T]], Mapping[str, Any]]], **options: Unpack[SubmitOptions]
+    ) -> list[SyncJob[T]]: ...
+    @overload
     def submit_many(
         self,
-        calls: Iterable[tuple[Callable[..., Any] | str, Mapping[str, Any]]],
+        calls: Iterable[tuple[Callable[..., Coroutine[Any, Any, T]], Mapping[str, Any]]],
         **options: Unpack[SubmitOptions],
+    ) -> list[SyncJob[T]]: ...
+    @overload
+    def submit_many(
+        self, calls: Iterable[tuple[Callable[..., T], Mapping[str, Any]]], **options: Unpack[SubmitOptions]
+    ) -> list[SyncJob[T]]: ...
+    @overload
+    def submit_many(
+        self, calls: Iterable[tuple[Callable[..., Any] | str, Mapping[str, Any]]], **options: Unpack[SubmitOptions]
+    ) -> list[SyncJob[Any]]: ...
+    def submit_many(
+        self, calls: Iterable[tuple[Any, Mapping[str, Any]]], **options: Unpack[SubmitOptions]
     ) -> list[SyncJob[Any]]:
         """Submit many tool calls in as few round trips as their size allows."""
         return [SyncJob(self, job) for job in self._run(lambda client: client.submit_many(calls, **options))]
