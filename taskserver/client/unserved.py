@@ -17,8 +17,8 @@ async def explain(broker: Broker, job: JobRef) -> None:
     """Log a warning, which goes to stderr in a program that does not configure logging, if nobody can start the job."""
     try:
         found = await queues.info(broker, job.queue)
-    except BrokerError as error:  # a producer may not look for workers
-        log.debug("could not look for workers: %s", error)
+    except Exception as error:  # a producer may not look for workers; and advice must not disturb anybody
+        log.debug("could not look for workers: %s", error, exc_info=not isinstance(error, BrokerError))
         return
     queue = queue_of(job.queue)
     if found.paused:

@@ -146,6 +146,7 @@ class Waiter:
         self._unchecked: dict[str, set[str]] = {}  # by queue
         self._retried: dict[JobRef, float] = {}
         self._explained: set[str] = set()  # queues
+        self._advice: set[asyncio.Task[None]] = set()
         self._subscription = Subscription(broker)
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -347,12 +348,20 @@ class Waiter:
             del keys[: len(found)]
 
     def _note_waiting(self, job: JobRef, watch: JobWatch, outcome: Outcome) -> None:
-        """Check a job again when its time to start is over: nobody else may end it. If it does not start, say why."""
-        if outcome.data and watch.expiry is None:
-            watch.expiry = asyncio.get_running_loop().call_later(int(outcome.data) / 1000, self._check_again, job)
+        """Check a job again when its time to start is over: nobody else may end it. If it does not start, say why.
+
+        One that is not ended then, for whatever reason, is left to the checks of all jobs.
+        """
+        loop = asyncio.get_running_loop()
+        if outcome.data == b"0":
+            watch.check_soon(loop.time())
+        elif outcome.data and watch.expiry is None:
+            watch.expiry = loop.call_later(int(outcome.data) / 1000, self._check_again, job)
         if outcome.state is State.QUEUED and watch.waits_long and self._may_explain(job.queue):
             self._explained.add(job.queue)
-            self._run(f"workers of {job.queue}", partial(explain, self._broker, job))
+            advice = asyncio.create_task(explain(self._broker, job), name=f"workers of {job.queue}")
+            self._advice.add(advice)  # apart from the other tasks: nobody waits for it
+            advice.add_done_callback(self._advice.discard)
 
     def _may_explain(self, queue: str) -> bool:
         return queue not in self._explained and len(self._explained) < MOST_EXPLAINED
@@ -370,5 +379,5 @@ class Waiter:
         """Stop waiting; callers that still wait get an error."""
         for watch in self._watches.values():
             watch.end(ClientUnusable("this client was closed before the job had ended; the job continues"))
-        await cancel_and_wait(*self._tasks.values())
+        await cancel_and_wait(*self._tasks.values(), *self._advice)
         await self._subscription.close()

@@ -92,3 +92,21 @@ async def test_a_job_that_started_in_time_does_not_expire(queue: Queue) -> None:
     job = await queue.running(expires_ms=LONG_MS)
     assert await recover.expire(queue.broker, QUEUE) == (0, None)
     assert await queue.state(job.key) is State.RUNNING
+
+
+async def test_whoever_sees_an_overdue_job_ends_it_though_it_is_missing_from_the_set_of_times(queue: Queue) -> None:
+    awaited, seen = [await queue.submit(expires_ms=LONG_MS) for _ in range(2)]
+    for key in (awaited, seen):
+        await queue.redis.hset(queue.keys.job(key), "expires", 1)
+    await queue.redis.delete(queue.keys.expiring)
+    assert (await queue.outcome(awaited)).state is State.EXPIRED
+    assert (await queue.status(seen)).state is State.EXPIRED
+    assert await queue.entries() == 0
+
+
+async def test_a_job_that_is_seen_to_be_overdue_by_mistake_does_not_end(queue: Queue) -> None:
+    running, later = await queue.running(expires_ms=LONG_MS), await queue.submit(expires_ms=LONG_MS)
+    await queue.redis.hset(queue.keys.job(running.key), "expires", 1)
+    await queue.broker.run("expire", QUEUE, 1, "unknown", running.key, later)
+    assert await queue.state(running.key) is State.RUNNING
+    assert await queue.state(later) is State.QUEUED

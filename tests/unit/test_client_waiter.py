@@ -32,7 +32,8 @@ def broker_url(one_broker_url: str) -> str:
 
 async def _end_silently(broker: Broker, job: Job[int], result: object = 42) -> None:
     """The job succeeds without a notification."""
-    key = broker.keys("default").job(job.id.rpartition("-")[2])
+    ref = parse(job.id)
+    key = broker.keys(ref.queue).job(ref.key)
     await broker.client(broker.url).hset(key, mapping={"state": "succeeded", "data": msgspec.msgpack.encode(result)})
 
 
@@ -396,3 +397,47 @@ async def test_an_outcome_that_is_known_is_not_read_again(client: Client, monkey
     while job._waiter._unchecked:
         await asyncio.sleep(0)
     assert len(reads) == 1
+
+
+async def test_a_job_that_nobody_can_end_at_its_time_is_checked_at_the_usual_pace(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = 0
+
+    async def overdue(_: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
+        nonlocal checks
+        checks += 1
+        return [Outcome(State.QUEUED, b"0")] * len(keys)
+
+    monkeypatch.setattr(waiter, "read_outcomes", overdue)
+    waiting = asyncio.create_task((await client.submit("nobody", expires=3600)).result())
+    turns = 0
+    while checks < 2 or turns < 1_000:  # as it begins, and when the subscription takes effect
+        turns += 1
+        await asyncio.sleep(0)
+    waiting.cancel()
+    assert checks < 20
+
+
+@pytest.mark.parametrize("fault", ["an unexpected error", "a cancellation"])
+async def test_advice_that_fails_ends_no_wait(
+    client: Client, broker: Broker, monkeypatch: pytest.MonkeyPatch, eventually: Eventually, fault: str
+) -> None:
+    asked = asyncio.Event()
+
+    async def fail(*_: object) -> None:
+        asked.set()
+        if fault == "an unexpected error":
+            raise ValueError("a gauge that this version does not know")
+        await asyncio.sleep(PATIENCE)
+
+    monkeypatch.setattr(waiter, "CHECK_SECONDS", 0.02)
+    monkeypatch.setattr("taskserver.client.unserved.queues.info", fail)
+    job = await client.submit(answer, queue="nobody")
+    waiting = asyncio.create_task(job.result(timeout=PATIENCE))
+    await asyncio.wait_for(asked.wait(), PATIENCE)
+    for task in asyncio.all_tasks():
+        if task.get_name() == "workers of nobody":
+            task.cancel()
+    await _end_silently(broker, job)
+    assert await waiting == 42

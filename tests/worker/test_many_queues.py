@@ -58,10 +58,9 @@ async def test_due_times_are_notified(hire: Hire, client: Client, monkeypatch: p
     assert await delayed.result(timeout=PATIENCE) == 2
 
 
-async def test_times_of_expiry_are_notified(
-    hire: Hire, client: Client, inspector: Inspector, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+async def test_jobs_that_nobody_looks_at_expire(
+    hire: Hire, client: Client, inspector: Inspector, eventually: Eventually
 ) -> None:
-    monkeypatch.setattr(scheduler, "LOOK_SECONDS", NEVER)
     await (await hire(double, queues=queues(2))).worker.ready.wait()
     await inspector.pause("q0")
     job = await client.submit(double, {"number": 1}, queue="q0", expires=0.2)

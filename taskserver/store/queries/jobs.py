@@ -78,8 +78,9 @@ async def first_statuses(
     """
     mode = "brief" if brief else "all"
     found = await _first_statuses(broker, queue, keys, mode)
-    if any(each is not None and _is_overdue(each) for each in found):
-        await broker.run("expire", queue, EXPIRED_AT_ONCE)
+    overdue = [key for key, each in zip(keys, found, strict=False) if each is not None and _is_overdue(each)]
+    if overdue:
+        await broker.run("expire", queue, EXPIRED_AT_ONCE, *overdue)
         found = await _first_statuses(broker, queue, keys, mode)
     return found
 

@@ -24,7 +24,7 @@ _LETTERS = [bytes((letter,)) for letter in _BY_LETTER]
 
 
 EXPIRED_AT_ONCE = 500
-"""Jobs whose time is over that one who looks at them ends; ``expire.lua`` ends the longest overdue ones first."""
+"""Jobs whose time is over that one who looks at some of them ends besides these, the longest overdue ones first."""
 
 
 async def read_outcomes(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:
@@ -35,10 +35,15 @@ async def read_outcomes(broker: Broker, queue: str, keys: Sequence[str]) -> list
     If results are large, only those of the first jobs are returned, at least one: ask again for the others.
     """
     found = await _read_outcomes(broker, queue, keys)
-    if any(each is not None and each.data == b"0" and each.state not in ENDED for each in found):
-        await broker.run("expire", queue, EXPIRED_AT_ONCE)
+    overdue = [key for key, each in zip(keys, found, strict=False) if each is not None and _is_overdue(each)]
+    if overdue:
+        await broker.run("expire", queue, EXPIRED_AT_ONCE, *overdue)
         found = await _read_outcomes(broker, queue, keys)
     return found
+
+
+def _is_overdue(outcome: Outcome) -> bool:
+    return outcome.data == b"0" and outcome.state not in ENDED
 
 
 async def _read_outcomes(broker: Broker, queue: str, keys: Sequence[str]) -> list[Outcome | None]:

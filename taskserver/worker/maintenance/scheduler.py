@@ -11,7 +11,10 @@ from taskserver.worker.pace import Pace
 from taskserver.worker.service import LoopService
 
 LOOK_SECONDS = 1.0
-"""How soon an earlier due time is seen if the message about it was lost. With many queues, it takes longer."""
+"""How soon an earlier time is seen: one to expire at, or a due time if the message about it was lost.
+
+With many queues, it takes longer. Only jobs that nobody awaits, reads or claims meanwhile expire so much later.
+"""
 
 
 class Scheduler(LoopService):
@@ -26,7 +29,7 @@ class Scheduler(LoopService):
         self._sooner = asyncio.Event()
 
     def look_again(self) -> None:
-        """A job may be due, or expire, before all others."""
+        """A job may be due before all others."""
         self._sooner.set()
 
     async def turn(self) -> None:

@@ -10,6 +10,7 @@ from tests.faults.guards.guard import Check, by, edge, guards, of_prelude, outsi
 from tests.store import test_purge_leave, test_reclaim, test_recover, test_repair_jobs, test_settle
 
 CANCEL = "if job.cancel then return end_job(key, job, 'cancelled', '', now) end"
+MISTAKEN = by(test_recover.test_a_job_that_is_seen_to_be_overdue_by_mistake_does_not_end)
 FORGED_TIME = by(test_recover.test_a_forged_time_of_no_job_is_forgotten, key="unknown")
 IDLE = by(test_recover.test_none_comes_early_and_the_scheduler_hears_when_to_look_again)
 OLD = by(test_repair_jobs.test_a_dead_letter_that_is_too_old_for_the_list_is_not_listed_again)
@@ -45,6 +46,12 @@ BACKGROUND = [
          outside("expire", "running")),
         ("ended", "state", " and not ENDED[job.state] then", " then", "a job ends twice",
          outside("expire", "succeeded")),
+        ("seen record", "record", "if job and may_expire", "if may_expire",
+         "a job that is gone stops those who look at many", MISTAKEN),
+        ("seen to run", "state", "may_expire(job) and job.expires <= now", "job.expires <= now",
+         "a job ends while it is running", MISTAKEN),
+        ("seen early", "wake-up", " and job.expires <= now then", " then",
+         "a client whose clock is ahead ends jobs before their time", MISTAKEN),
     ),
     *guards(
         "reclaim",

@@ -80,7 +80,7 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ("reclaim", "taken[#taken + 1], taken[#taken + 2] = key, running and job.worker or ''"),
         (
             "prelude/entries",
-            "if call('ZRANGE', set, 0, 0)[1] == key then publish_control('due', format('%d', time)) end",
+            "if call('ZRANGE', DELAYED, 0, 0)[1] == key then publish_control('due', format('%d', due)) end",
         ),
     ],
 }

@@ -139,14 +139,12 @@ local function publish_control(...)
   call('PUBLISH', CONTROL, table.concat({ ... }, ' '))
 end
 
--- Puts the job into a set of times; workers are notified if its time is the next one.
-local function add_time(set, key, time)
-  call_or_reset(set, 'ZADD', set, time, key)
-  if call('ZRANGE', set, 0, 0)[1] == key then publish_control('due', format('%d', time)) end
+-- Puts the job into the delay set until `due`; workers are notified if it is the next one.
+local function delay(key, due)
+  call_or_reset(DELAYED, 'ZADD', DELAYED, due, key)
+  if call('ZRANGE', DELAYED, 0, 0)[1] == key then publish_control('due', format('%d', due)) end
 end
 
--- Puts the job into the delay set until `due`.
-local function delay(key, due) add_time(DELAYED, key, due) end
-
--- Lets the job expire at `time`, unless it has begun by then, or its question is answered.
-local function expire_at(key, time) add_time(EXPIRING, key, time) end
+-- Lets the job expire at `time`, unless it has begun by then, or its question is answered. Workers are not notified, as that
+-- would cost each of them two calls per job: whoever awaits or reads the job ends it, and schedulers look by themselves.
+local function expire_at(key, time) call_or_reset(EXPIRING, 'ZADD', EXPIRING, time, key) end
