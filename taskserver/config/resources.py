@@ -130,6 +130,17 @@ class Autoscaling(Resource):
     """Address at which KEDA reaches Prometheus: http://prometheus-operated.monitoring:9090."""
 
 
+class Toleration(Resource):
+    """A taint that the nodes of the pods may have."""
+
+    key: Annotated[str, Field(min_length=1)]
+    """Key of the taint."""
+    value: Value | None = None
+    """Value of the taint. By default every value."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Effect of the taint. By default every effect."""
+
+
 class Kubernetes(Resource):
     """Settings that only apply when the task server is rendered for Kubernetes."""
 
@@ -145,6 +156,11 @@ class Kubernetes(Resource):
     """What the pods can connect to: only their broker, DNS and egress_ports, or anything."""
     egress_ports: Annotated[list[Port], BeforeValidator(_as_list, json_schema_input_type=list[Port] | Port)] = []
     """More TCP ports that the pods can connect to, such as 443 for tools that call APIs."""
+    ingress_namespaces: Annotated[
+        list[Annotated[str, Field(pattern=_OBJECT)]],
+        BeforeValidator(_as_list, json_schema_input_type=list[str] | str),
+    ] = []
+    """Namespaces whose pods can reach the metrics, such as monitoring. By default all."""
     service_account: Annotated[str, Field(pattern=_OBJECT)] | None = None
     """Service account of the pods. By default that of the namespace, without a token."""
     image_pull_secrets: Annotated[
@@ -154,6 +170,14 @@ class Kubernetes(Resource):
     """Secrets with which the image is pulled."""
     node_selector: dict[str, Value] = {}
     """Labels that a node must have."""
+    tolerations: Annotated[
+        list[Toleration], BeforeValidator(_as_list, json_schema_input_type=list[Toleration] | Toleration)
+    ] = []
+    """Taints that a node may have."""
+    max_surge: Annotated[str, Field(pattern=r"^([0-9]+|[0-9]{1,2}%|100%)$"), AS_TEXT] = "25%"
+    """Pods in addition to replicas during a rollout: a number or a share. With 0, pods are replaced in place."""
+    tmp_size: Quantity = "1Gi"
+    """Maximum size of /tmp; a pod that writes more is replaced."""
 
 
 class _Essentials(Resource):

@@ -44,8 +44,8 @@ def service_monitor(unit: Unit, broker: str) -> Manifest:
 
 
 def disruption_budget(unit: Unit) -> Manifest:
-    """When nodes are drained, pods go one at a time."""
-    spec = {"maxUnavailable": 1, "selector": unit.selector}
+    """When nodes are drained, pods go one at a time; those that take no jobs anyway do not hold the drain up."""
+    spec = {"maxUnavailable": 1, "selector": unit.selector, "unhealthyPodEvictionPolicy": "AlwaysAllow"}
     return unit.manifest("policy/v1", "PodDisruptionBudget", spec)
 
 
@@ -57,7 +57,14 @@ def network_policy(unit: Unit) -> Manifest:
     spec = {
         "podSelector": unit.selector,
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"ports": [{"protocol": "TCP", "port": unit.port}]}],
+        "ingress": [_scrapes(unit)],
         "egress": [{}] if unit.kubernetes.egress == "any" else [{"ports": dns}, {"ports": tcp}],
     }
     return unit.manifest("networking.k8s.io/v1", "NetworkPolicy", spec)
+
+
+def _scrapes(unit: Unit) -> Manifest:
+    """Who may reach the metrics. Probes come from the node, which no policy keeps out."""
+    rule: Manifest = {"ports": [{"protocol": "TCP", "port": unit.port}]}
+    names = [{"matchLabels": {"kubernetes.io/metadata.name": name}} for name in unit.kubernetes.ingress_namespaces]
+    return rule | ({"from": [{"namespaceSelector": name} for name in names]} if names else {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from taskserver.config.resources import Toleration
 from taskserver.deploy.secrets import FOLDER, variables, volumes
 from taskserver.deploy.unit import Manifest, Unit
 
@@ -11,21 +12,27 @@ USER = 10001
 """The user in the image. It is a number, so that the cluster can check that it is not root."""
 CONFIG = "/etc/taskserver/config.yaml"
 _NODE, _ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
-_STRATEGIES: dict[str, Manifest] = {
-    "worker": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
-    "metrics": {"type": "Recreate"},  # two such pods would double every sum
-}
 
 
 def deployment(unit: Unit) -> Manifest:
-    """The Deployment. A rollout of workers never has fewer pods than replicas, and old pods finish their jobs."""
+    """The Deployment. A rollout lets old pods finish their jobs."""
     spec: Manifest = {} if unit.replicas is None else {"replicas": unit.replicas}
     spec |= {
         "selector": unit.selector,
-        "strategy": _STRATEGIES[unit.component],
+        "strategy": _strategy(unit),
         "template": {"metadata": {"labels": unit.labels}, "spec": _pod(unit)},
     }
     return unit.manifest("apps/v1", "Deployment", spec)
+
+
+def _strategy(unit: Unit) -> Manifest:
+    """How pods are replaced: where there is room for more, a new one is ready before an old one goes."""
+    if unit.component == "metrics":
+        return {"type": "Recreate"}  # two such pods would double every sum
+    most = unit.kubernetes.max_surge
+    surge = int(most) if most.isdecimal() else most
+    fewer = 1 if most.rstrip("%").strip("0") == "" else 0  # Kubernetes needs one of the two
+    return {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": fewer, "maxSurge": surge}}
 
 
 def _pod(unit: Unit) -> Manifest:
@@ -38,6 +45,8 @@ def _pod(unit: Unit) -> Manifest:
         pod["imagePullSecrets"] = [{"name": name} for name in options.image_pull_secrets]
     if options.node_selector:
         pod["nodeSelector"] = dict(options.node_selector)
+    if options.tolerations:
+        pod["tolerations"] = [_toleration(each) for each in options.tolerations]
     return pod | {
         "terminationGracePeriodSeconds": unit.grace,
         "enableServiceLinks": False,
@@ -52,10 +61,15 @@ def _pod(unit: Unit) -> Manifest:
         "containers": [_container(unit)],
         "volumes": [
             {"name": "config", "configMap": {"name": unit.config_name}},
-            {"name": "tmp", "emptyDir": {}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": options.tmp_size}},
             *volumes(unit.secrets),
         ],
     }
+
+
+def _toleration(taint: Toleration) -> Manifest:
+    operator = "Exists" if taint.value is None else "Equal"
+    return {"operator": operator, **taint.model_dump(exclude_none=True)}
 
 
 def _spread(unit: Unit, key: str) -> Manifest:

@@ -19,6 +19,7 @@ from taskserver.config.resources import (
     Kubernetes,
     QueueResource,
     TaskServer,
+    Toleration,
     ToolSource,
 )
 from taskserver.config.settings import Settings
@@ -36,6 +37,7 @@ MODELS = (
     ComputeResources,
     Amounts,
     Autoscaling,
+    Toleration,
 )
 
 

@@ -239,6 +239,12 @@ SERVER = "task_server:\n  name: task_server\n"
         ("env: {TASKSERVER_TOOLS: a}", "3: task_server.env.TASKSERVER_TOOLS: has no effect here: use the key tools"),
         ("env: {TASKSERVER_BROKER_URL: '${URL:-x}'}", "3: task_server.env.TASKSERVER_BROKER_URL: has no effect here: "
          "use the key broker.url"),
+        ("kubernetes: {max_surge: some}", "3: task_server.kubernetes.max_surge: must be a number of pods or a share "
+         "such as 25%, not 'some'"),
+        ("kubernetes: {tmp_size: big}", "3: task_server.kubernetes.tmp_size: must be an amount such as 512Mi or 2Gi, "
+         "not 'big'"),
+        ("kubernetes: {ingress_namespaces: A b}", "3: task_server.kubernetes.ingress_namespaces: must be the name "
+         "of a namespace, not 'A b'"),
         ("metrics_port: 70000", "3: task_server.metrics_port: must be at most 65,535, not 70000"),
         (
             "kubernetes: {resources: {limits: {cpu: lots}}}",

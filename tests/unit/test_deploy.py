@@ -60,6 +60,10 @@ task_server:
     service_account: agents
     image_pull_secrets: [pull-1]
     node_selector: {disk: ssd}
+    tolerations: [{key: gpu, value: 1, effect: NoSchedule}, {key: spot}]
+    max_surge: 2
+    tmp_size: 5Gi
+    ingress_namespaces: monitoring
     egress_ports: 443
 """
 
@@ -223,6 +227,19 @@ def test_every_key_of_the_file_is_honoured(monkeypatch: pytest.MonkeyPatch) -> N
     assert made["terminationGracePeriodSeconds"] > 91
     assert (made["serviceAccountName"], made["nodeSelector"]) == ("agents", {"disk": "ssd"})
     assert made["imagePullSecrets"] == [{"name": "pull-1"}]
+    assert made["tolerations"] == [
+        {"key": "gpu", "operator": "Equal", "value": "1", "effect": "NoSchedule"},
+        {"key": "spot", "operator": "Exists"},
+    ]
+    assert {"name": "tmp", "emptyDir": {"sizeLimit": "5Gi"}} in made["volumes"]
+    strategy = one(found, "Deployment", "agents-1")["spec"]["strategy"]
+    assert strategy["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 2}
+    assert one(found, "NetworkPolicy", "agents-1")["spec"]["ingress"] == [
+        {
+            "ports": [{"protocol": "TCP", "port": 9200}],
+            "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+        }
+    ]
     out = one(found, "NetworkPolicy", "agents-1")["spec"]["egress"]
     assert [port["port"] for port in out[1]["ports"]] == [6390, 443]
     assert any("metrics_targets" in message for message in found.notes)
@@ -390,6 +407,18 @@ def test_another_configuration_is_another_object_that_replaces_the_pods() -> Non
 
     assert mounted(SEED) != mounted(SEED + "  lease: 20\n")
     assert mounted(SEED) == mounted(SEED.replace("replicas: 4", "replicas: 5"))
+
+
+def test_a_drain_of_nodes_does_not_wait_for_pods_that_take_no_jobs() -> None:
+    spec = one(rendered(SEED), "PodDisruptionBudget", "task-server")["spec"]
+    assert (spec["maxUnavailable"], spec["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
+
+
+@pytest.mark.parametrize(("surge", "fewer"), [("25%", 0), ("1", 0), ("100%", 0), ("0", 1), ("0%", 1)])
+def test_a_rollout_always_has_a_way(surge: str, fewer: int) -> None:
+    found = rendered(SEED + f"  kubernetes: {{max_surge: {surge}}}\n")
+    made = one(found, "Deployment", "task-server")["spec"]["strategy"]["rollingUpdate"]
+    assert (str(made["maxSurge"]), made["maxUnavailable"]) == (surge, fewer)
 
 
 def test_two_pods_never_serve_the_metrics_of_one_broker() -> None:
