@@ -44,6 +44,23 @@ def test_every_service_says_how_it_is_and_may_do_little(service: str) -> None:
     assert about["security_opt"] == ["no-new-privileges:true"]
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_log_fills_the_disk(service: str) -> None:
+    assert SERVICES[service]["logging"] == {"driver": "local"}
+
+
+def test_redis_saves_once_and_has_time_to_read_what_it_saved() -> None:
+    lines = [line.strip() for line in SERVICES["redis"]["command"][2].splitlines()]
+    assert {"appendonly yes", 'save ""'} <= set(lines)
+    assert SERVICES["redis"]["healthcheck"]["start_period"] == "5m"
+
+
+def test_another_source_keeps_the_layer_of_the_dependencies() -> None:
+    install, source = DOCKERFILE.index("-r requirements.txt"), DOCKERFILE.index("COPY taskserver")
+    assert install < source
+    assert "--no-deps" in DOCKERFILE[source:]
+
+
 @pytest.mark.parametrize("service", [name for name in SERVICES if "depends_on" in SERVICES[name]])
 def test_what_others_need_is_waited_for(service: str) -> None:
     assert {each["condition"] for each in SERVICES[service]["depends_on"].values()} == {"service_healthy"}
