@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import venv
 import zipfile
 from collections.abc import Callable, Iterator
@@ -67,7 +69,7 @@ def test_the_built_packages_are_whole_and_the_first_program_runs_with_them(
     tmp_path: Path, folder: Path, enter: Enter
 ) -> None:
     pip = pip_of(tmp_path / "build")
-    if why := pip("install", "hatchling"):
+    if why := pip("install", *tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]):
         pytest.skip(f"building needs hatchling, which cannot be installed here: {why}")
     build = [tmp_path / "build" / "bin" / "python", "-m", "hatchling", "build", "-d", tmp_path / "dist"]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=PATIENCE)
@@ -77,6 +79,9 @@ def test_the_built_packages_are_whole_and_the_first_program_runs_with_them(
     (again,) = (tmp_path / "again").glob("*.whl")
     assert contents(again) == contents(wheel)
     assert tracked() <= contents(wheel) & contents(source)
+    links = re.findall(r"\]\(([^)]+)\)", page_on_an_index(wheel))
+    assert links
+    assert [link for link in links if not link.startswith("https://")] == []
 
     assert not pip_of(tmp_path / "empty")("install", "-c", str(ROOT / "constraints.txt"), str(again))
     env = enter(tmp_path / "empty" / "bin")
@@ -85,6 +90,13 @@ def test_the_built_packages_are_whole_and_the_first_program_runs_with_them(
     assert "# first.py import asyncio from taskserver import Client" in done.out
     shown = "import importlib.metadata as m, taskserver as t; print(m.version('agent-taskserver') == t.__version__)"
     assert subprocess.check_output(["python", "-c", shown], cwd=folder, env=env, text=True) == "True\n"
+
+
+def page_on_an_index(wheel: Path) -> str:
+    """What package indexes show."""
+    with zipfile.ZipFile(wheel) as opened:
+        (name,) = [name for name in opened.namelist() if name.endswith(".dist-info/METADATA")]
+        return opened.read(name).decode()
 
 
 def pip_of(environment: Path) -> Callable[..., str]:
