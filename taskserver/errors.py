@@ -26,6 +26,7 @@
     │       └── ToolCrashed         the process ended while it ran the tool, or used too much memory
     ├── JobError                    one job
     │   ├── JobNotFound             unknown id, or its record has expired
+    │   │   └── JobIdInvalid        not a job id at all (also a ``ConfigError``)
     │   ├── JobFailed               ended without a result; contains the remote error as text
     │   ├── JobCancelled            was cancelled
     │   ├── JobExpired              was not started in time
@@ -231,6 +232,13 @@ class JobNotFound(JobError):
 
     def __init__(self, job_id: str) -> None:
         super().__init__(job_id, f"job {job_id!r} not found: the id is unknown, or its record has expired")
+
+
+class JobIdInvalid(JobNotFound, ConfigError):
+    """This is not a job id, so there is no such job: whoever handles ``JobNotFound`` need not handle this."""
+
+    def __init__(self, job_id: str, problem: str) -> None:
+        JobError.__init__(self, job_id, f"{job_id!r} is not a job id: {problem}")
 
 
 class JobFailed(JobError):

@@ -242,7 +242,7 @@ class Client:
             returns: Type to decode the result to; plain data by default.
 
         Raises:
-            ConfigError: if ``job_id`` is not a job id.
+            JobIdInvalid: if ``job_id`` is not a job id; that is a ``JobNotFound``.
             ClientUnusable: if the client is not connected.
         """
         connected = self._once.opened

@@ -16,6 +16,7 @@ from enum import StrEnum
 import msgspec
 from msgspec import structs
 
+from taskserver.domain.for_pydantic import ForPydantic
 from taskserver.domain.ids import JobRef
 from taskserver.errors import ConfigError
 
@@ -56,7 +57,7 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
     progress: float | None = None
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+class Event(ForPydantic, frozen=True, kw_only=True, eq=False):
     """One event of a job, as ``Job.events()`` yields it.
 
     ``print(event, end="")`` prints output as it is, and everything else on a line of its own.

@@ -25,7 +25,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from taskserver.domain.partitions import check_partition_name
-from taskserver.errors import ConfigError
+from taskserver.errors import ConfigError, JobIdInvalid
 
 LENGTH = 24
 AT_ONCE = 64
@@ -100,12 +100,15 @@ def parse(job_id: str) -> JobRef:
     """Split a whole id into its queue, or the queue's partition, and its key.
 
     Raises:
-        ConfigError: if ``job_id`` does not have the form of a job id.
+        JobIdInvalid: if ``job_id`` does not have the form of a job id.
     """
     queue, dash, key = job_id.rpartition("-")
     if not dash or len(key) != LENGTH or not key.isalnum() or not key.isascii():
-        raise ConfigError(f"{job_id!r} is not a job id: expected a queue name, '-' and {LENGTH} letters or digits")
-    return JobRef(check_partition_name(queue), key)
+        raise JobIdInvalid(job_id, f"expected a queue name, '-' and {LENGTH} letters or digits")
+    try:
+        return JobRef(check_partition_name(queue), key)
+    except ConfigError as error:
+        raise JobIdInvalid(job_id, str(error)) from None
 
 
 def route_of(key: str) -> str:

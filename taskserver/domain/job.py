@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from taskserver.domain.for_pydantic import ForPydantic
+
 
 class State(StrEnum):
     """The state of a job. The value is what people and the broker see."""
@@ -184,7 +186,7 @@ class ClaimedJob(NamedTuple):
         return waited_ms / 1000 if waited_ms > 0 else 0.0
 
 
-class Failure(msgspec.Struct, frozen=True, array_like=True):
+class Failure(ForPydantic, frozen=True, array_like=True):
     """An error as data, to be stored and shown. Nothing is ever imported from it.
 
     Attributes:
@@ -198,7 +200,7 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     traceback: str = ""
 
 
-class AttemptRecord(msgspec.Struct, frozen=True, array_like=True):
+class AttemptRecord(ForPydantic, frozen=True, array_like=True):
     """One entry of a job's history: an attempt that did not succeed, or a requeue.
 
     Attributes:
@@ -216,7 +218,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, array_like=True):
     error: Failure | None = None
 
 
-class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
+class JobStatus(ForPydantic, frozen=True, kw_only=True):
     """Everything that is known about a job at one moment. Times are seconds since 1970 by the broker's clock.
 
     Attributes:
@@ -261,9 +263,9 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     worker: str = ""
     cancel_requested: bool = False
     error: Failure | None = None
-    history: list[AttemptRecord] = []
+    history: list[AttemptRecord] = msgspec.field(default_factory=list)
     session_id: str | None = None
-    tags: list[str] = []
+    tags: list[str] = msgspec.field(default_factory=list)
     idempotency_key: str | None = None
     arguments: Any = None
 

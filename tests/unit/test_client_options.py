@@ -1,5 +1,6 @@
 """Options of a submit: an invalid one is refused with a sentence that says what to change."""
 
+import pickle
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from taskserver import BaseMessage, Client, ConfigError, State, tool
+from taskserver import BaseMessage, Client, ConfigError, JobNotFound, State, tool
 from taskserver.client.options import Declaration, PreparedJob, prepare
 from taskserver.domain.job import NewJob
 from taskserver.domain.messages import unpack
@@ -135,6 +136,9 @@ async def test_a_job_without_delay_is_queued_at_once(client: Client) -> None:
 
 
 async def test_an_invalid_job_id_is_refused(client: Client) -> None:
-    for job_id in ("", "x", "default-short", "default-" + "é" * 24):
-        with pytest.raises(ConfigError, match="is not a job id"):
-            client.job(job_id)
+    """Whoever handles jobs that are not there handles it too."""
+    for job_id in ("", "x", "default-short", "default-" + "é" * 24, "no queue-" + "a" * 24, "q~1~2-" + "a" * 24):
+        for kind in (JobNotFound, ConfigError):
+            with pytest.raises(kind, match="is not a job id") as caught:
+                client.job(job_id)
+            assert pickle.loads(pickle.dumps(caught.value)).job_id == job_id

@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-
+from taskserver.domain.for_pydantic import ForPydantic
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.translation import GroupMissing
@@ -19,7 +18,7 @@ SOON_SECONDS = 60.0
 """A job that is due within this time counts as waiting: a new pod takes nearly as long to start."""
 
 
-class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
+class QueueInfo(ForPydantic, frozen=True, kw_only=True):
     """One queue at one moment.
 
     Attributes:

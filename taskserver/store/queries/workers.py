@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from taskserver.domain.fleet import WorkerSnapshot
+from taskserver.domain.for_pydantic import ForPydantic
 from taskserver.domain.lanes import LANES, RETURNED
 from taskserver.store.broker.connection import Broker
 from taskserver.store.keys import GROUP, Keys
@@ -18,7 +19,7 @@ from taskserver.store.replies import none_if_missing
 BATCH = 500
 
 
-class RunningInfo(msgspec.Struct, frozen=True, kw_only=True):
+class RunningInfo(ForPydantic, frozen=True, kw_only=True):
     """A job that a worker runs.
 
     Attributes:
@@ -36,7 +37,7 @@ class RunningInfo(msgspec.Struct, frozen=True, kw_only=True):
     age: float
 
 
-class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerInfo(ForPydantic, frozen=True, kw_only=True):
     """A live worker, as of its last heartbeat. Times are seconds since 1970 by the broker's clock.
 
     Attributes:
