@@ -10,7 +10,7 @@ import click
 from taskserver.cli.confirm import confirm
 from taskserver.cli.connecting import with_inspector
 from taskserver.cli.groups import SuggestingGroup
-from taskserver.cli.jobview import job_data, show_causes, show_dead, show_job
+from taskserver.cli.jobview import job_data, note_cut, show_causes, show_dead, show_job
 from taskserver.cli.options import error_filter, json_option, limit_option, queue_filter, tool_filter, yes_option
 from taskserver.cli.output import line_writer
 from taskserver.cli.progress import progress_bar
@@ -53,10 +53,17 @@ def selection(command: F) -> F:
 async def list_(inspector: Inspector, *, group: bool, limit: int, as_json: bool, **filters: Any) -> None:
     """List the newest dead letters of each queue, with their errors."""
     if group:
-        show_causes((await inspector.causes(**filters))[:limit], as_json)
+        causes = await inspector.causes(**filters)
+        show_causes(causes[:limit], as_json)
+        if len(causes) > limit:
+            note_cut(limit, "cause", len(causes))
         return
-    found = [letter async for letter in inspector.dead_letters(**filters, limit=limit, brief=not as_json)]
-    show_json([job_data(each) for each in found]) if as_json else show_dead(found, "no dead letters")
+    found = [letter async for letter in inspector.dead_letters(**filters, limit=limit + 1, brief=not as_json)]
+    shown = found[:limit]
+    show_json([job_data(each) for each in shown]) if as_json else show_dead(shown, "no dead letters")
+    if len(found) > limit:
+        filtered = filters["tool"] or filters["error"]
+        note_cut(limit, "dead letter", None if filtered else await inspector.count_dead_letters(filters["queue"]))
 
 
 @dead.command()

@@ -9,7 +9,7 @@ import msgspec
 
 from taskserver.cli.connecting import with_client, with_inspector
 from taskserver.cli.groups import SuggestingGroup
-from taskserver.cli.jobview import job_data, show_job, show_jobs
+from taskserver.cli.jobview import job_data, note_cut, show_job, show_jobs
 from taskserver.cli.options import json_option, limit_option, queue_filter, tool_filter
 from taskserver.cli.param_types import Duration
 from taskserver.cli.results import failure_as_data, show_result
@@ -112,10 +112,10 @@ async def retry(inspector: Inspector, *, job_id: str, as_json: bool) -> None:
 @limit_option()
 @json_option
 @with_inspector
-async def list_(inspector: Inspector, *, as_json: bool, **filters: Any) -> None:
+async def list_(inspector: Inspector, *, limit: int, as_json: bool, **filters: Any) -> None:
     """List jobs, newest first."""
-    found = await inspector.jobs(**filters, brief=not as_json)
-    if as_json:
-        show_json([job_data(each) for each in found])
-    else:
-        show_jobs(found, "no matching jobs")
+    found = await inspector.jobs(**filters, limit=limit + 1, brief=not as_json)
+    shown = found[:limit]
+    show_json([job_data(each) for each in shown]) if as_json else show_jobs(shown, "no matching jobs")
+    if len(found) > limit:
+        note_cut(limit, "job")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict
 
-from taskserver.cli.screen import Column, Styled, show_card, show_json, show_table
+from taskserver.cli.screen import Column, Styled, note, show_card, show_json, show_table
 from taskserver.domain.job import AttemptRecord, Failure, JobStatus, State
-from taskserver.observability.phrases import age, duration, moment
+from taskserver.observability.phrases import age, count, duration, moment
 from taskserver.observability.printable import json_text, one_line
 
 if TYPE_CHECKING:
@@ -102,6 +102,17 @@ def show_dead(jobs: Iterable[JobStatus], empty: str) -> None:
         (job.id, job.tool, _attempt_count(job), age(job.ended_at, roughly=True), summary(job.error)) for job in jobs
     )
     show_table(columns, rows, empty)
+
+
+def note_cut(shown: int, what: str, total: int | None = None) -> None:
+    """Say on stderr that a list was cut.
+
+    Args:
+        shown: How many are in it.
+        what: One of them.
+        total: How many there are; None if that is not known.
+    """
+    note(f"{count(shown, what) if total is None else f'{shown:,} of {count(total, what)}'} shown: --limit N shows more")
 
 
 def show_causes(causes: Iterable[Cause], as_json: bool) -> None:

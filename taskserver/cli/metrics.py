@@ -98,7 +98,7 @@ async def _print(broker_url: str | None, names: tuple[str, ...], declared: list[
 async def _serve(broker_url: str | None, host: str, port: int, names: tuple[str, ...], declared: list[str]) -> None:
     watch = LoopWatch(asyncio.get_running_loop())
     pages = {"/healthz": health_page(lambda: _illness(watch)), "/readyz": health_page(lambda: _illness(watch))}
-    server = PageServer(host, port, pages, watch.ask)
+    server = PageServer(host, port, pages, watch.ask, "--port")
     try:
         async with Inspector(broker_url) as inspector:
             cluster = Cluster(inspector, names, declared)

@@ -13,7 +13,7 @@ from taskserver.fleet.background import launch_up
 from taskserver.fleet.planning import plan_servers
 from taskserver.fleet.up import run_up
 from taskserver.fleet.up_state import UpFolder, UpState
-from taskserver.observability.phrases import age
+from taskserver.observability.phrases import age, listed
 
 
 @click.command()
@@ -35,7 +35,7 @@ def up(config_file: str, modules: tuple[str, ...], detach: bool) -> None:
         raise folder.already_up(config_file)
     log = launch_up(config_file, modules)
     for each in state.servers if (state := folder.read_state()) else []:
-        note(f"task server {each.task_server}: {each.ready} of {each.wanted} ready, queues {', '.join(each.queues)}")
+        note(f"task server {each.task_server}: {each.ready} of {each.wanted} ready, {listed('queue', each.queues)}")
     note(f"{config_file} is up and logs to {log}")
 
 

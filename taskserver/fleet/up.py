@@ -21,6 +21,7 @@ from taskserver.fleet.supervisor.process import ReportReady, host
 from taskserver.fleet.supervisor.targets import updated_targets
 from taskserver.fleet.up_state import ServerState, UpFolder, UpState
 from taskserver.observability.logging import configure
+from taskserver.observability.phrases import count, listed
 from taskserver.store.broker.health import check_suitable
 from taskserver.store.broker.opening import open_broker
 from taskserver.store.broker.urls import without_secrets
@@ -147,9 +148,8 @@ class RunningFile:
 
         async def announce_each(plan: ServerPlan, supervisor: Supervisor) -> None:
             await supervisor.ready.wait()
-            replicas = "replica" if plan.replicas == 1 else "replicas"
-            queues = ", ".join(plan.assignment.worker.queues)
-            self._announce(f"task server {plan.name}: {plan.replicas} {replicas} ready, queues {queues}")
+            queues = listed("queue", plan.assignment.worker.queues)
+            self._announce(f"task server {plan.name}: {count(plan.replicas, 'replica')} ready, {queues}")
 
         await asyncio.gather(*map(announce_each, self._plans, self._supervisors))
         self._write_state()

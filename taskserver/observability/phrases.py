@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from datetime import datetime
 
 
@@ -49,3 +50,8 @@ def size(number: int) -> str:
 def count(number: int, what: str, several: str = "") -> str:
     """``1 job``, ``2 jobs``."""
     return f"{number:,} {what if number == 1 else several or what + 's'}"
+
+
+def listed(what: str, names: Collection[str]) -> str:
+    """``queue mail``, ``queues fast, mail``, ``queues none``."""
+    return f"{what if len(names) == 1 else what + 's'} {', '.join(names) or 'none'}"

@@ -80,6 +80,7 @@ class PageServer:
         port: Port to listen on; 0 for any free port.
         pages: The pages; more can be added while it serves.
         tick: Called a few times a second.
+        option: The option that chooses the port, for the error.
 
     Attributes:
         host: As given.
@@ -91,11 +92,16 @@ class PageServer:
     """
 
     def __init__(
-        self, host: str, port: int, pages: Mapping[str, Page], tick: Callable[[], object] = lambda: None
+        self,
+        host: str,
+        port: int,
+        pages: Mapping[str, Page],
+        tick: Callable[[], object] = lambda: None,
+        option: str = "--metrics-port",
     ) -> None:
         self.host = host
         self.pages = dict(pages)
-        self._server = _listen(host, port, self.pages, tick)
+        self._server = _listen(host, port, self.pages, tick, option)
         self.port: int = self._server.server_address[1]
         own(self._server.socket)
         self._thread = threading.Thread(target=self._serve, name="taskserver metrics", daemon=True)
@@ -121,14 +127,14 @@ class PageServer:
         self._server.serve_forever(poll_interval=TICK_SECONDS)
 
 
-def _listen(host: str, port: int, pages: Mapping[str, Page], tick: Callable[[], object]) -> _Server:
+def _listen(host: str, port: int, pages: Mapping[str, Page], tick: Callable[[], object], option: str) -> _Server:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return _Server(family, address, pages, tick)
     except (OSError, UnicodeError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
-            f"could not serve metrics on port {port} of {host}: {reason.lower()}; choose another --metrics-port, "
+            f"could not serve metrics on port {port} of {host}: {reason.lower()}; choose another {option}, "
             "or 0 for any free port"
         ) from None
 

@@ -66,8 +66,8 @@ class DeadlockObserver:
             self._suspected = False  # jobs have ended meanwhile: it moves
             return
         log.warning(
-            "all %d slots are held by jobs that wait for jobs of this worker's own queues (%s), which it cannot start: "
+            "%s held by jobs that wait for jobs of this worker's own queues (%s), which it cannot start: "
             "give the awaited jobs a queue and a worker of their own, or this worker more slots (--concurrency)",
-            self._slots.size,
+            "the only slot is" if self._slots.size == 1 else f"all {self._slots.size} slots are",
             ", ".join(sorted(self._queues)),
         )

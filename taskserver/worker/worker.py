@@ -25,6 +25,7 @@ from taskserver.domain.settlement import DeferLimits
 from taskserver.domain.signing import Keyring
 from taskserver.errors import BrokerFull, BrokerUnavailable, BrokerUnsuitable, TLSFailed, WorkerBroken
 from taskserver.observability.awaiting import awaiting
+from taskserver.observability.phrases import count, listed
 from taskserver.observability.tally import Tally, counting
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.control import COMMAND, GROWN
@@ -356,9 +357,13 @@ class Worker:
 
 
 def _summary(config: WorkerConfig, toolbox: Toolbox, keyring: Keyring | None) -> str:
-    tools = ", ".join(sorted(toolbox.tools)) or "none"
-    signed = "; only signed messages" if keyring else ""
-    return f"queues {', '.join(config.queues)}; {config.concurrency} slots; tools {tools}{signed}"
+    parts = [
+        listed("queue", config.queues),
+        count(config.concurrency, "slot"),
+        listed("tool", sorted(toolbox.tools)),
+        *(["only signed messages"] if keyring else []),
+    ]
+    return "; ".join(parts)
 
 
 __all__ = ["Worker"]

@@ -89,7 +89,7 @@ def replicas(cli: Cli, count: int, *options: str, tools: str = "agent_tools") ->
     """A supervisor whose replicas are ready; heartbeats come three times a second."""
     options = ("--lease", "1", *options)
     running = cli.start("worker", "--tools", tools, "--replicas", str(count), *options)
-    running.wait_for(f"is ready: {count} replicas")
+    running.wait_for(f"is ready: {count} replica")
     return running
 
 

@@ -89,6 +89,10 @@ def test_a_port_in_use_starts_nothing(cli: Cli) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         file = write(cli, SERVER.replace("name: a", f"name: a, metrics_port: {taken.getsockname()[1]}"))
         refused(cli.run("worker", "--config-file", file), "address already in use; choose another --metrics-port, or 0")
+        port = str(taken.getsockname()[1])
+        done = cli.run("metrics", "--port", port)
+        assert done.code == 2
+        assert "address already in use; choose another --port, or 0" in done.err
     assert not cli.ok("broker", "status", "--json").json["running"]
 
 

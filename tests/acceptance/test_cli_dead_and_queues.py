@@ -140,3 +140,22 @@ def test_dead_letters_are_signed_anew_but_not_those_that_somebody_else_wrote(cli
     assert cli.run("job", "retry", theirs, **key).code == 1
     worker.signal(15)
     assert "only signed messages" in worker.end().err
+
+
+def test_lists_that_are_cut_say_so(cli: Cli) -> None:
+    cli.worker()
+    for _ in range(3):
+        cli.ok("job", "result", cli.submit("add", "a=1"))
+        cli.run("job", "result", cli.submit("fail", "--max-retries", "0"))
+    for command, shown in (
+        ("job list --limit 5", "5 jobs shown: --limit N shows more\n"),
+        ("job list --limit 1", "1 job shown: --limit N shows more\n"),
+        ("job list --limit 6", ""),
+        ("dead list --limit 2", "2 of 3 dead letters shown: --limit N shows more\n"),
+        ("dead list --limit 2 --tool fail", "2 dead letters shown: --limit N shows more\n"),
+        ("dead list --limit 3", ""),
+    ):
+        done = cli.ok(*command.split())
+        assert (done.err, len(done.out.splitlines()) - 1) == (shown, int(command.split()[3])), command
+        done = cli.ok(*command.split(), "--json")
+        assert (done.err, len(done.json)) == (shown, int(command.split()[3])), command

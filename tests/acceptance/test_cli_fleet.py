@@ -103,7 +103,7 @@ def test_scale_up_and_down_under_load(cli: Cli) -> None:
     assert "2 replicas before, 4 replicas now" in cli.ok("worker", "scale", "4").out
     others = [holding(cli), holding(cli)]
     cli.ok("worker", "scale", "1", "worker", "--no-wait")
-    supervisor.wait_for("is scaling from 4 to 1 replicas")
+    supervisor.wait_for("is scaling from 4 to 1 replica")
     cli.open_gate()
     until(cli, lambda there: [each.replica for each in there] == [1])
     assert [state(cli, job) for job in (*first, *others)] == [("succeeded", 1)] * 4

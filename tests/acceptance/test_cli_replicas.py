@@ -187,5 +187,5 @@ def test_reload_waits_for_code_that_is_broken_from_the_start(cli: Cli) -> None:
     supervisor = cli.start("worker", "--tools", "changing", "--reload")
     supervisor.wait_for("SyntaxError")
     source.write_text("from taskserver import tool\n\n\n@tool\ndef answer() -> int:\n    return 333\n")
-    supervisor.wait_for("is ready: 1 replicas")
+    supervisor.wait_for("is ready: 1 replica ")
     assert call(cli, "answer") == 333

@@ -51,8 +51,8 @@ def test_up_in_the_foreground(embedded_cli: Cli) -> None:
     write(cli, FILE)
     up = cli.start("up", "--config-file", "config.yaml")
     up.wait_for("broker redis: embedded, in ")
-    up.wait_for("task server first: 2 replicas ready, queues default")
-    up.wait_for("task server second: 1 replica ready, queues other")
+    up.wait_for("task server first: 2 replicas ready, queue default")
+    up.wait_for("task server second: 1 replica ready, queue other")
     up.wait_for("config.yaml is up")
     assert cli.ok("submit", "add", "a=1", "--queue", "other", "--wait").out == "2\n"
     rows = cli.ok("ps", "--json").json
@@ -79,7 +79,7 @@ def test_up_detached_and_down(embedded_cli: Cli) -> None:
     write(cli, FILE)
     try:
         done = cli.ok("up", "--config-file", "config.yaml", "--detach")
-        assert "task server first: 2 of 2 ready, queues default\n" in done.err
+        assert "task server first: 2 of 2 ready, queue default\n" in done.err
         rows = cli.ok("ps", "--json").json
         assert cli.ok("submit", "add", "a=1", "--wait").out == "2\n"
     finally:

@@ -28,7 +28,7 @@ def test_settings_come_from_the_environment(cli: Cli) -> None:
     worker = cli.start(
         "worker", TASKSERVER_TOOLS="agent_tools,json", TASKSERVER_CONCURRENCY="2", TASKSERVER_QUEUE="elsewhere"
     )
-    assert "queues elsewhere; 2 slots" in worker.wait_for("is ready")
+    assert "queue elsewhere; 2 slots" in worker.wait_for("is ready")
 
 
 def test_the_log_is_a_line_for_each_record_with_the_job_of_a_tool(cli: Cli) -> None:

@@ -51,7 +51,7 @@ async def test_without_enough_replicas_a_submit_says_so_and_can_be_repeated(bina
         async with Client(servers.url, durability="replicas=1") as client:
             first = await client.submit("note", {"number": 1})
             replica.signal(signal.SIGSTOP)
-            with pytest.raises(NotReplicated, match="0 of 1 replicas"):
+            with pytest.raises(NotReplicated, match="0 of 1 replica "):
                 await client.submit("note", {"number": 2}, idempotency_key="two")
             with pytest.raises(NotReplicated):  # it is known by now, and still on one server only
                 await client.submit("note", {"number": 2}, idempotency_key="two")
@@ -73,7 +73,7 @@ async def test_the_doctor_names_the_master_behind_the_sentinels(binary: str) -> 
         found = {finding.subject: finding.text for finding in await health.examine_servers(broker)}
         await broker.close()
     assert found["server"].endswith(f"{HOST}:{servers.servers[0].port}/0")
-    assert found["replication"] == "1 replicas"
+    assert found["replication"] == "1 replica"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from taskserver.fleet.link import Begin, Ready, Refused
 from taskserver.fleet.sources import Stamp
 from taskserver.fleet.supervisor.child import Child
 from taskserver.fleet.supervisor.replica_slot import ReplicaSlot
+from taskserver.observability import phrases
 from taskserver.worker.identity import HOST
 
 REMEMBERED_COMMANDS = 100
@@ -104,7 +105,7 @@ class Supervisor:
         """
         check_replicas(replicas)
         staying = self._staying()
-        log.info("supervisor %s is scaling from %d to %d replicas", self.name, len(staying), replicas)
+        log.info("supervisor %s is scaling from %d to %s", self.name, len(staying), phrases.count(replicas, "replica"))
         self._wanted = replicas
         for number in sorted(staying)[replicas:]:
             self._replica_slots[number].stop()
@@ -172,7 +173,12 @@ class Supervisor:
             self.ready.clear()
         elif not self.ready.is_set():
             self._was_ready, self._last_refusal = True, ""
-            log.info("supervisor %s is ready: %d replicas of %s", self.name, count, self._assignment.task_server)
+            log.info(
+                "supervisor %s is ready: %s of %s",
+                self.name,
+                phrases.count(count, "replica"),
+                self._assignment.task_server,
+            )
             self.ready.set()
 
     def _note_refusal(self, refused: Refused) -> None:

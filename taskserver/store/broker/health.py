@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from taskserver.domain.durability import Durability
 from taskserver.errors import BrokerUnsuitable
+from taskserver.observability.phrases import count
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.schema import CURRENT, SchemaDamaged
 
@@ -147,7 +148,7 @@ def _persistence(info: dict[str, Any], durability: Durability) -> Finding:
 
 def _replication(info: dict[str, Any], durability: Durability) -> Finding:
     connected = int(info.get("connected_slaves", 0))
-    text = f"{connected} replicas"
+    text = count(connected, "replica")
     if connected < durability.replicas:
         advice = "start more replicas, or set TASKSERVER_DURABILITY to fewer: until then every submit fails"
         return Finding("replication", "error", f"{text}, but durability={durability} requires more", advice)

@@ -10,6 +10,7 @@ from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from taskserver.domain.durability import Durability
 from taskserver.errors import BrokerUnsuitable, NotReplicated
+from taskserver.observability.phrases import count
 from taskserver.store.broker.connection import Broker
 from taskserver.store.scripts import script
 
@@ -123,7 +124,7 @@ def _unconfirmed(broker: Broker, wanted: Durability, confirmed: Any) -> NotRepli
     on_disk, replicas = confirmed if wanted.fsync else (1, confirmed)
     if on_disk >= 1 and replicas >= wanted.replicas:
         return None
-    reached = f"{replicas} of {wanted.replicas} replicas" + ("" if on_disk else ", but not the server's disk,")
+    reached = f"{replicas} of {count(wanted.replicas, 'replica')}" + ("" if on_disk else ", but not the server's disk,")
     return NotReplicated(
         f"{has_them} only {reached} confirmed them within {WAIT_SECONDS:g} s: "
         f"submit again with the same idempotency key, or use less than durability={wanted}"

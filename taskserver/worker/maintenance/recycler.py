@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from taskserver.domain.sizes import size_text
+from taskserver.observability.phrases import count
 from taskserver.tools.processes import resident_bytes
 from taskserver.worker.service import LoopService
 from taskserver.worker.slots import Slots
@@ -57,7 +58,8 @@ class Recycler(LoopService):
         self._leaking_since = self._leaking_since or now
         if now - self._leaking_since < LEAK_SECONDS:
             return None
-        return f"{leaked} of {size} slots are held by threads that do not end; consider running the tool in a process"
+        held = f"{leaked} of {count(size, 'slot')} {'is' if leaked == 1 else 'are'} held"
+        return f"{held} by threads that do not end; consider running the tool in a process"
 
     async def _memory(self) -> str | None:
         if self._max_rss is None:
