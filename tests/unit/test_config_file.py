@@ -234,10 +234,10 @@ SERVER = "task_server:\n  name: task_server\n"
             "3: task_server.signing_keys: must be a reference, not the key itself: write file:/path/to/the/key or "
             "env:NAME",
         ),
-        ("env: {TASKSERVER_GRACE_PERIOD: 5m}", "3: task_server.env.TASKSERVER_GRACE_PERIOD: has no effect here: "
+        ("env: {TASKSERVER_GRACE_PERIOD: 5m}", "3: task_server.env.TASKSERVER_GRACE_PERIOD: cannot be set here: "
          "use the key grace_period"),
-        ("env: {TASKSERVER_TOOLS: a}", "3: task_server.env.TASKSERVER_TOOLS: has no effect here: use the key tools"),
-        ("env: {TASKSERVER_BROKER_URL: '${URL:-x}'}", "3: task_server.env.TASKSERVER_BROKER_URL: has no effect here: "
+        ("env: {TASKSERVER_TOOLS: a}", "3: task_server.env.TASKSERVER_TOOLS: cannot be set here: use the key tools"),
+        ("env: {TASKSERVER_BROKER_URL: '${URL:-x}'}", "3: task_server.env.TASKSERVER_BROKER_URL: cannot be set here: "
          "use the key broker.url"),
         ("kubernetes: {max_surge: some}", "3: task_server.kubernetes.max_surge: must be a number of pods or a share "
          "such as 25%, not 'some'"),
