@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from taskserver.config.resources import QueueResource, TaskServer
-from taskserver.config.settings import Settings, settings
+from taskserver.config.settings import settings
 from taskserver.config.texts import variable
 from taskserver.config.worker_settings import WorkerSettings
 
@@ -49,8 +49,8 @@ def environment_notes(server: TaskServer) -> Iterator[str]:
 
 def left_out() -> Iterator[str]:
     """What the environment of the command says that pods are not told, in a sentence."""
-    known = settings().model_fields_set - set(WorkerSettings.model_fields) - _ELSEWHERE
-    if names := sorted(map(variable, known & set(Settings.model_fields))):
+    stated = settings().model_fields_set - set(WorkerSettings.model_fields) - _ELSEWHERE
+    if names := sorted(map(variable, stated)):
         yield f"pods do not get {', '.join(names)} from this environment: write in the file what they need"
 
 
