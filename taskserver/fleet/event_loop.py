@@ -10,11 +10,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from taskserver.errors import ConfigError
 from taskserver.fleet.signals import STOPPING
-from taskserver.worker.process_exit import EXIT_BROKEN, EXIT_SECONDS
+from taskserver.worker.process_exit import EXIT_BROKEN, EXIT_SECONDS, LEAVE_SECONDS
 
 log = logging.getLogger("taskserver.worker")
 
@@ -38,42 +39,52 @@ def run_loop(work: Coroutine[Any, Any, int], loop: str = "auto") -> int:
     except ConfigError:
         work.close()
         raise
-    with runner:
+    try:
         code = _run_in(runner, work)
-        for number in handled:
-            if signal.getsignal(number) is signal.SIG_IGN:  # set by ``handling``
-                signal.signal(number, lambda *_: os._exit(code))
-        _end_soon(code)
+    except BaseException as error:  # for the caller to report: what is left in the loop must not hold that up
+        _end_soon(_code_of(error))
+        _end_tasks(runner.get_loop(), EXIT_SECONDS / 4)
+        runner.get_loop().close()
+        raise
+    for number in handled:
+        if signal.getsignal(number) is signal.SIG_IGN:  # set by ``handling``
+            signal.signal(number, lambda *_: os._exit(code))
+    _end_soon(code)
+    runner.close()
     return code
 
 
 def _run_in(runner: asyncio.Runner, work: Coroutine[Any, Any, int]) -> int:
-    ended = False
+    main: asyncio.Task[Any] | None = None
 
     async def run() -> int:
-        nonlocal ended
-        try:
-            return await work
-        finally:
-            ended = True
+        nonlocal main
+        main = asyncio.current_task()
+        return await work
 
     try:
         return runner.run(run())
     except (RuntimeError, SystemExit) as error:
-        if ended:
+        if main is None or main.done():
             raise
         log.critical("a tool, or a library that it uses, ended the event loop: this process ends too")
-        _end_tasks(runner.get_loop())
-        wanted = error.code if isinstance(error, SystemExit) else None
-        return wanted if isinstance(wanted, int) else EXIT_BROKEN
+        _end_tasks(runner.get_loop(), LEAVE_SECONDS - EXIT_SECONDS, main)
+        return _code_of(error)
 
 
-def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel everything that the loop was running, and wait for it: a worker stops, and hands its jobs back."""
+def _code_of(error: BaseException) -> int:
+    wanted = error.code if isinstance(error, SystemExit) else None
+    return wanted if isinstance(wanted, int) else EXIT_BROKEN
+
+
+def _end_tasks(loop: asyncio.AbstractEventLoop, seconds: float, main: asyncio.Task[Any] | None = None) -> None:
+    """Cancel everything that the loop was running, and wait for it, or for ``main``: a worker hands its jobs back."""
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()
-    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    if tasks:
+        with suppress(RuntimeError, SystemExit):  # one of them ends the loop again
+            loop.run_until_complete(asyncio.wait((main,) if main else tasks, timeout=seconds))
 
 
 def _end_soon(code: int) -> None:
