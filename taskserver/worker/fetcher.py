@@ -115,9 +115,11 @@ class Fetcher(LoopService):
             self._slots.leave()
             return
         if self._settler.backlog > BACKLOG or time.monotonic() > self.leased_until:
+            self._slots.leave()
             await self.rest(LOOK_SECONDS)
             return
         if self._unanswered:
+            self._slots.leave()  # the server of this partition may be away, but not those of others
             await self._recall()
         try:
             await self._claim()

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from taskserver import Client, Context, tool
+from taskserver import BrokerUnavailable, Client, Context, tool
+from taskserver.worker import fetcher
 from taskserver.worker.slots import FairSlots, PartitionSlots, QueueShare, Slots
 from tests.conftest import RunWorker
 from tests.patience import PATIENCE
+from tests.worker.conftest import Hire
 
 
 def shared(size: int, *shares: QueueShare, partitions: Sequence[str] = ()) -> dict[str, PartitionSlots]:
@@ -167,3 +169,40 @@ async def test_a_worker_starts_jobs_by_the_weights_of_their_queues(client: Clien
         await asyncio.gather(*(job.result(timeout=PATIENCE) for job in jobs))
     among_the_first = Counter(order[:40])
     assert 25 <= among_the_first["fast"] <= 35
+
+
+@pytest.mark.parametrize("why", ["its leases are not renewed", "its last claim cannot be recalled"])
+async def test_a_partition_that_may_not_claim_leaves_its_slots_to_the_others(
+    client: Client, hire: Hire, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    running, gate = asyncio.Semaphore(0), asyncio.Event()
+
+    @tool
+    async def hold() -> None:
+        running.release()
+        await gate.wait()
+
+    @tool
+    async def quick() -> None: ...
+
+    async def unanswered(*_: object) -> list[str]:
+        raise BrokerUnavailable("the broker does not answer this partition")
+
+    worker = (await hire(hold, quick, concurrency=2, queues=("stuck", "free"))).worker
+    for _ in range(5):
+        await client.submit(hold, queue="stuck")
+    for _ in range(2):
+        await running.acquire()
+    stuck = worker._partitions["stuck"].fetcher
+    if why == "its leases are not renewed":
+        source, renewed = worker._heartbeat._source, worker._heartbeat._source.renewed
+        worker._heartbeat._source = source._replace(
+            renewed=lambda name, until: renewed(name, 0.0 if name == "stuck" else until)
+        )
+        stuck.leased_until = 0.0
+    else:
+        monkeypatch.setattr(fetcher, "recall", unanswered)
+        stuck._unanswered = True
+    jobs = [await client.submit(quick, queue="free") for _ in range(20)]
+    gate.set()
+    await asyncio.gather(*(job.result(timeout=PATIENCE / 4) for job in jobs))
