@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from typing import Any, Generic, TypeVar
 
@@ -65,14 +65,16 @@ async def wait_all(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return results  # type: ignore[return-value]
 
 
-async def paced(items: Iterable[T]) -> AsyncIterator[T]:
-    """Yield items, and let the event loop do other work every few milliseconds."""
+async def paced(items: Iterable[T]) -> list[T]:
+    """Collect items that are being computed, and let the event loop do other work every few milliseconds."""
+    done: list[T] = []
     since = time.perf_counter()
     for item in items:
-        yield item
+        done.append(item)
         if time.perf_counter() - since > TURN_SECONDS:
             await asyncio.sleep(0)
             since = time.perf_counter()
+    return done
 
 
 class LoopGuard:

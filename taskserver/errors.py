@@ -277,7 +277,14 @@ class JobExpired(JobError):
 
 
 class JobConflict(JobError):
-    """The job's state does not allow the operation."""
+    """The job's state does not allow the operation, or its idempotency key belongs to another job.
+
+    Attributes:
+        acknowledged: Of a ``submit_many``: for each call, in order, the id of its job, or None if it conflicts. Empty
+            for everything else.
+    """
+
+    acknowledged: Sequence[str | None] = ()
 
 
 class ResultTimeout(JobError, TimeoutError):

@@ -12,7 +12,7 @@ from taskserver.aio import OpenOnce, paced
 from taskserver.client.connected import Connected
 from taskserver.client.existing import accept
 from taskserver.client.job import Job
-from taskserver.client.many import submit_many
+from taskserver.client.many import Written, submit_many
 from taskserver.client.options import Declaration, PreparedJob, SubmitOptions, prepare, sealed
 from taskserver.config.keys import keyring
 from taskserver.config.settings import settings
@@ -204,16 +204,12 @@ class Client:
         Raises:
             As ``submit``; all calls are checked before the first is sent. The ``acknowledged`` of a ``BrokerError``
             lists, for each call, the id of its job, or None if the broker has not acknowledged it. ``JobConflict`` is
-            raised when all others are submitted.
+            raised when all others are submitted; its ``acknowledged`` has None for the calls that conflict.
         """
-        prepared = [each async for each in paced(self._prepare_calls(calls, options))]
+        prepared = await paced(self._prepare_calls(calls, options))
         connected = await self._ready()
-        refs, existed = await submit_many(connected, self.keyring, prepared, self._count)
-        jobs: list[Job[Any]] = []
-        async for each, ref in paced(zip(prepared, refs, strict=True)):
-            jobs.append(self._handle(connected, *ref, each.declaration.returns))
-            jobs[-1].existed = existed.get(each.job.call)
-        return jobs
+        written = await submit_many(connected, self.keyring, prepared, self._count)
+        return await paced(self._handles(connected, prepared, written))
 
     def _prepare_calls(
         self, calls: Iterable[tuple[Callable[..., Any] | str, Arguments]], options: SubmitOptions
@@ -267,6 +263,12 @@ class Client:
         if existing is not None:
             handle.existed = await accept(connected.broker, connected.waiter, JobRef(partition, job.key), job, existing)
         return handle
+
+    def _handles(self, connected: Connected, prepared: Iterable[PreparedJob], written: Written) -> Iterator[Job[Any]]:
+        for each, partition in zip(prepared, written.partitions, strict=True):
+            handle = self._handle(connected, partition, each.job.key, each.declaration.returns)
+            handle.existed = written.existed.get(each.job.call)
+            yield handle
 
     def _handle(self, connected: Connected, partition: str, key: str, returns: Any) -> Job[Any]:
         return Job(connected.broker, connected.waiter, partition, key, returns, self.keyring)

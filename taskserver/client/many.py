@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from taskserver.aio import paced, wait_all
 from taskserver.client.connected import Connected
-from taskserver.client.existing import accept
+from taskserver.client.existing import conflict, is_conflict, take
 from taskserver.client.options import PreparedJob, sealed
 from taskserver.domain.ids import JobRef
 from taskserver.domain.job import ExistingJob, State
@@ -24,11 +24,11 @@ class Written(NamedTuple):
     """What many submits have written.
 
     Attributes:
-        refs: Which job each has become, in their order.
+        partitions: Where each job is, in their order.
         existed: The states of jobs that were there already under their idempotency key, by their ``call``.
     """
 
-    refs: list[JobRef]
+    partitions: list[str]
     existed: dict[str, State]
 
 
@@ -48,27 +48,28 @@ async def submit_many(
 
     Raises:
         BrokerError: if a job is not acknowledged; the error's ``acknowledged`` lists those that are.
-        JobConflict: if a job was there already, and should not be; all others are submitted.
+        JobConflict: if a job was there already, and should not be; all others are submitted, and ``acknowledged``
+            lists them.
     """
     written = Written([], {})
-    refs = written.refs
-    conflicts: list[JobConflict] = []
+    conflicts: dict[int, ExistingJob] = {}  # by position
     for start in range(0, len(jobs), SLICE_JOBS):
         some = jobs[start : start + SLICE_JOBS]
         partitions = to.router.route_many(some)
         failed, existing = await _send(to.broker, keyring, zip(partitions, some, strict=True))
-        refs += (JobRef(partition, each.job.key) for partition, each in zip(partitions, some, strict=True))
+        written.partitions.extend(partitions)
         count(each for each in some if each.job.key not in failed)
-        if failed:
-            raise _incomplete(failed, refs, len(jobs))
         for position, each in enumerate(some if existing else (), start):
             if found := existing.get(each.job.call):
-                try:
-                    written.existed[each.job.call] = await accept(to.broker, to.waiter, refs[position], each.job, found)
-                except JobConflict as conflict:
-                    conflicts.append(conflict)
+                if is_conflict(each.job, found):
+                    conflicts[position] = found
+                else:
+                    ref = JobRef(written.partitions[position], each.job.key)
+                    written.existed[each.job.call] = take(to.waiter, ref, each.job, found)
+        if failed:
+            raise _incomplete(failed, _acknowledged(jobs, written.partitions, failed, conflicts))
     if conflicts:
-        raise conflicts[0]
+        raise await _conflicting(to.broker, jobs, written.partitions, conflicts)
     return written
 
 
@@ -87,7 +88,7 @@ async def _send(
         if keyring is None:
             jobs = [each.job for each in some]
         else:
-            jobs = [job async for job in paced(sealed(keyring, partition, each.job) for each in some)]
+            jobs = await paced(sealed(keyring, partition, each.job) for each in some)
         submitted = await submitting.submit(broker, partition, jobs)
         failed.update(submitted.failed)
         existing.update(submitted.existing)
@@ -99,9 +100,33 @@ async def _send(
     return failed, existing
 
 
-def _incomplete(failed: Mapping[str, BrokerError], refs: Sequence[JobRef], total: int) -> BrokerError:
-    """The error of a call: ``refs`` were sent, and ``failed`` of them are not acknowledged."""
-    acknowledged = [None if ref.key in failed else ref.id for ref in refs] + [None] * (total - len(refs))
+def _acknowledged(
+    jobs: Sequence[PreparedJob], partitions: Sequence[str], failed: Container[str], conflicts: Container[int]
+) -> list[str | None]:
+    """The ids of the jobs that the broker has; None for those that failed, by key, that conflict, or were not sent."""
+    ids = [
+        None if each.job.key in failed or position in conflicts else JobRef(partition, each.job.key).id
+        for position, (each, partition) in enumerate(zip(jobs, partitions, strict=False))
+    ]
+    return ids + [None] * (len(jobs) - len(ids))
+
+
+async def _conflicting(
+    broker: Broker, jobs: Sequence[PreparedJob], partitions: Sequence[str], conflicts: Mapping[int, ExistingJob]
+) -> JobConflict:
+    """The error of a call whose jobs at these positions were there already, and should not be."""
+    position, existing = next(iter(conflicts.items()))
+    job = jobs[position].job
+    first = await conflict(broker, JobRef(partitions[position], job.key), job, existing)
+    counts = f"conflicting: {len(conflicts):,} of {len(jobs):,} jobs; the others are submitted"
+    error = JobConflict(first.job_id, f"{first}; {counts}")
+    error.acknowledged = _acknowledged(jobs, partitions, (), conflicts)
+    return error
+
+
+def _incomplete(failed: Mapping[str, BrokerError], acknowledged: list[str | None]) -> BrokerError:
+    """The error of a call of which not all jobs are acknowledged."""
+    total = len(acknowledged)
     errors = list(failed.values())
     first = next((error for error in errors if isinstance(error, BrokerUnavailable)), errors[0])
     known = total - acknowledged.count(None)

@@ -7,6 +7,7 @@ import pytest
 
 from taskserver import (
     BaseMessage,
+    BrokerUnavailable,
     Client,
     ConfigError,
     Context,
@@ -16,6 +17,7 @@ from taskserver import (
     State,
     tool,
 )
+from taskserver.store.queries import jobs as job_queries
 from tests.conftest import RunWorker
 
 
@@ -91,23 +93,40 @@ async def test_another_call_under_a_used_key_is_refused(client: Client, run_work
     if ended:
         async with run_worker(buy):
             await job.result()
-    there = "buy with other arguments" if ended else r'buy \{"items": \{"tea": 1, "milk": 2\}\}'
-    sentence = f"key '1' belongs to job {job.id} already, which is {there}, not "
-    with pytest.raises(JobConflict, match=sentence + r'buy \{"items": \{"tea": 2\}\}: use a key of its own'):
-        await client.submit(buy, {"items": {"tea": 2}}, idempotency_key="1")
-    with pytest.raises(JobConflict, match=sentence + r'sell \{"items": \{"tea": 1, "milk": 2\}\}'):
+    difference = "other arguments" if ended else "another value of fails, items"  # those of a success are gone
+    sentence = f"key '1' belongs to job {job.id} already, which calls buy"
+    with pytest.raises(JobConflict, match=f"{sentence} with {difference}: use a key of its own for each call$"):
+        await client.submit(buy, {"items": {"tea": 2}, "fails": True}, idempotency_key="1")
+    with pytest.raises(JobConflict, match=f"{sentence}, not sell: "):
         await client.submit("sell", ONE, idempotency_key="1", on_existing="rerun")
-    with pytest.raises(JobConflict, match=sentence + r'Order \{"items": \{"tea": 1\}\}') as caught:
+    with pytest.raises(JobConflict, match=f"{sentence}, not Order: ") as caught:
         await client.send(Order(items={"tea": 1}), idempotency_key="1")
     assert caught.value.job_id == job.id
 
 
 async def test_a_conflict_among_many_leaves_the_others(client: Client, broker_url: str) -> None:
-    await client.submit_many([(buy, ONE), (buy, FAILS)], idempotency_key="many")
-    with pytest.raises(JobConflict, match="key 'many/1' belongs to job"):
-        await client.submit_many([(buy, ONE), (buy, ONE), ("sell", {})], idempotency_key="many")
+    first = await client.submit_many([(buy, ONE), (buy, FAILS)], idempotency_key="many")
+    text = "key 'many/1' belongs to job .*; conflicting: 1 of 4 jobs; the others are submitted$"
+    calls = [(buy, ONE), (buy, ONE), ("sell", {}), ("sell", {})]
+    with pytest.raises(JobConflict, match=text) as caught:
+        await client.submit_many(calls, idempotency_key="many")
+    again, conflicting, *new = caught.value.acknowledged
+    assert (caught.value.job_id, again, conflicting) == (first[1].id, first[0].id, None)
+    assert [(await client.job(str(id_)).status()).tool for id_ in new] == ["sell", "sell"]
     async with Inspector(broker_url) as inspector:
-        assert sorted(job.tool for job in await inspector.jobs()) == ["buy", "buy", "sell"]
+        assert sorted(job.tool for job in await inspector.jobs()) == ["buy", "buy", "sell", "sell"]
+
+
+async def test_a_conflict_is_one_although_the_other_job_cannot_be_read(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise BrokerUnavailable("away")
+
+    await client.submit(buy, ONE, idempotency_key="1")
+    monkeypatch.setattr(job_queries, "statuses", away)
+    with pytest.raises(JobConflict, match="already, which is another call: use a key of its own for each call"):
+        await client.submit("sell", idempotency_key="1")
 
 
 async def test_an_ended_job_runs_again_if_the_submit_asks_for_it(client: Client, run_worker: RunWorker) -> None:
