@@ -3,6 +3,7 @@
 Read in this order:
 
 - ``loading.py`` loads the file and leaves references to secrets unresolved.
+- ``effective.py`` adds the settings that the file leaves to the environment.
 - ``rendering.py`` makes the manifests, and collects everything that would not work in a cluster.
 - ``unit.py`` is what becomes one Deployment, and ``units.py`` the two kinds: workers and metrics. ``pod_config.py``
   writes the configuration file of their pods.

@@ -14,7 +14,7 @@ from taskserver.deploy.effective import effective, environment_notes, left_out
 from taskserver.deploy.loading import stated_by
 from taskserver.deploy.naming import object_name
 from taskserver.deploy.pod_config import pod_config
-from taskserver.deploy.quantities import check_resources
+from taskserver.deploy.quantities import amount, check_resources
 from taskserver.deploy.secrets import SecretCollector, SecretKey
 from taskserver.deploy.unit import Manifest, Unit
 from taskserver.deploy.units import (
@@ -166,6 +166,12 @@ class _Rendering:
 
 
 def _notes(server: TaskServer) -> Iterator[str]:
+    limit = server.kubernetes.resources.limits.memory
+    if server.max_rss and limit and server.max_rss >= amount(limit):
+        yield (
+            f"max_rss of {server.name} is not below the memory limit of {limit}: its pods are killed before their "
+            f"workers can be replaced"
+        )
     if server.kubernetes.egress == "broker" and not server.kubernetes.egress_ports:
         yield (
             f"pods of {server.name} can connect only to their broker and DNS: if its tools call other services, write "

@@ -414,6 +414,12 @@ def test_a_drain_of_nodes_does_not_wait_for_pods_that_take_no_jobs() -> None:
     assert (spec["maxUnavailable"], spec["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
 
 
+@pytest.mark.parametrize(("most", "told"), [("1GB", False), ("1GiB", True), ("2GB", True)])
+def test_a_worker_is_replaced_before_its_pod_is_killed(most: str, told: bool) -> None:
+    found = rendered(SEED + f"  max_rss: {most}\n")
+    assert any("is not below the memory limit of 1024Mi" in note for note in found.notes) is told
+
+
 @pytest.mark.parametrize(("surge", "fewer"), [("25%", 0), ("1", 0), ("100%", 0), ("0", 1), ("0%", 1)])
 def test_a_rollout_always_has_a_way(surge: str, fewer: int) -> None:
     found = rendered(SEED + f"  kubernetes: {{max_surge: {surge}}}\n")
