@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,4 +35,4 @@ def taskserver_worker(taskserver_broker: str) -> Callable[..., AbstractAsyncCont
     """
     from taskserver.testing import running_worker
 
-    return partial(running_worker, url=taskserver_broker)
+    return running_worker

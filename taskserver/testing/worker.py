@@ -28,7 +28,8 @@ async def running_worker(*tools: object, url: str | None = None, **config: Any) 
     Args:
         *tools: Decorated tools, and consumers.
         url: The broker. By default a private one: see ``private_broker``, inside whose block this one is.
-        **config: Fields of ``WorkerConfig``; ``queues`` are by default ``default`` and those that the tools name.
+        **config: Fields of ``WorkerConfig``. By default, ``queues`` are ``default`` and those that the tools name, and
+            on a private broker a tool that the worker was not given fails at once.
 
     If the worker ends because it cannot continue, the block is cancelled, and the reason is raised in its place.
 
@@ -38,8 +39,7 @@ async def running_worker(*tools: object, url: str | None = None, **config: Any) 
         WorkerBroken: if a tool has blocked the event loop past its timeout, or there was no memory left.
     """
     toolbox = Toolbox.of(*tools)
-    named = (tool.queue for tool in toolbox.tools.values() if tool.queue is not None)
-    settings = WorkerConfig(**{"queues": tuple(dict.fromkeys(("default", *named))), **config})
+    settings = WorkerConfig(**{**_defaults(toolbox, private=url is None), **config})
     async with AsyncExitStack() as stack:
         if url is None:
             await asyncio.to_thread(start_private_broker)
@@ -47,6 +47,13 @@ async def running_worker(*tools: object, url: str | None = None, **config: Any) 
         await stack.enter_async_context(_running(url, toolbox, settings))
         client = Client(url, queue=settings.queues[0], signing_keys=settings.signing_keys)
         yield await stack.enter_async_context(client)
+
+
+def _defaults(toolbox: Toolbox, *, private: bool) -> dict[str, Any]:
+    named = (tool.queue for tool in toolbox.tools.values() if tool.queue is not None)
+    queues = {"queues": tuple(dict.fromkeys(("default", *named)))}
+    # No other worker will come that has the tool.
+    return {**queues, "unknown_tool_wait": 0.0} if private else queues
 
 
 @asynccontextmanager

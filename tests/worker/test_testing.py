@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from taskserver import Client, Inspector, SyncClient, tool
+from taskserver import Client, Inspector, JobFailed, SyncClient, tool
 from taskserver.config.settings import settings
 from taskserver.errors import BrokerUnsuitable
 from taskserver.store.broker.connection import Broker
@@ -81,6 +81,12 @@ async def test_each_block_finds_its_broker_empty_and_those_inside_share_it() -> 
             assert len(await inspector.jobs()) == 2
     async with running_worker(triple), Inspector() as inspector:
         assert await inspector.jobs() == []
+
+
+async def test_a_tool_that_the_worker_was_not_given_fails_at_once() -> None:
+    async with running_worker(triple) as client:
+        with pytest.raises(JobFailed, match="unknown tool 'tripl'; did you mean 'triple'"):
+            await (await client.submit("tripl", {"number": 2})).result(timeout=PATIENCE)
 
 
 async def test_the_client_submits_to_the_queue_of_its_worker() -> None:
