@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import psutil
@@ -77,6 +78,23 @@ async def test_async_tools_run_there_too_and_the_context_knows_its_job(client: C
         "job_id": job.id, "queue": "default", "attempt": 1, "max_attempts": 2, "idempotency_key": "key",
         "session_id": "s-1", "tags": ["a"], "cancelled": False,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("refuses", "fails"), [(False, False), (False, True), (True, False), (True, True)])
+async def test_tasks_that_a_job_leaves_behind_do_not_run_beside_the_next(
+    client: Client, hire: Hire, refuses: bool, fails: bool
+) -> None:
+    it = await hire(heavy.leaves_a_task, heavy.who, concurrency=1)
+    first = await (await client.submit(heavy.who)).result(timeout=PATIENCE)
+    job = await client.submit(heavy.leaves_a_task, {"name": "ada", "refuses": refuses, "fails": fails})
+    with pytest.raises(JobFailed) if fails else nullcontext():
+        await job.result(timeout=PATIENCE)
+    job = await client.submit(heavy.leaves_a_task, {"name": "bob", "refuses": False, "fails": False})
+    pid, *seen = await job.result(timeout=PATIENCE)
+    assert seen == ["bob"]
+    assert (pid != first) is refuses  # a task that refuses to end is ended with its process
+    await it.stop()
+    await gone([psutil.Process(each) for each in (first, int(pid)) if psutil.pid_exists(int(each))])
 
 
 async def test_progress_output_and_log_lines_pass_through_without_secrets(

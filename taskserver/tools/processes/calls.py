@@ -7,10 +7,11 @@ loop, which runs only while a job needs it.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack
-from contextvars import copy_context
 from typing import Any
 
 from taskserver.tools.call import Call
@@ -31,6 +32,11 @@ from taskserver.tools.processes.wire import ToolReference
 from taskserver.tools.targets import is_async
 from taskserver.tools.tool import Tool
 
+END_SECONDS = 1.0
+"""How long the tasks that a job leaves behind may take to end."""
+
+log = logging.getLogger("taskserver.worker")
+
 
 class ProcessTools:
     """Imports tools, instantiates their classes, and calls them.
@@ -40,18 +46,18 @@ class ProcessTools:
     """
 
     def __init__(self, references: Mapping[str, ToolReference]) -> None:
-        self._runner = asyncio.Runner()
+        self._loop = ToolLoop()
         self._stack = ExitStack()
         self._calls: dict[str, ProcessCall | BaseException] = {}
         self._lifetime: Lifetime | None = None
         for name, reference in references.items():
             try:
-                self._calls[name] = call = ProcessCall(tool_at(reference), self._runner)
+                self._calls[name] = call = ProcessCall(tool_at(reference), self._loop)
                 call.open_sync(self._stack)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - raised to jobs that need the tool
                 self._calls[name] = error
         if any(isinstance(call, ProcessCall) and call.needs_loop for call in self._calls.values()):
-            self._runner.run(self._start())
+            self._loop.settle(self._start())
 
     async def _start(self) -> None:
         self._lifetime = Lifetime(self._open_async)
@@ -81,12 +87,59 @@ class ProcessTools:
         assert isinstance(call, ProcessCall)  # noqa: S101 - it is not broken
         return call.run_blocking(arguments, context)
 
+    @property
+    def spent(self) -> bool:
+        """Whether this process must not run another job: a task of the last one refuses to end."""
+        return self._loop.spent
+
     def close(self) -> None:
         """Close what was instantiated, and the event loop."""
         if self._lifetime is not None:
-            self._runner.run(self._lifetime.stop())
+            self._loop.settle(self._lifetime.stop())
         self._stack.close()
-        self._runner.close()
+        self._loop.close()
+
+
+class ToolLoop:
+    """The event loop of a tool process: one job runs in it at a time.
+
+    Attributes:
+        spent: Whether a task of a job has refused to end.
+    """
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+        self.spent = False
+
+    def settle(self, result: Any) -> Any:
+        """What a call returns in the end."""
+        return self._runner.run(settled(result)) if is_awaitable(result) else result
+
+    def settle_job(self, result: Any, variables: contextvars.Context) -> Any:
+        """As ``settle``. Tasks that the job leaves behind are cancelled: they would run beside the next jobs."""
+        return self._runner.run(self._alone(result), context=variables) if is_awaitable(result) else result
+
+    async def _alone(self, result: Any) -> Any:
+        before = asyncio.all_tasks()
+        try:
+            return await settled(result)
+        finally:
+            await self._end(asyncio.all_tasks() - before)
+            self.spent = not asyncio.all_tasks() <= before
+
+    async def _end(self, tasks: set[asyncio.Task[Any]]) -> None:
+        if tasks:
+            log.warning("tasks that the job has left behind are cancelled: %d", len(tasks))
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=END_SECONDS)
+
+    def close(self) -> None:
+        """Close it; what refuses to end, ends with the process."""
+        if self.spent:
+            self._runner.get_loop().close()
+        else:
+            self._runner.close()
 
 
 class ProcessCall(Call):
@@ -96,11 +149,11 @@ class ProcessCall(Call):
         needs_loop: Whether something has to be opened in the event loop, by ``open``.
     """
 
-    __slots__ = ("_instance", "_runner", "needs_loop")
+    __slots__ = ("_instance", "_loop", "needs_loop")
 
-    def __init__(self, tool: Tool, runner: asyncio.Runner) -> None:
+    def __init__(self, tool: Tool, loop: ToolLoop) -> None:
         super().__init__(tool)
-        self._runner = runner
+        self._loop = loop
         self._instance: Any = None
         self.needs_loop = bool(tool.resources) or (inspect.isclass(tool.target) and is_async(tool.target))
 
@@ -143,12 +196,9 @@ class ProcessCall(Call):
 
     def _close(self, target: type, end: Callable[[], Any]) -> None:
         try:
-            self._settled(end())
+            self._loop.settle(end())
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the others have to be closed as well
             report_unclosed(target, error)
-
-    def _settled(self, result: Any) -> Any:
-        return self._runner.run(settled(result)) if is_awaitable(result) else result
 
     def run_blocking(self, arguments: Mapping[str, Any], context: Context) -> Any:
         """Call the tool with a copy of the context variables, and return what it returns.
@@ -156,6 +206,6 @@ class ProcessCall(Call):
         Raises:
             ArgumentsInvalid: if the arguments do not match the tool's signature; the tool was not called.
         """
-        variables = copy_context()
+        variables = contextvars.copy_context()
         result = variables.run(lambda: self._call(**self.values(arguments, context)))
-        return self._runner.run(settled(result), context=variables) if is_awaitable(result) else result
+        return self._loop.settle_job(result, variables)

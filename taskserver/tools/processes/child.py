@@ -115,10 +115,10 @@ class _Jobs:
             with limited(job.max_memory):
                 returned = self._tools.run(job.tool, job.arguments, self._context(job))
                 result = codec.encode(returned, max_bytes=self._max_message_bytes)
-            return ToolReturned(job.number, result, spent)
+            return ToolReturned(job.number, result, spent or self._tools.spent)
         except BaseException as error:  # noqa: BLE001 - whatever a tool raises is reported
             failure = failure_of(error, redact)
-            spent = spent or isinstance(error, MemoryError)
+            spent = spent or self._tools.spent or isinstance(error, MemoryError)
             if isinstance(error, MemoryError) and job.max_memory is not None:
                 failure = Failure(failure.type, _too_much(failure.message, job.max_memory), failure.traceback)
             return ToolRaised(job.number, failure, is_permanent(error), spent)

@@ -39,6 +39,32 @@ async def sleeper(seconds: float) -> int:
     return threading.active_count()
 
 
+_seen: set[str] = set()
+_left: list[asyncio.Task[None]] = []
+
+
+async def _go_on(name: str, refuses: bool) -> None:
+    while True:
+        _seen.add(name)
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if not refuses:
+                raise
+
+
+@tool(runs_in="process", max_retries=0)
+async def leaves_a_task(name: str, refuses: bool, fails: bool) -> list[str | int]:
+    """Leave a task behind; return the process, and whose tasks ran beside this one."""
+    _seen.clear()
+    _left.append(asyncio.create_task(_go_on(name, refuses)))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    if fails:
+        raise ValueError("it failed")
+    return [os.getpid(), *sorted(_seen)]
+
+
 @tool(runs_in="process")
 class Counter:
     """Made once in each process."""
