@@ -23,6 +23,8 @@ from taskserver.worker.slots import PartitionSlots
 
 BACKLOG = 1_000
 """Settlements that may wait for the broker before no more jobs are claimed."""
+FIRST = 10
+"""Maximum number of jobs that the first claim asks for: it is not known how large their messages are."""
 MOST = 1_000
 """Maximum number of jobs that one claim asks for."""
 LOOK_SECONDS = 0.05
@@ -101,7 +103,7 @@ class Fetcher(LoopService):
         self._reader = BlockingReader(broker, queue, worker)
         self._entries: list[StreamEntry] = []
         self._unanswered = False
-        self._room = MOST
+        self._room = FIRST
         self._resumed = asyncio.Event()
 
     async def turn(self) -> None:
@@ -150,7 +152,8 @@ class Fetcher(LoopService):
         Its frame holds the jobs with their messages, so it must not wait for others.
         """
         entries, self._entries = self._entries, []
-        asked = min(wanted, self._room)
+        room = self._room
+        asked = min(wanted, room)
         quotas = lane_quotas(self._lane_turn, asked)
         self._lane_turn = (self._lane_turn + asked) % len(CYCLE)
         self._room = 1  # until this claim is answered: if its answer does not get through, the next one is smaller
@@ -160,7 +163,7 @@ class Fetcher(LoopService):
         try:
             claimed = await claim(self._broker, self._queue, self._worker, quotas, self._attempts_cap, entries)
             drained = claimed.paused or claimed.drained
-            self._room = min(claimed.room, MOST)
+            self._room = min(claimed.room or room, MOST)
             attempts = self._executor.admit(claimed.jobs, self._slots, self._settler)
         finally:
             self.claiming = False

@@ -122,6 +122,14 @@ async def test_an_answer_is_bounded_in_bytes_and_a_larger_job_comes_alone(
     assert [each.drained for each in claims[:-1]] == [False] * (len(claims) - 1)
 
 
+async def test_a_claim_reads_the_jobs_of_a_lane_at_once(queue: Queue) -> None:
+    await submit_all(queue.broker, QUEUE, [new_job() for _ in range(60)])
+    await queue.redis.config_resetstat()
+    assert len((await claim(queue, (0, 50, 0))).jobs) == 50
+    statistics = await queue.redis.info("commandstats")
+    assert statistics["cmdstat_xreadgroup"]["calls"] == 2  # the other is of the jobs that went back
+
+
 async def test_what_an_answer_has_no_room_for_is_there_for_others(queue: Queue) -> None:
     keys = await submit_sizes(queue, *[900_000] * 3, lane="high")
     firsts = [await queue.claim(slots=3, worker=f"w{number}") for number in range(3)]

@@ -53,7 +53,7 @@ BATCHES = [
     Batch("retry", each(LONG_MS, SMALL_ERROR), State.DELAYED, claimed=True),
     Batch("release", each(), State.QUEUED, claimed=True),
     Batch("wait", each(b"question", 0), State.WAITING, claimed=True),
-    Batch("recall", lambda *_: ["w1", MANY], State.QUEUED, claimed=True),
+    Batch("recall", lambda *_: ["w1", MANY, 1, "-"], State.QUEUED, claimed=True),
     Batch("reclaim", lambda *_: ["w2", 0, LONG_MS, MANY], State.QUEUED, claimed=True),
     Batch("renew", lambda keys, jobs: ["w1", b"about", LONG_MS, *each()(keys, jobs)], State.RUNNING, claimed=True),
     Batch("cancel", lambda keys, _: keys, State.CANCELLED),

@@ -310,6 +310,14 @@ async def test_jobs_of_a_claim_that_was_not_answered_go_back_unspent(queue: Queu
     assert (again.key, again.attempt, again.fence > unheard.fence) == (unheard.key, 1, True)
 
 
+async def test_more_jobs_go_back_than_one_call_looks_at(queue: Queue) -> None:
+    unheard = {(await queue.running(lane=lane)).key for lane in ("high", "high", "high", "normal", "low")}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(recover, "RECALL_PAGE", 2)
+        assert set(await recall(queue)) == unheard
+    assert (await queue.entries(), await queue.pending()) == (5, 0)
+
+
 async def test_recalling_leaves_nothing_behind(queue: Queue) -> None:
     key = await queue.submit()
     await queue.redis.xadd(queue.keys.lane("normal"), {"x": "y"})

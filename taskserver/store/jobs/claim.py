@@ -39,7 +39,8 @@ class Claim(NamedTuple):
         jobs: Jobs whose attempts have begun.
         paused: Whether the queue is paused.
         drained: Whether nothing more is queued.
-        room: Maximum number of jobs for which the next answer has room, if their messages are like these.
+        room: Maximum number of jobs for which the next answer has room, if their messages are like these; 0 if there
+            are none.
         discarded: Stream entries that were deleted.
     """
 
@@ -60,7 +61,8 @@ async def claim(
 ) -> Claim:
     """Begin attempts for as many jobs as the quotas add up to, those of ``entries`` first.
 
-    An answer holds about a mebibyte of messages, or one job that is larger, so there may be fewer.
+    An answer holds about a mebibyte of messages, or one job that is larger, so there may be fewer. Ask for no more than
+    the ``room`` of the last answer: jobs for which there is none must be queued again.
 
     Args:
         broker: Where.

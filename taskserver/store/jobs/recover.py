@@ -10,6 +10,7 @@ from taskserver.store.replies import decode, decode_pairs
 
 BATCH = 100
 RECALL_PAGE = 1_000
+"""Maximum number of entries of a lane that one call looks at, while the server does nothing else."""
 
 
 class LostJob(NamedTuple):
@@ -68,7 +69,12 @@ async def recall(broker: Broker, queue: str, worker: str, running: Sequence[str]
     Returns:
         The keys of the jobs that are queued again; no attempt is spent.
     """
-    return [decode(key) for key in await broker.run("recall", queue, worker, RECALL_PAGE, *running)]
+    returned: list[str] = []
+    lane, first = 1, "-"
+    while lane:
+        lane, first, keys = await broker.run("recall", queue, worker, RECALL_PAGE, lane, first, *running)
+        returned += map(decode, keys)
+    return returned
 
 
 async def promote(broker: Broker, queue: str) -> Due:

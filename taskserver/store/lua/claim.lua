@@ -7,11 +7,10 @@
 -- ARGV[6] maximum number of attempts for a job without its own
 -- ARGV[7..] entries that the worker's blocking read has returned: lane, entry id, job key ('' if it has none)
 -- Returns { 'paused', 'more' (jobs may be left in the lanes) or 'drained', how many jobs like these the next answer has room
---   for, { per job: key, attempt, fence, max or '', message, entry }, { per discarded entry: entry, reason } }
+--   for (0 if it began none), { per job: key, attempt, fence, max or '', message, entry }, { per discarded entry: entry, reason } }
 
 local BYTES = 1024 * 1024 -- of messages in one answer, so that it soon arrives over a slow link too; a larger one comes alone
 local LOOKED_AT = 1000 -- entries that one call looks at
-local FIRST = 10 -- entries that are read before it is known how large messages are; those without room are given back
 
 local worker, slots, cap = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[6])
 local now = clock()
@@ -38,9 +37,10 @@ local function fits(payload)
   return not full
 end
 
--- How many more messages there is room for, if they are like those before.
+-- How many more messages there is room for, if they are like those before. The first read is for all slots, since the worker
+-- asks for no more jobs than its last answer had room for; entries without room are given back.
 local function room()
-  if begun == 0 then return FIRST end
+  if begun == 0 then return slots end
   return math.floor((BYTES - size) * begun / size)
 end
 
@@ -149,5 +149,5 @@ for i = 7, #ARGV, 3 do
 end
 local drained = not paused and read_lanes()
 flush()
-local next = begun > 0 and math.max(1, math.floor(BYTES * begun / size)) or LOOKED_AT
+local next = begun > 0 and math.max(1, math.floor(BYTES * begun / size)) or 0
 return { paused and 'paused' or (drained and 'drained' or 'more'), next, jobs, discarded }

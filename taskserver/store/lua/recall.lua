@@ -3,14 +3,15 @@
 -- since none of their code has run.
 -- Transition: running -> queued | cancelled; queued -> queued
 -- KEYS[1] queue prefix
--- ARGV[1] worker   ARGV[2] entries read at a time
--- ARGV[3..] keys of the jobs that it knows it runs
--- Returns the keys of the jobs that were given back.
+-- ARGV[1] worker   ARGV[2] maximum number of entries per lane   ARGV[3] number of the lane to begin with
+-- ARGV[4] the first entry to look at there, as XPENDING takes it   ARGV[5..] keys of the jobs that it knows it runs
+-- Returns { number of the lane where the next call begins, or 0 after the last one, its first entry there, the keys of the jobs
+--   that were given back }.
 
-local worker, count = ARGV[1], ARGV[2]
+local worker, count, first, from = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local now = clock()
 local known, returned = {}, {}
-for i = 3, #ARGV do known[ARGV[i]] = true end
+for i = 5, #ARGV do known[ARGV[i]] = true end
 
 local function give_back(entry, key)
   local job = read_job(key)
@@ -28,9 +29,9 @@ local function give_back(entry, key)
 end
 
 -- Looks at the next entries of a lane that the worker has pending; returns the last one's id, if there may be more.
-local function look(lane, from)
+local function look(lane, start)
   local stream = lane_key(lane)
-  local pending = call_or_reset(stream, 'XPENDING', stream, GROUP, from, '+', count, worker)
+  local pending = call_or_reset(stream, 'XPENDING', stream, GROUP, start, '+', count, worker)
   for _, entry in ipairs(pending) do
     local item = call('XRANGE', stream, entry[1], entry[1])[1]
     local key = item and key_in(item) or '' -- the entry may be deleted while it is pending
@@ -39,9 +40,10 @@ local function look(lane, from)
   return #pending == tonumber(count) and pending[#pending][1]
 end
 
-for _, lane in ipairs(LANES) do
-  local last = look(lane, '-')
-  while last do last = look(lane, '(' .. last) end
+local number, last = first, look(LANES[first], from)
+while not last and number < #LANES do
+  number = number + 1
+  last = look(LANES[number], '-')
 end
 flush()
-return returned
+return { last and number or 0, last and '(' .. last or '', returned }

@@ -24,7 +24,7 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
     ],
     "it bounds what one call reads or answers": [
         ("claim", "full = full or (begun > 0 and size + #payload > BYTES)"),
-        ("claim", "if begun == 0 then return FIRST end"),
+        ("claim", "if begun == 0 then return slots end"),
         ("claim", "if not fits(payload) then return give_back(job.entry, key) end"),
         ("claim", "if full then return false end"),
         ("claim", "local act = full and give_back or take"),
@@ -75,7 +75,7 @@ UNGUARDED: dict[str, list[tuple[str, str]]] = {
         ),
         ("claim", "if #entries < asked then return true end"),
         ("claim", "return drained.returned and drained.high and drained.normal and drained.low"),
-        ("claim", "local next = begun > 0 and math.max(1, math.floor(BYTES * begun / size)) or LOOKED_AT"),
+        ("claim", "local next = begun > 0 and math.max(1, math.floor(BYTES * begun / size)) or 0"),
         ("claim", "return { paused and 'paused' or (drained and 'drained' or 'more'), next, jobs, discarded }"),
         ("reclaim", "taken[#taken + 1], taken[#taken + 2] = key, running and job.worker or ''"),
         (
