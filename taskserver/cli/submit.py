@@ -67,11 +67,11 @@ async def submit(
     A value that is valid JSON is taken as JSON, any other as text. With --tools, the tool's own types decide, and its
     name and arguments are checked before anything is sent.
     """
-    if timeout is not None and not wait:
-        raise click.UsageError("--timeout requires --wait; to limit one attempt, use --job-timeout")
     from taskserver.cli.calls import explaining_guesses, submit_call
     from taskserver.cli.following import follow
 
+    if timeout is not None and not wait:
+        raise click.UsageError("--timeout requires --wait; to limit one attempt, use --job-timeout")
     job = await submit_call(client, tool, arguments, modules, {**options, "timeout": job_timeout})
     if job.existed is not None:
         again = "it runs again" if options["on_existing"] == "rerun" and job.existed.ended else f"it is {job.existed}"

@@ -44,7 +44,7 @@ def test_a_key_that_was_used_before_is_told(cli: Cli) -> None:
     assert again.err == f"job {new.json['id']} was submitted before with this key: it is queued\n"
     other = cli.run("submit", "add", "a=2", "--idempotency-key", "k")
     assert (other.code, other.out) == (1, "")
-    assert f'belongs to job {new.json["id"]} already, which is add {{"a": 1}}, not add {{"a": 2}}' in other.err
+    assert f"belongs to job {new.json['id']} already, which calls add with another value of a" in other.err
     cli.ok("job", "cancel", new.json["id"])
     assert cli.run("submit", "add", "a=1", "--idempotency-key", "k", "--on-existing", "raise").code == 1
     rerun = cli.ok("submit", "add", "a=1", "--idempotency-key", "k", "--on-existing", "rerun")
