@@ -101,7 +101,7 @@ def test_environment_and_single_classes(cli: Cli) -> None:
     )
     write(cli, FILE.replace("{module: agent_tools}", "{module: ./more.py, class: Greeting, name: greet}"))
     worker = cli.start("worker", "--config-file", "config.yaml", URL=cli.env["TASKSERVER_BROKER_URL"], KEY="hidden")
-    assert "tools greet" in worker.wait_for("is ready")
+    assert "tool greet" in worker.wait_for("is ready")
     assert cli.ok("submit", "greet", "name=you", "--queue", "fast", "--wait").out == "hello you\n"
 
 
