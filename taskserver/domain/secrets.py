@@ -35,7 +35,8 @@ _PAIRS = frozenset(
                  "refresh tokens", "auth tokens", "api tokens")
 )  # fmt: skip
 # User and password: the part before the last @ of a URL's authority (RFC 3986, section 3.2.1).
-_USER_OF_URL = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*://)([^\s/?#\"'<>]*)@")
+# It begins at "://" and not at the scheme: in text without URLs, each word might begin one, and be gone over again.
+_USER_OF_URL = re.compile(r"://([^\s/?#\"'<>]*)@")
 # A parameter of a URL's query or fragment (sections 3.4 and 3.5), or of a connection string: separator, name, value.
 _PARAMETER = re.compile(r"([?&;#])([\w.~%+-]{1,100})=([^\s&;#\"'<>]+)")
 _SECRET_PARAMETERS = frozenset((("key",), ("subscription", "key")))
@@ -126,7 +127,7 @@ class Redactor:
 def without_passwords(text: str) -> str:
     """The text with users, passwords and secret parameters in URLs masked."""
     if "://" in text:
-        text = _USER_OF_URL.sub(rf"\1{MASK}@", text)
+        text = _USER_OF_URL.sub(f"://{MASK}@", text)
     return _PARAMETER.sub(_without_value, text) if "=" in text else text
 
 
@@ -153,7 +154,7 @@ def secret_values(value: Any, names: SecretNames, inside: bool = False, depth: i
 
 def _secrets_in_url(text: str) -> Iterator[str]:
     for user in _USER_OF_URL.finditer(text):
-        password = user[2].partition(":")[2]
+        password = user[1].partition(":")[2]
         yield from (password, unquote(password))
     for _, name, value in _PARAMETER.findall(text):
         if _is_secret_parameter(name):

@@ -176,8 +176,10 @@ def _readable(what: str, error: BaseException) -> str:
     if isinstance(error, UnicodeError):
         return f"{what}: contains a lone surrogate, which is not a valid character; replace it"
     text = " ".join(str(error).split())
-    path = _PATH.search(text)
-    text = _PATH.sub("", text).replace("`", "")
+    path = _PATH.search(
+        text, max(0, text.rfind(" - at `"))
+    )  # what is before it may contain a value, as long as it likes
+    text = (text[: path.start()] if path else text).replace("`", "")
     where = ""
     if path:
         where = f", in a key of {path[2].lstrip('.') or 'the object'}" if path[1] else f", at {path[2].lstrip('.')}"

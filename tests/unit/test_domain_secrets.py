@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +20,7 @@ from taskserver.domain.secrets import (
     secret_values,
     without_passwords,
 )
+from tests.patience import PATIENCE
 
 SECRET = [
     "password", "passwd", "pwd", "PASSWORD", "userPassword", "password2", "db-password", "dbPasswd", "passphrase",
@@ -161,3 +164,21 @@ def test_secret_parameters_are_secret_wherever_their_values_occur() -> None:
     data = {"page": "https://host/?api_key=p%40ss&page=2"}
     assert list(secret_values(data, SecretNames())) == ["p%40ss", "p@ss"]
     assert masked(data, SecretNames()) == {"page": f"https://host/?api_key={MASK}&page=2"}
+
+
+HOSTILE = """
+from taskserver.domain.secrets import Redactor, SecretNames, masked, secret_values
+from taskserver.tools.call import _readable
+
+for start in ("", "x://h ", "x://", "x://h?"):
+    for unit in ("a.", "a", "a@", "x://", "://", "://a", "?a=", "&key=", "&key", ";a%", "#", "aB", " - at `$"):
+        text = start + unit * (1_000_000 // len(unit))
+        masked({"text": text}, SecretNames())
+        list(secret_values({"text": text}, SecretNames()))
+        Redactor(["secret"])(text)
+        _readable("argument 'x'", ValueError(text))
+"""
+
+
+def test_masking_a_long_hostile_text_takes_no_longer_than_any_other() -> None:
+    subprocess.run([sys.executable, "-c", HOSTILE], check=True, timeout=PATIENCE)  # quadratic: many minutes
