@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from typing import Self
 
-from taskserver.aio import OpenOnce
 from taskserver.config.keys import keyring
 from taskserver.domain.names import did_you_mean
 from taskserver.domain.partitions import queue_of
 from taskserver.embedded import EmbeddedBroker
 from taskserver.errors import ConfigError
+from taskserver.ownership import OpenOnce
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.opening import open_broker
 from taskserver.store.queries import partitions

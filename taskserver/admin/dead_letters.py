@@ -155,7 +155,7 @@ class DeadLetterInspector(JobInspector):
         ids = await self._selected(job_ids, selection)
         broker = await self._broker()
         replies = Counter[str]()
-        with admin.telling(lambda: replies[""]):
+        with admin.counting_done(lambda: replies[""]):
             for partition, keys in _by_queue(ids):
                 replies.update(await admin.requeue(broker, partition, keys, self._keyring))
         queued, unsigned = replies[""], replies[admin.UNSIGNED]
@@ -175,7 +175,7 @@ class DeadLetterInspector(JobInspector):
         ids = await self._selected(job_ids, selection)
         broker = await self._broker()
         deleted = 0
-        with admin.telling(lambda: deleted):
+        with admin.counting_done(lambda: deleted):
             for partition, keys in _by_queue(ids):
                 deleted += await admin.delete_dead(broker, partition, keys)
         return deleted

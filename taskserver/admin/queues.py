@@ -66,7 +66,7 @@ class QueueInspector(Connection):
         """
         broker = await self._broker()
         cancelled = 0
-        with admin.telling(lambda: cancelled):
+        with admin.counting_done(lambda: cancelled):
             for part in await self._partitions(queue):
                 cancelled += await admin.purge(broker, part)
         return cancelled

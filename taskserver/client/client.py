@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Protocol, Self, TypeVar, Unpack, overload
 
-from taskserver.aio import OpenOnce, paced
+from taskserver.aio import paced
 from taskserver.client.connected import Connected
 from taskserver.client.existing import accept
 from taskserver.client.job import Job
@@ -22,6 +22,7 @@ from taskserver.domain.names import check_queue_name, check_tool_name
 from taskserver.embedded import EmbeddedBroker
 from taskserver.errors import ClientUnusable, ToolInvalid
 from taskserver.observability.tally import Submissions, counting
+from taskserver.ownership import OpenOnce
 from taskserver.store.broker.opening import open_broker
 from taskserver.tools import Tool, secret_fields, tool_of
 from taskserver.tools import check as check_arguments

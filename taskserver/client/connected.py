@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple, Self
 
-from taskserver.aio import LoopGuard
 from taskserver.client.router import PartitionRouter
 from taskserver.client.submitter import Submitter
 from taskserver.client.waiter import Waiter
+from taskserver.ownership import LoopGuard
 from taskserver.store.broker.connection import Broker
 
 

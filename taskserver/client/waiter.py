@@ -23,7 +23,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from taskserver.aio import LoopGuard, cancel_and_wait
+from taskserver.aio import cancel_and_wait
 from taskserver.client.unserved import explain
 from taskserver.domain.ids import JobRef, route_of
 from taskserver.domain.job import ENDED, Outcome, State
@@ -37,6 +37,7 @@ from taskserver.errors import (
     TaskServerError,
 )
 from taskserver.observability.awaiting import awaiting
+from taskserver.ownership import LoopGuard
 from taskserver.store.broker.connection import Broker
 from taskserver.store.broker.subscription import Subscription
 from taskserver.store.queries.outcomes import ended_jobs, jobs_with_events, read_outcomes
@@ -314,10 +315,10 @@ class Waiter:
 
     async def _check_queue(self, queue: str) -> None:
         while keys := self._unchecked.pop(queue, None):
-            await self._check_keys(queue, [key for key in keys if self._is_awaited(JobRef(queue, key))])
+            await self._check_keys(queue, [key for key in keys if self._is_unknown(JobRef(queue, key))])
 
-    def _is_awaited(self, job: JobRef) -> bool:
-        """Whether somebody waits for its outcome: one that is known may be large, and is not read again."""
+    def _is_unknown(self, job: JobRef) -> bool:
+        """Whether somebody waits for its outcome, and it is not known yet: one may be large, and is not read again."""
         watch = self._watches.get(job)
         return watch is not None and not watch.outcome.done()
 

@@ -18,7 +18,7 @@ LAYERS = [
     {"client", "admin"},
     {"store", "embedded"},
     {"tools", "observability", "config", "blocking"},
-    {"domain", "aio"},
+    {"domain", "aio", "ownership"},
     {"errors", "files", "forks", "own_loggers", "version"},
 ]
 """From the top. A room may import from the layers below its own, but not from the rooms beside it."""

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 from redis import exceptions as redis_errors
 
-from taskserver.aio import LoopGuard
 from taskserver.domain.durability import IN_MEMORY, Durability
 from taskserver.errors import BrokerError, BrokerFull, BrokerUnavailable, ClientUnusable, TLSFailed
+from taskserver.ownership import LoopGuard
 from taskserver.store.broker import schema
 from taskserver.store.broker.connections import Connections
 from taskserver.store.broker.nodes import nodes_of

@@ -88,7 +88,7 @@ async def requeue(broker: Broker, queue: str, keys: Sequence[str], keyring: Keyr
         ``UNSIGNED``.
     """
     replies: list[str] = []
-    with telling(lambda: replies.count("")):
+    with counting_done(lambda: replies.count("")):
         for batch in _batches(keys, BATCH):
             seals = [b""] * len(batch) if keyring is None else await _seals(broker, queue, batch, keyring)
             ready = [value for pair in zip(batch, seals, strict=True) if pair[1] is not None for value in pair]
@@ -133,7 +133,7 @@ async def purge(broker: Broker, queue: str) -> int:
         How many were cancelled.
     """
     total, seen = 0, 1
-    with telling(lambda: total):
+    with counting_done(lambda: total):
         while seen:
             seen, cancelled = await _run_once(broker, "purge", queue, BATCH)
             total += cancelled
@@ -147,14 +147,14 @@ async def delete_dead(broker: Broker, queue: str, keys: Sequence[str]) -> int:
         How many were deleted.
     """
     deleted = 0
-    with telling(lambda: deleted):
+    with counting_done(lambda: deleted):
         for batch in _batches(keys, BATCH):
             deleted += await _run_once(broker, "delete_dead", queue, *batch)
     return deleted
 
 
 @contextmanager
-def telling(done: Callable[[], int]) -> Iterator[None]:
+def counting_done(done: Callable[[], int]) -> Iterator[None]:
     """Let an error that ends a call about many jobs say how many were done before it."""
     try:
         yield

@@ -7,7 +7,8 @@
 -- ARGV[6] maximum number of attempts for a job without its own
 -- ARGV[7..] entries that the worker's blocking read has returned: lane, entry id, job key ('' if it has none)
 -- Returns { 'paused', 'more' (jobs may be left in the lanes) or 'drained', how many jobs like these the next answer has room
---   for (0 if it began none), { per job: key, attempt, fence, max or '', message, entry }, { per discarded entry: entry, reason } }
+--   for (0 if it began none), { per job: key, attempt, fence, max or '', message, entry },
+--   { per discarded entry: entry, reason } }
 
 local BYTES = 1024 * 1024 -- of messages in one answer, so that it soon arrives over a slow link too; a larger one comes alone
 local LOOKED_AT = 1000 -- entries that one call looks at
