@@ -41,7 +41,7 @@ class Submitter:
 
     Args:
         broker: The broker.
-        router: Is told of each batch that is sent.
+        router: Its ``sent`` is called for each batch.
     """
 
     def __init__(self, broker: Broker, router: PartitionRouter) -> None:

@@ -167,7 +167,7 @@ def gap_before(event: Event, missing: int) -> Event:
         cursor=_cursor_before(event),
         kind=EventKind.GAP,
         attempt=event.attempt,
-        text=f"[{missing:,} {what} missing: only the newest {EVENTS_KEPT:,} are kept]\n",
+        text=f"[{missing:,} {what} missing here]\n",
         progress=None,
         at=event.at,
         missing=missing,

@@ -17,6 +17,7 @@ import logging
 import random
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -135,13 +136,15 @@ class Heartbeat(Service):
         Raises:
             BrokerError: if any of them could not be.
         """
-        attempts = self._source.running()
+        attempts: defaultdict[str, list[Attempt]] = defaultdict(list)
+        for attempt in self._source.running():
+            attempts[attempt.job.queue].append(attempt)
         snapshot = self._source.snapshot()
         first: BrokerError | None = None
         self._keeper.begin()
         for partition in self._partitions:
             try:
-                self._renew(partition, [each for each in attempts if each.job.queue == partition], snapshot)
+                self._renew(partition, attempts[partition], snapshot)
             except BrokerError as error:
                 first = first or error
         if first is not None:

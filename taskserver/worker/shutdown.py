@@ -65,7 +65,7 @@ class Shutdown:
             hurry: Ends the grace period early.
             unless: If given, jobs have any time until this is set; then the grace period begins.
         """
-        quiet = asyncio.create_task(self._until_quiet(self._stop_upkeep()))
+        quiet = asyncio.create_task(self._until_quiet())
         if unless is not None:
             await _first(quiet, unless)
         await _first(quiet, hurry, grace_period)
@@ -74,12 +74,12 @@ class Shutdown:
         await _within(SETTLE_SECONDS, self._processes.close(), self._toolbox.stop(), *settlers)
         await _within(LAST_SECONDS, self._leave())
 
-    def _stop_upkeep(self) -> asyncio.Future[list[None]]:
-        return asyncio.gather(*(service.stop() for service in self._upkeep()))
+    async def _stop_upkeep(self) -> None:
+        await _each(*(service.stop() for service in self._upkeep()))
 
-    async def _until_quiet(self, upkeep: asyncio.Future[list[None]]) -> None:
+    async def _until_quiet(self) -> None:
         """Wait until nothing new comes and nothing runs."""
-        await upkeep
+        await self._stop_upkeep()
         await self._stop_upkeep()  # of partitions that were just being taken up
         await self._executor.wait_idle()
 
@@ -96,7 +96,7 @@ class Shutdown:
             await cancel_and_wait(quiet)
 
     async def _leave(self) -> None:
-        await asyncio.gather(self._control.stop(), self._heartbeat.stop())
+        await _each(self._control.stop(), self._heartbeat.stop())
         await self._partitions.leave()
 
 
@@ -111,6 +111,13 @@ async def _within(seconds: float, *calls: Awaitable[None]) -> None:
     """Await calls together; those that take longer are cancelled."""
     try:
         async with asyncio.timeout(seconds):
-            await asyncio.gather(*calls)
+            await _each(*calls)
     except TimeoutError:
         log.debug("the broker did not answer within %g s: not waiting for it", seconds)
+
+
+async def _each(*calls: Awaitable[None]) -> None:
+    """Await calls together; the error of one is logged, and keeps nothing else from being stopped."""
+    for error in await asyncio.gather(*calls, return_exceptions=True):
+        if isinstance(error, BaseException):
+            log.error("a part of the worker could not be stopped: %s", error, exc_info=error)

@@ -148,6 +148,26 @@ async def test_its_consumers_leave_the_groups(client: Client, hire: Hire) -> Non
     assert not await hired.broker.client(hired.broker.url).exists(keys.worker(hired.worker.name))
 
 
+@pytest.mark.parametrize("part", ["settler", "scheduler"])
+async def test_a_part_that_cannot_be_stopped_keeps_nothing_else_from_it(
+    client: Client, hire: Hire, part: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail() -> None:
+        raise RuntimeError("a bug")
+
+    work = Work()
+    hired = await hire(work.tool)
+    work.end.set()
+    await (await client.submit(work.tool)).result(timeout=PATIENCE)
+    service = getattr(hired.worker._partitions["default"], part)
+    stop = service.stop
+    monkeypatch.setattr(service, "stop", fail)
+    await hired.stop()
+    await stop()
+    assert "a part of the worker could not be stopped: a bug" in caplog.text
+    assert hired.worker.name.encode() not in [each["name"] for each in await _consumers(hired.broker, Keys("default"))]
+
+
 async def _consumers(broker: object, keys: Keys) -> list[dict[str, bytes]]:
     consumers: list[dict[str, bytes]] = await broker.client(broker.url).xinfo_consumers(keys.lane("normal"), "workers")  # type: ignore[attr-defined]
     return consumers

@@ -171,7 +171,7 @@ def _with_servers(url: BrokerURL, names: str, path: str, database: int | None) -
 
 
 def _query(query: str) -> dict[str, str]:
-    """The options that have a value. A plus sign is a plus sign."""
+    """The options that have a value. ``+`` is not decoded to a space."""
     given: dict[str, str] = {}
     for part in query.split("&"):
         name, _, value = part.partition("=")
