@@ -65,7 +65,7 @@ class Shutdown:
             hurry: Ends the grace period early.
             unless: If given, jobs have any time until this is set; then the grace period begins.
         """
-        quiet = asyncio.create_task(self._until_quiet())
+        quiet = asyncio.create_task(self._until_quiet(self._stop_upkeep()))
         if unless is not None:
             await _first(quiet, unless)
         await _first(quiet, hurry, grace_period)
@@ -74,13 +74,14 @@ class Shutdown:
         await _within(SETTLE_SECONDS, self._processes.close(), self._toolbox.stop(), *settlers)
         await _within(LAST_SECONDS, self._leave())
 
-    async def _stop_upkeep(self) -> None:
-        await _each(*(service.stop() for service in self._upkeep()))
+    def _stop_upkeep(self) -> asyncio.Future[list[BaseException | None]]:
+        """Begin at once, before a job that is just ending makes room for another."""
+        return asyncio.gather(*(service.stop() for service in self._upkeep()), return_exceptions=True)
 
-    async def _until_quiet(self) -> None:
+    async def _until_quiet(self, upkeep: asyncio.Future[list[BaseException | None]]) -> None:
         """Wait until nothing new comes and nothing runs."""
-        await self._stop_upkeep()
-        await self._stop_upkeep()  # of partitions that were just being taken up
+        _report(await upkeep)
+        _report(await self._stop_upkeep())  # of partitions that were just being taken up
         await self._executor.wait_idle()
 
     async def _hand_back(self, quiet: asyncio.Task[None]) -> None:
@@ -118,6 +119,10 @@ async def _within(seconds: float, *calls: Awaitable[None]) -> None:
 
 async def _each(*calls: Awaitable[None]) -> None:
     """Await calls together; the error of one is logged, and keeps nothing else from being stopped."""
-    for error in await asyncio.gather(*calls, return_exceptions=True):
-        if isinstance(error, BaseException):
+    _report(await asyncio.gather(*calls, return_exceptions=True))
+
+
+def _report(results: Iterable[BaseException | None]) -> None:
+    for error in results:
+        if error is not None:
             log.error("a part of the worker could not be stopped: %s", error, exc_info=error)
