@@ -20,7 +20,6 @@ import random
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from taskserver.aio import cancel_and_wait
@@ -39,7 +38,7 @@ from taskserver.errors import (
 from taskserver.observability.awaiting import awaiting
 from taskserver.ownership import LoopGuard
 from taskserver.store.broker.connection import Broker
-from taskserver.store.broker.subscription import Subscription
+from taskserver.store.broker.subscription import Channels
 from taskserver.store.queries.outcomes import ended_jobs, jobs_with_events, read_outcomes
 
 CHECK_SECONDS = 1.0
@@ -48,8 +47,6 @@ LONGEST_PAUSE_SECONDS = 60.0
 """Maximum time between two such checks of a job."""
 BATCH_JOBS = 500
 """Maximum number of jobs that are read at once, and that are checked per second although no notification came."""
-IDLE_CHANNELS = 100
-"""Maximum number of channels that are kept although no job of theirs is awaited: the next job often uses the same."""
 MOST_EXPLAINED = 100
 """Queues of which a client says, once each, why a job does not start."""
 RETRIED_SECONDS = 60.0
@@ -59,21 +56,6 @@ Source = tuple[str, str]
 """A queue and a route: they name a channel."""
 
 log = logging.getLogger("taskserver.client")
-
-
-class _Channel:
-    """A channel, and the awaited jobs of which it tells.
-
-    Attributes:
-        name: Its name.
-        jobs: These jobs.
-    """
-
-    __slots__ = ("jobs", "name")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.jobs: set[JobRef] = set()
 
 
 class JobWatch:
@@ -93,7 +75,7 @@ class JobWatch:
 
     __slots__ = ("_pause", "channel", "due", "expiry", "followers", "outcome", "users")
 
-    def __init__(self, channel: _Channel) -> None:
+    def __init__(self, channel: Source) -> None:
         loop = asyncio.get_running_loop()
         self.channel = channel
         self.users = 0
@@ -141,14 +123,11 @@ class Waiter:
         self._broker = broker
         self._guard = guard
         self._watches: dict[JobRef, JobWatch] = {}
-        self._channels: dict[Source, _Channel] = {}
-        self._idle: dict[Source, None] = {}  # without jobs, the longest idle one first
-        self._new: list[str] = []
+        self._channels: Channels[Source, JobRef] = Channels(broker, self._name_of)
         self._unchecked: dict[str, set[str]] = {}  # by queue
         self._retried: dict[JobRef, float] = {}
         self._explained: set[str] = set()  # queues
         self._advice: set[asyncio.Task[None]] = set()
-        self._subscription = Subscription(broker)
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def outcome(self, job: JobRef) -> Outcome:
@@ -198,42 +177,23 @@ class Waiter:
                     watch.expiry.cancel()
                 self._leave(job, watch.channel)
 
-    def _listen(self, job: JobRef) -> _Channel:
+    def _listen(self, job: JobRef) -> Source:
         """Listen to the job's channel."""
-        source = job.queue, route_of(job.key)
-        channel = self._channels.get(source)
-        if channel is None:
-            channel = self._channels[source] = _Channel(self._broker.keys(job.queue).done(source[1]))
-            self._new.append(channel.name)
-            self._run("subscribe to results", self._subscribe)
+        channel = job.queue, route_of(job.key)
+        if self._channels.listen(channel, job):
+            self._run("subscribe to results", self._channels.subscribe)
             self._run("receive results", self._receive)
             self._run("check results", self._check_forever)
-        elif not channel.jobs:
-            self._idle.pop(source, None)
-        channel.jobs.add(job)
         return channel
 
-    def _leave(self, job: JobRef, channel: _Channel) -> None:
-        """Listen no more for this job. Its channel is kept for a while: those that are idle for longest are left."""
-        channel.jobs.discard(job)
-        source = job.queue, route_of(job.key)
-        if not channel.jobs and self._channels.get(source) is channel:
-            self._idle[source] = None
-            if len(self._idle) > IDLE_CHANNELS:
-                self._run("unsubscribe from results", self._unsubscribe)
+    def _name_of(self, source: Source) -> str:
+        return self._broker.keys(source[0]).done(source[1])
 
-    async def _subscribe(self) -> None:
-        while self._new:
-            names, self._new = self._new, []
-            await self._subscription.subscribe(names)
-
-    async def _unsubscribe(self) -> None:
-        while len(self._idle) > IDLE_CHANNELS:
-            left = []
-            for source in list(islice(self._idle, IDLE_CHANNELS // 2)):
-                del self._idle[source]
-                left.append(self._channels.pop(source).name)
-            await self._subscription.unsubscribe(left)
+    def _leave(self, job: JobRef, channel: Source) -> None:
+        """Listen no more for this job."""
+        self._channels.leave(channel, job)
+        if self._channels.too_many:
+            self._run("unsubscribe from results", self._channels.unsubscribe)
 
     def _run(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do work in a task of its own, unless it is being done."""
@@ -248,7 +208,8 @@ class Waiter:
             del self._tasks[name]
         if not task.cancelled() and (task.exception() is None or isinstance(task.exception(), BrokerError)):
             return  # it came to its end; after a lost connection, the receiving task subscribes to everything again
-        self._channels, self._idle, self._unchecked = {}, {}, {}  # whoever waits next begins anew
+        self._channels.forget()  # whoever waits next begins anew
+        self._unchecked = {}
         for watch in self._watches.values():
             watch.end(BrokerUnavailable("this client was interrupted while it waited: ask for the result again"))
 
@@ -256,8 +217,7 @@ class Waiter:
         failures = 0
         while True:
             try:
-                await self._subscription.subscribe(channel.name for channel in self._channels.values())
-                async for name, message in self._subscription.messages():
+                async for name, message in self._channels.messages():
                     failures = 0
                     self._handle(name, message)
             except Exception as error:
@@ -273,8 +233,7 @@ class Waiter:
     def _handle(self, name: str, message: bytes) -> None:
         queue = name.partition("{")[2].partition("}")[0]
         if not message:  # a subscription has just taken effect: earlier notifications were missed
-            if channel := self._channels.get((queue, name.rpartition(":")[2])):
-                self._suspect(channel.jobs)
+            self._suspect(self._channels.users((queue, name.rpartition(":")[2])))
             return
         for key, outcome in ended_jobs(message):
             job = JobRef(queue, key)
@@ -381,4 +340,4 @@ class Waiter:
         for watch in self._watches.values():
             watch.end(ClientUnusable("this client was closed before the job had ended; the job continues"))
         await cancel_and_wait(*self._tasks.values(), *self._advice)
-        await self._subscription.close()
+        await self._channels.close()

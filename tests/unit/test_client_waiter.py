@@ -12,6 +12,7 @@ from taskserver.client import waiter
 from taskserver.domain.ids import KeyMaker, key_for, new_route, parse, route_of
 from taskserver.domain.job import Outcome, State
 from taskserver.errors import BrokerDenied
+from taskserver.store.broker import subscription
 from taskserver.store.broker.connection import Broker
 from taskserver.store.queries.outcomes import read_outcomes
 from tests.brokers import Server, kinds
@@ -85,16 +86,16 @@ async def test_the_subscription_is_renewed_after_a_long_outage(
 ) -> None:
     monkeypatch.setattr(waiter, "CHECK_SECONDS", 0)
     failures = 0
-    listen = waiter.Subscription.subscribe
+    listen = subscription.Subscription.subscribe
 
-    async def fail_first(self: waiter.Subscription, channels: object) -> None:
+    async def fail_first(self: subscription.Subscription, channels: object) -> None:
         nonlocal failures
         failures += 1
         if failures <= 1_100:
             raise BrokerUnavailable("away")
         await listen(self, channels)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(waiter.Subscription, "subscribe", fail_first)
+    monkeypatch.setattr(subscription.Subscription, "subscribe", fail_first)
     job = await client.submit(answer)
     waiting = asyncio.create_task(job.result(timeout=PATIENCE))
     await eventually(lambda: _heard(broker))
@@ -219,7 +220,7 @@ async def test_checks_grow_no_rarer_while_no_notifications_can_come(
         return checks >= 20
 
     monkeypatch.setattr(waiter, "read_outcomes", counting)
-    monkeypatch.setattr(waiter.Subscription, "subscribe", denied)
+    monkeypatch.setattr(subscription.Subscription, "subscribe", denied)
     monkeypatch.setattr(waiter, "CHECK_SECONDS", 0.01)
     waiting = asyncio.create_task((await client.submit("nobody")).result())
     await eventually(checked_often)
@@ -260,7 +261,7 @@ def _of_another_client(number: int) -> str:
 async def test_channels_that_nobody_uses_are_left(
     client: Client, broker: Broker, monkeypatch: pytest.MonkeyPatch, eventually: Eventually, make: Callable[[int], str]
 ) -> None:
-    monkeypatch.setattr(waiter, "IDLE_CHANNELS", 10)
+    monkeypatch.setattr(subscription, "IDLE_CHANNELS", 10)
     raw = broker.client(broker.url)
     for start in (0, 100):
         jobs: list[Job[int]] = [client.job(make(number)) for number in range(start, start + 100)]

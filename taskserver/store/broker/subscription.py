@@ -1,11 +1,12 @@
-"""Subscribing to channels: one connection for any number of them."""
+"""Subscribing to channels: one connection for any number of them, left some time after their last use."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Set
 from contextlib import contextmanager, suppress
-from typing import Any
+from itertools import islice
+from typing import Any, Generic, TypeVar
 
 from redis import exceptions as redis_errors
 
@@ -14,6 +15,12 @@ from taskserver.store.broker.connection import Broker
 
 SILENCE_SECONDS = 5.0
 """After this time without a message the connection is pinged; after as long again without an answer it is closed."""
+
+IDLE_CHANNELS = 100
+"""Maximum number of channels that are kept although nobody uses them: the next user often needs the same."""
+
+K = TypeVar("K")
+T = TypeVar("T")
 
 
 class Subscription:
@@ -118,3 +125,90 @@ class Subscription:
                 await pubsub.aclose()
         if client is not None:
             await self._broker.connections.discard(client)
+
+
+class Channels(Generic[K, T]):
+    """Channels that are subscribed to as long as something uses them, and for a while longer.
+
+    ``listen`` and ``leave`` only note what ``subscribe`` and ``unsubscribe`` have to do.
+
+    Args:
+        broker: Where.
+        name: The name of a channel; its users call it by something that is at hand.
+    """
+
+    def __init__(self, broker: Broker, name: Callable[[K], str]) -> None:
+        self._name = name
+        self._users: dict[K, set[T]] = {}  # by channel
+        self._idle: dict[K, None] = {}  # without users, the longest idle one first
+        self._new: list[K] = []
+        self._subscription = Subscription(broker)
+
+    @property
+    def too_many(self) -> bool:
+        """Whether so many channels are idle that some must be left."""
+        return len(self._idle) > IDLE_CHANNELS
+
+    def listen(self, channel: K, user: T) -> bool:
+        """Let ``user`` hear of a channel; returns whether that is new, so that it must be subscribed to."""
+        users = self._users.get(channel)
+        if users is None:
+            self._users[channel] = {user}
+            self._new.append(channel)
+            return True
+        if not users:
+            self._idle.pop(channel, None)
+        users.add(user)
+        return False
+
+    def leave(self, channel: K, user: T) -> None:
+        """Let ``user`` hear no more of a channel."""
+        users = self._users.get(channel, set())
+        if user in users:
+            users.discard(user)
+            if not users:
+                self._idle[channel] = None
+
+    def users(self, channel: K) -> Set[T]:
+        """Who hears of a channel."""
+        return self._users.get(channel, set())
+
+    def forget(self) -> None:
+        """Begin anew: whoever listens next, does so to a new channel."""
+        self._users, self._idle = {}, {}
+
+    async def subscribe(self) -> None:
+        """Subscribe to new channels.
+
+        Raises:
+            BrokerUnavailable: if the broker does not answer; ``messages`` subscribes to them as soon as it does.
+        """
+        while self._new:
+            new, self._new = self._new, []
+            await self._subscription.subscribe(map(self._name, new))
+
+    async def unsubscribe(self) -> None:
+        """Leave the channels that have been idle for longest, until there are not too many.
+
+        Raises:
+            BrokerUnavailable: if the broker does not answer; ``messages`` does not subscribe to them again.
+        """
+        while self.too_many:
+            left = list(islice(self._idle, IDLE_CHANNELS // 2))
+            for channel in left:
+                del self._idle[channel], self._users[channel]
+            await self._subscription.unsubscribe(map(self._name, left))
+
+    async def messages(self) -> AsyncIterator[tuple[str, bytes]]:
+        """Subscribe to all channels, and yield what ``Subscription.messages`` does.
+
+        Raises:
+            BrokerUnavailable: when the connection breaks; called again, it reconnects.
+        """
+        await self._subscription.subscribe(map(self._name, list(self._users)))
+        async for message in self._subscription.messages():
+            yield message
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._subscription.close()
