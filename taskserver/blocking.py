@@ -134,7 +134,7 @@ class Blocking(Generic[C]):
         self._closed = False
         self._opening = threading.Lock()
         self._opened: _Opened[C] | None = None
-        forks.tell(self)
+        forks.call_in_child(self)
         self._open()
 
     def __enter__(self) -> Self:
@@ -157,7 +157,7 @@ class Blocking(Generic[C]):
 
     def forked(self) -> None:
         """This is a forked process: leave everything to the parent, and never touch it, not even by freeing it."""
-        forks.leave(self._opened)
+        forks.leave_to_parent(self._opened)
         self._opened = None
         self._opening = threading.Lock()
 

@@ -32,9 +32,9 @@ class Forked(Protocol):
 T = TypeVar("T", bound=Closable)
 
 _signals: set[int] = set()
-_held: WeakSet[Closable] = WeakSet()
-_told: WeakSet[Forked] = WeakSet()
-_left: list[object] = []
+_closed: WeakSet[Closable] = WeakSet()
+_called: WeakSet[Forked] = WeakSet()
+_of_parent: list[object] = []
 
 
 def own_signals(numbers: Iterable[int]) -> None:
@@ -42,20 +42,20 @@ def own_signals(numbers: Iterable[int]) -> None:
     _signals.update(numbers)
 
 
-def own(held: T) -> T:
+def close_in_child(held: T) -> T:
     """Close this in processes that are forked from ours, as long as it exists. Returns it."""
-    _held.add(held)
+    _closed.add(held)
     return held
 
 
-def tell(each: Forked) -> None:
+def call_in_child(each: Forked) -> None:
     """Call its ``forked`` in processes that are forked from ours, as long as it exists."""
-    _told.add(each)
+    _called.add(each)
 
 
-def leave(thing: object) -> None:
+def leave_to_parent(thing: object) -> None:
     """Keep something of the parent's: a forked process that frees it would take the parent's sockets off its loop."""
-    _left.append(thing)
+    _of_parent.append(thing)
 
 
 class _Mask(threading.local):
@@ -82,9 +82,9 @@ def _let_go() -> None:
     for number in _signals:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     _signals.clear()
-    for held in list(_held):
+    for held in list(_closed):
         held.close()
-    for each in list(_told):
+    for each in list(_called):
         each.forked()
     _unhold()
 

@@ -31,7 +31,7 @@ class LoopGuard:
         self.closed = False
         self._what = what
         self._refusal = ""
-        forks.tell(self)
+        forks.call_in_child(self)
 
     def check(self) -> None:
         """Make sure that the caller may use it; the first caller's event loop becomes its own.
@@ -84,7 +84,7 @@ class OpenOnce(Generic[T]):
         self.stack = AsyncExitStack()
         self._enter = enter
         self._busy = asyncio.Lock()
-        forks.tell(self)
+        forks.call_in_child(self)
 
     async def get(self) -> T:
         """What was opened; the first caller opens it.
@@ -115,4 +115,4 @@ class OpenOnce(Generic[T]):
 
     def forked(self) -> None:
         """This is a forked process: what was opened is the parent's."""
-        forks.leave(self.opened)
+        forks.leave_to_parent(self.opened)

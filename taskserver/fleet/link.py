@@ -22,7 +22,7 @@ from taskserver.errors import TaskServerError
 from taskserver.fleet.assignment import Assignment
 from taskserver.fleet.sources import Stamp
 from taskserver.fleet.terminal import empty_standard_input
-from taskserver.forks import own
+from taskserver.forks import close_in_child
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -138,6 +138,6 @@ def receive(link: socket.socket, kind: Any) -> Any:
 
 def take_standard_input() -> socket.socket:
     """Take the link from this process's standard input; tools that read from there find it empty instead."""
-    link = own(socket.socket(fileno=os.dup(0)))
+    link = close_in_child(socket.socket(fileno=os.dup(0)))
     empty_standard_input()
     return link

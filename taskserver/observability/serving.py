@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from taskserver.errors import ConfigError
-from taskserver.forks import own
+from taskserver.forks import close_in_child
 
 CONNECTIONS = 16
 """Maximum number of simultaneous connections; another one takes the place of the oldest."""
@@ -103,7 +103,7 @@ class PageServer:
         self.pages = dict(pages)
         self._server = _listen(host, port, self.pages, tick, option)
         self.port: int = self._server.server_address[1]
-        own(self._server.socket)
+        close_in_child(self._server.socket)
         self._thread = threading.Thread(target=self._serve, name="taskserver metrics", daemon=True)
 
     @property
