@@ -165,8 +165,10 @@ class Lifetime:
         """
         self._task = asyncio.create_task(self._live())
         is_open = asyncio.create_task(self._opened.wait())
-        await asyncio.wait((self._task, is_open), return_when=asyncio.FIRST_COMPLETED)
-        is_open.cancel()
+        try:
+            await asyncio.wait((self._task, is_open), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            is_open.cancel()
         if self._task.done():
             self._task.result()
 
@@ -187,4 +189,9 @@ class Lifetime:
         async with AsyncExitStack() as stack:
             await self._open_all(stack)
             self._opened.set()
-            await self._closing.wait()
+            try:
+                await self._closing.wait()
+            except asyncio.CancelledError:
+                if not self._closing.is_set():
+                    log.error("other code in this process has cancelled what keeps resources open: restart this worker")
+                raise

@@ -113,3 +113,18 @@ async def test_the_worker_survives_a_tool_that_cancels_whatever_task_it_finds(cl
     for _ in range(3):
         names = await (await client.submit(clean_up)).result(timeout=PATIENCE)
         assert {"fetcher of default", "settler of default", "control"} <= set(names)
+
+
+async def test_resources_that_other_code_closes_under_a_running_worker_are_reported(
+    client: Client, hire: Hire, caplog: pytest.LogCaptureFixture
+) -> None:
+    @tool(max_retries=0)
+    async def clean_up() -> None:
+        for task in asyncio.all_tasks():
+            if "Lifetime._live" in repr(task):
+                task.cancel()
+                await asyncio.wait((task,))
+
+    await hire(clean_up)
+    await (await client.submit(clean_up)).result(timeout=PATIENCE)
+    assert "has cancelled what keeps resources open: restart this worker" in caplog.text
