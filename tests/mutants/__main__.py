@@ -35,9 +35,9 @@ SLOW = [
 ]
 """Test files that say nothing more of these rooms, or start too many programs to run for each mutant."""
 
-SAMPLE = ["worker/outcome.py", "worker/fair_slots.py", "fleet/planning.py"]
-SAMPLE_TESTS = ["worker/test_outcome.py", "worker/test_fair_slots.py", "fleet/test_planning.py"]
-"""Pure rules with a table of their cases: their mutants take a minute, so that each build can afford them."""
+SAMPLE = ["worker/outcome.py"]
+SAMPLE_TESTS = ["worker/test_outcome.py"]
+"""How an attempt ends: a pure rule with a table of its cases. Its mutants take a minute or two, so each build tests them."""
 
 CONFIG = """
 [tool.mutmut]
@@ -76,7 +76,7 @@ class Survivor(NamedTuple):
     show_default=True,
     help="Folders to mutate.",
 )
-@click.option("--sample", is_flag=True, help="Only a few files with pure rules, and their own tests.")
+@click.option("--sample", is_flag=True, help="Only the rule of how attempts end, and its own tests.")
 @click.option("--processes", default=os.cpu_count(), show_default=True, help="Mutants tested at the same time.")
 @click.option("--report", "only_report", is_flag=True, help="Show what was found before, and test nothing.")
 @click.argument("names", nargs=-1)
