@@ -37,7 +37,7 @@ SLOW = [
 
 SAMPLE = ["worker/outcome.py"]
 SAMPLE_TESTS = ["worker/test_outcome.py"]
-"""How an attempt ends: a pure rule with a table of its cases. Its mutants take a minute or two, so each build tests them."""
+"""How an attempt ends: a pure rule with a table of its cases. Its mutants take a minute or two: each build has it."""
 
 CONFIG = """
 [tool.mutmut]

@@ -115,7 +115,9 @@ async def test_what_a_claim_gave_is_held_while_its_answer_is_on_the_way(queue: Q
     keeper.close()
     assert [await idle_ms(queue, job.key) < NEGLECTED_MS for job in (claimed, other)] == [True, False]
     renewed = await queue.running(worker="w1")
-    assert await queue.broker.run("hold", QUEUE, "w1", LONG_MS, 1_000) == 0
+    await neglect(queue, renewed, "w1")
+    await queue.broker.run("hold", QUEUE, "w1", LONG_MS, 1_000)
+    assert await idle_ms(queue, renewed.key) >= NEGLECTED_MS
     assert await queue.settle(succeed(claimed), succeed(renewed)) == []
 
 

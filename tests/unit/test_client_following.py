@@ -8,7 +8,7 @@ import pytest
 
 from taskserver.client import following
 from taskserver.client.following import EventFollower
-from taskserver.client.waiter import JobWatch, _Channel
+from taskserver.client.waiter import JobWatch
 from taskserver.domain.events import Event, EventKind
 from taskserver.domain.ids import JobRef
 from taskserver.domain.job import Outcome, State
@@ -27,7 +27,7 @@ class Job:
     """A job with a page of events for each time that it is read, and then its end."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.watch = JobWatch(_Channel("results"))
+        self.watch = JobWatch(("default", "results"))
         self.read = 0
         self.all_read = asyncio.Event()
         monkeypatch.setattr(following.job_queries, "events", self._page)
