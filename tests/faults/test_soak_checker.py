@@ -1,9 +1,11 @@
 """The check of a soak finds what it is there to find: each test tells a ledger of a broken promise."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.faults.soak import ledger
 from tests.faults.soak.check import Breach, Stored, check, repeated_runs
 from tests.faults.soak.plan import BROKER_FAULTS, plan
 from tests.faults.soak.records import Record, read_ledger
@@ -176,3 +178,9 @@ def test_a_takeover_is_told_with_what_was_in_the_way(meanwhile: list[dict[str, A
 def test_the_seed_decides_the_plan() -> None:
     assert plan("7", 60) == plan("7", 60) != plan("8", 60)
     assert {step.name for step in plan("7", 600)["broker"]} == set(BROKER_FAULTS)
+
+
+def test_half_a_line_of_a_killed_process_hides_no_line_of_another(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    path.write_text('{"at":1.5,"what":"be{"at":2.5,"what":"end"}\n{"at":3.5,"what":"begin"}\n{"at":4.5,"wh')
+    assert [line["at"] for line in ledger.read(path)] == [2.5, 3.5]

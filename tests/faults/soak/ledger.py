@@ -51,7 +51,16 @@ class Ledger:
 
 
 def read(path: Path) -> Iterator[Line]:
-    """The lines, in the order in which they were written."""
+    """The lines, in the order in which they were written.
+
+    A process that is killed while it writes may leave the first part of a line: of one that crosses a page of the
+    file's cache. What it was about to note did not happen.
+    """
     with path.open() as file:
-        for line in file:
-            yield json.loads(line)
+        for text in file:
+            if text.endswith("\n"):
+                try:
+                    yield json.loads(text)
+                except ValueError:
+                    _, start, rest = text.rpartition('{"at":')
+                    yield json.loads(start + rest)
