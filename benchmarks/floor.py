@@ -20,15 +20,15 @@ def drain_floor(
 ) -> None:
     """Claim jobs and finish them with an empty result until all are done; ``ran`` hears of each batch."""
     client = broker.connections.threaded(broker.url)
-    prefix = broker.keys(queue).prefix
+    keys = broker.keys(queue).of_scripts
     claim, finish = script("claim"), script("finish")
     share = [at_a_time * part // 10 for part in (6, 3, 1)]
     while jobs > 0:
-        _, claimed, _ = run_in_thread(client, claim, prefix, ["floor", at_a_time, *share, 4])
+        _, _, claimed, _ = run_in_thread(client, claim, keys, ["floor", at_a_time, *share, 4])
         args: list[Any] = []
         for i in range(0, len(claimed), 6):
             args += (claimed[i], claimed[i + 2], claimed[i + 1], "succeeded", b"\xc0", claimed[i + 5], KEPT)
         ran(len(claimed) // 6)
-        run_in_thread(client, finish, prefix, args)
+        run_in_thread(client, finish, keys, args)
         jobs -= len(claimed) // 6
     client.close()

@@ -56,7 +56,7 @@ class Floor(Producer):
         args: list[Any] = []
         for value in values:
             args += (self.new_key(), msgspec.msgpack.encode({"value": value}), b"")
-        run_in_thread(self.client, script("submit"), self.broker.keys(QUEUE).prefix, args)
+        run_in_thread(self.client, script("submit"), self.broker.keys(QUEUE).of_scripts, args)
 
 
 def work() -> None:
