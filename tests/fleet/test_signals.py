@@ -71,6 +71,10 @@ def fork(number):
     if number == signal.SIGINT:  # the others may arrive before the child has run at all
         os.read(reading, 9)
     os.kill(pid, number)
+    # In a process that a thread has forked, CPython 3.13.0 runs handlers only where the signal interrupts a call.
+    while number == signal.SIGINT and not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        time.sleep(0.01)
+        os.kill(pid, number)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 async def work():
